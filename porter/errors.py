@@ -1,0 +1,155 @@
+"""Every error porter raises on purpose, each with the exit code of the command line.
+
+    PorterError
+    ├── UsageError            2  the command or the call asks for something impossible
+    ├── T7Error               3  the file cannot be read
+    │   ├── Truncated            it ends before its content does
+    │   ├── Corrupt              its bytes contradict the format
+    │   ├── Unsupported          valid Torch7, but nothing porter can read
+    │   └── WrongFile            not a Torch7 file at all
+    ├── WalkError             4  the file is sound, its modules are not convertible
+    │   ├── UnmappedModules      classes without a layer map
+    │   ├── MissingField         a field that the class needs is nil
+    │   ├── BadField             a field has the wrong kind or value
+    │   ├── ShapeMismatch        shapes that cannot meet
+    │   └── BadTable             a Lua table that should be a list is none
+    ├── EmitError             2  the output cannot be written
+    └── ParityError           1  the port does not compute what Torch computed
+
+Anything else that escapes is a bug in porter and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+def printable(text: str, limit: int = 120) -> str:
+    """`text` from a file made safe to show: control and bidi characters escaped, long text cut.
+
+    Class names and strings in a `.t7` are arbitrary bytes; printed as they are, they could
+    move the cursor, retitle the terminal or reverse the rest of the line.
+    """
+    cut = text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
+class PorterError(Exception):
+    """What is wrong (`message`), where, what was received, and what to do next (`hint`)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        received: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.received = received
+        self.hint = hint
+
+    @property
+    def location(self) -> str | None:
+        """Where it happened, for people: a module path, or a file and a byte in it."""
+        return self.where
+
+    def __str__(self) -> str:
+        lines = [f"{self.location}: {self.message}" if self.location else self.message]
+        if self.received is not None:
+            lines.append(f"Received: {self.received}")
+        if self.hint:
+            lines.append(self.hint)
+        text = "\n".join(lines)
+        return "\n".join(printable(line, limit=4_000) for line in text.split("\n"))
+
+
+class UsageError(PorterError):
+    """The command line or the call asks for something impossible."""
+
+    exit_code = 2
+
+
+class T7Error(PorterError):
+    """The file cannot be read. `offset` counts bytes; `object_path` is like `root.modules[3]`."""
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        received: str | None = None,
+        hint: str | None = None,
+        offset: int | None = None,
+        object_path: str | None = None,
+    ) -> None:
+        super().__init__(message, where=where, received=received, hint=hint)
+        self.offset = offset
+        self.object_path = object_path
+
+    @property
+    def location(self) -> str | None:
+        """`model.t7, root.modules[3].weight, byte 1,234`, as far as known."""
+        byte = f"byte {self.offset:,}" if self.offset is not None else None
+        return ", ".join(part for part in (self.where, self.object_path, byte) if part) or None
+
+
+class Truncated(T7Error):
+    """The file ends before its content does."""
+
+
+class Corrupt(T7Error):
+    """The bytes contradict the format."""
+
+
+class Unsupported(T7Error):
+    """A Torch7 file, but not one that porter can read."""
+
+
+class WrongFile(T7Error):
+    """Not a Torch7 file at all; the message names what it is."""
+
+
+class WalkError(PorterError):
+    """The file is sound, but its modules cannot be converted."""
+
+    exit_code = 4
+
+
+class UnmappedModules(WalkError):
+    """Classes without a layer map."""
+
+
+class MissingField(WalkError):
+    """A field that the class needs is nil."""
+
+
+class BadField(WalkError):
+    """A field has the wrong kind or an impossible value."""
+
+
+class ShapeMismatch(WalkError):
+    """Shapes that cannot meet."""
+
+
+class BadTable(WalkError):
+    """A Lua table that should be a list has holes."""
+
+
+class EmitError(PorterError):
+    """The output cannot be written."""
+
+    exit_code = 2
+
+
+class ParityError(PorterError):
+    """The port does not compute what Torch computed; `reports` has every layer's row."""
+
+    exit_code = 1
+    reports: tuple[Any, ...] = ()
