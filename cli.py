@@ -1,0 +1,351 @@
+"""The command line: `porter inspect | convert | diff | check | record | layers | scaffold`.
+
+No logic lives here. Exit codes: 0 ok, 1 parity failed, 2 usage or output, 3 unreadable file,
+4 unmapped or malformed modules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.errors import ParityError, PorterError, UsageError
+
+if TYPE_CHECKING:
+    from porter.options import Options
+    from porter.registry import Registry
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except PorterError as error:
+        return report_error(error, options)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def report_error(error: PorterError, options: argparse.Namespace) -> int:
+    """Show an error, as JSON where that was asked for; returns its exit code."""
+    from porter.console import out, parity_table, show_error
+    from porter.report import report_json, worst_rows
+
+    reports = error.reports if isinstance(error, ParityError) else ()
+    if getattr(options, "json", False):
+        body: dict[str, Any] = report_json(reports) if reports else {}
+        body["error"] = {
+            "type": type(error).__name__,
+            "message": error.message,
+            "where": error.location,
+            "received": error.received,
+            "hint": error.hint,
+            "exit_code": error.exit_code,
+        }
+        show_json(body)
+    elif reports:
+        out().print(parity_table(worst_rows(reports)))
+    show_error(error)
+    return error.exit_code
+
+
+def show_json(body: Any) -> None:
+    """One JSON object on standard output."""
+    json.dump(body, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    from porter.manifest import version
+
+    top = argparse.ArgumentParser(
+        prog="porter",
+        description="Trained Torch7 models (.t7) as TensorFlow models, proven layer by layer.",
+        epilog="Exit codes: 0 ok, 1 parity failed, 2 usage or output, 3 unreadable file, "
+        "4 unmapped or malformed modules.",
+    )
+    top.add_argument("--version", action="version", version=f"porter {version()}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    one = commands.add_parser("inspect", help="what a .t7 file is and holds")
+    one.add_argument("file", type=Path)
+    model_options(one)
+    one.set_defaults(run=run_inspect)
+
+    one = commands.add_parser("convert", help="convert a model, verified layer by layer")
+    one.add_argument("file", type=Path)
+    one.add_argument("-o", "--output", type=Path, help="folder to make (default: NAME_tensorflow)")
+    one.add_argument("--reference", type=Path, help="activations recorded by Torch (.t7 or .npz)")
+    one.add_argument(
+        "--data-format",
+        choices=["channels_last", "channels_first"],
+        default="channels_last",
+        help="order of image inputs and outputs (default: channels_last, N×H×W×C)",
+    )
+    one.add_argument("--force", action="store_true", help="replace an earlier port in the folder")
+    tolerance_options(one)
+    model_options(one)
+    one.set_defaults(run=run_convert)
+
+    one = commands.add_parser("diff", help="compare models, ports and recordings layer by layer")
+    one.add_argument("first", type=Path, help="the oracle: .t7 model, converted folder, recording")
+    one.add_argument("second", type=Path, help="what is compared with it")
+    tolerance_options(one)
+    model_options(one)
+    one.set_defaults(run=run_diff)
+
+    one = commands.add_parser("check", help="regression over folders of fixtures")
+    one.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    one.add_argument("--junit", type=Path, help="also write a JUnit XML file")
+    tolerance_options(one)
+    map_options(one)
+    one.set_defaults(run=run_check)
+
+    one = commands.add_parser("record", help="print the Lua script that records activations")
+    one.add_argument("-o", "--output", type=Path, help="write it to a file instead")
+    one.set_defaults(run=run_record)
+
+    one = commands.add_parser("layers", help="which Torch classes are handled, and how well")
+    one.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    one.add_argument("--json", action="store_true", help="as JSON")
+    one.set_defaults(run=run_layers)
+
+    one = commands.add_parser("scaffold", help="write the stub of a layer map for a class")
+    one.add_argument("typename", metavar="CLASS", help="for example nn.MyLayer")
+    one.add_argument("--from", dest="file", type=Path, required=True, help="a model that holds it")
+    one.add_argument("-o", "--output", type=Path, help="write it to a file instead of printing it")
+    one.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    one.set_defaults(run=run_scaffold)
+    return top
+
+
+def model_options(command: argparse.ArgumentParser) -> None:
+    """Options of every command that opens a model."""
+    command.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    command.add_argument(
+        "--input-shape",
+        action="append",
+        default=[],
+        metavar="CxHxW",
+        help="input shape in Torch's order; once for each input of the model",
+    )
+    map_options(command)
+
+
+def map_options(command: argparse.ArgumentParser) -> None:
+    """Options that say what a module means."""
+    command.add_argument(
+        "--layer-maps",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a Python file with your own layer maps",
+    )
+    command.add_argument(
+        "--identity",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="treat an unknown class as identity",
+    )
+    command.add_argument(
+        "--bn",
+        choices=["as-saved", "train", "evaluate"],
+        default="as-saved",
+        help="which statistics batch normalisation uses (default: as the file says)",
+    )
+    command.add_argument("--seed", type=int, default=1, help="for inputs and random modules")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def tolerance_options(command: argparse.ArgumentParser) -> None:
+    """Largest accepted errors."""
+    command.add_argument("--isolated", type=float, default=1e-5, metavar="ERROR")
+    command.add_argument("--accumulated", type=float, default=1e-4, metavar="ERROR")
+
+
+def registry_of(options: argparse.Namespace) -> Registry:
+    """porter's maps, the user's, and the classes to be treated as identity."""
+    from porter.registry import default_registry, load_layer_maps, with_identity
+
+    registry = default_registry()
+    for path in options.layer_maps:
+        registry = load_layer_maps(path, registry)
+    return with_identity(registry, options.identity)
+
+
+def options_of(options: argparse.Namespace) -> Options:
+    from porter.options import Options
+
+    return Options(bn=options.bn, seed=options.seed)
+
+
+def tolerance_of(options: argparse.Namespace) -> Any:
+    from porter.parity import Tolerance
+
+    for value in (options.isolated, options.accumulated):
+        if not value > 0:
+            raise UsageError("a tolerance is a positive number", received=str(value))
+    return Tolerance(options.isolated, options.accumulated)
+
+
+def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
+    from porter.inputs import parse_shape
+
+    return tuple(parse_shape(text) for text in options.input_shape)
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    from porter.inspect import inspect
+    from porter.model_file import open_model
+
+    opened = open_model(options.file, options.select)
+    seen = inspect(opened, registry_of(options), options_of(options), shapes_of(options))
+    if options.json:
+        show_json(seen.json())
+        return 0
+    from porter.console import out, show_inspection
+
+    show_inspection(out(), seen)
+    return 0
+
+
+def run_convert(options: argparse.Namespace) -> int:
+    from porter import recording
+    from porter.console import out, parity_table, progress
+    from porter.convert import Request, convert
+    from porter.report import worst_rows
+
+    request = Request(
+        source=options.file,
+        output=options.output,
+        input_shapes=shapes_of(options),
+        reference=recording.read(options.reference) if options.reference else None,
+        select=options.select,
+        registry=registry_of(options),
+        options=options_of(options),
+        tolerance=tolerance_of(options),
+        data_format=options.data_format,
+        force=options.force,
+    )
+    with progress() as display:
+        task = display.add_task("start")
+        done = convert(
+            request, lambda stage, what: display.update(task, description=f"{stage} {what}")
+        )
+    if options.json:
+        show_json(done.json())
+        return 0
+    console = out()
+    console.print(parity_table(worst_rows(done.reports)))
+    console.print(f"\n{done.summary()}")
+    return 0
+
+
+def run_diff(options: argparse.Namespace) -> int:
+    from porter.console import out, parity_table
+    from porter.diff import diff, open_side
+    from porter.report import report_json
+
+    registry, choices = registry_of(options), options_of(options)
+    first = open_side(options.first, registry, choices, options.select)
+    second = open_side(options.second, registry, choices, options.select)
+    report = diff(first, second, tolerance_of(options), options.seed)
+    if options.json:
+        show_json(report_json([report]))
+    else:
+        console = out()
+        console.print(parity_table(report.rows))
+        diverging = report.first_diverging
+        console.print(
+            f"\nthe same, by {report.oracle}"
+            if diverging is None
+            else f"\nfirst diverging: {diverging.path or 'the root'} ({diverging.type}): "
+            f"{diverging.summary()}"
+        )
+    return 0 if report.passed else 1
+
+
+def run_check(options: argparse.Namespace) -> int:
+    from porter import check
+    from porter.console import out, progress, result_line
+
+    fixtures = check.find(options.paths)
+    checker = check.Checker(registry_of(options), options_of(options), tolerance_of(options))
+    console = out()
+    with progress() as display:
+        task = display.add_task("check", total=len(fixtures))
+
+        def seen(result: check.Result) -> None:
+            display.update(task, advance=1, description=result.path)
+            if not options.json:
+                console.print(result_line(result))
+
+        results = check.run(fixtures, checker, seen)
+    counts = check.summary(results)
+    if options.json:
+        show_json({"results": [result.json() for result in results], "summary": counts})
+    else:
+        console.print(", ".join(f"{count} {status}" for status, count in counts.items()))
+        if not results:
+            console.print("no fixtures were found")
+    if options.junit:
+        from porter.junit import write_junit
+
+        write_junit(results, options.junit)
+    return check.exit_code(results)
+
+
+def run_record(options: argparse.Namespace) -> int:
+    from porter.output import write_text
+    from porter.recorder import script
+
+    if options.output:
+        write_text(options.output, script())
+    else:
+        sys.stdout.write(script())
+    return 0
+
+
+def run_layers(options: argparse.Namespace) -> int:
+    from porter import coverage
+
+    table = coverage.table()
+    if options.json:
+        show_json(coverage.as_json(table))
+    elif options.markdown:
+        sys.stdout.write(coverage.as_markdown(table))
+    else:
+        from porter.console import out
+
+        out().print(coverage.as_rich(table))
+    return 0
+
+
+def run_scaffold(options: argparse.Namespace) -> int:
+    from porter.model_file import open_model
+    from porter.output import write_text
+    from porter.scaffold import stub
+
+    text = stub(options.typename, open_model(options.file, options.select).root)
+    if options.output:
+        write_text(options.output, text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

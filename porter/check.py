@@ -1,0 +1,313 @@
+"""Regression over folders of fixtures: convert each model and compare with what Torch recorded.
+
+Three kinds of fixture are found: a net (`model.t7` with `input.t7` and `activations.t7` or
+`output.t7`), a single layer (one file with `{module=, input=, output=}`) and a triple (`X.t7`,
+`X.in.t7`, `X.out.t7`). Everything runs in one process; TensorFlow is imported once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from porter import parity, reader, recording
+from porter.errors import PorterError, T7Error, UnmappedModules, UsageError
+from porter.fields import Array
+from porter.inputs import types_of
+from porter.measure import Measure, compare
+from porter.model_file import choose, find_modules, require_mapped
+from porter.nested import Nested, leaves
+from porter.options import Options
+from porter.parity import Report, Tolerance
+from porter.reader import Table, TorchObject
+from porter.recording import Recording, as_arrays
+from porter.registry import Registry, default_registry
+from porter.report import badness
+from porter.walker import Model
+
+Kind = Literal["net", "layer", "triple"]
+Status = Literal["pass", "fail", "unmapped", "error"]
+
+DOUBLE = Tolerance(isolated=1e-10, accumulated=1e-10)
+"""For cases that Torch computed in double precision."""
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """Where a fixture's model, input and expected activations are."""
+
+    path: Path
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one fixture did; errors in units of each layer's scale."""
+
+    path: str
+    kind: Kind
+    status: Status
+    isolated: float | None = None
+    accumulated: float | None = None
+    worst_path: str | None = None
+    message: str = ""
+    seconds: float = 0.0
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "kind": self.kind,
+            "status": self.status,
+            "isolated": finite(self.isolated),
+            "accumulated": finite(self.accumulated),
+            "worst_path": self.worst_path,
+            "message": self.message,
+            "seconds": round(self.seconds, 4),
+        }
+
+
+def finite(number: float | None) -> float | None:
+    """None in place of what JSON has no word for."""
+    return number if number is not None and np.isfinite(number) else None
+
+
+def find(paths: list[Path]) -> list[Fixture]:
+    """All fixtures below some paths, in order. Raises UsageError for a path that is not there."""
+    found: dict[Path, Fixture] = {}
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"no such file or folder: {path}")
+        for fixture in search(path):
+            found.setdefault(fixture.path, fixture)
+    return list(found.values())
+
+
+def search(path: Path) -> Iterator[Fixture]:
+    """The fixtures of one file or folder."""
+    if path.is_file():
+        fixture = classify(path, alone=True)
+        if fixture is not None:
+            yield fixture
+        return
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort()
+        for name in sorted(names):
+            if name.endswith(".t7"):
+                fixture = classify(Path(folder, name))
+                if fixture is not None:
+                    yield fixture
+
+
+def classify(path: Path, alone: bool = False) -> Fixture | None:
+    """What kind of fixture a `.t7` file is the model of, if any."""
+    beside = path.with_name
+    recorded = any(beside(name).is_file() for name in ("activations.t7", "output.t7"))
+    if path.name == "model.t7" and beside("input.t7").is_file() and recorded:
+        return Fixture(path, "net")
+    stem = path.name.removesuffix(".t7")
+    if beside(f"{stem}.in.t7").is_file() and beside(f"{stem}.out.t7").is_file():
+        return Fixture(path, "triple")
+    if stem.endswith((".in", ".out")) or path.name in ("input.t7", "activations.t7", "output.t7"):
+        return None
+    try:
+        root = reader.read(path).root
+    except T7Error:
+        # A file named by the user is reported; in a folder it may be anything.
+        return Fixture(path, "layer") if alone else None
+    is_case = isinstance(root, Table) and {"module", "input", "output"} <= set(root.keys())
+    return Fixture(path, "layer") if is_case else None
+
+
+class Checker:
+    """Checks fixtures one after the other with the same registry and options."""
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        options: Options | None = None,
+        tolerance: Tolerance | None = None,
+    ) -> None:
+        self.registry = registry or default_registry()
+        self.options = options or Options()
+        self.tolerance = tolerance or Tolerance()
+
+    def check(self, fixture: Fixture) -> Result:
+        """Check one fixture; whatever goes wrong becomes its status."""
+        started = time.perf_counter()
+        try:
+            result = self.compare(fixture)
+        except UnmappedModules as error:
+            result = Result(str(fixture.path), fixture.kind, "unmapped", message=str(error))
+        except PorterError as error:
+            result = Result(str(fixture.path), fixture.kind, "error", message=str(error))
+        return Result(**{**vars(result), "seconds": time.perf_counter() - started})
+
+    def compare(self, fixture: Fixture) -> Result:
+        """Run the comparison that a fixture asks for."""
+        candidates, expected = self.load(fixture)
+        results = [self.compare_module(fixture, module, expected) for module in candidates]
+        # A checkpoint may hold several networks: the recording tells which one it is of.
+        return next((result for result in results if result.status == "pass"), results[0])
+
+    def load(self, fixture: Fixture) -> tuple[list[TorchObject], Recording]:
+        """The fixture's modules and what Torch recorded."""
+        path = fixture.path
+        file = reader.read(path)
+        if fixture.kind == "layer":
+            root = file.root
+            if not isinstance(root, Table) or not isinstance(root.get("module"), TorchObject):
+                raise UsageError(
+                    f"{path} is no fixture", hint="a case is a table {module=, input=, output=}"
+                )
+            return [root["module"]], Recording(
+                str(path), as_arrays(root["input"], "input"), as_arrays(root["output"], "output")
+            )
+        modules = [module for _, module in find_modules(file.root)]
+        if not modules:
+            choose(file, str(path))
+        if fixture.kind == "triple":
+            stem = path.name.removesuffix(".t7")
+            expected = recording.read(path.with_name(f"{stem}.out.t7"))
+            return modules, with_input(expected, path.with_name(f"{stem}.in.t7"))
+        recorded = path.with_name("activations.t7")
+        if not recorded.is_file():
+            recorded = path.with_name("output.t7")
+        return modules, with_input(recording.read(recorded), path.with_name("input.t7"))
+
+    def compare_module(self, fixture: Fixture, module: TorchObject, expected: Recording) -> Result:
+        """Every layer of one module against the recording, and the emitted graph at the end."""
+        from porter.runner import Variables
+
+        require_mapped(module, self.registry)
+        model = Model(module, self.registry, self.options)
+        assert expected.input is not None
+        arrays = expected.input
+        double = all(array.dtype == np.float64 for array in leaves(arrays)) and bool(
+            list(leaves(arrays))
+        )
+        variables = {p: Variables(p) for p in ("float32", "float64")}
+        single = parity.verify(
+            model,
+            arrays,
+            variables,
+            expected,
+            label=str(fixture.path),
+            tolerance=self.tolerance,
+            deep=fixture.kind == "layer",
+        )
+        reports = [single]
+        if double and fixture.kind == "layer":
+            reports.append(
+                parity.verify(
+                    model,
+                    arrays,
+                    variables,
+                    expected,
+                    label=str(fixture.path),
+                    tolerance=DOUBLE,
+                    precision="float64",
+                    deep=False,
+                )
+            )
+        emitted = (
+            Measure()
+            if fixture.kind == "layer"
+            else run_emitted(model, arrays, expected, variables["float32"])
+        )
+        return summarise(fixture, reports, emitted, self.tolerance)
+
+
+def with_input(expected: Recording, path: Path) -> Recording:
+    """A recording with the input of a file beside it, where it has none of its own."""
+    if expected.input is not None or not path.is_file():
+        return expected
+    given = as_arrays(reader.read(path).root, "input")
+    return Recording(expected.source, given, expected.output, expected.outputs, expected.summaries)
+
+
+def run_emitted(
+    model: Model, arrays: Nested[Array], expected: Recording, variables: Any
+) -> Measure:
+    """The error of the traced graph that would be saved, its free sizes left open."""
+    from porter.emit.port import build_widest
+    from porter.runner import load, store
+
+    port = build_widest(model, types_of(arrays), variables)
+    exact = model.walk(types_of(arrays))
+    oracle = parity.consult(exact, arrays, expected)
+    inputs = parity.bind(port.graph.inputs, arrays)
+    by_id = {value.id: value for value in leaves(port.graph.inputs)}
+    made = port.module.serve(
+        *(
+            store(inputs[i], by_id[i], layout, variables.precision)
+            for i, layout in port.plan.inputs.items()
+        )
+    )
+    measures = [
+        compare(oracle.values[value.id], load(tensor, port.plan.outputs[emitted.id]))
+        for value, emitted, tensor in zip(
+            leaves(exact.outputs), leaves(port.graph.outputs), made.values(), strict=True
+        )
+    ]
+    return Measure.worst(measures)
+
+
+def summarise(
+    fixture: Fixture, reports: list[Report], emitted: Measure, tolerance: Tolerance
+) -> Result:
+    """One line for one fixture."""
+    rows = [row for report in reports for row in report.rows]
+    worst = max(rows, key=badness, default=None)
+    isolated = [row.isolated.max_rel for row in rows if row.isolated is not None]
+    accumulated = [row.accumulated.max_rel for row in rows if row.accumulated is not None]
+    failed = [row for row in rows if not row.passed]
+    message = ""
+    if failed:
+        first = failed[0]
+        message = f"{first.path or 'the root'} ({first.type}): {first.summary()}"
+    elif not emitted.within(tolerance.accumulated):
+        message = f"the emitted graph differs: {emitted.problem or f'{emitted.max_rel:.2e}'}"
+    return Result(
+        str(fixture.path),
+        fixture.kind,
+        "fail" if message else "pass",
+        max(isolated, default=None),
+        max([*accumulated, emitted.max_rel], default=None),
+        worst.path if worst is not None else None,
+        message,
+    )
+
+
+def run(
+    fixtures: list[Fixture], checker: Checker, seen: Callable[[Result], None] = lambda _: None
+) -> list[Result]:
+    """Check all fixtures in order; `seen` is told of each result."""
+    results = []
+    for fixture in fixtures:
+        results.append(checker.check(fixture))
+        seen(results[-1])
+    return results
+
+
+def summary(results: list[Result]) -> dict[str, int]:
+    """How many fixtures ended how."""
+    counts = {"pass": 0, "fail": 0, "unmapped": 0, "error": 0}
+    for result in results:
+        counts[result.status] += 1
+    return counts
+
+
+def exit_code(results: list[Result]) -> int:
+    """0 if all passed, else the gravest: 1 parity, 3 unreadable or broken, 4 unmapped."""
+    counts = summary(results)
+    if counts["fail"]:
+        return 1
+    if counts["error"]:
+        return 3
+    return 4 if counts["unmapped"] else 0

@@ -1,0 +1,228 @@
+"""Lay two sides beside each other, layer by layer: a `.t7` model, a converted folder, a recording.
+
+The first side is the oracle. A model is its own NumPy reference in float64; a port gives its
+layers' outputs through its `activations` signature; a recording is what Torch saw. A layer can be
+fed alone (isolated) only where the second side is a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from porter import parity, reader, recording, reference
+from porter.errors import T7Error, UsageError
+from porter.fields import Array
+from porter.inputs import samples, solve, types_of
+from porter.layout import Layout, from_torch, image_layout, to_torch
+from porter.measure import compare, failed
+from porter.model_file import ModelFile, choose
+from porter.nested import Nested, leaves, named_leaves
+from porter.options import Options
+from porter.parity import Report, Row, Tolerance
+from porter.recording import Recording, is_recording
+from porter.registry import Registry
+from porter.walker import Model
+
+
+@dataclass(frozen=True)
+class Port:
+    """A converted folder."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+
+Side = Model | Port | Recording
+
+
+def open_side(path: Path, registry: Registry, options: Options, select: str | None = None) -> Side:
+    """What a path holds. Raises PorterError if it is none of the three."""
+    if path.is_dir():
+        return open_port(path)
+    if path.suffix == ".npz":
+        return recording.read(path)
+    file = reader.read(path)
+    if is_recording(file.root):
+        return recording.from_t7(file.root, str(path))
+    opened: ModelFile = choose(file, str(path), select)
+    return opened.model(registry, options)
+
+
+def open_port(folder: Path) -> Port:
+    """A folder that `porter convert` made."""
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        raise UsageError(
+            f"{folder} is not a folder that porter made", hint="it should hold a manifest.json"
+        )
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        assert isinstance(content["signature"], dict)
+    except (ValueError, KeyError, AssertionError, TypeError) as error:
+        raise T7Error(f"the manifest cannot be read: {error}", where=str(manifest)) from error
+    return Port(folder, content)
+
+
+def diff(first: Side, second: Side, tolerance: Tolerance | None = None, seed: int = 1) -> Report:
+    """Compare the second side with the first."""
+    limits = tolerance or Tolerance()
+    arrays = common_input(first, second, seed)
+    oracle = first if isinstance(first, Recording) else record(first, arrays)
+    if isinstance(second, Model):
+        return diff_model(second, oracle, limits)
+    if isinstance(second, Recording):
+        return lay_beside(oracle, second, limits)
+    return lay_beside(oracle, record(second, arrays), limits)
+
+
+def diff_model(model: Model, oracle: Recording, limits: Tolerance) -> Report:
+    """A model's layers against the oracle, isolated and accumulated."""
+    from porter.runner import Variables
+
+    assert oracle.input is not None
+    variables = {p: Variables(p) for p in ("float32", "float64")}
+    return parity.verify(
+        model,
+        oracle.input,
+        variables,
+        oracle,
+        label=oracle.source,
+        source=oracle.source,
+        tolerance=limits,
+        deep=False,
+    )
+
+
+def common_input(first: Side, second: Side, seed: int) -> Nested[Array]:
+    """A recording's input, or seeded numbers of a shape that a side tells."""
+    for side in (first, second):
+        if isinstance(side, Recording):
+            if side.input is None:
+                raise UsageError(f"{side.source} has no `input` to feed the other side")
+            return side.input
+    for side in (first, second):
+        if isinstance(side, Model):
+            return samples(side, solve(side), seed)[0].arrays
+    assert isinstance(first, Port)
+    return port_sample(first, seed)
+
+
+def port_sample(port: Port, seed: int) -> Nested[Array]:
+    """Seeded numbers for a port's signature; free sizes are chosen small and different."""
+    generator = np.random.default_rng(seed)
+    made: list[Nested[Array]] = []
+    for name, described in sorted(port.manifest["signature"].items()):
+        if not name.startswith("input"):
+            continue
+        free = iter((1, 40, 56, 24))
+        shape = [next(free) if size is None else size for size in described["torch_shape"]]
+        if described["dtype"] == "float32":
+            made.append(generator.standard_normal(shape).astype(np.float32))
+        else:
+            made.append(np.ones(shape, np.int64))
+    return made[0] if len(made) == 1 else made
+
+
+def record(side: Model | Port, arrays: Nested[Array]) -> Recording:
+    """What a side makes of an input, as a recording."""
+    return record_model(side, arrays) if isinstance(side, Model) else record_port(side, arrays)
+
+
+def record_model(model: Model, arrays: Nested[Array]) -> Recording:
+    """A model's own reference in NumPy, float64."""
+    graph = model.walk(types_of(arrays))
+    values = reference.run(graph, parity.bind(graph.inputs, arrays))
+    outputs: dict[tuple[str, int], Nested[Array]] = {}
+    types: dict[str, str] = {}
+    from porter.nested import map_leaves
+
+    for call in graph.calls:
+        outputs[call.path, call.count] = map_leaves(lambda v: values[v.id], call.output)
+        types[call.path] = call.typename
+    final = map_leaves(lambda v: values[v.id], graph.outputs)
+    return Recording("model (numpy float64)", arrays, final, outputs, {}, types)
+
+
+def record_port(port: Port, arrays: Nested[Array]) -> Recording:
+    """A port's activations, run in a fresh process."""
+    from porter.emit.fresh import run_saved_model
+
+    signature, data_format = port.manifest["signature"], port.manifest["data_format"]
+    inputs = named_leaves(arrays, "input")
+    expected = sorted(name for name in signature if name.startswith("input"))
+    if [name for name, _ in sorted(inputs)] != expected:
+        raise UsageError(
+            f"{port.folder} takes {', '.join(expected)}",
+            received=", ".join(name for name, _ in inputs),
+        )
+    stored: dict[str, Array] = {}
+    for name, array in inputs:
+        wanted = signature[name]["torch_shape"]
+        if len(wanted) != array.ndim or any(
+            size not in (None, extent) for size, extent in zip(wanted, array.shape, strict=True)
+        ):
+            raise UsageError(
+                f"the input does not fit {port.folder}: it takes {wanted} (Torch's order)",
+                received="×".join(map(str, array.shape)),
+            )
+        layout = Layout(tuple(signature[name]["torch_axes"]))
+        stored[name] = from_torch(array, layout).astype(signature[name]["dtype"])
+    (made,) = run_saved_model(port.folder / "saved_model", [stored], "activations")
+    outputs: dict[tuple[str, int], Nested[Array]] = {}
+    for name, array in made.items():
+        path, _, count = name.partition("#")
+        path = "" if path == "root" else path
+        outputs[path, int(count or 1)] = to_torch(array, image_layout(array.ndim, data_format))
+    types = port.manifest.get("layers", {})
+    return Recording(str(port.folder), arrays, outputs.get(("", 1)), outputs, {}, types)
+
+
+def lay_beside(oracle: Recording, other: Recording, limits: Tolerance) -> Report:
+    """Every call that the oracle recorded beside the other side's."""
+    rows: list[Row] = []
+    for (path, count), wanted in oracle.outputs.items():
+        got = other.outputs.get((path, count))
+        for position, reference_array in enumerate(leaves(wanted), start=1):
+            made = pick(got, other, path, count, position)
+            measure = (
+                failed("the other side has no such layer")
+                if made is None
+                else compare(reference_array, drop_kept_batch(reference_array, made))
+            )
+            rows.append(
+                Row(
+                    path,
+                    oracle.types.get(path) or other.types.get(path, ""),
+                    "×".join(map(str, reference_array.shape)),
+                    oracle.source,
+                    None,
+                    measure,
+                    count=count,
+                    tolerance=limits,
+                )
+            )
+    if not rows:
+        raise UsageError(f"{oracle.source} and {other.source} have no layer to compare")
+    return Report(tuple(rows), "recorded input", oracle.source)
+
+
+def pick(
+    got: Nested[Array] | None, other: Recording, path: str, count: int, position: int
+) -> Array | None:
+    """One tensor of what the other side recorded of a call; ports name table entries path_1."""
+    if got is not None:
+        flat = list(leaves(got))
+        return flat[position - 1] if position <= len(flat) else None
+    numbered = other.outputs.get((f"{path or 'root'}_{position}", count))
+    return numbered if isinstance(numbered, np.ndarray) else None
+
+
+def drop_kept_batch(reference_array: Array, made: Array) -> Array:
+    """Torch's View drops a batch of one where the port keeps it; the values are the same."""
+    return made[0] if made.shape == (1, *reference_array.shape) else made

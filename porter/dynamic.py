@@ -1,0 +1,92 @@
+"""Find which sizes of a model's input are free, and walk it once for all of them.
+
+A model without a fixed-size layer works on any batch, height and width. Which of them are free is
+not declared anywhere: each is changed in turn, and it is free if the walk finds the same layers on
+the same values, in other shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from porter.errors import WalkError
+from porter.graph import Graph, TensorType, merge
+from porter.nested import Nested, leaves, map_leaves
+from porter.walker import Model
+
+STEPS = (1, 2, 3, 4, 8, 16, 32, 64)
+"""By how much a size is changed: nets with strides accept only some sizes."""
+
+Place = tuple[int, int]
+"""Which input leaf, which axis."""
+
+
+def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
+    """The graph for inputs like `types`, with every size that turns out free left open.
+
+    `keep` gives up freedom where a caller found that it cannot be emitted: 0 leaves all free sizes
+    open, 1 the batch only, 2 none.
+    """
+    exact = model.walk(types)
+    if keep >= 2:
+        return exact
+    grown: dict[Place, int] = {}
+    merged = exact
+    flat = list(leaves(types))
+    for places in candidates(types, batch_only=keep == 1):
+        # A net with a fixed-size layer may bear one more row, where pooling rounds it away, but not
+        # twice as many.
+        doubled = grown | {(leaf, axis): flat[leaf].static[axis] for leaf, axis in places}
+        if walk_grown(model, exact, types, doubled) is None:
+            continue
+        for step in STEPS:
+            trial = grown | dict.fromkeys(places, step)
+            found = walk_grown(model, exact, types, trial)
+            if found is not None:
+                grown, merged = trial, found
+                break
+    return merged
+
+
+def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[Place, ...]]:
+    """Groups of sizes that are changed together: first all batches, then the others.
+
+    Several inputs may have to agree in a size (two images to be added), so equal sizes at equal
+    axes are tried together before each alone.
+    """
+    flat = list(leaves(types))
+    ranked = [(i, t) for i, t in enumerate(flat) if t.rank >= 2]
+    batch = {t.static[0] for _, t in ranked}
+    if ranked and len(batch) == 1:
+        yield tuple((i, 0) for i, _ in ranked)
+    if batch_only:
+        return
+    for i, t in ranked:
+        for axis in range(0 if len(batch) > 1 else 1, t.rank):
+            alike = tuple(
+                (j, axis)
+                for j, other in ranked
+                if other.rank == t.rank and other.static[axis] == t.static[axis]
+            )
+            if len(alike) > 1 and alike[0][0] == i:
+                yield alike
+            yield ((i, axis),)
+
+
+def walk_grown(
+    model: Model, exact: Graph, types: Nested[TensorType], grown: dict[Place, int]
+) -> Graph | None:
+    """The merged graph if the model also works with the sizes changed, else None."""
+    numbered = iter(range(len(list(leaves(types)))))
+
+    def grow(type: TensorType) -> TensorType:
+        leaf = next(numbered)
+        shape = tuple(size + grown.get((leaf, axis), 0) for axis, size in enumerate(type.static))
+        return replace(type, shape=shape)
+
+    try:
+        other = model.walk(map_leaves(grow, types))
+    except WalkError:
+        return None
+    return merge(exact, other)

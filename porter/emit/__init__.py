@@ -1,0 +1,1 @@
+"""Write a planned graph to disk, one format a file."""

@@ -1,0 +1,126 @@
+"""A plan as a tf.Module with a signature: what every TensorFlow format is written from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from porter.dynamic import generalise
+from porter.graph import FLOAT, Graph, TensorType, Value
+from porter.layout import Layout, NotDynamic, Plan, image_layout, plan
+from porter.nested import Nested, map_leaves, named_leaves
+from porter.runner import Variables, run
+from porter.tensorflow import tf
+from porter.walker import Model
+
+
+@dataclass(frozen=True)
+class Port:
+    """A traced model: `module` holds the variables, `serve` maps named inputs to named outputs.
+
+    `activations` gives every layer's output by Torch path.
+    """
+
+    module: Any
+    plan: Plan
+    variables: Variables
+    serve: Any
+    activations: Any
+
+    @property
+    def graph(self) -> Graph:
+        return self.plan.graph
+
+
+def build(graph: Graph, variables: Variables, data_format: str = "channels_last") -> Port:
+    """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open."""
+    layout = plan(graph, data_format)
+    inputs = named_leaves(graph.inputs, "input")
+    outputs = named_leaves(graph.outputs, "output")
+    specs = [signature(name, value, layout.inputs[value.id], variables) for name, value in inputs]
+
+    def feed(tensors: tuple[Any, ...]) -> dict[int, Any]:
+        return {value.id: t for (_, value), t in zip(inputs, tensors, strict=True)}
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        made = run(layout, feed(tensors), variables)
+        return {name: tf.identity(made[value.id], name=name) for name, value in outputs}
+
+    def call(*tensors: Any) -> Nested[Any]:
+        made = run(layout, feed(tensors), variables)
+        return map_leaves(lambda value: made[value.id], graph.outputs)
+
+    watched = plan(watching(graph), data_format)
+    names = activation_names(graph)
+
+    def activations(*tensors: Any) -> dict[str, Any]:
+        made = run(watched, feed(tensors), variables)
+        return {name: tf.identity(made[value.id]) for name, value in names.items()}
+
+    module = tf.Module(name="port")
+    traced = [
+        tf.function(function, input_signature=specs, autograph=False)
+        for function in (serve, call, activations)
+    ]
+    module.serve, module.__call__, module.activations = traced
+    concrete = module.serve.get_concrete_function()
+    module.weights = list(variables.by_key.values())
+    return Port(module, layout, variables, concrete, module.activations)
+
+
+def build_widest(
+    model: Model,
+    types: Nested[TensorType],
+    variables: Variables,
+    data_format: str = "channels_last",
+) -> Port:
+    """Trace a model with as many free sizes as its layers allow."""
+    for keep in (0, 1):
+        try:
+            return build(generalise(model, types, keep), variables, data_format)
+        except NotDynamic:
+            continue
+    return build(generalise(model, types, keep=2), variables, data_format)
+
+
+def signature(name: str, value: Value, layout: Layout, variables: Variables) -> Any:
+    """The TensorSpec of one input as it is stored."""
+    shape = [value.type.shape[axis] for axis in layout.order]
+    dtype = variables.precision if value.dtype == FLOAT else value.dtype
+    return tf.TensorSpec(shape, dtype, name=name)
+
+
+def activation_names(graph: Graph) -> dict[str, Value]:
+    """Every tensor that a call returned, by Torch path (`path#2` for the second call)."""
+    names: dict[str, Value] = {}
+    known = {value.id for node in graph.nodes for value in node.outputs}
+    for call in graph.calls:
+        base = call.path or "root"
+        base = base if call.count == 1 else f"{base}#{call.count}"
+        for name, value in named_leaves(call.output, base):
+            if value.id in known:
+                names[name] = value
+    return names
+
+
+def watching(graph: Graph) -> Graph:
+    """The graph with every call's output as an output."""
+    seen = {value.id: value for value in activation_names(graph).values()}
+    return Graph(graph.inputs, graph.nodes, list(seen.values()), graph.calls, graph.notes)
+
+
+def stored_shapes(graph: Graph, data_format: str) -> dict[str, dict[str, Any]]:
+    """Name, shape as stored and order of axes of every input and output, for the manifest."""
+    described: dict[str, dict[str, Any]] = {}
+    for name, value in [
+        *named_leaves(graph.inputs, "input"),
+        *named_leaves(graph.outputs, "output"),
+    ]:
+        layout = image_layout(value.type.rank, data_format)
+        described[name] = {
+            "shape": [value.type.shape[axis] for axis in layout.order],
+            "torch_shape": list(value.type.shape),
+            "torch_axes": list(layout.order),
+            "dtype": "float32" if value.dtype == FLOAT else value.dtype,
+        }
+    return described

@@ -1,0 +1,197 @@
+"""What a walked model is made of: values, nodes, and the calls that Torch would have made.
+
+A `Graph` is purely functional: tables are resolved, in-place writes are turned into new values, and
+one node stands for one Torch layer (it is never lowered to smaller operations), so that every value
+of the graph can be laid beside an activation that Torch recorded.
+
+Shapes are always in Torch's order (N×C×H×W). Where bytes lie in TensorFlow is `layout.py`'s affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from porter.nested import Nested, leaves, map_leaves
+
+if TYPE_CHECKING:
+    from porter.layer import LayerMap
+    from porter.reader import TorchObject
+
+Shape = tuple[int, ...]
+
+FLOAT = "float"
+"""The dtype of everything that follows the precision in which the graph is evaluated."""
+INT = "int64"
+"""The dtype of Long, Int and Byte tensors: indices, labels, masks."""
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Shape (Torch order; `None` where it may differ from call to call) and dtype of a tensor."""
+
+    shape: tuple[int | None, ...]
+    dtype: str = FLOAT
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def static(self) -> Shape:
+        """The shape as integers; only a walk with concrete sizes has one."""
+        assert None not in self.shape, f"{self} is dynamic"
+        return tuple(size for size in self.shape if size is not None)
+
+    def __str__(self) -> str:
+        return "×".join("?" if size is None else str(size) for size in self.shape) or "scalar"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One tensor, made once and never changed.
+
+    `storage` names the memory that Torch would have used: values with the same storage alias each
+    other, so that an in-place layer changes what its siblings see. `repeats` is how often one
+    element of memory is seen by this tensor (an expanded tensor has stride 0).
+    """
+
+    id: int
+    type: TensorType
+    storage: int = -1
+    repeats: int = 1
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.static
+
+    @property
+    def dtype(self) -> str:
+        return self.type.dtype
+
+
+@dataclass(frozen=True)
+class Node:
+    """One Torch layer at work: `outputs = op(*inputs)`.
+
+    `path` counts modules from 1 as Torch does (`12.1.2`), `count` the calls of that path; `origin`
+    lists every Torch path that the node stands for.
+    """
+
+    path: str
+    op: LayerMap
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    origin: tuple[str, ...] = ()
+    count: int = 1
+
+    @property
+    def typename(self) -> str:
+        return self.op.typename
+
+
+@dataclass(frozen=True)
+class Call:
+    """A module, container or layer, returned `output`: what Torch's recorder sees.
+
+    `count` tells repeated calls of the same path apart, from 1; a leaf called no other module.
+    """
+
+    path: str
+    typename: str
+    output: Nested[Value]
+    count: int = 1
+    is_leaf: bool = True
+    module: TorchObject | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which they can be run; only `inputs` and `outputs` may be nested."""
+
+    inputs: Nested[Value]
+    nodes: tuple[Node, ...]
+    outputs: Nested[Value]
+    calls: tuple[Call, ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
+
+    def values(self) -> Iterator[Value]:
+        yield from leaves(self.inputs)
+        for node in self.nodes:
+            yield from node.outputs
+
+
+def verify(graph: Graph) -> None:
+    """Assert what every graph must satisfy; a failure is a bug of porter, not of the model."""
+    known: dict[int, Value] = {}
+    for value in leaves(graph.inputs):
+        known[value.id] = value
+    for node in graph.nodes:
+        for value in node.inputs:
+            assert known.get(value.id) == value, f"{node.path} reads {value} before it is made"
+        for value in node.outputs:
+            assert value.id not in known, f"{node.path} makes value {value.id} a second time"
+            known[value.id] = value
+    for value in leaves(graph.outputs):
+        assert known.get(value.id) == value, f"output {value} is never made"
+
+
+def merge(first: Graph, second: Graph) -> Graph | None:
+    """One graph for both sizes, with `None` where shapes differ; `None` if more than shapes differ.
+
+    Two walks of one model with two input sizes tell which dimensions are free. They may differ in
+    nothing else: same layers in the same order on the same values.
+    """
+    if len(first.nodes) != len(second.nodes):
+        return None
+    merged: dict[int, Value] = {}
+
+    def join(a: Value, b: Value) -> Value | None:
+        if a.id != b.id or a.type.rank != b.type.rank or a.dtype != b.dtype:
+            return None
+        shape = tuple(
+            i if i == j else None for i, j in zip(a.type.shape, b.type.shape, strict=True)
+        )
+        merged[a.id] = replace(a, type=TensorType(shape, a.dtype))
+        return merged[a.id]
+
+    for a, b in zip(leaves(first.inputs), leaves(second.inputs), strict=True):
+        if join(a, b) is None:
+            return None
+    nodes: list[Node] = []
+    for one, other in zip(first.nodes, second.nodes, strict=True):
+        op = one.op.merged(other.op)
+        if op is None or [v.id for v in one.inputs] != [v.id for v in other.inputs]:
+            return None
+        nodes.append(replace(one, op=op))
+        if len(one.outputs) != len(other.outputs):
+            return None
+        for a, b in zip(one.outputs, other.outputs, strict=True):
+            if join(a, b) is None:
+                return None
+    if [v.id for v in leaves(first.outputs)] != [v.id for v in leaves(second.outputs)]:
+        return None
+    return rename(replace(first, nodes=tuple(nodes)), merged)
+
+
+def rename(graph: Graph, values: dict[int, Value]) -> Graph:
+    """The graph with each value replaced by the one of the same id in `values`."""
+
+    def swap(value: Value) -> Value:
+        return values.get(value.id, value)
+
+    return Graph(
+        inputs=map_leaves(swap, graph.inputs),
+        nodes=tuple(
+            replace(
+                node,
+                inputs=tuple(swap(v) for v in node.inputs),
+                outputs=tuple(swap(v) for v in node.outputs),
+            )
+            for node in graph.nodes
+        ),
+        outputs=map_leaves(swap, graph.outputs),
+        calls=tuple(replace(call, output=map_leaves(swap, call.output)) for call in graph.calls),
+        notes=graph.notes,
+    )

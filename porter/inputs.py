@@ -1,0 +1,227 @@
+"""What to feed a model for verification: shapes that it accepts, and seeded numbers.
+
+A net without a fixed-size layer is verified on odd, non-square images; for the others the size is
+solved by walking the model with one size after the other, which costs milliseconds each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from porter.errors import UsageError, WalkError
+from porter.fields import Array
+from porter.graph import FLOAT, INT, TensorType
+from porter.model_file import submodules
+from porter.nested import Nested, leaves, map_leaves
+from porter.registry import is_layer_map
+from porter.walker import Model
+
+SMALL_SIZES = ((37, 53), (45, 35), (40, 56), (36, 52), (48, 64), (64, 96), (96, 64), (128, 160))
+"""Heights and widths tried first: different from each other, odd where the net allows."""
+FIXED_SIZES = (224, 227, 256, 128, 96, 64, 32, 28, 299, 231, 221, 416, 448, 512, 16, 20, 48, 160)
+"""Sizes that published nets were made for; then every other size up to 640."""
+LARGEST_SIZE = 640
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One verification input in Torch's order."""
+
+    label: str
+    arrays: Nested[Array]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Inputs that a model accepts (each may be a table). `solved` says how a size was found."""
+
+    types: tuple[Nested[TensorType], ...]
+    solved: str = ""
+
+
+def types_of(arrays: Nested[Array]) -> Nested[TensorType]:
+    """Shapes and dtypes of arrays; every integer dtype is an index."""
+
+    def one(array: Array) -> TensorType:
+        floating = np.issubdtype(array.dtype, np.floating)
+        return TensorType(tuple(array.shape), FLOAT if floating else INT)
+
+    return map_leaves(one, arrays)
+
+
+def hint_of(model: Model) -> TensorType | None:
+    """What the model's first layer with an opinion wants."""
+    for _, module in submodules(model.root):
+        if module.typename in model.registry and is_layer_map(model.registry[module.typename]):
+            hint = model.op(module).input_hint()
+            if hint is not None:
+                return hint
+    return None
+
+
+def accepts(model: Model, type: Nested[TensorType]) -> bool:
+    """Whether the model can be walked with an input of this type."""
+    try:
+        model.walk(type)
+    except WalkError:
+        return False
+    return True
+
+
+def solve(model: Model) -> Shapes:
+    """Up to two input types, batch first, that the model accepts. Raises UsageError if none."""
+    hint = hint_of(model)
+    if hint is None:
+        raise UsageError(
+            "the model does not tell what it must be fed",
+            hint="give its input's shape in Torch's order, for example --input-shape 3x256x256",
+        )
+    if hint.rank == 4:
+        return solve_image(model, hint)
+    for type in others(hint):
+        if accepts(model, type):
+            return Shapes((type,))
+    raise unsolved(model, hint)
+
+
+def solve_image(model: Model, hint: TensorType) -> Shapes:
+    """Images of N×C×H×W: free sizes first, then the one square size that fits."""
+    for planes in plane_counts(hint.shape[1]):
+        free = [
+            TensorType((1, planes, *size))
+            for size in SMALL_SIZES
+            if accepts(model, TensorType((1, planes, *size)))
+            and accepts(model, TensorType((1, planes, 2 * size[0], 2 * size[1])))
+        ]
+        if free:
+            return Shapes(tuple(free[:2]))
+        every = (*FIXED_SIZES, *range(1, LARGEST_SIZE + 1))
+        for size in every:
+            type = TensorType((1, planes, size, size))
+            if accepts(model, type):
+                return Shapes((type,), f"solved from the model's layers: {planes}×{size}×{size}")
+    raise unsolved(model, hint)
+
+
+def plane_counts(wanted: int | None) -> Iterator[int]:
+    """Numbers of planes to try: a layer before the first convolution may add or remove some."""
+    if wanted is not None:
+        yield wanted
+    for count in (3, 1, 2, 4):
+        if count != wanted:
+            yield count
+
+
+def others(hint: TensorType) -> Iterator[TensorType]:
+    """Types to try for inputs that are no images, from short to long."""
+    free = [axis for axis, size in enumerate(hint.shape) if size is None and axis > 0]
+    for size in (7, 9, 12, 16, 20, 24, 32, 33, 48, 64, *range(1, 300)):
+        shape = [
+            2 if axis == 0 and extent is None else extent for axis, extent in enumerate(hint.shape)
+        ]
+        for step, axis in enumerate(free):
+            shape[axis] = size + 2 * step
+        yield replace(hint, shape=tuple(shape))
+        if len(free) > 1:
+            for axis in free:
+                shape[axis] = size
+            yield replace(hint, shape=tuple(shape))
+        if not free:
+            return
+
+
+def unsolved(model: Model, hint: TensorType) -> UsageError:
+    """No size works; the error of one ordinary try says most."""
+    shape = tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(hint.shape))
+    why = ""
+    try:
+        model.walk(TensorType(shape, hint.dtype))
+    except WalkError as error:
+        why = str(error)
+    return UsageError(
+        f"no input size was found that the model accepts (its first layer takes {hint})",
+        received=f"with {TensorType(shape)}: {why}" if why else None,
+        hint="give the input's shape in Torch's order, for example --input-shape 3x256x256",
+    )
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """`3x256x256` or `1,3,256,256` as integers. Raises UsageError."""
+    parts = text.lower().replace("×", "x").replace(",", "x").split("x")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(
+            "an input shape is positive integers joined by x", received=text, hint="try 3x256x256"
+        )
+    return tuple(int(part) for part in parts)
+
+
+def given(model: Model, shapes: list[tuple[int, ...]]) -> Shapes:
+    """The types of shapes that the user gave, one for each input of the model.
+
+    A single shape without batch gets one in front where the model wants it. Raises the WalkError
+    that the model raises on these shapes.
+    """
+    if len(shapes) > 1:
+        several: Nested[TensorType] = [TensorType(shape) for shape in shapes]
+        model.walk(several)
+        return Shapes((several,))
+    (shape,) = shapes
+    hint = hint_of(model)
+    dtype = hint.dtype if hint is not None else FLOAT
+    batchless = hint is not None and hint.rank == len(shape) + 1
+    tries = [TensorType((1, *shape), dtype), TensorType(shape, dtype)]
+    for type in tries if batchless else reversed(tries):
+        if accepts(model, type):
+            return Shapes((type,))
+    model.walk(tries[0] if batchless else tries[1])
+    raise AssertionError("a walk that was refused was accepted the second time")
+
+
+def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
+    """Three inputs: batch 1, 3 and 2 where the model has a batch; ordinary and large numbers."""
+    first, last = shapes.types[0], shapes.types[-1]
+    made: list[Sample] = []
+    for number, (kind, types, batch) in enumerate(
+        [("normal", first, 1), ("uniform", last, 3), ("uniform ×255", first, 2)]
+    ):
+        wanted = map_leaves(lambda type, size=batch: with_batch(type, size), types)  # type: ignore[misc]
+        used = wanted if accepts(model, wanted) else types
+        generator = np.random.default_rng(seed + number)
+        limit = index_limit(model)
+        arrays = map_leaves(lambda type: draw(kind, type, generator, limit), used)  # noqa: B023
+        shown = ", ".join(str(type) for type in leaves(used))
+        made.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays))
+    return made
+
+
+def with_batch(type: TensorType, size: int) -> TensorType:
+    """The type with another batch, where its first axis is one."""
+    image_without_batch = type.rank == 3 and type.dtype == FLOAT and type.shape[0] != 1
+    if type.rank < 2 or image_without_batch:
+        return type
+    return replace(type, shape=(size, *type.shape[1:]))
+
+
+def draw(kind: str, type: TensorType, generator: np.random.Generator, limit: int) -> Array:
+    """Seeded numbers of a type; indices count from 1 as Lua's do."""
+    if type.dtype != FLOAT:
+        return generator.integers(1, limit, size=type.static, endpoint=True)
+    if kind == "normal":
+        return generator.standard_normal(type.static).astype(np.float32)
+    scale = 255.0 if kind.endswith("255") else 1.0
+    return (generator.random(type.static) * scale).astype(np.float32)
+
+
+def index_limit(model: Model) -> int:
+    """The largest index that every lookup table of the model has."""
+    limits = [
+        parameter.shape[0]
+        for _, module in submodules(model.root)
+        if "LookupTable" in module.typename
+        for parameter in [model.op(module).params().get("weight")]
+        if parameter is not None
+    ]
+    return min(limits, default=1)

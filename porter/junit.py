@@ -1,0 +1,43 @@
+"""Results of `porter check` as JUnit XML, for CI systems."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from porter.check import Result, summary
+from porter.output import write_text
+
+
+def write_junit(results: list[Result], path: Path) -> None:
+    """One test case a fixture. Raises EmitError if the file cannot be written."""
+    counts = summary(results)
+    suite = ElementTree.Element(
+        "testsuite",
+        name="porter check",
+        tests=str(len(results)),
+        failures=str(counts["fail"]),
+        errors=str(counts["error"] + counts["unmapped"]),
+        time=f"{sum(result.seconds for result in results):.3f}",
+    )
+    for result in results:
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=f"porter.{result.kind}",
+            name=result.path,
+            time=f"{result.seconds:.3f}",
+        )
+        if result.status != "pass":
+            kind = "failure" if result.status == "fail" else "error"
+            inner = ElementTree.SubElement(
+                case, kind, type=result.status, message=printable_xml(result.message)
+            )
+            inner.text = printable_xml(result.message)
+    ElementTree.indent(suite)
+    write_text(path, ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
+
+
+def printable_xml(text: str) -> str:
+    """XML 1.0 has no word for most control characters."""
+    return "".join(c if c in "\n\t" or c >= " " else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,214 @@
+"""The abstract layer map: what a Torch layer means, and how TensorFlow computes it.
+
+A layer map is one final class with declared fields and three methods:
+
+- `output_shape(*shapes)`: Torch's shape rule, on concrete sizes;
+- `reference(*arrays)`: the meaning in NumPy, in Torch's order; written from Torch's documentation
+  and source, sharing no code with `apply`;
+- `apply(tf, *tensors, at)`: the same in TensorFlow, in the layouts that `at` tells.
+
+TensorFlow is handed in as `tf` and never imported, so that reading, walking and describing a model
+take no seconds to start, and so that the calls of `apply` can be recorded and printed as source.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import sys
+from enum import Enum
+from typing import Any, ClassVar
+
+from porter.errors import BadField, MissingField, ShapeMismatch
+from porter.fields import Array, Field, Param
+from porter.graph import Shape, TensorType
+from porter.layout import Layout, channels_last, torch_order
+from porter.options import Options
+from porter.reader import TorchObject
+
+
+class Accepts(Enum):
+    """Which layouts `apply` can work in. The default is right for every map, the others fast."""
+
+    TORCH = "torch"
+    """Torch's own order of axes, always."""
+    CHANNELS_LAST = "channels last"
+    """Feature axis last, as TensorFlow's convolutions and poolings want it."""
+    ANY_ORDER = "any order"
+    """Any order of the axes, the same for all inputs; `at.axis` finds an axis."""
+    ELEMENTWISE = "elementwise"
+    """Anything, because each element is computed by itself."""
+
+
+class LayerMap(abc.ABC):
+    """One Torch layer. Instances are made by `from_torch`, or by `Cls(field=value, ...)`."""
+
+    typename: str = ""
+    """The Torch class of the module this instance was made from."""
+    accepts: ClassVar[Accepts] = Accepts.TORCH
+    spatial_rank: ClassVar[int] = 2
+    """How many axes follow the feature axis; tells batched from unbatched input by rank."""
+    is_view: ClassVar[bool] = False
+    """Whether Torch's output shares its memory with the first input."""
+    notes: tuple[str, ...] = ()
+    """What the report should say of this layer: a mode chosen, a legacy rule applied."""
+    inplace: bool | Field[bool] = False
+    """Whether Torch overwrites the first input with the output."""
+
+    def __init__(self, **values: Any) -> None:
+        declared = self.fields()
+        for name, value in values.items():
+            assert name in declared, f"{type(self).__name__} declares no field {name}"
+            self.__dict__[name] = value
+        self.typename = self.typename or type(self).__name__
+
+    @classmethod
+    def fields(cls) -> dict[str, Field[Any]]:
+        """Declared fields by name, base classes first."""
+        found: dict[str, Field[Any]] = {}
+        for base in reversed(cls.__mro__):
+            found |= {n: f for n, f in vars(base).items() if isinstance(f, Field)}
+        return found
+
+    @classmethod
+    def from_torch(cls, module: TorchObject, options: Options) -> LayerMap:
+        """Read the declared fields of a module; legacy spellings are put right by `adapt`."""
+        op = cls.__new__(cls)
+        op.typename = module.typename
+        values: dict[str, Any] = {}
+        missing: MissingField | BadField | None = None
+        for name, field in cls.fields().items():
+            try:
+                values[name] = field.read(module)
+            except (MissingField, BadField) as error:
+                missing = missing or error
+        op.__dict__.update(values)
+        rewritten = op.adapt(module, options)
+        for name in cls.fields():
+            if name not in op.__dict__ and missing is not None:
+                raise missing
+        op.bind_axes()
+        return rewritten if rewritten is not None else op
+
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap | None:
+        """Put right what old versions of the class saved differently; set `self.notes`.
+
+        Runs after the declared fields are read and before they are required, so it may supply one.
+        May return another map to stand in the layer's place.
+        """
+        return None
+
+    def bind_axes(self) -> None:
+        """Check that equal axis letters of the parameters have equal sizes."""
+        bound: dict[str, tuple[int, str]] = {}
+        for name, parameter in self.params().items():
+            if len(parameter.axes) != len(parameter.shape):
+                raise BadField(
+                    f"'{name}' of {self.typename} should have {len(parameter.axes)} dimensions "
+                    f"({parameter.axes})",
+                    received="×".join(map(str, parameter.shape)),
+                )
+            for letter, size in zip(parameter.axes, parameter.shape, strict=True):
+                expected, owner = bound.setdefault(letter, (size, name))
+                if expected != size:
+                    raise BadField(
+                        f"'{name}' of {self.typename} contradicts '{owner}': axis {letter} should "
+                        f"have {expected} elements",
+                        received=str(size),
+                    )
+
+    def params(self) -> dict[str, Param]:
+        """The parameters of this instance by field name."""
+        return {
+            name: self.__dict__[name]
+            for name in self.fields()
+            if isinstance(self.__dict__.get(name), Param)
+        }
+
+    def same_as(self, other: LayerMap) -> bool:
+        """Whether both compute the same function."""
+        if self is other:
+            return True
+        return type(self) is type(other) and all(
+            self.__dict__.get(name) == other.__dict__.get(name) for name in self.fields()
+        )
+
+    def merged(self, other: LayerMap) -> LayerMap | None:
+        """One layer for two walks with different input sizes; None if they differ in more."""
+        return self if self.same_as(other) else None
+
+    def require(self, condition: bool, expected: str, *received: object) -> None:
+        """Raise `ShapeMismatch` unless `condition`; the walker adds the module path."""
+        if not condition:
+            shown = ", ".join(
+                "×".join(map(str, item)) if isinstance(item, tuple) else str(item)
+                for item in received
+            )
+            raise ShapeMismatch(f"{self.typename} {expected}", received=shown or None)
+
+    @classmethod
+    def arity(cls) -> tuple[int, int]:
+        """The fewest and the most tensors that the layer takes, from `reference`'s signature."""
+        parameters = list(inspect.signature(cls.reference).parameters.values())[1:]
+        parameters = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+        fewest = sum(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in parameters)
+        endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        return max(fewest, int(endless)), sys.maxsize if endless else len(parameters)
+
+    # Meaning ------------------------------------------------------------------------------------
+
+    # mypy lets a method with `*args: Any, **kwargs: Any` be overridden with any parameters: a map
+    # names its inputs, `output_shape(self, x)`, or takes any number, `output_shape(self, *shapes)`.
+
+    def output_shape(self, *shapes: Any, **_: Any) -> Shape:
+        """The output's shape in Torch's order. Maps with several outputs give `output_types`."""
+        first: Shape = shapes[0]
+        return first
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        """Shape and dtype of every output: by default one, of the first input's dtype."""
+        shape = self.output_shape(*(each.static for each in inputs))
+        return (TensorType(tuple(shape), inputs[0].dtype),)
+
+    def makes_batch(self, x: TensorType) -> bool:
+        """Whether Torch first resizes the caller's own tensor to a batch of one."""
+        return False
+
+    @abc.abstractmethod
+    def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
+        """The layer in NumPy, in Torch's order and in the inputs' precision."""
+
+    @abc.abstractmethod
+    def apply(self, tf: Any, *inputs: Any, **at: Any) -> Any:
+        """The layer in TensorFlow: one tensor, or a tuple where there are several outputs."""
+
+    # Layout -------------------------------------------------------------------------------------
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        """Layouts wanted of the inputs, and made of the outputs, when `given` is what there is."""
+        if self.accepts is Accepts.CHANNELS_LAST:
+            return (
+                tuple(channels_last(each.rank, self.spatial_rank) for each in inputs),
+                tuple(channels_last(each.rank, self.spatial_rank) for each in outputs),
+            )
+        if self.accepts in (Accepts.ANY_ORDER, Accepts.ELEMENTWISE):
+            same_rank = len({each.rank for each in (*inputs, *outputs)}) == 1
+            agreed = len(set(given)) == 1 and self.accepts is Accepts.ELEMENTWISE
+            kept = [each for each in given if not each.is_torch and (agreed or each.flat is None)]
+            if kept and same_rank:
+                return (kept[0],) * len(inputs), (kept[0],) * len(outputs)
+        return (
+            tuple(torch_order(each.rank) for each in inputs),
+            tuple(torch_order(each.rank) for each in outputs),
+        )
+
+    # Help for the user --------------------------------------------------------------------------
+
+    def input_hint(self) -> TensorType | None:
+        """What this layer must be fed, where it is a model's first: `None` marks a free size."""
+        return None

@@ -1,0 +1,272 @@
+"""Where the bytes of each value lie in TensorFlow, with as few transposes as a forward sweep finds.
+
+Torch computes on N×C×H×W, TensorFlow's fast kernels on N×H×W×C. Each layer map says which layouts
+it accepts; one sweep in graph order gives every value a layout and inserts a transpose only where a
+layer refuses what it would be given. A transpose is remembered, so that two readers share it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from porter.graph import Graph, Node, TensorType, Value
+from porter.nested import leaves
+
+if TYPE_CHECKING:
+    from porter.fields import Array, Param
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`order[i]` is the Torch axis stored at position i.
+
+    `flat` marks a feature vector whose C·H·W elements were flattened while stored as H, W, C: its
+    shape is that of Torch's, its elements are permuted. `flat` names (C, H, W), or (C, T, H, W).
+    """
+
+    order: tuple[int, ...]
+    flat: tuple[int, ...] | None = None
+
+    @property
+    def is_torch(self) -> bool:
+        return self.flat is None and self.order == tuple(range(len(self.order)))
+
+    def axis(self, torch_axis: int) -> int:
+        """Where Torch's axis is stored; negative axes count from the end."""
+        return self.order.index(torch_axis % len(self.order))
+
+    def __str__(self) -> str:
+        if self.flat is not None:
+            return "flat " + "×".join(map(str, self.flat))
+        return "torch" if self.is_torch else "order " + "".join(map(str, self.order))
+
+
+def torch_order(rank: int) -> Layout:
+    """Torch's own order of `rank` axes."""
+    return Layout(tuple(range(rank)))
+
+
+def channels_last(rank: int, spatial_rank: int) -> Layout:
+    """The feature axis behind the `spatial_rank` spatial axes; leading axes stay where they are."""
+    channel = rank - spatial_rank - 1
+    if channel < 0:
+        return torch_order(rank)
+    order = [axis for axis in range(rank) if axis != channel] + [channel]
+    return Layout(tuple(order))
+
+
+def image_layout(rank: int, data_format: str) -> Layout:
+    """The layout of a signature's tensors: N×H×W×C, N×T×H×W×C, or Torch's where asked for."""
+    if data_format == "channels_last" and rank in (4, 5):
+        return channels_last(rank, rank - 2)
+    return torch_order(rank)
+
+
+def flat_order(flat: tuple[int, ...]) -> tuple[int, ...]:
+    """Which Torch feature stands at each stored position of a `flat` vector (C first in Torch)."""
+    import numpy as np
+
+    features = np.arange(math.prod(flat)).reshape(flat)
+    return tuple(int(i) for i in np.moveaxis(features, 0, -1).ravel())
+
+
+def flattened(given: Layout, image: TensorType, features: TensorType) -> Layout | None:
+    """The layout of the features if an image is flattened as it is stored; None if it must not be.
+
+    Torch's order and channels-last both allow it: the first gives Torch's features, the second the
+    same features renamed. N×C×H×W becomes N×F (or F, where Torch drops a batch of one), C×H×W
+    becomes F.
+    """
+    plain = torch_order(features.rank)
+    if given.is_torch:
+        return plain
+    channel = given.order[-1]
+    batch, sample = image.shape[:channel], image.shape[channel:]
+    if given != channels_last(image.rank, image.rank - channel - 1):
+        return None
+    kept = features.shape[:-1]
+    drops_one = not kept and batch in ((), (1,))
+    if features.rank not in (1, 2) or not (kept == batch or drops_one):
+        return None
+    flat = tuple(extent for extent in sample if extent is not None)
+    if len(flat) < len(sample) or math.prod(flat) != features.shape[-1]:
+        return None
+    return plain if math.prod(flat[1:]) == 1 else Layout(plain.order, flat)
+
+
+def to_torch(array: Array, layout: Layout) -> Array:
+    """A stored NumPy array in Torch's order."""
+    import numpy as np
+
+    if layout.flat is not None:
+        restored = np.empty_like(array)
+        restored[..., list(flat_order(layout.flat))] = array
+        return restored
+    return np.transpose(array, np.argsort(layout.order))
+
+
+def from_torch(array: Array, layout: Layout) -> Array:
+    """A NumPy array of Torch's order as it is stored."""
+    import numpy as np
+
+    if layout.flat is not None:
+        return array[..., list(flat_order(layout.flat))]
+    return np.ascontiguousarray(np.transpose(array, layout.order))
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Move a value from one layout to another; no Torch layer stands behind it."""
+
+    source: Value
+    before: Layout
+    after: Layout
+
+    @property
+    def permutation(self) -> tuple[int, ...]:
+        """For tf.transpose: position in `before` of what `after` stores at each place."""
+        return tuple(self.before.order.index(axis) for axis in self.after.order)
+
+    @property
+    def moves_bytes(self) -> bool:
+        """A transpose that only moves axes of size 1 is a reshape."""
+        if self.before.flat is not None or self.after.flat is not None:
+            return True
+        stored = [self.source.type.shape[axis] for axis in self.before.order]
+        moved = [axis for axis in self.permutation if stored[axis] != 1]
+        return moved != sorted(moved)
+
+    def apply(self, tf: Any, x: Any) -> Any:
+        if self.before.flat is not None:
+            shape = self.before.flat
+            stored = tf.reshape(x, [-1, *shape[1:], shape[0]])
+            back = tf.transpose(stored, [0, len(shape), *range(1, len(shape))])
+            return tf.reshape(back, tf.shape(x))
+        if self.moves_bytes:
+            return tf.transpose(x, list(self.permutation))
+        size = [x.shape[axis] for axis in self.permutation]
+        if sum(each is None for each in size) <= 1:
+            return tf.reshape(x, [-1 if each is None else each for each in size])
+        return tf.transpose(x, list(self.permutation))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node with the layouts in which it runs."""
+
+    node: Node
+    inputs: tuple[Layout, ...]
+    outputs: tuple[Layout, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the runner runs, in order, and where every value lies."""
+
+    graph: Graph
+    steps: tuple[Step | Restore, ...]
+    inputs: dict[int, Layout]
+    outputs: dict[int, Layout]
+
+    @property
+    def transposes(self) -> int:
+        """How many steps move bytes for the sake of layout alone."""
+        return sum(1 for step in self.steps if isinstance(step, Restore) and step.moves_bytes)
+
+    def node_steps(self) -> Iterator[Step]:
+        return (step for step in self.steps if isinstance(step, Step))
+
+
+def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
+    """Give every value a layout, inserting `Restore` where a layer refuses the one it would get."""
+    steps: list[Step | Restore] = []
+    laid: dict[int, Layout] = {}
+    available: set[tuple[int, Layout]] = set()
+
+    def provide(value: Value, layout: Layout) -> None:
+        if (value.id, layout) not in available:
+            steps.append(Restore(value, laid[value.id], layout))
+            available.add((value.id, layout))
+
+    inputs = {v.id: image_layout(v.type.rank, data_format) for v in leaves(graph.inputs)}
+    for identity, layout in inputs.items():
+        laid[identity] = layout
+        available.add((identity, layout))
+
+    for node in graph.nodes:
+        types = tuple(value.type for value in node.inputs)
+        given = tuple(laid[value.id] for value in node.inputs)
+        results = tuple(value.type for value in node.outputs)
+        wanted, made = node.op.layouts(given, types, results)
+        for value, layout in zip(node.inputs, wanted, strict=True):
+            provide(value, layout)
+        steps.append(Step(node, wanted, made))
+        for value, layout in zip(node.outputs, made, strict=True):
+            laid[value.id] = layout
+            available.add((value.id, layout))
+
+    outputs = {v.id: image_layout(v.type.rank, data_format) for v in leaves(graph.outputs)}
+    for value in leaves(graph.outputs):
+        provide(value, outputs[value.id])
+    return Plan(graph, tuple(steps), inputs, outputs)
+
+
+class NotDynamic(Exception):
+    """A layer cannot be emitted for sizes that are only known when the graph runs."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a layer is applied: what it may ask about its inputs, and where its variables live."""
+
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    layouts: tuple[Layout, ...]
+    output_layouts: tuple[Layout, ...]
+    make_variable: Callable[[Param, tuple[Any, ...]], Any]
+    dtype: Any
+    inner: Callable[[Step], Site]
+    """The site of a step of a sub-graph: its variables are named by its own Torch path."""
+
+    def axis(self, torch_axis: int, of: int = 0) -> int:
+        """Where axis `torch_axis` (0-based, Torch's order) of input `of` is stored."""
+        return self.layouts[of].axis(torch_axis)
+
+    def variable(self, param: Param, rows: tuple[int, ...] | None = None) -> Any:
+        """The parameter as a TensorFlow variable, its axes in the order `param.to`.
+
+        `rows` reorders the first axis: `rows[i]` is the Torch row stored at i.
+        """
+        return self.make_variable(param, rows or ())
+
+    def reshape(self, tf: Any, x: Any) -> Any:
+        """`x` with the output's shape, whatever of it is known only when the graph runs.
+
+        Raises NotDynamic where more than the batch and one other size are unknown: then the model
+        is emitted for one fixed size.
+        """
+        target: list[Any] = list(self.outputs[0].shape)
+        unknown = [axis for axis, extent in enumerate(target) if extent is None]
+        if len(unknown) > 1 and unknown[0] == 0 and self.inputs[0].shape[0] is None:
+            target[0] = size(tf, x, 0)
+            unknown = unknown[1:]
+        if len(unknown) > 1:
+            raise NotDynamic(f"a reshape to {self.outputs[0]} has more than one free size")
+        if unknown:
+            target[unknown[0]] = -1
+        return tf.reshape(x, target)
+
+    @property
+    def flat_rows(self) -> tuple[int, ...] | None:
+        """Order of the first input's features if they were flattened channels-last."""
+        flat = self.layouts[0].flat
+        return None if flat is None else flat_order(flat)
+
+
+def size(tf: Any, x: Any, axis: int) -> Any:
+    """The size of a stored axis: an int where it is fixed, a scalar tensor where it is not."""
+    fixed = x.shape[axis]
+    return tf.shape(x)[axis] if fixed is None else int(fixed)

@@ -1,0 +1,89 @@
+"""How far two arrays are apart. Never a search for a permutation that would make them agree."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from porter.fields import Array
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Errors of `computed` against `reference`.
+
+    `max_abs` is the largest difference, `max_rel` the same in units of the scale (the largest
+    magnitude of the reference). `p50` and `p99` are quantiles of the differences in units of the
+    scale, `cosine` the angle between both as vectors. `problem` is set where numbers cannot tell:
+    shapes differ, or NaN or infinity at other places.
+    """
+
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    p50: float = 0.0
+    p99: float = 0.0
+    cosine: float = 1.0
+    worst_index: tuple[int, ...] = ()
+    problem: str | None = None
+
+    def within(self, tolerance: float) -> bool:
+        return self.problem is None and self.max_rel <= tolerance
+
+    @staticmethod
+    def worst(measures: list[Measure]) -> Measure:
+        """The one to report of several."""
+        return max(measures, key=lambda m: (m.problem is not None, m.max_rel), default=Measure())
+
+
+def failed(problem: str) -> Measure:
+    """A measure that no tolerance forgives."""
+    return Measure(math.inf, math.inf, math.inf, math.inf, 0.0, (), problem)
+
+
+def compare(reference: Array, computed: Array) -> Measure:
+    """Compare in Torch's order: shapes exactly, NaN and infinities place by place, then numbers."""
+    if reference.shape != computed.shape:
+        return failed(f"shape {_show(computed.shape)} where {_show(reference.shape)} is expected")
+    if reference.size == 0:
+        return Measure()
+    wanted, got = np.asarray(reference, np.float64), np.asarray(computed, np.float64)
+    finite = np.isfinite(wanted)
+    if not np.array_equal(finite, np.isfinite(got)) or not np.array_equal(
+        wanted[~finite], got[~finite], equal_nan=True
+    ):
+        place = _first_difference(wanted, got)
+        return failed(f"NaN or infinity at other places, first at {place}")
+    wanted, got = np.where(finite, wanted, 0.0), np.where(finite, got, 0.0)
+    difference = np.abs(wanted - got)
+    scale = float(np.max(np.abs(wanted))) or 1.0
+    worst = int(np.argmax(difference))
+    largest = float(difference.flat[worst])
+    middle, high = np.quantile(difference, [0.5, 0.99]) / scale
+    return Measure(
+        largest,
+        largest / scale,
+        float(middle),
+        float(high),
+        _cosine(wanted / scale, got / scale),
+        tuple(int(i) for i in np.unravel_index(worst, difference.shape)),
+    )
+
+
+def _cosine(a: Array, b: Array) -> float:
+    norms = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    if norms == 0.0:
+        return 1.0 if not a.any() and not b.any() else 0.0
+    return float(np.vdot(a, b)) / norms
+
+
+def _first_difference(a: Array, b: Array) -> tuple[int, ...]:
+    differs = (np.isfinite(a) != np.isfinite(b)) | ~(
+        np.isfinite(a) | np.isclose(a, b, equal_nan=True)
+    )
+    return tuple(int(i) for i in np.argwhere(differs)[0]) if differs.any() else ()
+
+
+def _show(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"

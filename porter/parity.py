@@ -1,0 +1,326 @@
+"""Compare a port with the oracle, layer by layer, before anything is emitted.
+
+Every layer is compared twice: *isolated*, fed the oracle's own inputs, tells which layer is wrong;
+*accumulated*, fed what the port itself made, tells whether it matters. On small inputs the same
+layer also runs in float64 against NumPy in float64, which separates rounding from wrong semantics,
+and NumPy in float32 tells the noise floor: the error that rounding alone explains.
+
+The oracle of a value is, strongest first: what real Torch7 recorded, what Torch left in the model
+file, porter's own NumPy reference. Every row names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from porter import reference
+from porter.fields import Array
+from porter.graph import Call, Graph, Node, Value
+from porter.layout import Plan, Step, plan
+from porter.measure import Measure, compare, failed
+from porter.nested import Nested, leaves, same_structure
+from porter.recording import Recording, Summary
+from porter.walker import Model
+
+RECORDED = "torch7"
+LEFT_IN_FILE = "left in file"
+REFERENCE = "numpy float64"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest accepted errors, in units of each layer's scale."""
+
+    isolated: float = 1e-5
+    accumulated: float = 1e-4
+    float64: float = 1e-10
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of one module. `float64` and `noise` are in units of the layer's scale."""
+
+    path: str
+    type: str
+    shape: str
+    oracle: str
+    isolated: Measure | None = None
+    accumulated: Measure | None = None
+    float64: float | None = None
+    noise: float | None = None
+    count: int = 1
+    note: str = ""
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+    @property
+    def problem(self) -> str | None:
+        for measure in (self.isolated, self.accumulated):
+            if measure is not None and measure.problem:
+                return measure.problem
+        return None
+
+    def summary(self) -> str:
+        """What went wrong, in one line."""
+        if self.problem:
+            return self.problem
+        checks = (
+            ("isolated", measured(self.isolated), self.tolerance.isolated),
+            ("accumulated", measured(self.accumulated), self.tolerance.accumulated),
+            ("float64", self.float64, self.tolerance.float64),
+        )
+        parts = [
+            f"{name} error {error:.2e} of the scale (at most {limit:.0e})"
+            for name, error, limit in checks
+            if error is not None and error > limit
+        ]
+        return ", ".join(parts) or "no error"
+
+    @property
+    def passed(self) -> bool:
+        return (
+            (self.isolated is None or self.isolated.within(self.tolerance.isolated))
+            and (self.accumulated is None or self.accumulated.within(self.tolerance.accumulated))
+            and (self.float64 is None or self.float64 <= self.tolerance.float64)
+        )
+
+
+def measured(measure: Measure | None) -> float | None:
+    """A measure's error in units of the scale, if there is one."""
+    return None if measure is None else measure.max_rel
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows for one input, in the order in which Torch runs the modules."""
+
+    rows: tuple[Row, ...]
+    input: str
+    oracle: str
+
+    @property
+    def passed(self) -> bool:
+        return all(row.passed for row in self.rows)
+
+    @property
+    def first_diverging(self) -> Row | None:
+        return next((row for row in self.rows if not row.passed), None)
+
+
+@dataclass
+class Oracle:
+    """What each value should be, in Torch's order, and who says so."""
+
+    values: dict[int, Array]
+    sources: dict[int, str]
+    contradictions: dict[tuple[str, int], str]
+    summaries: dict[int, Summary]
+
+
+def bind(values: Nested[Value], arrays: Nested[Array]) -> dict[int, Array]:
+    """Arrays by value id; both must have the same structure."""
+    assert same_structure(values, arrays), "inputs do not fit the graph"
+    return {value.id: array for value, array in zip(leaves(values), leaves(arrays), strict=True)}
+
+
+def consult(
+    graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
+) -> Oracle:
+    """Gather the oracle's values; what was not recorded is computed in NumPy from what was."""
+    oracle = Oracle(bind(graph.inputs, inputs), {}, {}, {})
+    if recording is not None:
+        for call in graph.calls:
+            take_recorded(oracle, call, recording, source)
+    for node in graph.nodes:
+        if all(value.id in oracle.values for value in node.outputs):
+            continue
+        taken = tuple(oracle.values[value.id] for value in node.inputs)
+        for value, array in zip(node.outputs, reference.run_node(node, taken), strict=True):
+            if value.id not in oracle.values:
+                oracle.values[value.id] = array
+                oracle.sources[value.id] = REFERENCE
+    return oracle
+
+
+def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str) -> None:
+    """Take over what Torch recorded of one call."""
+    key = (call.path, call.count)
+    recorded = recording.outputs.get(key)
+    if recorded is None and call.path == "" and call.count == 1:
+        recorded = recording.output
+    if recorded is None:
+        summary = recording.summaries.get(key)
+        if summary is not None and isinstance(call.output, Value):
+            oracle.summaries[call.output.id] = summary
+        return
+    if isinstance(recorded, list) and len(recorded) == 1 and isinstance(call.output, Value):
+        recorded = recorded[0]
+    if not same_structure(call.output, recorded):
+        oracle.contradictions[key] = "another table structure than the recording's"
+        return
+    for value, array in zip(leaves(call.output), leaves(recorded), strict=True):
+        if value.shape != array.shape:
+            oracle.contradictions[key] = (
+                f"shape {value.type} where Torch recorded {'×'.join(map(str, array.shape))}"
+            )
+        elif value.id not in oracle.values:
+            oracle.values[value.id] = array
+            oracle.sources[value.id] = source
+        elif not np.array_equal(oracle.values[value.id], array, equal_nan=True):
+            oracle.contradictions[key] = "another tensor than the one Torch recorded here"
+
+
+class Comparison:
+    """One input through one model: collects measures by call."""
+
+    def __init__(self, graph: Graph, oracle: Oracle, tolerance: Tolerance) -> None:
+        self.graph = graph
+        self.oracle = oracle
+        self.tolerance = tolerance
+        self.isolated: dict[tuple[str, int], list[Measure]] = {}
+        self.accumulated: dict[int, Measure] = {}
+        self.float64: dict[tuple[str, int], list[float]] = {}
+        self.noise: dict[tuple[str, int], list[float]] = {}
+
+    def inputs_of(self, node: Node) -> tuple[Array, ...]:
+        return tuple(self.oracle.values[value.id] for value in node.inputs)
+
+    def outputs_of(self, node: Node) -> list[Array]:
+        return [self.oracle.values[value.id] for value in node.outputs]
+
+    def add_isolated(self, node: Node, made: list[Array]) -> None:
+        wanted = self.outputs_of(node)
+        self.isolated.setdefault((node.path, node.count), []).extend(
+            compare(a, b) for a, b in zip(wanted, made, strict=True)
+        )
+
+    def add_float64(self, node: Node, exact: list[Array], made: list[Array]) -> None:
+        errors = [compare(a, b).max_rel for a, b in zip(exact, made, strict=True)]
+        self.float64.setdefault((node.path, node.count), []).extend(errors)
+
+    def add_noise(self, node: Node, exact: list[Array], rounded: list[Array]) -> None:
+        errors = [compare(a, b).max_rel for a, b in zip(exact, rounded, strict=True)]
+        self.noise.setdefault((node.path, node.count), []).extend(errors)
+
+    def add_accumulated(self, value: Value, made: Array) -> None:
+        summary = self.oracle.summaries.get(value.id)
+        measure = compare(self.oracle.values[value.id], made)
+        if summary is not None:
+            measure = Measure.worst([measure, compare_summary(summary, made)])
+        self.accumulated[value.id] = measure
+
+    def rows(self) -> tuple[Row, ...]:
+        """One row for every module that computes or hands on a tensor."""
+        notes = dict(self.graph.notes)
+        rows: list[Row] = []
+        for call in self.graph.calls:
+            key = (call.path, call.count)
+            contradiction = self.oracle.contradictions.get(key)
+            if not (call.is_leaf or key in self.isolated or contradiction):
+                continue
+            outputs = list(leaves(call.output))
+            seen = [self.accumulated[v.id] for v in outputs if v.id in self.accumulated]
+            measures = self.isolated.get(key, [])
+            if contradiction:
+                measures = [failed(contradiction)]
+            sources = {self.oracle.sources.get(v.id, "the input") for v in outputs}
+            rows.append(
+                Row(
+                    call.path,
+                    call.typename,
+                    ", ".join(str(v.type) for v in outputs),
+                    " and ".join(sorted(sources)),
+                    Measure.worst(measures) if measures else None,
+                    Measure.worst(seen) if seen else None,
+                    max(self.float64[key], default=None) if key in self.float64 else None,
+                    max(self.noise[key], default=None) if key in self.noise else None,
+                    call.count,
+                    notes.get(call.path, ""),
+                    self.tolerance,
+                )
+            )
+        return tuple(rows)
+
+
+def compare_summary(summary: Summary, made: Array) -> Measure:
+    """Compare with what a recording kept of a large activation."""
+    if summary.shape != made.shape:
+        return failed(f"shape {made.shape} where Torch recorded {summary.shape}")
+    magnitude = np.abs(made.astype(np.float64))
+    wanted = np.array([summary.absmax, summary.mean, summary.abssum / made.size])
+    got = np.array([magnitude.max(), made.mean(dtype=np.float64), magnitude.mean()])
+    return compare(wanted, got)
+
+
+def verify(
+    model: Model,
+    inputs: Nested[Array],
+    variables: Mapping[str, object],
+    recording: Recording | None = None,
+    *,
+    label: str = "input",
+    source: str = RECORDED,
+    tolerance: Tolerance | None = None,
+    precision: str = "float32",
+    deep: bool = True,
+    data_format: str = "channels_last",
+    progress: Callable[[str], None] = lambda path: None,
+) -> Report:
+    """Compare every layer of `model` on `inputs` (Torch's order) with the oracle.
+
+    `variables` maps "float32" and "float64" to the runner's variables, so that weights are made
+    once for several inputs. `deep` adds the float64 agreement and the noise floor.
+    """
+    from porter import runner
+    from porter.inputs import types_of
+
+    graph = model.walk(types_of(inputs))
+    layout = plan(graph, data_format)
+    oracle = consult(graph, inputs, recording, source)
+    comparison = Comparison(graph, oracle, tolerance or Tolerance())
+    held = variables[precision]
+    assert isinstance(held, runner.Variables)
+
+    for step in layout.node_steps():
+        progress(step.node.path)
+        taken = comparison.inputs_of(step.node)
+        comparison.add_isolated(step.node, runner.run_isolated(step, list(taken), held))
+        if deep:
+            exact = reference.run_node(step.node, taken, np.float64)
+            double = variables["float64"]
+            assert isinstance(double, runner.Variables)
+            made = runner.run_isolated(step, [_double(a) for a in taken], double)
+            comparison.add_float64(step.node, exact, made)
+            rounded = reference.run_node(step.node, taken, np.float32)
+            comparison.add_noise(step.node, exact, rounded)
+
+    run_accumulated(layout, inputs, held, comparison)
+    origin = source if recording is not None else REFERENCE
+    return Report(comparison.rows(), label, origin)
+
+
+def run_accumulated(
+    layout: Plan, inputs: Nested[Array], variables: object, comparison: Comparison
+) -> None:
+    """The whole port on its own intermediate results."""
+    from porter import runner
+
+    assert isinstance(variables, runner.Variables)
+    arrays = bind(layout.graph.inputs, inputs)
+    by_id = {value.id: value for value in leaves(layout.graph.inputs)}
+    stored = {
+        identity: runner.store(arrays[identity], by_id[identity], at, variables.precision)
+        for identity, at in layout.inputs.items()
+    }
+
+    def see(step: Step, made: list[object]) -> None:
+        for value, at, tensor in zip(step.node.outputs, step.outputs, made, strict=True):
+            comparison.add_accumulated(value, runner.load(tensor, at))
+
+    runner.run(layout, stored, variables, see)
+
+
+def _double(array: Array) -> Array:
+    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array

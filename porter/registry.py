@@ -1,0 +1,178 @@
+"""Which Torch class is handled by which layer map or structure rule.
+
+    @register("nn.ReLU", "cudnn.ReLU")
+    class ReLU(LayerMap): ...
+
+    @structure("nn.ConcatTable")
+    def concat_table(walk, module, x): ...
+
+The decorators fill `DEFAULT`. A user's own file does the same through `--layer-maps`; a class that
+is registered twice is refused unless the second says `override=True`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+from porter.errors import UsageError
+from porter.graph import Value
+from porter.layer import LayerMap
+from porter.nested import Nested
+from porter.reader import TorchObject
+
+if TYPE_CHECKING:
+    from porter.walker import Walk
+
+StructureRule = Callable[["Walk", TorchObject, Nested[Value]], Nested[Value]]
+Handler = type[LayerMap] | StructureRule
+H = TypeVar("H", bound=Any)
+
+
+@dataclass
+class Registry:
+    """Handlers by Torch class name, each with a note for the coverage table."""
+
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def add(self, typename: str, handler: Handler, override: bool, note: str = "") -> None:
+        known = self.handlers.get(typename)
+        if known is not None and not override:
+            raise UsageError(
+                f"{typename} is already mapped in {origin(known)}",
+                received=f"a second map in {origin(handler)}",
+                hint="pass override=True to the decorator to replace it",
+            )
+        self.handlers[typename] = handler
+        if note:
+            self.notes[typename] = note
+
+    def __contains__(self, typename: str) -> bool:
+        return typename in self.handlers
+
+    def __getitem__(self, typename: str) -> Handler:
+        return self.handlers[typename]
+
+    def layer_maps(self) -> dict[str, type[LayerMap]]:
+        """The classes that make nodes, by Torch name."""
+        return {n: h for n, h in sorted(self.handlers.items()) if is_layer_map(h)}
+
+    def copy(self) -> Registry:
+        return Registry(dict(self.handlers), dict(self.notes))
+
+
+def is_layer_map(handler: Handler) -> TypeGuard[type[LayerMap]]:
+    """Whether a handler makes nodes; the others are structure rules."""
+    return isinstance(handler, type)
+
+
+def origin(handler: Handler) -> str:
+    """File and line of a handler, for messages."""
+    try:
+        return f"{inspect.getsourcefile(handler)}:{inspect.getsourcelines(handler)[1]}"
+    except (OSError, TypeError):
+        return repr(handler)
+
+
+DEFAULT = Registry()
+_target: contextvars.ContextVar[Registry] = contextvars.ContextVar("registry", default=DEFAULT)
+
+
+def register(*typenames: str, override: bool = False, note: str = "") -> Callable[[H], H]:
+    """Decorate a `LayerMap`: it handles these Torch classes."""
+
+    def decorate(cls: H) -> H:
+        for typename in typenames:
+            _target.get().add(typename, cls, override, note)
+        return cls
+
+    return decorate
+
+
+def structure(*typenames: str, override: bool = False, note: str = "") -> Callable[[H], H]:
+    """Decorate `rule(walk, module, x)`: it handles these containers and table modules."""
+
+    def decorate(rule: H) -> H:
+        for typename in typenames:
+            _target.get().add(typename, rule, override, note)
+        return rule
+
+    return decorate
+
+
+@contextmanager
+def registering_into(registry: Registry) -> Iterator[Registry]:
+    """While open, the decorators fill `registry` instead of the default one."""
+    token = _target.set(registry)
+    try:
+        yield registry
+    finally:
+        _target.reset(token)
+
+
+def default_registry() -> Registry:
+    """Every map that porter ships."""
+    importlib.import_module("layer_maps")
+    return DEFAULT
+
+
+def load_layer_maps(path: str | Path, registry: Registry) -> Registry:
+    """A copy of `registry` with the user's own maps of a Python file added.
+
+    Runs the file: only a file that the user named is ever executed. Errors in it are reported with
+    the line in the user's file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"no such file of layer maps: {path}")
+    spec = importlib.util.spec_from_file_location(f"porter_user_maps_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    with registering_into(registry.copy()) as extended:
+        try:
+            spec.loader.exec_module(module)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"the layer maps in {path} could not be loaded: {type(error).__name__}: {error}",
+                where=f"{path}:{line_in(error, path)}",
+            ) from error
+    return extended
+
+
+def with_identity(registry: Registry, typenames: list[str]) -> Registry:
+    """A copy in which some classes hand their input on unchanged, as the user asked."""
+
+    def identity(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+        walk.note("identity, as asked for with --identity")
+        return x
+
+    extended = registry.copy()
+    for typename in typenames:
+        extended.add(typename, identity, override=True)
+    return extended
+
+
+def line_in(error: BaseException, path: Path) -> int:
+    """The line of `path` from which an error came."""
+    if isinstance(error, SyntaxError):
+        return error.lineno or 0
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

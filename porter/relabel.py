@@ -1,0 +1,112 @@
+"""Layouts that follow axes when a layer renames, merges or splits them, so that no byte moves.
+
+A reshape in Torch's order is the same reshape in the stored order wherever the axes that it merges
+or splits lie side by side and in order: N×C×H×W stored as N, H, W, C becomes N×C×(H·W) stored as
+N, (H·W), C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from porter.graph import TensorType
+from porter.layout import Layout, channels_last, torch_order
+
+Size = int | None
+Group = tuple[list[int], list[int]]
+"""Input axes, and the output axes that they become."""
+
+
+def complete(core: Sequence[int], rank: int) -> Layout:
+    """`core` in its order, with the axes that it lacks (new, or of size 1) where they fit best."""
+    known = [torch_order(rank)]
+    if rank > 2:
+        known += [channels_last(rank, rank - 2), channels_last(rank, rank - 1)]
+    for layout in known:
+        if [axis for axis in layout.order if axis in core] == list(core):
+            return layout
+    return Layout((*(axis for axis in range(rank) if axis not in core), *core))
+
+
+def regrouped(given: Layout, image: TensorType, made: TensorType, kept: int = 0) -> Layout | None:
+    """The layout of a reshape's output if it runs on the stored axes; None if it must not.
+
+    The first `kept` axes are known to stay as they are, whatever their sizes.
+    """
+    if given.is_torch:
+        return torch_order(made.rank)
+    if given.flat is not None:
+        return unflattened(given, given.flat, image, made)
+    old = [axis for axis in range(kept, image.rank) if image.shape[axis] != 1]
+    new = [axis for axis in range(kept, made.rank) if made.shape[axis] != 1]
+    groups: list[Group] = [([axis], [axis]) for axis in range(kept) if image.shape[axis] != 1]
+    groups += common_groups(old, new, image, made)
+    stored = [axis for axis in given.order if image.shape[axis] != 1]
+    core: list[int] = []
+    while stored:
+        group = next((group for group in groups if group[0][:1] == stored[:1]), None)
+        if group is None or stored[: len(group[0])] != group[0]:
+            return None
+        core += group[1]
+        stored = stored[len(group[0]) :]
+    fits = sorted(core) == sorted(axis for _, axes in groups for axis in axes)
+    return complete(core, made.rank) if fits else None
+
+
+def unflattened(
+    given: Layout, flat: tuple[int, ...], features: TensorType, made: TensorType
+) -> Layout | None:
+    """Features flattened channels-last, left as they are or given their image's shape again."""
+    if made.rank <= 2 and made.shape[-1] == features.shape[-1]:
+        return Layout(torch_order(made.rank).order, flat)
+    batch = made.shape[: made.rank - len(flat)]
+    if made.shape[len(batch) :] == flat and len(batch) <= 1:
+        return channels_last(made.rank, len(flat) - 1)
+    return None
+
+
+def common_groups(
+    old: list[int], new: list[int], image: TensorType, made: TensorType
+) -> list[Group]:
+    """The finest groups with equal products, found from both ends; free sizes stay in the middle."""
+    first = prefix_groups([image.shape[a] for a in old], [made.shape[a] for a in new])
+    left, right = sum(i for i, _ in first), sum(j for _, j in first)
+    old_rest, new_rest = old[left:], new[right:]
+    last = prefix_groups(
+        [image.shape[a] for a in reversed(old_rest)], [made.shape[a] for a in reversed(new_rest)]
+    )
+    counts = [*first]
+    middle = (
+        len(old_rest) - sum(i for i, _ in last),
+        len(new_rest) - sum(j for _, j in last),
+    )
+    if any(middle):
+        counts.append(middle)
+    counts += reversed(last)
+    groups: list[Group] = []
+    i = j = 0
+    for taken, made_of in counts:
+        groups.append((old[i : i + taken], new[j : j + made_of]))
+        i, j = i + taken, j + made_of
+    return groups
+
+
+def prefix_groups(old: list[Size], new: list[Size]) -> list[tuple[int, int]]:
+    """How many axes on each side make up each group, from the left up to the first free size."""
+    groups: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(old) and j < len(new):
+        end_i, end_j = i + 1, j + 1
+        p, q = old[i], new[j]
+        while p is not None and q is not None and p != q:
+            if p < q:
+                factor = old[end_i] if end_i < len(old) else None
+                p, end_i = (None if factor is None else p * factor), end_i + 1
+            else:
+                factor = new[end_j] if end_j < len(new) else None
+                q, end_j = (None if factor is None else q * factor), end_j + 1
+        if p is None or q is None:
+            break
+        groups.append((end_i - i, end_j - j))
+        i, j = end_i, end_j
+    return groups

@@ -1,0 +1,87 @@
+"""Write the stub of a layer map for an unknown class, from a model that holds it."""
+
+from __future__ import annotations
+
+import re
+
+from porter.errors import UsageError
+from porter.model_file import MODULE_FIELDS, histogram, submodules
+from porter.reader import LuaFunction, Table, Tensor, TorchObject, describe
+
+UNINTERESTING = (*MODULE_FIELDS, "gradWeight", "gradBias")
+
+TEMPLATE = '''"""A layer map for {typename}: `porter convert MODEL --layer-maps THIS_FILE` uses it.
+
+In the model the class has these fields:
+{fields}
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from porter.fields import flag, number, optional_param, param, string
+from porter.layer import LayerMap
+from porter.registry import register
+
+
+@register("{typename}")
+class {name}(LayerMap):
+    """One line of what {typename} computes, with its formula and shapes."""
+
+{declared}
+
+    def output_shape(self, x):
+        # Torch's order, on concrete sizes: N×C×H×W, N×F, ...
+        return x
+
+    def reference(self, x):
+        # The meaning in NumPy, in Torch's order and in x's precision; parameters: self.weight.array
+        raise NotImplementedError("{typename} in NumPy")
+
+    def apply(self, tf, x, at):
+        # The same in TensorFlow, with tf.* calls only; parameters: at.variable(self.weight)
+        raise NotImplementedError("{typename} in TensorFlow")
+'''
+
+
+def stub(typename: str, root: TorchObject) -> str:
+    """Python source of a stub for the first module of a class. Raises UsageError if none is there.
+
+    Axis letters are guesses by position; rename them to what they mean. Letters that stand in two
+    parameters must have equal sizes.
+    """
+    found = next((m for _, m in submodules(root) if m.typename == typename), None)
+    if found is None:
+        raise UsageError(
+            f"the model holds no {typename}", received=", ".join(sorted(histogram(root)))
+        )
+    interesting = {
+        str(name): value
+        for name, value in found.fields.items()
+        if isinstance(name, str) and name not in UNINTERESTING
+    }
+    declared = [line for name, value in interesting.items() for line in declare(name, value)]
+    return TEMPLATE.format(
+        typename=typename,
+        name=re.sub(r"\W", "", typename.rpartition(".")[2]) or "MyLayer",
+        fields="\n".join(f"    {n}: {describe(v)}" for n, v in interesting.items()) or "    none",
+        declared="\n".join(f"    {line}" for line in declared) or "    # no fields to declare",
+    )
+
+
+def declare(name: str, value: object) -> list[str]:
+    """The declaration of one field, as far as its value tells."""
+    attribute = name if name.isidentifier() else re.sub(r"\W", "_", name)
+    if isinstance(value, Tensor) and value.numel:
+        axes = "OIHWD"[: len(value.shape)] if len(value.shape) <= 5 else "ABCDEFGH"
+        return [f'{attribute} = param("{axes}", name="{name}")  # {describe(value)}']
+    if isinstance(value, bool):
+        return [f'{attribute} = flag("{name}")  # {str(value).lower()}']
+    if isinstance(value, float):
+        return [f'{attribute} = number("{name}")  # {value:g}']
+    if isinstance(value, str):
+        return [f'{attribute} = string("{name}")  # "{value}"']
+    if isinstance(value, TorchObject | Table | LuaFunction):
+        return [f"# {name}: {describe(value)}"]
+    return []

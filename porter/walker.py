@@ -1,0 +1,272 @@
+"""Call a module tree on values, as Torch would, and write down what happens: the graph.
+
+Walking is abstract interpretation on concrete shapes. A module is called on a value or a table of
+values and returns one. Layer maps make nodes; structure rules (containers, table modules) are plain
+functions over Python lists and make none.
+
+In-place layers. Torch's `nn.ReLU(true)` overwrites its input, and whoever holds the same memory
+sees it. The walker therefore knows the storage of every value: an in-place node makes a new value
+and marks the old ones of that storage as overwritten; whoever reads an old value afterwards gets
+the new one. The graph stays functional.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from porter.aliasing import MakeBatch, Overwritten, Reinterpret
+from porter.errors import BadTable, PorterError, ShapeMismatch, WalkError
+from porter.graph import Call, Graph, Node, TensorType, Value, verify
+from porter.layer import LayerMap
+from porter.nested import Nested, map_leaves
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import Registry, StructureRule, is_layer_map
+
+MAX_DEPTH = 400
+"""Containers in containers; the deepest published nets stay below 30."""
+MAX_CALLS = 100_000
+"""Calls of modules in one walk; a few shared modules can ask for astronomically many."""
+FRAMES_PER_LEVEL = 12
+"""Python frames that one level of nesting may take, with room to spare."""
+
+
+@dataclass
+class Model:
+    """A module tree with its layer maps, made once and walked with as many shapes as needed."""
+
+    root: TorchObject
+    registry: Registry
+    options: Options = field(default_factory=Options)
+    ops: dict[int, LayerMap] = field(default_factory=dict)
+
+    def op(self, module: TorchObject) -> LayerMap:
+        """The layer map of a module; one module used twice has one map and one set of weights."""
+        if module.index not in self.ops:
+            handler = self.registry[module.typename]
+            assert is_layer_map(handler)
+            self.ops[module.index] = handler.from_torch(module, self.options)
+        return self.ops[module.index]
+
+    def walk(self, inputs: Nested[TensorType]) -> Graph:
+        """The graph for inputs of these types."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(limit, FRAMES_PER_LEVEL * MAX_DEPTH))
+        try:
+            return Walk(self).graph(inputs)
+        finally:
+            sys.setrecursionlimit(limit)
+
+
+class Walk:
+    """One pass over a module tree. Structure rules are handed this object."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.nodes: list[Node] = []
+        self.calls: list[Call] = []
+        self.notes: dict[str, str] = {}
+        self.path = ""
+        self.made = 0
+        self.memory: dict[int, list[Value]] = {}
+        self.overwritten: dict[int, Value | Overwritten] = {}
+        self.active: list[TorchObject] = []
+        self.counts: Counter[str] = Counter()
+        self.shared: dict[Any, Any] = {}
+        """For structure rules that hand something on, such as pooling indices to an unpooling."""
+
+    def graph(self, inputs: Nested[TensorType]) -> Graph:
+        """Walk from the root."""
+        values = map_leaves(self.new_value, inputs)
+        outputs = self.resolve_all(self(self.model.root, values))
+        graph = Graph(
+            values,
+            tuple(self.nodes),
+            outputs,
+            tuple(self.calls),
+            tuple(sorted(self.notes.items())),
+        )
+        verify(graph)
+        return graph
+
+    # Calling modules ----------------------------------------------------------------------------
+
+    def __call__(self, module: TorchObject, x: Nested[Value], at: str = "") -> Nested[Value]:
+        """Call a module on `x`; `at` is its number below the module that calls it."""
+        with self.entered(module, at):
+            handler = self.model.registry[module.typename]
+            calls_before = len(self.calls)
+            made: Nested[Value]
+            if is_layer_map(handler):
+                made = self.call_layer(module, x)
+            else:
+                made = cast(StructureRule, handler)(self, module, x)
+            output = self.resolve_all(made)
+            self.counts[self.path] += 1
+            is_leaf = len(self.calls) == calls_before
+            self.calls.append(
+                Call(self.path, module.typename, output, self.counts[self.path], is_leaf, module)
+            )
+            return output
+
+    def call_layer(self, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+        """Call a module that is a layer: one node, on one tensor or a flat table of tensors."""
+        if isinstance(x, Value):
+            return self.emit(self.model.op(module), x)
+        tensors = [item for item in x if isinstance(item, Value)]
+        if isinstance(x, dict) or len(tensors) < len(x):
+            raise BadTable(
+                f"{module.typename} should be given tensors",
+                received="a table with string keys" if isinstance(x, dict) else "a table of tables",
+            )
+        return self.emit(self.model.op(module), *tensors)
+
+    @contextmanager
+    def entered(self, module: TorchObject, at: str) -> Iterator[None]:
+        """Keep the path while a module is called, and name it in errors that pass through."""
+        before = self.path
+        if any(module is other for other in self.active):
+            raise WalkError(f"{module.typename} contains itself", where=self.path or "the root")
+        if len(self.active) >= MAX_DEPTH:
+            raise WalkError(
+                f"more than {MAX_DEPTH} modules inside each other", where=self.path or "the root"
+            )
+        if len(self.calls) >= MAX_CALLS:
+            raise WalkError(f"the model calls its modules more than {MAX_CALLS:,} times")
+        self.path = f"{before}.{at}" if before and at else before or at
+        self.active.append(module)
+        try:
+            yield
+        except PorterError as error:
+            error.where = error.where or f"{self.path or 'the root'} ({module.typename})"
+            raise
+        finally:
+            self.active.pop()
+            self.path = before
+
+    def children(self, module: TorchObject) -> list[TorchObject]:
+        """The modules that a container holds, in order."""
+        items = module.list("modules")
+        for position, item in enumerate(items, start=1):
+            if not isinstance(item, TorchObject):
+                raise BadTable(
+                    f"modules[{position}] of {module.typename} should be a module",
+                    received=type(item).__name__,
+                )
+        return list(items)
+
+    def note(self, text: str) -> None:
+        """Tell the report something about the module being walked."""
+        self.notes[self.path] = text
+
+    # Making values ------------------------------------------------------------------------------
+
+    def new_value(self, type: TensorType) -> Value:
+        """A value with memory of its own."""
+        self.made += 1
+        value = Value(self.made, type, storage=self.made)
+        self.memory[value.storage] = [value]
+        return value
+
+    def view(self, of: Value, type: TensorType) -> Value:
+        """A value that shares the memory of another."""
+        self.made += 1
+        seen, held = math.prod(type.static), math.prod(of.shape)
+        repeats = of.repeats * (seen // held if held and seen > held else 1)
+        value = Value(self.made, type, of.storage, repeats)
+        self.memory[of.storage].append(value)
+        return value
+
+    def emit(self, op: LayerMap, *inputs: Value) -> Nested[Value]:
+        """Add a node; returns its output, or the list of its outputs."""
+        outputs = self.run(op, *inputs)
+        return outputs[0] if len(outputs) == 1 else list(outputs)
+
+    def run(self, op: LayerMap, *inputs: Value) -> tuple[Value, ...]:
+        """Add a node; returns its outputs as a tuple."""
+        resolved = tuple(self.resolve(value) for value in inputs)
+        if len(resolved) == 1 and op.makes_batch(resolved[0].type):
+            resolved = (self.make_batch(resolved[0]),)
+        if op.inplace and resolved and resolved[0].repeats > 1:
+            return self.run_repeatedly(op, resolved)
+        return self.add_node(op, resolved)
+
+    def run_repeatedly(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        """In place on an expanded tensor (stride 0), Torch writes each element once per repeat."""
+        outputs: tuple[Value, ...] = ()
+        for _ in range(inputs[0].repeats):
+            outputs = self.add_node(op, inputs)
+            inputs = (outputs[0], *inputs[1:])
+        return outputs
+
+    def add_node(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Append a node for `op` and account for the memory of its outputs."""
+        fewest, most = op.arity()
+        if not fewest <= len(inputs) <= most:
+            raise ShapeMismatch(
+                f"{op.typename} takes {fewest} tensor(s)" + ("" if fewest == most else " or more"),
+                received=", ".join(str(value.type) for value in inputs) or "an empty table",
+            )
+        types = op.output_types(*(value.type for value in inputs))
+        outputs: list[Value] = []
+        for type in types:
+            if (op.is_view or op.inplace) and inputs:
+                outputs.append(self.view(inputs[0], type))
+            else:
+                outputs.append(self.new_value(type))
+        node = Node(self.path, op, inputs, tuple(outputs), (self.path,), self.counts[self.path] + 1)
+        self.nodes.append(node)
+        for note in op.notes:
+            self.note(note)
+        if op.inplace and inputs:
+            self.overwrite(inputs[0], outputs[0])
+        return tuple(outputs)
+
+    # In-place aliasing --------------------------------------------------------------------------
+
+    def overwrite(self, old: Value, new: Value) -> None:
+        """Everything that shares memory with `old` now holds what `new` holds."""
+        for value in self.memory[old.storage]:
+            if value.id == new.id:
+                continue
+            if value.type == old.type and value.repeats == old.repeats:
+                self.overwritten[value.id] = new
+            else:
+                self.overwritten[value.id] = Overwritten(by=self.path, now=new)
+
+    def make_batch(self, value: Value) -> Value:
+        """Give a tensor a batch of one; whoever else holds it sees that (addSingletonDimension)."""
+        (batch,) = self.add_node(MakeBatch(), (value,))
+        self.overwritten[value.id] = batch
+        return batch
+
+    def resolve(self, value: Value) -> Value:
+        """What memory holds now where `value` was written."""
+        while value.id in self.overwritten:
+            current = self.overwritten[value.id]
+            if isinstance(current, Overwritten):
+                current = self.reshaped(value, current)
+                self.overwritten[value.id] = current
+            value = current
+        return value
+
+    def resolve_all(self, nested: Nested[Value]) -> Nested[Value]:
+        """`resolve` for every value of a table."""
+        return map_leaves(self.resolve, nested)
+
+    def reshaped(self, value: Value, overwritten: Overwritten) -> Value:
+        """An overwritten value seen with its own shape: possible where both see all elements."""
+        now = self.resolve(overwritten.now)
+        if value.repeats != now.repeats or math.prod(value.shape) != math.prod(now.shape):
+            raise WalkError(
+                f"module {overwritten.by} overwrites part of a tensor that this module reads",
+                hint="clear its `inplace` flag in Torch and save the model again",
+            )
+        (result,) = self.add_node(Reinterpret(shape=value.shape), (now,))
+        return result
