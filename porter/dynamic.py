@@ -35,18 +35,38 @@ def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
     merged = exact
     flat = list(leaves(types))
     for places in candidates(types, batch_only=keep == 1):
+        sizes = {(leaf, axis): flat[leaf].static[axis] for leaf, axis in places}
         # A net with a fixed-size layer may bear one more row, where pooling rounds it away, but not
-        # twice as many.
-        doubled = grown | {(leaf, axis): flat[leaf].static[axis] for leaf, axis in places}
-        if walk_grown(model, exact, types, doubled) is None:
+        # twice as many, or only as twice as many samples.
+        doubled = walk_grown(model, merged, types, grown | sizes)
+        if doubled is None or folds(model, exact, types, grown, sizes):
             continue
         for step in STEPS:
             trial = grown | dict.fromkeys(places, step)
-            found = walk_grown(model, exact, types, trial)
+            found = walk_grown(model, doubled, types, trial)
             if found is not None:
                 grown, merged = trial, found
                 break
     return merged
+
+
+def folds(
+    model: Model,
+    exact: Graph,
+    types: Nested[TensorType],
+    grown: dict[Place, int],
+    sizes: dict[Place, int],
+) -> bool:
+    """Whether a larger image becomes more samples: nn.View makes two of twice as many rows."""
+    if any(axis == 0 for _, axis in sizes):
+        return False
+    same_batch = {place: more for place, more in grown.items() if place[1] != 0}
+    larger = walk_grown(model, exact, types, same_batch | sizes)
+    batches = {type.static[0] for type in leaves(types) if type.rank}
+    return larger is not None and any(
+        value.type.rank > 0 and value.shape[0] in batches and after.type.shape[0] is None
+        for value, after in zip(leaves(exact.outputs), leaves(larger.outputs), strict=True)
+    )
 
 
 def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[Place, ...]]:
@@ -75,9 +95,9 @@ def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[Pl
 
 
 def walk_grown(
-    model: Model, exact: Graph, types: Nested[TensorType], grown: dict[Place, int]
+    model: Model, base: Graph, types: Nested[TensorType], grown: dict[Place, int]
 ) -> Graph | None:
-    """The merged graph if the model also works with the sizes changed, else None."""
+    """`base` merged with the walk of changed sizes, or None if the model does not bear them."""
     numbered = iter(range(len(list(leaves(types)))))
 
     def grow(type: TensorType) -> TensorType:
@@ -89,4 +109,4 @@ def walk_grown(
         other = model.walk(map_leaves(grow, types))
     except WalkError:
         return None
-    return merge(exact, other)
+    return merge(base, other)

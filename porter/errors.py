@@ -12,7 +12,8 @@
     │   ├── MissingField         a field that the class needs is nil
     │   ├── BadField             a field has the wrong kind or value
     │   ├── ShapeMismatch        shapes that cannot meet
-    │   └── BadTable             a Lua table that should be a list is none
+    │   ├── BadTable             a Lua table that should be a list is none
+    │   └── Endless              modules inside themselves, or astronomically many calls
     ├── EmitError             2  the output cannot be written
     └── ParityError           1  the port does not compute what Torch computed
 
@@ -140,6 +141,10 @@ class ShapeMismatch(WalkError):
 
 class BadTable(WalkError):
     """A Lua table that should be a list has holes."""
+
+
+class Endless(WalkError):
+    """The modules cannot be walked whatever the input: another input is not worth a try."""
 
 
 class EmitError(PorterError):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from porter.errors import ShapeMismatch
 from porter.nested import Nested, leaves, map_leaves
 
 if TYPE_CHECKING:
@@ -40,9 +41,18 @@ class TensorType:
 
     @property
     def static(self) -> Shape:
-        """The shape as integers; only a walk with concrete sizes has one."""
-        assert None not in self.shape, f"{self} is dynamic"
+        """The shape as integers; raises ShapeMismatch where a size depends on the data."""
+        if None in self.shape:
+            raise ShapeMismatch(
+                "a layer needs a size that depends on what the tensors hold", received=str(self)
+            )
         return tuple(size for size in self.shape if size is not None)
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of this shape is of this type."""
+        return len(shape) == self.rank and all(
+            size is None or size == extent for size, extent in zip(self.shape, shape, strict=True)
+        )
 
     def __str__(self) -> str:
         return "×".join("?" if size is None else str(size) for size in self.shape) or "scalar"

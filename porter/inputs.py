@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from porter.errors import UsageError, WalkError
+from porter import probe
+from porter.errors import Endless, UsageError, WalkError
 from porter.fields import Array
 from porter.graph import FLOAT, INT, TensorType
 from porter.model_file import submodules
@@ -63,9 +64,11 @@ def hint_of(model: Model) -> TensorType | None:
 
 
 def accepts(model: Model, type: Nested[TensorType]) -> bool:
-    """Whether the model can be walked with an input of this type."""
+    """Whether the model can be walked with an input of this type. Raises Endless."""
     try:
         model.walk(type)
+    except Endless:
+        raise
     except WalkError:
         return False
     return True
@@ -84,6 +87,16 @@ def solve(model: Model) -> Shapes:
     for type in others(hint):
         if accepts(model, type):
             return Shapes((type,))
+    return solve_several(model, hint)
+
+
+def solve_several(model: Model, hint: TensorType) -> Shapes:
+    """Models with several inputs, each told by the layer that reads it."""
+    for size in (*SMALL_SIZES, *((fixed, fixed) for fixed in FIXED_SIZES)):
+        types = probe.input_types(model, 1, size)
+        if types is not None:
+            count = len(list(leaves(types)))
+            return Shapes((types,), f"{count} inputs, told by the layers that read them")
     raise unsolved(model, hint)
 
 
@@ -96,14 +109,29 @@ def solve_image(model: Model, hint: TensorType) -> Shapes:
             if accepts(model, TensorType((1, planes, *size)))
             and accepts(model, TensorType((1, planes, 2 * size[0], 2 * size[1])))
         ]
-        if free:
-            return Shapes(tuple(free[:2]))
-        every = (*FIXED_SIZES, *range(1, LARGEST_SIZE + 1))
-        for size in every:
-            type = TensorType((1, planes, size, size))
-            if accepts(model, type):
-                return Shapes((type,), f"solved from the model's layers: {planes}×{size}×{size}")
+        # nn.View takes an image of several times its size for several samples: the right size is
+        # the one that leaves the batch alone. Only a net without a batch at its end has none.
+        whole = [type for type in free if keeps_batch(model, type)]
+        if whole:
+            return Shapes(tuple(whole[:2]))
+        for fits in (keeps_batch, accepts):
+            if free and fits is accepts:
+                return Shapes(tuple(free[:2]))
+            for size in (*FIXED_SIZES, *range(1, LARGEST_SIZE + 1)):
+                type = TensorType((1, planes, size, size))
+                if fits(model, type):
+                    solved = f"solved from the model's layers: {planes}×{size}×{size}"
+                    return Shapes((type,), solved)
     raise unsolved(model, hint)
+
+
+def keeps_batch(model: Model, type: TensorType) -> bool:
+    """Whether the model makes as many outputs as it is given images."""
+    try:
+        outputs = model.walk(with_batch(type, 2)).outputs
+    except WalkError:
+        return False
+    return all(value.type.rank > 0 and value.shape[0] == 2 for value in leaves(outputs))
 
 
 def plane_counts(wanted: int | None) -> Iterator[int]:

@@ -48,8 +48,14 @@ class LayerMap(abc.ABC):
     accepts: ClassVar[Accepts] = Accepts.TORCH
     spatial_rank: ClassVar[int] = 2
     """How many axes follow the feature axis; tells batched from unbatched input by rank."""
+    depends_on_mode: ClassVar[bool] = False
+    """Whether Torch computes something else in training, so that old outputs prove nothing."""
+    takes_table: ClassVar[bool] = False
+    """Whether Torch wants a table even around a single tensor."""
     is_view: ClassVar[bool] = False
     """Whether Torch's output shares its memory with the first input."""
+    copies_scattered: ClassVar[bool] = False
+    """Whether a view is a copy after all where the input is not contiguous (nn.Reshape)."""
     notes: tuple[str, ...] = ()
     """What the report should say of this layer: a mode chosen, a legacy rule applied."""
     inplace: bool | Field[bool] = False

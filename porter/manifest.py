@@ -11,7 +11,7 @@ from porter.model_file import ModelFile, functions_in, histogram
 from porter.parity import Report
 
 if TYPE_CHECKING:
-    from porter.convert import Request
+    from porter.conversion import Request
 
 MANIFEST_VERSION = 1
 

@@ -20,7 +20,7 @@ from porter import reference
 from porter.fields import Array
 from porter.graph import Call, Graph, Node, Value
 from porter.layout import Plan, Step, plan
-from porter.measure import Measure, compare, failed
+from porter.measure import Measure, compare, failed, relative_error
 from porter.nested import Nested, leaves, same_structure
 from porter.recording import Recording, Summary
 from porter.walker import Model
@@ -94,11 +94,15 @@ def measured(measure: Measure | None) -> float | None:
 
 @dataclass(frozen=True)
 class Report:
-    """All rows for one input, in the order in which Torch runs the modules."""
+    """All rows for one input, in the order in which Torch runs the modules.
+
+    `wanted` holds the oracle's values of the model's outputs, in Torch's order.
+    """
 
     rows: tuple[Row, ...]
     input: str
     oracle: str
+    wanted: tuple[Array, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -152,8 +156,9 @@ def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str)
         recorded = recording.output
     if recorded is None:
         summary = recording.summaries.get(key)
-        if summary is not None and isinstance(call.output, Value):
-            oracle.summaries[call.output.id] = summary
+        if summary is not None and same_structure(call.output, summary):
+            for value, short in zip(leaves(call.output), leaves(summary), strict=True):
+                oracle.summaries.setdefault(value.id, short)
         return
     if isinstance(recorded, list) and len(recorded) == 1 and isinstance(call.output, Value):
         recorded = recorded[0]
@@ -161,7 +166,7 @@ def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str)
         oracle.contradictions[key] = "another table structure than the recording's"
         return
     for value, array in zip(leaves(call.output), leaves(recorded), strict=True):
-        if value.shape != array.shape:
+        if not value.type.admits(array.shape):
             oracle.contradictions[key] = (
                 f"shape {value.type} where Torch recorded {'×'.join(map(str, array.shape))}"
             )
@@ -197,11 +202,11 @@ class Comparison:
         )
 
     def add_float64(self, node: Node, exact: list[Array], made: list[Array]) -> None:
-        errors = [compare(a, b).max_rel for a, b in zip(exact, made, strict=True)]
+        errors = [relative_error(a, b) for a, b in zip(exact, made, strict=True)]
         self.float64.setdefault((node.path, node.count), []).extend(errors)
 
     def add_noise(self, node: Node, exact: list[Array], rounded: list[Array]) -> None:
-        errors = [compare(a, b).max_rel for a, b in zip(exact, rounded, strict=True)]
+        errors = [relative_error(a, b) for a, b in zip(exact, rounded, strict=True)]
         self.noise.setdefault((node.path, node.count), []).extend(errors)
 
     def add_accumulated(self, value: Value, made: Array) -> None:
@@ -298,7 +303,8 @@ def verify(
 
     run_accumulated(layout, inputs, held, comparison)
     origin = source if recording is not None else REFERENCE
-    return Report(comparison.rows(), label, origin)
+    wanted = tuple(oracle.values[value.id] for value in leaves(graph.outputs))
+    return Report(comparison.rows(), label, origin, wanted)
 
 
 def run_accumulated(

@@ -42,7 +42,7 @@ class Recording:
     input: Nested[Array] | None
     output: Nested[Array] | None
     outputs: Mapping[tuple[str, int], Nested[Array]] = field(default_factory=dict)
-    summaries: Mapping[tuple[str, int], Summary] = field(default_factory=dict)
+    summaries: Mapping[tuple[str, int], Nested[Summary]] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ def from_t7(root: Table, source: str) -> Recording:
             hint="record again with the script that `porter record` prints",
         )
     outputs: dict[tuple[str, int], Nested[Array]] = {}
-    summaries: dict[tuple[str, int], Summary] = {}
+    summaries: dict[tuple[str, int], Nested[Summary]] = {}
     types: dict[str, str] = {}
     records = root.get("records")
     for position, record in enumerate(records.list() if isinstance(records, Table) else [], 1):
@@ -101,8 +101,11 @@ def from_t7(root: Table, source: str) -> Recording:
     )
 
 
-def _summary(table: Table) -> Summary:
+def _summary(table: Table) -> Nested[Summary]:
+    """A summary, or a list of them where the module returned a table."""
     shape = table.get("shape")
+    if shape is None and 1 in table:
+        return [_summary(entry) for entry in table.list() if isinstance(entry, Table)]
     if isinstance(shape, Table):
         sizes = shape.list()
     elif isinstance(shape, Tensor | reader.Storage):

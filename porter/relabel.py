@@ -28,19 +28,23 @@ def complete(core: Sequence[int], rank: int) -> Layout:
     return Layout((*(axis for axis in range(rank) if axis not in core), *core))
 
 
-def regrouped(given: Layout, image: TensorType, made: TensorType, kept: int = 0) -> Layout | None:
+def regrouped(
+    given: Layout, image: TensorType, made: TensorType, first: tuple[int, int] = (0, 0)
+) -> Layout | None:
     """The layout of a reshape's output if it runs on the stored axes; None if it must not.
 
-    The first `kept` axes are known to stay as they are, whatever their sizes.
+    `first` says how many of the first axes of the input are known to become how many of the
+    output's, whatever their sizes.
     """
     if given.is_torch:
         return torch_order(made.rank)
     if given.flat is not None:
         return unflattened(given, given.flat, image, made)
-    old = [axis for axis in range(kept, image.rank) if image.shape[axis] != 1]
-    new = [axis for axis in range(kept, made.rank) if made.shape[axis] != 1]
-    groups: list[Group] = [([axis], [axis]) for axis in range(kept) if image.shape[axis] != 1]
-    groups += common_groups(old, new, image, made)
+    old = [axis for axis in range(image.rank) if image.shape[axis] != 1]
+    new = [axis for axis in range(made.rank) if made.shape[axis] != 1]
+    lead: Group = ([a for a in old if a < first[0]], [a for a in new if a < first[1]])
+    groups = [lead] if any(lead) else []
+    groups += common_groups(old[len(lead[0]) :], new[len(lead[1]) :], image, made)
     stored = [axis for axis in given.order if image.shape[axis] != 1]
     core: list[int] = []
     while stored:
@@ -68,14 +72,13 @@ def unflattened(
 def common_groups(
     old: list[int], new: list[int], image: TensorType, made: TensorType
 ) -> list[Group]:
-    """The finest groups with equal products, found from both ends; free sizes stay in the middle."""
-    first = prefix_groups([image.shape[a] for a in old], [made.shape[a] for a in new])
-    left, right = sum(i for i, _ in first), sum(j for _, j in first)
+    """The finest groups with equal products, from both ends; free sizes stay in the middle."""
+    counts = prefix_groups([image.shape[a] for a in old], [made.shape[a] for a in new])
+    left, right = sum(i for i, _ in counts), sum(j for _, j in counts)
     old_rest, new_rest = old[left:], new[right:]
     last = prefix_groups(
         [image.shape[a] for a in reversed(old_rest)], [made.shape[a] for a in reversed(new_rest)]
     )
-    counts = [*first]
     middle = (
         len(old_rest) - sum(i for i, _ in last),
         len(new_rest) - sum(j for _, j in last),

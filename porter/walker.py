@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from porter.aliasing import MakeBatch, Overwritten, Reinterpret
-from porter.errors import BadTable, PorterError, ShapeMismatch, WalkError
+from porter.aliasing import MakeBatch, Overwritten, Reinterpret, Windows
+from porter.errors import BadTable, Endless, PorterError, ShapeMismatch, WalkError
 from porter.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.layer import LayerMap
 from porter.nested import Nested, map_leaves
@@ -56,10 +56,14 @@ class Model:
 
     def walk(self, inputs: Nested[TensorType]) -> Graph:
         """The graph for inputs of these types."""
+        return self.walk_with(Walk, inputs)
+
+    def walk_with(self, kind: type[Walk], inputs: Nested[TensorType]) -> Graph:
+        """The same with a walk of another kind."""
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(max(limit, FRAMES_PER_LEVEL * MAX_DEPTH))
         try:
-            return Walk(self).graph(inputs)
+            return kind(self).graph(inputs)
         finally:
             sys.setrecursionlimit(limit)
 
@@ -75,6 +79,7 @@ class Walk:
         self.path = ""
         self.made = 0
         self.memory: dict[int, list[Value]] = {}
+        self.windows = Windows()
         self.overwritten: dict[int, Value | Overwritten] = {}
         self.active: list[TorchObject] = []
         self.counts: Counter[str] = Counter()
@@ -117,28 +122,35 @@ class Walk:
 
     def call_layer(self, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
         """Call a module that is a layer: one node, on one tensor or a flat table of tensors."""
+        op = self.model.op(module)
         if isinstance(x, Value):
-            return self.emit(self.model.op(module), x)
+            if op.takes_table:
+                raise BadTable(f"{module.typename} should be given a table", received="one tensor")
+            return self.emit(op, x)
         tensors = [item for item in x if isinstance(item, Value)]
         if isinstance(x, dict) or len(tensors) < len(x):
             raise BadTable(
                 f"{module.typename} should be given tensors",
                 received="a table with string keys" if isinstance(x, dict) else "a table of tables",
             )
-        return self.emit(self.model.op(module), *tensors)
+        if op.arity()[1] == 1:
+            raise BadTable(
+                f"{module.typename} should be given one tensor", received=f"a table of {len(x)}"
+            )
+        return self.emit(op, *tensors)
 
     @contextmanager
     def entered(self, module: TorchObject, at: str) -> Iterator[None]:
         """Keep the path while a module is called, and name it in errors that pass through."""
         before = self.path
         if any(module is other for other in self.active):
-            raise WalkError(f"{module.typename} contains itself", where=self.path or "the root")
+            raise Endless(f"{module.typename} contains itself", where=self.path or "the root")
         if len(self.active) >= MAX_DEPTH:
-            raise WalkError(
+            raise Endless(
                 f"more than {MAX_DEPTH} modules inside each other", where=self.path or "the root"
             )
         if len(self.calls) >= MAX_CALLS:
-            raise WalkError(f"the model calls its modules more than {MAX_CALLS:,} times")
+            raise Endless(f"the model calls its modules more than {MAX_CALLS:,} times")
         self.path = f"{before}.{at}" if before and at else before or at
         self.active.append(module)
         try:
@@ -215,13 +227,16 @@ class Walk:
             )
         types = op.output_types(*(value.type for value in inputs))
         outputs: list[Value] = []
+        shares = bool(inputs) and (bool(op.inplace) or self.hands_on(op, inputs[0]))
         for type in types:
-            if (op.is_view or op.inplace) and inputs:
+            if shares:
                 outputs.append(self.view(inputs[0], type))
             else:
                 outputs.append(self.new_value(type))
         node = Node(self.path, op, inputs, tuple(outputs), (self.path,), self.counts[self.path] + 1)
         self.nodes.append(node)
+        if shares:
+            self.windows.add(node)
         for note in op.notes:
             self.note(note)
         if op.inplace and inputs:
@@ -230,14 +245,19 @@ class Walk:
 
     # In-place aliasing --------------------------------------------------------------------------
 
+    def hands_on(self, op: LayerMap, x: Value) -> bool:
+        """Whether Torch's output shares the memory of `x`."""
+        return op.is_view and not (op.copies_scattered and self.windows.scattered(x))
+
     def overwrite(self, old: Value, new: Value) -> None:
-        """Everything that shares memory with `old` now holds what `new` holds."""
+        """Everything that shares elements with `old` now holds what `new` holds."""
         for value in self.memory[old.storage]:
-            if value.id == new.id:
+            # What was overwritten before leads, by what overwrote it, to the newest value.
+            if value.id == new.id or value.id in self.overwritten:
                 continue
-            if value.type == old.type and value.repeats == old.repeats:
+            if self.windows.agree(value, old):
                 self.overwritten[value.id] = new
-            else:
+            elif self.windows.meet(value, old):
                 self.overwritten[value.id] = Overwritten(by=self.path, now=new)
 
     def make_batch(self, value: Value) -> Value:
@@ -263,7 +283,7 @@ class Walk:
     def reshaped(self, value: Value, overwritten: Overwritten) -> Value:
         """An overwritten value seen with its own shape: possible where both see all elements."""
         now = self.resolve(overwritten.now)
-        if value.repeats != now.repeats or math.prod(value.shape) != math.prod(now.shape):
+        if not self.windows.agree(value, now, as_shaped=False):
             raise WalkError(
                 f"module {overwritten.by} overwrites part of a tensor that this module reads",
                 hint="clear its `inplace` flag in Torch and save the model again",

@@ -46,9 +46,11 @@ def build(graph: Graph, variables: Variables, data_format: str = "channels_last"
         made = run(layout, feed(tensors), variables)
         return {name: tf.identity(made[value.id], name=name) for name, value in outputs}
 
+    module = tf.Module(name="port")
+
     def call(*tensors: Any) -> Nested[Any]:
-        made = run(layout, feed(tensors), variables)
-        return map_leaves(lambda value: made[value.id], graph.outputs)
+        named = iter(module.serve(*tensors).values())
+        return map_leaves(lambda _: next(named), graph.outputs)
 
     watched = plan(watching(graph), data_format)
     names = activation_names(graph)
@@ -57,7 +59,6 @@ def build(graph: Graph, variables: Variables, data_format: str = "channels_last"
         made = run(watched, feed(tensors), variables)
         return {name: tf.identity(made[value.id]) for name, value in names.items()}
 
-    module = tf.Module(name="port")
     traced = [
         tf.function(function, input_signature=specs, autograph=False)
         for function in (serve, call, activations)

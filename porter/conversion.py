@@ -10,22 +10,32 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from porter import parity
+from porter import leftovers, parity
 from porter.errors import ParityError, UsageError
 from porter.fields import Array
-from porter.graph import Graph
-from porter.inputs import Sample, Shapes, given, samples, solve, types_of
+from porter.graph import Graph, TensorType
+from porter.inputs import (
+    Sample,
+    Shapes,
+    accepts,
+    given,
+    hint_of,
+    samples,
+    solve,
+    types_of,
+    with_batch,
+)
 from porter.layout import Plan, image_layout, to_torch
 from porter.manifest import manifest
 from porter.measure import Measure, compare
 from porter.model_file import ModelFile, default_output, open_model
-from porter.nested import leaves, named_leaves
+from porter.nested import Nested, leaves, map_leaves, named_leaves
 from porter.options import Options
 from porter.output import appearing
 from porter.parity import Report, Tolerance
@@ -34,7 +44,10 @@ from porter.registry import Registry
 from porter.report import report_json
 from porter.walker import Model
 
-DEEP_ELEMENTS = 3_000_000
+if TYPE_CHECKING:
+    from porter.emit.port import Port
+
+DEEP_ELEMENTS = 400_000
 """Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
 
 Progress = Callable[[str, str], None]
@@ -79,6 +92,7 @@ class Conversion:
         return (
             f"parity: pass on {len(self.reports)} inputs; oracle: {self.manifest['oracle']}; "
             f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
+            f"input size: {self.manifest['input_size']}\n"
             f"signature: {signature}; {self.manifest['transposes']} transposes in the graph\n"
             f"written: {self.output} ({', '.join(self.manifest['formats'])})"
         )
@@ -109,7 +123,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         progress("emit", str(target))
         written = emit(model, shapes, request, variables["float32"], folder)
         progress("reload", "in a fresh process")
-        reloaded = verify_reloaded(folder, written, checked, model, request)
+        reloaded = verify_reloaded(folder, written, checked, reports, request)
         described = describe(opened, request, shapes, written, reports, reloaded)
         write_json(folder / "manifest.json", described)
         write_json(folder / "parity.json", report_json(reports))
@@ -123,7 +137,7 @@ def input_shapes(model: Model, request: Request) -> Shapes:
     if request.reference is not None and request.reference.input is not None:
         types = types_of(request.reference.input)
         model.walk(types)
-        return Shapes((types,))
+        return Shapes((batched_type(model, types),))
     return solve(model)
 
 
@@ -173,6 +187,9 @@ def verify_all(
                 progress=lambda path: progress("verify", path),
             )
         )
+    left = leftovers.verify(model, variables["float32"], request.tolerance)
+    if left is not None:
+        reports.append(left)
     failed = [report for report in reports if not report.passed]
     if failed:
         raise parity_failure(reports, failed[0])
@@ -193,7 +210,7 @@ def parity_failure(reports: list[Report], failed: Report) -> ParityError:
     return error
 
 
-def emit(model: Model, shapes: Shapes, request: Request, variables: Any, folder: Path) -> Any:
+def emit(model: Model, shapes: Shapes, request: Request, variables: Any, folder: Path) -> Port:
     """Write the SavedModel and the checkpoint, with as many free sizes as the layers allow."""
     from porter.emit import checkpoint, saved_model
     from porter.emit.port import build_widest
@@ -207,20 +224,26 @@ def emit(model: Model, shapes: Shapes, request: Request, variables: Any, folder:
     return port
 
 
-def batched(model: Model, shapes: Shapes) -> Any:
-    """The types to emit for: with a batch of two, so that no module drops a batch of one."""
-    from porter.inputs import accepts, with_batch
-    from porter.nested import map_leaves
+def batched_type(model: Model, types: Nested[TensorType]) -> Nested[TensorType]:
+    """With a batch in front, where Torch was fed one image without and the model takes both."""
+    hint = hint_of(model)
+    if isinstance(types, TensorType) and hint is not None and hint.rank == types.rank + 1:
+        fuller = replace(types, shape=(1, *types.shape))
+        return fuller if accepts(model, fuller) else types
+    return types
 
+
+def batched(model: Model, shapes: Shapes) -> Nested[TensorType]:
+    """The types to emit for: with a batch of two, so that no module drops a batch of one."""
     types = map_leaves(lambda type: with_batch(type, 2), shapes.types[0])
     return types if accepts(model, types) else shapes.types[0]
 
 
 def verify_reloaded(
     folder: Path,
-    port: Any,
+    port: Port,
     checked: list[tuple[Sample, Recording | None]],
-    model: Model,
+    reports: list[Report],
     request: Request,
 ) -> list[Measure]:
     """Compare what the model computes after being loaded from disk by another process.
@@ -230,24 +253,27 @@ def verify_reloaded(
     """
     from porter.emit.fresh import run_saved_model
 
-    graph: Graph = port.graph
-    fitting = [(sample, recording) for sample, recording in checked if fits(graph, sample)]
-    if not fitting:
+    graph = port.graph
+    pairs = [
+        (sample, report)
+        for (sample, _), report in zip(checked, reports, strict=False)
+        if fits(graph, sample)
+    ]
+    if not pairs:
         raise ParityError("no verification input fits the emitted signature")
-    stored = [store_named(port.plan, sample) for sample, _ in fitting]
-    made = run_saved_model(folder / "saved_model", stored)
+    made = run_saved_model(
+        folder / "saved_model", [store_named(port.plan, sample) for sample, _ in pairs]
+    )
     measures: list[Measure] = []
-    for (sample, recording), outputs in zip(fitting, made, strict=True):
-        exact = model.walk(types_of(sample.arrays))
-        oracle = parity.consult(exact, sample.arrays, recording)
-        wanted = [oracle.values[value.id] for value in leaves(exact.outputs)]
-        for (name, value), reference in zip(
-            named_leaves(graph.outputs, "output"), wanted, strict=True
+    for (_, report), outputs in zip(pairs, made, strict=True):
+        for (name, value), wanted in zip(
+            named_leaves(graph.outputs, "output"), report.wanted, strict=True
         ):
-            got = to_torch(outputs[name], image_layout(value.type.rank, request.data_format))
+            layout = image_layout(value.type.rank, request.data_format)
+            got = to_torch(outputs[name], layout)
             # Torch's View drops a batch of one; the port keeps it, and the values are the same.
-            kept = got.shape == (1, *reference.shape)
-            measures.append(compare(reference, got[0] if kept else got))
+            kept = got.shape == (1, *wanted.shape)
+            measures.append(compare(wanted, got[0] if kept else got))
     worst = Measure.worst(measures)
     if not worst.within(request.tolerance.accumulated):
         raise ParityError(
@@ -258,12 +284,12 @@ def verify_reloaded(
 
 
 def fits(graph: Graph, sample: Sample) -> bool:
-    """Whether a sample can be fed to the emitted signature."""
+    """Whether a sample can be fed to the emitted signature, a batch of one added if need be."""
     return all(
-        value.type.rank == array.ndim
+        value.type.rank - array.ndim in (0, 1)
         and all(
             size is None or size == extent
-            for size, extent in zip(value.type.shape, array.shape, strict=True)
+            for size, extent in zip(value.type.shape[::-1], array.shape[::-1], strict=False)
         )
         for value, array in zip(leaves(graph.inputs), leaves(sample.arrays), strict=True)
     )
@@ -273,20 +299,19 @@ def store_named(layout: Plan, sample: Sample) -> dict[str, Array]:
     """A sample as the signature's named inputs, in stored order."""
     from porter.runner import store
 
-    arrays = leaves(sample.arrays)
-    return {
-        name: np.asarray(store(array, value, layout.inputs[value.id], "float32"))
-        for (name, value), array in zip(
-            named_leaves(layout.graph.inputs, "input"), arrays, strict=True
-        )
-    }
+    stored: dict[str, Array] = {}
+    named = named_leaves(layout.graph.inputs, "input")
+    for (name, value), array in zip(named, leaves(sample.arrays), strict=True):
+        full = array if array.ndim == value.type.rank else array[None]
+        stored[name] = np.asarray(store(full, value, layout.inputs[value.id], "float32"))
+    return stored
 
 
 def describe(
     opened: ModelFile,
     request: Request,
     shapes: Shapes,
-    port: Any,
+    port: Port,
     reports: list[Report],
     reloaded: list[Measure],
 ) -> dict[str, Any]:

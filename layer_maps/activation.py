@@ -1,0 +1,222 @@
+"""Rectifiers: transfer functions with a kink at a threshold.
+
+Source: torch/nn ReLU.lua, Threshold.lua, LeakyReLU.lua, PReLU.lua, RReLU.lua, ELU.lua, CReLU.lua;
+THNN Threshold.c and kin; cudnn.torch Pointwise.lua, ClippedReLU.lua; waifu2x LeakyReLU.lua.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+
+from layer_maps.affine import spread
+from porter.fields import Array, flag, integer, number, param
+from porter.graph import Shape
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+
+@register("nn.ReLU", "cudnn.ReLU")
+class ReLU(LayerMap):
+    """max(x, 0). NaN stays NaN, as in Torch's in-place and cuDNN code (THNN out of place: 0)."""
+
+    accepts = Accepts.ELEMENTWISE
+    inplace = flag("inplace")
+
+    def reference(self, x: Array) -> Array:
+        return np.where(x <= 0, 0, x)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.nn.relu(x)
+
+
+@register("nn.Threshold")
+class Threshold(LayerMap):
+    """x if x > threshold, else `val` (also at the threshold itself).
+
+    Old nets use nn.Threshold(0, 0) as their ReLU; it is mapped as one. NaN becomes `val`, but
+    stays NaN in place.
+    """
+
+    threshold = number("threshold", 0.0)
+    value = number("val", 0.0)
+    inplace = flag("inplace")
+    accepts = Accepts.ELEMENTWISE
+
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap | None:
+        if self.threshold != 0 or self.value != 0:
+            return None
+        rectifier = ReLU(inplace=self.inplace)
+        rectifier.typename = self.typename
+        return rectifier
+
+    def reference(self, x: Array) -> Array:
+        if self.inplace:
+            return np.where(x <= self.threshold, self.value, x)
+        return np.where(x > self.threshold, x, self.value)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        value = tf.constant(self.value, at.dtype)
+        if self.inplace:
+            return tf.where(tf.less_equal(x, self.threshold), value, x)
+        return tf.where(tf.greater(x, self.threshold), x, value)
+
+
+@register("cudnn.ClippedReLU")
+class ClippedReLU(LayerMap):
+    """min(max(x, 0), ceiling)."""
+
+    ceiling = number("ceiling")
+    inplace = flag("inplace")
+    accepts = Accepts.ELEMENTWISE
+
+    def reference(self, x: Array) -> Array:
+        return np.clip(x, 0, self.ceiling)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.minimum(tf.nn.relu(x), self.ceiling)
+
+
+class Leaky(LayerMap):
+    """x if x > 0, else slope · x."""
+
+    accepts = Accepts.ELEMENTWISE
+
+    @property
+    @abc.abstractmethod
+    def negative_slope(self) -> float: ...
+
+    def reference(self, x: Array) -> Array:
+        return np.where(x > 0, x, x * self.negative_slope)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        if at.dtype == tf.float32:
+            return tf.nn.leaky_relu(x, self.negative_slope)
+        # The op keeps its slope in float32, which is too coarse here.
+        return tf.where(tf.greater(x, 0), x, tf.multiply(x, self.negative_slope))
+
+
+@register("nn.LeakyReLU")
+class LeakyReLU(Leaky):
+    """x if x > 0, else negval · x. nn.LeakyReLU(true) is not in place: its slope is 0.01."""
+
+    slope = number("negval", 0.01)
+    inplace = flag("inplace")
+
+    @property
+    def negative_slope(self) -> float:
+        return self.slope
+
+
+@register("w2nn.LeakyReLU")
+class Waifu2xLeakyReLU(Leaky):
+    """waifu2x's own leaky ReLU; its slope is called `negative_scale`."""
+
+    slope = number("negative_scale", 0.333)
+
+    @property
+    def negative_slope(self) -> float:
+        return self.slope
+
+
+@register("nn.RReLU", note="slope (lower + upper) / 2, also if saved in training mode")
+class RReLU(Leaky):
+    """A leaky ReLU of slope (lower + upper) / 2; in training, Torch draws each slope at random."""
+
+    lower = number("lower", 1 / 8)
+    upper = number("upper", 1 / 3)
+    inplace = flag("inplace")
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if module.get("train") is True:
+            self.notes += ("saved in training mode, run with the mean slope",)
+
+    @property
+    def negative_slope(self) -> float:
+        return (self.lower + self.upper) / 2
+
+
+@register("nn.PReLU")
+class PReLU(LayerMap):
+    """x if x > 0, else w · x with one learned slope (`nOutputPlane` 0) or one for each channel.
+
+    Channels are dimension 2 of any input with two or more dimensions: Torch takes no unbatched
+    C×H×W (it would count H).
+    """
+
+    weight = param("O")
+    planes = integer("nOutputPlane", 0)
+    accepts = Accepts.ELEMENTWISE
+
+    def output_shape(self, x: Shape) -> Shape:
+        if self.planes:
+            slopes = self.weight.shape[0]
+            self.require(slopes == self.planes, f"has {self.planes} planes, but {slopes} slopes")
+            self.require(x[self.channel(len(x))] == self.planes, f"takes {self.planes} planes", x)
+        return x
+
+    @staticmethod
+    def channel(rank: int) -> int:
+        return min(1, rank - 1)
+
+    def reference(self, x: Array) -> Array:
+        slope = self.weight.array[: self.planes or 1].astype(x.dtype)
+        behind = x.ndim - 1 - self.channel(x.ndim) if self.planes else 0
+        return np.where(x > 0, x, x * slope.reshape(-1, *(1,) * behind))
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        shape = [1] * at.inputs[0].rank
+        shape[self.channel(len(shape))] = self.planes or 1
+        slope = spread(at, self.weight, tuple(shape))
+        return tf.where(tf.greater(x, 0), x, tf.multiply(x, slope))
+
+
+@register("nn.ELU")
+class ELU(LayerMap):
+    """x if x > 0, else alpha · (exp(x) − 1)."""
+
+    alpha = number("alpha", 1.0)
+    inplace = flag("inplace")
+    accepts = Accepts.ELEMENTWISE
+
+    def reference(self, x: Array) -> Array:
+        return np.where(x > 0, x, self.alpha * np.expm1(x))
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        out = tf.nn.elu(x)
+        if self.alpha == 1:
+            return out
+        return tf.where(tf.greater(x, 0), x, tf.multiply(out, self.alpha))
+
+
+@register("nn.CReLU")
+class CReLU(LayerMap):
+    """max(x, 0) and, behind it along the first dimension of a sample, max(−x, 0).
+
+    Torch builds it of a ConcatTable, a JoinTable and a ReLU; here it is one layer. An input of
+    `nInputDims` + 1 dimensions is a batch, any other is one sample.
+    """
+
+    sample_rank = integer("nInputDims", 3)
+    accepts = Accepts.ANY_ORDER
+
+    def channel(self, rank: int) -> int:
+        return 1 if rank == self.sample_rank + 1 else 0
+
+    def output_shape(self, x: Shape) -> Shape:
+        axis = self.channel(len(x))
+        self.require(axis < len(x), "takes a sample or a batch", x)
+        return (*x[:axis], 2 * x[axis], *x[axis + 1 :])
+
+    def reference(self, x: Array) -> Array:
+        both = np.concatenate([x, -x], axis=self.channel(x.ndim))
+        return np.where(both <= 0, 0, both)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        axis = at.axis(self.channel(at.inputs[0].rank))
+        return tf.nn.relu(tf.concat([x, tf.negative(x)], axis=axis))

@@ -1,0 +1,277 @@
+"""Addition of and multiplication with learned or constant tensors.
+
+Source: torch/nn Add.lua, Mul.lua, CAdd.lua, CMul.lua, AddConstant.lua; dpnn Constant.lua; waifu2x
+ScaleTable.lua.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any
+
+import numpy as np
+
+from porter.errors import BadField
+from porter.fields import Array, Field, Param, as_param, flag, optional_integer, param
+from porter.graph import FLOAT, Shape, TensorType
+from porter.layer import Accepts, LayerMap
+from porter.layout import Layout, NotDynamic, Site, size, torch_order
+from porter.reader import Tensor, TorchObject
+from porter.registry import register
+
+AXES = "ABCDEFGH"
+"""Names of the axes of tensors of any rank."""
+
+Extents = tuple[int | None, ...]
+
+
+def any_rank_param(lua_name: str, trainable: bool = True) -> Field[Param]:
+    """A tensor field with any number of dimensions."""
+
+    def read(module: TorchObject) -> Param:
+        tensor = module.tensor(lua_name)
+        return as_param(lua_name, tensor, AXES[: len(tensor.shape)], trainable=trainable)
+
+    return Field(read)
+
+
+def spread(at: Site, tensor: Param, shape: Shape) -> Any:
+    """A variable to be broadcast against the first input as it is stored.
+
+    `shape` is how Torch sees `tensor` beside its input: as many axes, each as long or of size 1.
+    """
+    layout = at.layouts[0]
+    axes = AXES[: len(shape)]
+    array = tensor.array.reshape(shape)
+    if at.flat_rows is not None and shape[-1] > 1:
+        array = array[..., list(at.flat_rows)]
+    stored = "".join(axes[axis] for axis in layout.order)
+    return at.variable(tensor.with_array(array, axes, stored, tag=f"beside {layout}"))
+
+
+def known(shape: Extents) -> Shape:
+    """`shape` where no size is left open."""
+    return tuple(extent for extent in shape if extent is not None)
+
+
+def count(shape: Extents) -> int | None:
+    """The number of elements, None where a size is left open."""
+    return None if None in shape else math.prod(known(shape))
+
+
+class Componentwise(LayerMap):
+    """x combined with a tensor that is repeated over the batch."""
+
+    accepts = Accepts.ELEMENTWISE
+
+    @property
+    @abc.abstractmethod
+    def operand(self) -> Param: ...
+
+    def operand_shape(self, x: Extents) -> Shape | None:
+        """How the operand is seen beside `x`; None if it does not fit.
+
+        With as many dimensions as `x` it is expanded. Otherwise it is one number, or it has as many
+        elements as the whole input or as each sample.
+        """
+        own = self.operand.shape
+        if len(own) == len(x) and all(a in (1, b) for a, b in zip(own, x, strict=True)):
+            return own
+        if math.prod(own) == count(x):
+            return known(x)
+        if len(own) == len(x):
+            return None
+        return (1,) * len(x) if math.prod(own) == 1 else self.for_each_sample(x)
+
+    def for_each_sample(self, x: Extents) -> Shape | None:
+        """The shape of one sample, if the operand has as many elements."""
+        fits = math.prod(self.operand.shape) == count(x[1:])
+        return (1, *known(x[1:])) if fits else None
+
+    def output_shape(self, x: Shape) -> Shape:
+        fits = len(x) > 0 and self.operand_shape(x) is not None
+        own = "×".join(map(str, self.operand.shape))
+        self.require(fits, f"takes an input that {own} can be repeated over", x)
+        return x
+
+    def seen(self, x: Array) -> Array:
+        shape = self.operand_shape(x.shape)
+        assert shape is not None
+        return self.operand.array.reshape(shape).astype(x.dtype)
+
+    def variable(self, at: Site) -> Any:
+        shape = self.operand_shape(at.inputs[0].shape)
+        if shape is None:
+            raise NotDynamic(f"{self.typename} counts elements of {at.inputs[0]}")
+        return spread(at, self.operand, shape)
+
+
+@register("nn.CMul")
+class CMul(Componentwise):
+    """x · weight, element by element. Per-channel weights are 1×C×1×1."""
+
+    weight = any_rank_param("weight")
+
+    @property
+    def operand(self) -> Param:
+        return self.weight
+
+    def reference(self, x: Array) -> Array:
+        return x * self.seen(x)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.multiply(x, self.variable(at))
+
+
+@register("nn.CAdd")
+class CAdd(Componentwise):
+    """x + bias, element by element. Per-channel biases are 1×C×1×1."""
+
+    bias = any_rank_param("bias")
+
+    @property
+    def operand(self) -> Param:
+        return self.bias
+
+    def reference(self, x: Array) -> Array:
+        return x + self.seen(x)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.add(x, self.variable(at))
+
+
+@register("nn.Add")
+class Add(Componentwise):
+    """x + bias: one number (`scalar`), or as many as each sample has elements."""
+
+    bias = any_rank_param("bias")
+    scalar = flag("scalar")
+
+    @property
+    def operand(self) -> Param:
+        if not self.scalar or self.bias.array.size == 1:
+            return self.bias
+        return self.bias.with_array(self.bias.array.reshape(-1)[:1], "A", tag="first")
+
+    def operand_shape(self, x: Extents) -> Shape | None:
+        if self.scalar:
+            return (1,) * len(x)
+        return known(x) if self.bias.shape == x else self.for_each_sample(x)
+
+    def reference(self, x: Array) -> Array:
+        return x + self.seen(x)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.add(x, self.variable(at))
+
+
+@register("nn.Mul")
+class Mul(LayerMap):
+    """x times one learned number."""
+
+    weight = param("O")
+    accepts = Accepts.ELEMENTWISE
+
+    def reference(self, x: Array) -> Array:
+        factor: Array = self.weight.array[:1].astype(x.dtype)
+        return x * factor
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.multiply(x, at.variable(self.weight))
+
+
+def number_or_vector(lua_name: str) -> Field[float | Param]:
+    """A Lua number, or a vector."""
+
+    def read(module: TorchObject) -> float | Param:
+        if isinstance(module.get(lua_name), Tensor):
+            return as_param(lua_name, module.tensor(lua_name), "A", trainable=False)
+        return module.number(lua_name)
+
+    return Field(read)
+
+
+@register("nn.AddConstant")
+class AddConstant(LayerMap):
+    """x + constant_scalar: a number, or a vector along the last of at most two dimensions."""
+
+    constant = number_or_vector("constant_scalar")
+    inplace = flag("inplace")
+    accepts = Accepts.ELEMENTWISE
+
+    def output_shape(self, x: Shape) -> Shape:
+        if isinstance(self.constant, Param):
+            (width,) = self.constant.shape
+            self.require(len(x) in (1, 2) and x[-1] == width, f"takes N×{width} or {width}", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        added: Any = self.constant
+        if isinstance(added, Param):
+            added = added.array.astype(x.dtype)
+        out: Array = x + added
+        return out
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        if isinstance(self.constant, Param):
+            shape = (1,) * (at.inputs[0].rank - 1) + self.constant.shape
+            return tf.add(x, spread(at, self.constant, shape))
+        return tf.add(x, self.constant)
+
+
+@register("w2nn.ScaleTable")
+class ScaleTable(LayerMap):
+    """x · scale, where `scale` (N×C×1×1) is repeated over the axes in which it has size 1."""
+
+    accepts = Accepts.ANY_ORDER
+
+    def output_shape(self, x: Shape, scale: Shape) -> Shape:
+        fits = len(x) == len(scale) and all(b in (1, a) for a, b in zip(x, scale, strict=True))
+        self.require(fits, "takes a tensor and one that can be repeated over it", x, scale)
+        return x
+
+    def reference(self, x: Array, scale: Array) -> Array:
+        return x * scale
+
+    def apply(self, tf: Any, x: Any, scale: Any, at: Site) -> Any:
+        return tf.multiply(x, scale)
+
+
+@register("nn.Constant")
+class Constant(LayerMap):
+    """`value`, whatever the input; once for each sample if the input has > nInputDim dimensions."""
+
+    value = any_rank_param("value", trainable=False)
+    sample_rank = optional_integer("nInputDim")
+
+    def adapt(self, module: TorchObject, options: Any) -> None:
+        if not isinstance(module.get("value"), Tensor):
+            raise BadField(f"'value' of {module.typename} should be a tensor")
+
+    def batched(self, rank: int) -> bool:
+        return self.sample_rank is not None and rank > self.sample_rank
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        batch = x.static[:1] if self.batched(x.rank) else ()
+        return (TensorType((*batch, *self.value.shape), FLOAT),)
+
+    def reference(self, x: Array) -> Array:
+        value = self.value.array
+        return np.stack([value] * len(x)) if self.batched(x.ndim) else value
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        value = tf.cast(at.variable(self.value), at.dtype)
+        if not self.batched(at.inputs[0].rank):
+            return value
+        shape = [size(tf, x, at.axis(0)), *self.value.shape]
+        return tf.broadcast_to(tf.expand_dims(value, 0), shape)
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        return given, (torch_order(outputs[0].rank),)

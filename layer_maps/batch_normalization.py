@@ -1,0 +1,197 @@
+"""Normalisation with statistics of the whole batch, or with those kept from training.
+
+    y = (x - mean) / sqrt(var + eps) · weight + bias, for each feature plane
+
+Source: torch/nn BatchNormalization.lua, SpatialBatchNormalization.lua,
+VolumetricBatchNormalization.lua, THNN BatchNormalization.c; cudnn.torch BatchNormalization.lua and
+kin; imagine-nn SpatialConstAffine.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from porter.errors import BadField
+from porter.fields import Array, flag, number, optional_param, param
+from porter.graph import Shape, TensorType
+from porter.layer import LayerMap
+from porter.layout import Layout, Site
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+
+def mean_over(tf: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """The mean over several stored axes, which are kept with size 1.
+
+    One axis after the other, the innermost first: partial sums stay short, so that the rounding
+    error of a megapixel plane in float32 is a hundred times smaller than in one reduction.
+    """
+    for axis in sorted(axes, reverse=True):
+        x = tf.reduce_mean(x, axis=axis, keepdims=True)
+    return x
+
+
+def centred(tf: Any, x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """`x` minus its mean, and its biased variance: the mean of squares of what was centred."""
+    deviation = tf.subtract(x, mean_over(tf, x, axes))
+    return deviation, mean_over(tf, tf.square(deviation), axes)
+
+
+def along(tf: Any, vector: Any, axis: int, rank: int) -> Any:
+    """One number for each plane, in a shape that broadcasts along the stored axis `axis`."""
+    if axis == rank - 1:
+        return vector
+    return tf.reshape(vector, [-1 if position == axis else 1 for position in range(rank)])
+
+
+def planes_of(vector: Array, rank: int) -> Array:
+    """The same in NumPy and in Torch's order, where planes are axis 1 of a batch."""
+    return vector.reshape(1, -1, *(1,) * (rank - 2))
+
+
+class PerPlane(LayerMap):
+    """A function with parameters for each feature plane: axis 1 of a batch in Torch's order.
+
+    Works wherever the planes are stored, also on features flattened channels-last.
+    """
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        return given, given
+
+
+class BatchNormalizationBase(PerPlane):
+    """Batch normalisation; subclasses fix the rank of a batch.
+
+    Torch (BatchNormalization.lua `updateOutput`) normalises with the statistics of its batch where
+    `train` is true, also for a batch of one (so until torch/nn pull request 1271), and with
+    `running_mean` and `running_var` otherwise. Files older than class version 2 hold
+    `running_std` = 1/sqrt(var + eps) instead; the field decides, since
+    nn.VolumetricBatchNormalization never counted its version on. In evaluation nn's classes also
+    take one sample, and turn the caller's own tensor into a batch of one.
+    """
+
+    weight = optional_param("C")
+    bias = optional_param("C")
+    running_mean = param("C", trainable=False)
+    running_var = param("C", trainable=False)
+    eps = number("eps", 1e-5)
+    uses_batch = flag("train")
+    batch_rank: ClassVar[int]
+    takes: ClassVar[str]
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        self.__dict__["uses_batch"] = options.uses_batch_statistics(module)
+        if self.uses_batch:
+            self.notes += ("normalises with the statistics of each batch (training mode)",)
+        if "running_var" not in module and "running_std" in module:
+            mean, std = self.running_mean, module.tensor("running_std")
+            if std.shape != mean.shape:
+                raise BadField(
+                    f"'running_std' of {self.typename} should have {mean.shape[0]} elements",
+                    received="×".join(map(str, std.shape)),
+                )
+            variance = std.array.astype(np.float64) ** -2 - self.eps
+            self.__dict__["running_var"] = mean.with_array(
+                variance.astype(std.dtype), tag="variance from running_std"
+            )
+            self.notes += ("variance from the old field `running_std`",)
+
+    def makes_batch(self, x: TensorType) -> bool:
+        unbatched = x.rank == self.batch_rank - 1
+        return unbatched and not self.uses_batch and not self.typename.startswith("cudnn.")
+
+    def output_shape(self, x: Shape) -> Shape:
+        planes = self.running_mean.shape[0]
+        self.require(len(x) == self.batch_rank, f"takes {self.takes}", x)
+        self.require(x[1] == planes, f"takes {planes} feature planes", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        if self.uses_batch:
+            axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+            mean, var = x.mean(axis=axes), x.var(axis=axes)
+        else:
+            mean, var = self.running_mean.array, self.running_var.array
+        deviation = np.sqrt(var.astype(x.dtype) + self.eps)
+        out = (x - planes_of(mean, x.ndim)) / planes_of(deviation, x.ndim)
+        if self.weight is not None:
+            out = out * planes_of(self.weight.array, x.ndim)
+        if self.bias is not None:
+            out = out + planes_of(self.bias.array, x.ndim)
+        return out
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        rank, planes, rows = self.batch_rank, at.axis(1), at.flat_rows
+        if self.uses_batch:
+            others = tuple(axis for axis in range(rank) if axis != planes)
+            deviation, variance = centred(tf, x, others)
+        else:
+            mean = at.variable(self.running_mean, rows)
+            deviation = tf.subtract(x, along(tf, mean, planes, rank))
+            variance = along(tf, at.variable(self.running_var, rows), planes, rank)
+        scale = tf.math.rsqrt(tf.add(variance, self.eps))
+        if self.weight is not None:
+            scale = tf.multiply(scale, along(tf, at.variable(self.weight, rows), planes, rank))
+        out = tf.multiply(deviation, scale)
+        if self.bias is not None:
+            out = tf.add(out, along(tf, at.variable(self.bias, rows), planes, rank))
+        return out
+
+    def input_hint(self) -> TensorType:
+        free = (None,) * (self.batch_rank - 2)
+        return TensorType((None, self.running_mean.shape[0], *free))
+
+
+@register("nn.BatchNormalization", "cudnn.BatchNormalization")
+class BatchNormalization(BatchNormalizationBase):
+    """Batch normalisation of N×C, feature by feature."""
+
+    batch_rank = 2
+    takes = "N×C"
+
+
+@register("nn.SpatialBatchNormalization", "cudnn.SpatialBatchNormalization")
+class SpatialBatchNormalization(BatchNormalizationBase):
+    """Batch normalisation of N×C×H×W, plane by plane."""
+
+    batch_rank = 4
+    takes = "N×C×H×W"
+
+
+@register("nn.VolumetricBatchNormalization", "cudnn.VolumetricBatchNormalization")
+class VolumetricBatchNormalization(BatchNormalizationBase):
+    """Batch normalisation of N×C×T×H×W, plane by plane."""
+
+    batch_rank = 5
+    takes = "N×C×T×H×W"
+
+
+@register("inn.ConstAffine")
+class ConstAffine(PerPlane):
+    """a·x + b for each plane of N×C or N×C×H×W: a batch normalisation that was folded."""
+
+    a = param("C", trainable=False)
+    b = param("C", trainable=False)
+    inplace = flag("inplace")
+
+    def output_shape(self, x: Shape) -> Shape:
+        planes = self.a.shape[0]
+        self.require(len(x) in (2, 4), "takes N×C or N×C×H×W", x)
+        self.require(x[1] == planes, f"takes {planes} feature planes", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        return x * planes_of(self.a.array, x.ndim) + planes_of(self.b.array, x.ndim)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        rank, planes, rows = at.inputs[0].rank, at.axis(1), at.flat_rows
+        scaled = tf.multiply(x, along(tf, at.variable(self.a, rows), planes, rank))
+        return tf.add(scaled, along(tf, at.variable(self.b, rows), planes, rank))

@@ -1,0 +1,286 @@
+"""Containers: modules that call other modules, and join or split what goes through them.
+
+Source: torch/nn Sequential.lua, Concat.lua, DepthConcat.lua, ConcatTable.lua, Parallel.lua,
+ParallelTable.lua, MapTable.lua, Bottle.lua; fbcunn ModelParallel.lua.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from layer_maps.shape import Layouts, Reshaping
+from layer_maps.table import Join, Split
+from porter.errors import BadField, BadTable, ShapeMismatch
+from porter.fields import Array, integer
+from porter.graph import Shape, TensorType, Value
+from porter.layer import LayerMap
+from porter.layout import Layout, Site, size, torch_order
+from porter.nested import Nested
+from porter.reader import TorchObject
+from porter.registry import structure
+from porter.relabel import regrouped
+from porter.walker import Walk
+
+
+def one_tensor(module: TorchObject, x: Nested[Value]) -> Value:
+    """`x` if it is a tensor; a table is the model's mistake."""
+    if not isinstance(x, Value):
+        raise BadTable(f"{module.typename} should be given one tensor", received="a table")
+    return x
+
+
+def tensors(module: TorchObject, x: Nested[Value], what: str = "be given") -> list[Value]:
+    """`x` if it is a list of tensors, at least one."""
+    if not isinstance(x, list) or not x or not all(isinstance(item, Value) for item in x):
+        raise BadTable(f"{module.typename} should {what} a table of tensors")
+    return [item for item in x if isinstance(item, Value)]
+
+
+def dimension_to_axis(module: TorchObject, dimension: int, rank: int) -> int:
+    """Lua's 1-based dimension, negative from the end, as a 0-based axis."""
+    axis = dimension - 1 if dimension > 0 else rank + dimension
+    if not 0 <= axis < rank or dimension == 0:
+        raise ShapeMismatch(
+            f"{module.typename} works on dimension {dimension}", received=f"{rank} dimensions"
+        )
+    return axis
+
+
+def first_child(walk: Walk, module: TorchObject) -> TorchObject:
+    """The module that a module with one child wraps."""
+    children = walk.children(module)
+    if not children:
+        raise BadField(f"{module.typename} holds no module")
+    return children[0]
+
+
+# One input, or one for each child -----------------------------------------------------------------
+
+
+@structure("nn.Sequential")
+def sequential(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Each child on the output of the one before."""
+    for position, child in enumerate(walk.children(module), start=1):
+        x = walk(child, x, at=str(position))
+    return x
+
+
+@structure("nn.ConcatTable")
+def concat_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> list[Nested[Value]]:
+    """Every child on the same input, in order."""
+    return [
+        walk(child, x, at=str(position))
+        for position, child in enumerate(walk.children(module), start=1)
+    ]
+
+
+@structure("nn.ParallelTable")
+def parallel_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Child i on entry i of the input; entries without a child are dropped."""
+    children = walk.children(module)
+    if not isinstance(x, list) or len(x) < len(children):
+        raise BadTable(
+            f"{module.typename} has {len(children)} modules and needs as many inputs",
+            received=f"a table of {len(x)}" if isinstance(x, list) else "one tensor",
+        )
+    return [
+        walk(child, item, at=str(position))
+        for position, (child, item) in enumerate(zip(children, x, strict=False), start=1)
+    ]
+
+
+@structure("nn.MapTable")
+def map_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """One module on every entry: Torch clones it on demand, and the clones share its weights."""
+    if not isinstance(x, list):
+        raise BadTable(f"{module.typename} should be given a table", received="one tensor")
+    clones = walk.children(module) if "modules" in module else []
+    original = clones[0] if clones else module.object("module")
+    return [
+        walk(clones[i] if i < len(clones) else original, item, at=str(i + 1))
+        for i, item in enumerate(x)
+    ]
+
+
+# Outputs joined -----------------------------------------------------------------------------------
+
+
+@structure("nn.Concat", "nn.ModelParallel")
+def concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Every child on the same input, outputs joined along `dimension` (batch counted)."""
+    # Concat.lua runs all children before it copies any output, so a child that works in place
+    # changes what an earlier nn.Identity handed on.
+    made = tensors(module, list(concat_table(walk, module, x)), "join")
+    axis = dimension_to_axis(module, module.integer("dimension"), made[0].type.rank)
+    return walk.emit(Join(axis=axis), *made)
+
+
+@structure("nn.DepthConcat")
+def depth_concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """As nn.Concat, with smaller outputs centred among zeros."""
+    made = tensors(module, list(concat_table(walk, module, x)), "join")
+    axis = dimension_to_axis(module, module.integer("dimension"), made[0].type.rank)
+    return walk.emit(CentredJoin(axis=axis), *made)
+
+
+@structure("nn.Parallel")
+def parallel(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Child i on slice i across `inputDimension`, outputs joined along `outputDimension`.
+
+    The slices lack the input dimension, which `outputDimension` therefore does not count.
+    """
+    whole = one_tensor(module, x)
+    axis = dimension_to_axis(module, module.integer("inputDimension"), whole.type.rank)
+    children = walk.children(module)
+    if whole.shape[axis] > len(children):
+        raise ShapeMismatch(
+            f"{module.typename} has {len(children)} modules, one for each slice of its input",
+            received=str(whole.type),
+        )
+    slices: list[Nested[Value]] = list(walk.run(Split(axis=axis), whole))
+    made = tensors(
+        module,
+        [walk(children[i], piece, at=str(i + 1)) for i, piece in enumerate(slices)],
+        "join",
+    )
+    axis = dimension_to_axis(module, module.integer("outputDimension"), made[0].type.rank)
+    return walk.emit(Join(axis=axis), *made)
+
+
+class CentredJoin(Join):
+    """Tensors joined along `axis`, in all other axes padded with zeros to the largest.
+
+    A tensor smaller by m starts at floor(m/2).
+    """
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        ranks = {len(shape) for shape in shapes}
+        self.require(len(ranks) == 1, "joins tensors of equally many dimensions", *shapes)
+        joined = [max(extents) for extents in zip(*shapes, strict=True)]
+        joined[self.axis] = sum(shape[self.axis] for shape in shapes)
+        return tuple(joined)
+
+    def reference(self, *xs: Array) -> Array:
+        out = np.zeros(self.output_shape(*(x.shape for x in xs)), xs[0].dtype)
+        offset = 0
+        for x in xs:
+            starts = [(whole - part) // 2 for whole, part in zip(out.shape, x.shape, strict=True)]
+            starts[self.axis] = offset
+            place = tuple(slice(s, s + n) for s, n in zip(starts, x.shape, strict=True))
+            out[place] = x
+            offset += x.shape[self.axis]
+        return out
+
+    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+        joined = at.axis(self.axis)
+        extents = [[size(tf, x, axis) for axis in range(at.inputs[0].rank)] for x in xs]
+        largest = [largest_of(tf, list(sizes)) for sizes in zip(*extents, strict=True)]
+        padded = []
+        for x, extent in zip(xs, extents, strict=True):
+            margins = [
+                [0, 0] if axis == joined else margin(tf, whole, part)
+                for axis, (whole, part) in enumerate(zip(largest, extent, strict=True))
+            ]
+            edges = [edge for pair in margins for edge in pair]
+            even = all(isinstance(edge, int) and edge == 0 for edge in edges)
+            padded.append(x if even else tf.pad(x, margins))
+        return tf.concat(padded, axis=joined)
+
+
+def largest_of(tf: Any, sizes: list[Any]) -> Any:
+    """The maximum of sizes of which some may be tensors."""
+    if all(isinstance(each, int) for each in sizes):
+        return max(sizes)
+    return tf.reduce_max(tf.stack(sizes))
+
+
+def margin(tf: Any, whole: Any, part: Any) -> list[Any]:
+    """How many zeros go before and behind `part`, for it to be centred in `whole`."""
+    if isinstance(whole, int) and isinstance(part, int):
+        before = (whole - part) // 2
+        return [before, whole - part - before]
+    missing = tf.subtract(whole, part)
+    before = tf.math.floordiv(missing, 2)
+    return [before, tf.subtract(missing, before)]
+
+
+# Leading dimensions fused -------------------------------------------------------------------------
+
+
+@structure("nn.Bottle")
+def bottle(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The child on a tensor whose leading dimensions are fused, so that `nInputDim` are left.
+
+    Its output has `nOutputDim` dimensions, of which the first is unfused again.
+    """
+    tensor = one_tensor(module, x)
+    wanted = module.integer("nInputDim", 2)
+    made = module.integer("nOutputDim", wanted)
+    child = first_child(walk, module)
+    fused = tensor.type.rank - wanted + 1
+    if fused <= 1:
+        return walk(child, tensor, at="1")
+    output = walk(child, walk.emit(Fuse(count=fused), tensor), at="1")
+    result = one_tensor(module, output)
+    if result.type.rank != made:
+        raise ShapeMismatch(
+            f"{module.typename} expects {made} dimensions of its module",
+            received=str(result.type),
+        )
+    return walk.emit(Unfuse(count=fused), result, tensor)
+
+
+class Fuse(Reshaping):
+    """The first `count` dimensions multiplied into one."""
+
+    count = integer("count")
+
+    def output_shape(self, x: Shape) -> Shape:
+        return (math.prod(x[: self.count]), *x[self.count :])
+
+    def leading(self, x: TensorType, made: TensorType) -> int:
+        return self.count
+
+    def target(self, tf: Any, x: Any, at: Site) -> list[Any]:
+        order = at.output_layouts[0].order
+        extents = [size(tf, x, at.axis(axis)) for axis in range(self.count, at.inputs[0].rank)]
+        return [-1 if axis == 0 else extents[axis - 1] for axis in order]
+
+
+class Unfuse(LayerMap):
+    """The first dimension split as the first `count` dimensions of a second tensor are.
+
+    Of these only the last may have changed its size.
+    """
+
+    count = integer("count")
+    is_view = True
+
+    def output_shape(self, x: Shape, like: Shape) -> Shape:
+        batch = like[: self.count - 1]
+        fits = x[0] % math.prod(batch) == 0
+        self.require(fits, f"makes a batch of {'×'.join(map(str, batch))}", x)
+        return (*batch, x[0] // math.prod(batch), *x[1:])
+
+    def reference(self, x: Array, like: Array) -> Array:
+        return np.reshape(x, self.output_shape(x.shape, like.shape))
+
+    def apply(self, tf: Any, x: Any, like: Any, at: Site) -> Any:
+        batch = [size(tf, like, at.axis(axis, of=1)) for axis in range(self.count - 1)]
+        rest = [size(tf, x, at.axis(axis)) for axis in range(1, at.inputs[0].rank)]
+        target = [*batch, -1, *rest]
+        return tf.reshape(x, [target[axis] for axis in at.output_layouts[0].order])
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> Layouts:
+        made = regrouped(given[0], inputs[0], outputs[0], first=(1, self.count))
+        if made is not None:
+            return given, (made,)
+        return (torch_order(inputs[0].rank), given[1]), (torch_order(outputs[0].rank),)

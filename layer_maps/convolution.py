@@ -1,0 +1,297 @@
+"""Convolutions over images.
+
+Source: torch/nn SpatialConvolution.lua, SpatialConvolutionMM.lua, SpatialDilatedConvolution.lua;
+THNN SpatialConvolutionMM.c, SpatialDilatedConvolution.c; cudnn.torch SpatialConvolution.lua,
+SpatialDilatedConvolution.lua; dpnn SpatialBinaryConvolution.lua; waifu2x
+RandomBinaryConvolution.lua, EdgeFilter.lua.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from porter.errors import BadField
+from porter.fields import (
+    Array,
+    Field,
+    Param,
+    integer,
+    integers,
+    optional_integer,
+    optional_param,
+    param,
+)
+from porter.graph import Shape, TensorType
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+PIECE_BYTES = 2**24
+"""The reference unfolds its input; larger unfoldings are made piece by piece."""
+MOST_ELEMENTS = 2**31
+"""Torch and TensorFlow count the pixels of a plane in 32 bits."""
+
+
+def correlate(
+    x: Array,
+    filters: Array,
+    stride: Shape,
+    pads: tuple[tuple[int, int], ...],
+    dilation: Shape,
+) -> Array:
+    """N×I×space with O×I×kernel gives N×O×space; `pads` are zeros before and after each axis."""
+    axes = tuple(range(2, x.ndim))
+    span = tuple((k - 1) * d + 1 for k, d in zip(filters.shape[2:], dilation, strict=True))
+    padded = np.pad(x, ((0, 0), (0, 0), *pads))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, span, axis=axes)
+    places = tuple(slice(None, None, step) for step in stride)
+    taps = tuple(slice(None, None, step) for step in dilation)
+    windows = windows[(slice(None), slice(None), *places, *taps)]
+    return np.stack([contract(filters, sample) for sample in windows])
+
+
+def contract(filters: Array, windows: Array) -> Array:
+    """O×I×kernel with I×space×kernel gives O×space, halved until the unfolding is small."""
+    space = windows.shape[1 : windows.ndim // 2 + 1]
+    longest = max(range(len(space)), key=lambda axis: space[axis])
+    if windows.nbytes <= PIECE_BYTES or space[longest] == 1:
+        taps = tuple(range(len(space) + 1, windows.ndim))
+        product: Array = np.tensordot(
+            filters, windows, axes=(tuple(range(1, filters.ndim)), (0, *taps))
+        )
+        return product
+    halves = np.array_split(windows, 2, axis=longest + 1)
+    return np.concatenate([contract(filters, half) for half in halves], axis=longest + 1)
+
+
+def shaped(weight: Param, wanted: Shape, typename: str) -> Param:
+    """`weight` in the shape that the module's sizes ask for.
+
+    Torch looks at the same memory through another shape: old files have 2-D weights, old cudnn ones
+    an axis of groups in front, and w2nn.RandomBinaryConvolution swaps kH and kW.
+    """
+    if not np.issubdtype(weight.array.dtype, np.floating):
+        raise BadField(
+            f"'weight' of {typename} should be floating", received=str(weight.array.dtype)
+        )
+    if weight.shape == wanted:
+        return weight
+    known = weight.shape[0] == wanted[0] and len(weight.shape) in (2, len(wanted))
+    grouped = len(weight.shape) == len(wanted) + 1
+    if not (known or grouped) or weight.array.size != math.prod(wanted):
+        raise BadField(
+            f"'weight' of {typename} should have the shape {'×'.join(map(str, wanted))}",
+            received="×".join(map(str, weight.shape)),
+        )
+    return weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
+
+
+def check_sizes(typename: str, least: int, **sizes: Shape) -> None:
+    """Raise `BadField` for kernels, strides and paddings that no layer can have."""
+    for name, values in sizes.items():
+        if min(values) < least:
+            raise BadField(
+                f"{typename} should have a {name} of at least {least}",
+                received="×".join(map(str, values)),
+            )
+
+
+def every(tf: Any, x: Any, steps: tuple[int, ...]) -> Any:
+    """Every step-th place along each spatial axis of a channels-last tensor."""
+    start = [0] * (len(steps) + 2)
+    return tf.strided_slice(x, start, start, [1, *steps, 1], end_mask=2 ** len(start) - 1)
+
+
+class Convolution(LayerMap):
+    """y[o] = b[o] + Σ w[o, i, k] · x[i, stride·p + dilation·k − pad], a cross-correlation.
+
+    `weight` is nOutputPlane × nInputPlane/groups × kernel. Output planes of one group see the input
+    planes of that group only.
+    """
+
+    weight: Field[Param]
+    bias = optional_param("O")
+    planes = integer("nInputPlane")
+    outputs = optional_integer("nOutputPlane")
+    kernel: Field[tuple[int, ...]]
+    stride: Field[tuple[int, ...]]
+    pad: Field[tuple[int, ...]]
+    dilation: tuple[int, ...] | Field[tuple[int, ...]] = (1, 1)
+    groups = integer("groups", 1)
+    accepts = Accepts.CHANNELS_LAST
+    takes: ClassVar[str] = "N×C×H×W or C×H×W"
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if "padding" in module and not (self.typename.startswith("cudnn") and "padW" in module):
+            self.__dict__["pad"] = (module.integer("padding"),) * self.spatial_rank
+            self.notes += ("padding from the old field `padding`",)
+
+    def bind_axes(self) -> None:
+        check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride)
+        check_sizes(self.typename, 1, dilation=self.dilation, groups=(self.groups,))
+        check_sizes(self.typename, 0, padding=self.pad)
+        self.__dict__["weight"] = self.bound_weight()
+        super().bind_axes()
+
+    def bound_weight(self) -> Param:
+        """The weight in its full shape; raises where it contradicts the module's sizes."""
+        outputs = self.weight.shape[0] if self.outputs is None else self.outputs
+        if self.planes % self.groups or outputs % self.groups:
+            raise BadField(
+                f"{self.typename} has {self.planes} input and {outputs} output planes, which "
+                f"{self.groups} groups should divide"
+            )
+        wanted = (outputs, self.planes // self.groups, *self.kernel)
+        return shaped(self.weight, wanted, self.typename)
+
+    def filters(self) -> Array:
+        """The weight as O × I/groups × kernel, for the reference."""
+        return self.weight.array
+
+    def tensor_filters(self, tf: Any, at: Site) -> Any:
+        """The weight as kernel × I/groups × O, for TensorFlow."""
+        return at.variable(self.weight)
+
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        """Zeros before and after each spatial axis."""
+        return tuple((pad, pad) for pad in self.pad)
+
+    def output_shape(self, x: Shape) -> Shape:
+        rank = self.spatial_rank
+        self.require(len(x) in (rank + 1, rank + 2), f"takes {self.takes}", x)
+        *batch, planes = x[:-rank]
+        self.require(planes == self.planes, f"takes {self.planes} input planes", x)
+        room = [size + sum(pads) for size, pads in zip(x[-rank:], self.pads(), strict=True)]
+        span = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        made = tuple((r - s) // d + 1 for r, s, d in zip(room, span, self.stride, strict=True))
+        self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
+        self.require(math.prod(made) < MOST_ELEMENTS, f"makes planes of {made}: too large", x)
+        outputs = self.filters().shape[0]
+        return (*batch, outputs, *made)
+
+    def reference(self, x: Array) -> Array:
+        batched = x if x.ndim == self.spatial_rank + 2 else x[None]
+        geometry = (self.stride, self.pads(), self.dilation)
+        inputs = np.split(batched, self.groups, axis=1)
+        filters = np.split(self.filters().astype(x.dtype), self.groups, axis=0)
+        out = np.concatenate(
+            [correlate(i, f, *geometry) for i, f in zip(inputs, filters, strict=True)], axis=1
+        )
+        if self.bias is not None:
+            out += self.bias.array.reshape(-1, *[1] * self.spatial_rank)
+        return out if x.ndim == batched.ndim else out[0]
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        batched = len(at.inputs[0].shape) == self.spatial_rank + 2
+        out = self.convolve(tf, x if batched else tf.expand_dims(x, 0), at)
+        if self.bias is not None:
+            out = tf.nn.bias_add(out, at.variable(self.bias))
+        return out if batched else tf.squeeze(out, 0)
+
+    def convolve(self, tf: Any, x: Any, at: Site) -> Any:
+        """The convolution without bias, channels last.
+
+        TensorFlow on CPU lacks gradients of dilated convolutions, and in three dimensions and
+        float64 the convolutions too. Each of the dilation's interleaved images is therefore
+        convolved by itself, as one sample of a larger batch.
+        """
+        filters, first = self.tensor_filters(tf, at), self.first_stride()
+        if max(self.dilation) == 1:
+            out = self.correlation(tf, x, filters, first, self.pads())
+        else:
+            padded = tf.pad(x, [[0, 0], *map(list, self.pads()), [0, 0]])
+            room = tf.slice(tf.shape(padded), [1], [self.spatial_rank])
+            missing = tf.math.floormod(tf.negative(room), list(self.dilation))
+            filled = tf.stack([tf.zeros_like(missing), missing], axis=1)
+            images = tf.space_to_batch(padded, list(self.dilation), filled)
+            out = self.correlation(tf, images, filters, first, ((0, 0),) * self.spatial_rank)
+            out = tf.batch_to_space(out, list(self.dilation), filled)
+        if first == self.stride:
+            return out
+        return every(tf, out, tuple(s // f for s, f in zip(self.stride, first, strict=True)))
+
+    @abc.abstractmethod
+    def correlation(
+        self,
+        tf: Any,
+        x: Any,
+        filters: Any,
+        stride: tuple[int, ...],
+        pads: tuple[tuple[int, int], ...],
+    ) -> Any:
+        """TensorFlow's convolution of this rank."""
+
+    def first_stride(self) -> tuple[int, ...]:
+        """The stride TensorFlow is given; `convolve` picks what the rest of the stride leaves.
+
+        oneDNN, as of TensorFlow 2.21, computes wrong numbers for several samples of one plane with
+        strides 1 and s > 1 along H and W where the output is one pixel wide.
+        """
+        if max(self.dilation) > 1:
+            return (1,) * self.spatial_rank
+        if self.planes == self.groups and self.stride[-2] == 1 < self.stride[-1]:
+            return (*self.stride[:-1], 1)
+        return self.stride
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, self.planes, *[None] * self.spatial_rank))
+
+
+@register(
+    "nn.SpatialConvolution",
+    "nn.SpatialConvolutionMM",
+    "cudnn.SpatialConvolution",
+    "w2nn.RandomBinaryConvolution",
+    "w2nn.EdgeFilter",
+)
+class SpatialConvolution(Convolution):
+    """Cross-correlation over N×C×H×W or C×H×W with zero padding.
+
+    Old files have a 2-D weight, and one `padding` in place of `padW` and `padH`. Only cudnn has
+    groups. The filters of RandomBinaryConvolution and EdgeFilter are saved like any others.
+    """
+
+    weight = param("OIHW", to="HWIO")
+    kernel = integers("kH", "kW")
+    stride = integers("dH", "dW", default=1)
+    pad = integers("padH", "padW", default=0)
+
+    def correlation(
+        self,
+        tf: Any,
+        x: Any,
+        filters: Any,
+        stride: tuple[int, ...],
+        pads: tuple[tuple[int, int], ...],
+    ) -> Any:
+        padding = [[0, 0], *map(list, pads), [0, 0]]
+        return tf.nn.conv2d(x, filters, strides=[1, *stride, 1], padding=padding)
+
+
+@register("nn.SpatialDilatedConvolution", "cudnn.SpatialDilatedConvolution")
+class SpatialDilatedConvolution(SpatialConvolution):
+    """The same with `dilation` − 1 unused pixels between the taps of the kernel."""
+
+    dilation = integers("dilationH", "dilationW", default=1)
+
+
+@register("nn.SpatialBinaryConvolution")
+class SpatialBinaryConvolution(SpatialConvolution):
+    """Convolution with sign(w), each output plane scaled by its mean |w|; the sign of 0 is +1."""
+
+    def filters(self) -> Array:
+        weight = self.weight.array.astype(np.float64)
+        scales: Array = np.abs(weight).mean(axis=(1, 2, 3), keepdims=True)
+        return np.where(weight >= 0, scales, -scales)
+
+    def tensor_filters(self, tf: Any, at: Site) -> Any:
+        weight = at.variable(self.weight)
+        positive = tf.cast(tf.greater_equal(weight, tf.zeros_like(weight)), weight.dtype)
+        signs = tf.subtract(tf.add(positive, positive), tf.ones_like(weight))
+        return tf.multiply(signs, tf.reduce_mean(tf.abs(weight), axis=[0, 1, 2], keepdims=True))

@@ -1,0 +1,178 @@
+"""Convolution classes outside torch/nn and cudnn.torch that published models hold.
+
+Source: cunn SpatialConvolutionCUDA.lua and SpatialConvolutionCUDA.cu; cuda-convnet2.torch
+SpatialConvolution.lua; fbcunn SpatialConvolutionFFT.lua, SpatialConvolutionCuFFT.lua,
+SpatialConvolutionFBFFT.lua; eyescream SpatialConvolutionUpsample.lua; FluidNet
+SpatialConvolutionUpsample.lua.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from layer_maps.convolution import SpatialConvolution, check_sizes
+from porter.errors import BadField, BadTable
+from porter.fields import Array, Param, integer, integers, param
+from porter.graph import Shape, TensorType, Value
+from porter.layer import LayerMap
+from porter.layout import Layout, Site, size
+from porter.nested import Nested
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+
+@register("nn.SpatialConvolutionFFT", "nn.SpatialConvolutionCuFFT", "nn.SpatialConvolutionFBFFT")
+class SpatialConvolutionFFT(SpatialConvolution):
+    """The same convolution by Fourier transforms, with a padding for each side."""
+
+    pad = integers("padUp", "padLeft", default=0)
+    pad_after = integers("padDown", "padRight", default=0)
+
+    def bind_axes(self) -> None:
+        check_sizes(self.typename, 0, padding=self.pad_after)
+        super().bind_axes()
+
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        return tuple(zip(self.pad, self.pad_after, strict=True))
+
+
+class BatchLastConvolution(SpatialConvolution):
+    """Cross-correlation over C×H×W×N; `weight` is I/groups × kH × kW × O, maybe written as 2-D."""
+
+    weight = param("IHWO", to="HWIO")
+    padding = integer("padding", 0)
+    order: ClassVar[Layout] = Layout((3, 1, 2, 0))
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        """`padding` is no old spelling here."""
+
+    def bound_weight(self) -> Param:
+        weight = self.weight
+        outputs = weight.shape[-1] if self.outputs is None else self.outputs
+        wanted = (self.planes // self.groups, *self.kernel, outputs)
+        if weight.shape not in (wanted, (math.prod(wanted[:-1]), outputs)):
+            raise BadField(
+                f"'weight' of {self.typename} should have the shape {'×'.join(map(str, wanted))}",
+                received="×".join(map(str, weight.shape)),
+            )
+        return weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
+
+    def filters(self) -> Array:
+        return np.transpose(self.weight.array, (3, 0, 1, 2))
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) == 4, "takes C×H×W×N", x)
+        *sample, batch = x
+        made = super().output_shape((batch, *sample))
+        return (*made[1:], batch)
+
+    def reference(self, x: Array) -> Array:
+        return np.moveaxis(super().reference(np.moveaxis(x, -1, 0)), 0, -1)
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        return (self.order,), (self.order,)
+
+    def input_hint(self) -> TensorType:
+        return TensorType((self.planes, None, None, None))
+
+
+@register("nn.SpatialConvolutionCUDA")
+class SpatialConvolutionCUDA(BatchLastConvolution):
+    """Over C×H×W×N, without bias. `padding` counts the zeros of both sides together."""
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        self.__dict__["bias"] = None
+
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        return ((self.padding // 2, self.padding - self.padding // 2),) * 2
+
+
+@register("ccn2.SpatialConvolution")
+class CudaConvnetConvolution(BatchLastConvolution):
+    """Over C×H×W×N with square kernels, `padding` on each side; the last window may reach out."""
+
+    kernel = integers("kH", "kH")
+    stride = integers("dH", "dH", default=1)
+
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        return tuple((self.padding, self.padding + stride - 1) for stride in self.stride)
+
+
+class Enlarge(LayerMap):
+    """N×(C·sH·sW)×H×W becomes N×C×(sH·H)×(sW·W).
+
+    Interleaved, the sH·sW planes of C become blocks of sH×sW pixels; otherwise the memory is left
+    as it is and only seen in another shape.
+    """
+
+    scale = integers("scaleH", "scaleW")
+    interleaved = False
+
+    def output_shape(self, x: Shape) -> Shape:
+        down, right = self.scale
+        self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
+        *batch, planes, height, width = x
+        self.require(planes % (down * right) == 0, f"takes multiples of {down}×{right} planes", x)
+        return (*batch, planes // (down * right), down * height, right * width)
+
+    def reference(self, x: Array) -> Array:
+        shape = self.output_shape(x.shape)
+        if self.interleaved:
+            blocks = x.reshape(*shape[:-2], *self.scale, *x.shape[-2:])
+            x = np.moveaxis(blocks, (-4, -3), (-3, -1))
+        return x.reshape(shape)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        (down, right), rank = self.scale, len(at.inputs[0].shape)
+        height, width = size(tf, x, rank - 2), size(tf, x, rank - 1)
+        planes = at.outputs[0].shape[-3]
+        if self.interleaved:
+            blocks = tf.reshape(x, tf.stack([-1, down, right, height, width]))
+            x = tf.transpose(blocks, [0, 3, 1, 4, 2])
+        lead = [-1, planes] if rank == 4 else [planes]
+        sides = [tf.multiply(height, down), tf.multiply(width, right)]
+        out = tf.reshape(x, tf.stack([*lead, *sides]))
+        return tf.ensure_shape(out, [None, planes, None, None][4 - rank :])
+
+
+class EnlargeInterleaved(Enlarge):
+    """The same for the class of FluidNet."""
+
+    interleaved = True
+
+
+@structure("nn.SpatialConvolutionUpsample", "cudnn.SpatialConvolutionUpsample")
+def spatial_convolution_upsample(
+    walk: Walk, module: TorchObject, x: Nested[Value]
+) -> Nested[Value]:
+    """A convolution that makes more planes, and their pixels as a larger image.
+
+    Two classes share the name: eyescream's views the convolution's memory in the larger shape,
+    FluidNet's holds a convolution in `modules` and interleaves.
+    """
+    if "modules" in module:
+        scale = (module.integer("scaleH"), module.integer("scaleW"))
+        enlarge: Enlarge = EnlargeInterleaved(scale=scale)
+        planes = walk(walk.children(module)[0], x, at="1")
+    else:
+        if not isinstance(x, Value):
+            raise BadTable(f"{module.typename} should be given one tensor", received="a table")
+        scale = (module.integer("factor", 2),) * 2
+        enlarge = Enlarge(scale=scale)
+        planes = walk.emit(SpatialConvolution.from_torch(module, walk.model.options), x)
+    if scale == (1, 1):
+        return planes
+    if not isinstance(planes, Value):
+        raise BadTable(f"{module.typename} should make one tensor", received="a table")
+    check_sizes(module.typename, 1, scale=scale)
+    return walk.emit(enlarge, planes)

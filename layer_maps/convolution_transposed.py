@@ -1,0 +1,238 @@
+"""Full convolutions: transposed convolutions, "deconvolutions".
+
+Source: torch/nn SpatialFullConvolution.lua, VolumetricFullConvolution.lua; THNN
+SpatialFullConvolution.c, VolumetricFullConvolution.c; cudnn.torch SpatialFullConvolution.lua,
+VolumetricFullConvolution.lua.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from layer_maps.convolution import MOST_ELEMENTS, check_sizes, shaped
+from porter.errors import BadField
+from porter.fields import (
+    Array,
+    Field,
+    Param,
+    integer,
+    integers,
+    optional_integer,
+    optional_param,
+    param,
+)
+from porter.graph import Shape, TensorType
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site, size
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+
+class FullConvolution(LayerMap):
+    """y[o, stride·p + k − pad] += w[i, o, k] · x[i, p], plus a bias.
+
+    Every axis grows to (size − 1)·stride − 2·pad + kernel + adj. A table {x, target} gives the
+    output the size of `target`, as far as an `adj` smaller than the stride can; only the target's
+    size is used. `weight` is nInputPlane × nOutputPlane × kernel.
+    """
+
+    weight: Field[Param]
+    bias = optional_param("O")
+    planes = integer("nInputPlane")
+    outputs = optional_integer("nOutputPlane")
+    kernel: Field[tuple[int, ...]]
+    stride: Field[tuple[int, ...]]
+    pad: tuple[int, ...] | Field[tuple[int, ...]]
+    adj: tuple[int, ...] | Field[tuple[int, ...]]
+    accepts = Accepts.CHANNELS_LAST
+    takes: ClassVar[str] = "N×C×H×W or C×H×W"
+
+    def bind_axes(self) -> None:
+        check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride)
+        check_sizes(self.typename, 0, padding=self.pad, adjustment=self.adj)
+        if any(adj >= stride for adj, stride in zip(self.adj, self.stride, strict=True)):
+            raise BadField(
+                f"{self.typename} should have an adjustment smaller than its stride",
+                received=f"adjustment {self.adj}, stride {self.stride}",
+            )
+        self.__dict__["weight"] = self.bound_weight()
+        super().bind_axes()
+
+    def bound_weight(self) -> Param:
+        """The weight in its full shape; raises where it contradicts the module's sizes."""
+        outputs = self.outputs or math.prod(self.weight.shape[1:]) // math.prod(self.kernel)
+        return shaped(self.weight, (self.planes, outputs, *self.kernel), self.typename)
+
+    def filters(self) -> Array:
+        """The weight as I × O × kernel, for the reference."""
+        return self.weight.array
+
+    def tensor_filters(self, tf: Any, at: Site) -> Any:
+        """The weight as kernel × O × I, for TensorFlow."""
+        return at.variable(self.weight)
+
+    def adjustment(self, target: Shape | None) -> Shape:
+        """`adj`, or what brings the output closest to the size of `target`."""
+        if target is None:
+            return tuple(self.adj)
+        sizes = target[-self.spatial_rank :]
+        return tuple(
+            (size + 2 * pad - kernel) % stride
+            for size, pad, kernel, stride in zip(
+                sizes, self.pad, self.kernel, self.stride, strict=True
+            )
+        )
+
+    def output_shape(self, x: Shape, target: Shape | None = None) -> Shape:
+        rank = self.spatial_rank
+        self.require(len(x) in (rank + 1, rank + 2), f"takes {self.takes}", x)
+        self.require(x[-rank - 1] == self.planes, f"takes {self.planes} input planes", x)
+        if target is not None:
+            self.require(len(target) >= rank, f"takes a target of {rank} dimensions", target)
+        made = tuple(
+            (size - 1) * stride - 2 * pad + kernel + adj
+            for size, stride, pad, kernel, adj in zip(
+                x[-rank:], self.stride, self.pad, self.kernel, self.adjustment(target), strict=True
+            )
+        )
+        self.require(min(made) > 0, f"pads by {self.pad} and leaves nothing", x)
+        self.require(math.prod(made) < MOST_ELEMENTS, f"makes planes of {made}: too large", x)
+        return (*x[: -rank - 1], self.filters().shape[1], *made)
+
+    def reference(self, x: Array, target: Array | None = None) -> Array:
+        shape = self.output_shape(x.shape, None if target is None else target.shape)
+        batched = x if x.ndim == self.spatial_rank + 2 else x[None]
+        made, filters = shape[-self.spatial_rank :], self.filters()
+        whole = [size + 2 * pad for size, pad in zip(made, self.pad, strict=True)]
+        out = np.zeros(
+            (filters.shape[1], batched.shape[0], *whole), np.result_type(x.dtype, filters.dtype)
+        )
+        for taps in np.ndindex(*self.kernel):
+            # What one tap of the kernel adds lies `stride` apart.
+            places = tuple(
+                slice(tap, tap + (size - 1) * stride + 1, stride)
+                for tap, size, stride in zip(taps, batched.shape[2:], self.stride, strict=True)
+            )
+            tap_filter = filters[(slice(None), slice(None), *taps)]
+            out[(slice(None), slice(None), *places)] += np.tensordot(
+                tap_filter, batched, axes=(0, 1)
+            )
+        inside = tuple(slice(pad, pad + size) for pad, size in zip(self.pad, made, strict=True))
+        out = np.moveaxis(out[(slice(None), slice(None), *inside)], 0, 1)
+        if self.bias is not None:
+            out = out + self.bias.array.reshape(-1, *[1] * self.spatial_rank)
+        return out if x.ndim == batched.ndim else out[0]
+
+    def apply(self, tf: Any, x: Any, target: Any = None, *, at: Site) -> Any:
+        batched = len(at.inputs[0].shape) == self.spatial_rank + 2
+        x = x if batched else tf.expand_dims(x, 0)
+        out = self.convolve(tf, x, at) if target is None else self.fit(tf, x, target, at)
+        if self.bias is not None:
+            out = tf.nn.bias_add(out, at.variable(self.bias))
+        return out if batched else tf.squeeze(out, 0)
+
+    def convolve(self, tf: Any, x: Any, at: Site) -> Any:
+        """With the module's own `adj`.
+
+        Explicit padding is slow on CPU. "SAME" crops evenly, so it is the same where adj is 0 and
+        the kernel left by the padding is no larger than the stride; otherwise the output is made
+        whole ("VALID") and cropped.
+        """
+        kept = [k - 2 * p for k, p in zip(self.kernel, self.pad, strict=True)]
+        fits = all(1 <= k <= s for k, s in zip(kept, self.stride, strict=True))
+        if fits and not any(self.adj):
+            return self.transpose_convolution(tf, x, kept, "SAME", at)
+        pairs = list(zip(self.pad, self.adj, strict=True))
+        beyond = [max(adj - pad, 0) for pad, adj in pairs]
+        whole = [k + more for k, more in zip(self.kernel, beyond, strict=True)]
+        out = self.transpose_convolution(tf, x, whole, "VALID", at)
+        if not any(self.pad):
+            return out
+        begin = [0, *self.pad, 0]
+        end = [0, *(-max(pad - adj, 0) for pad, adj in pairs), 0]
+        to_the_end = sum(2**axis for axis, stop in enumerate(end) if stop == 0)
+        return tf.strided_slice(out, begin, end, end_mask=to_the_end)
+
+    def fit(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+        """With the `adj` that the size of `target` asks for, which may vary from call to call."""
+        rank = self.spatial_rank
+        longest = [k + s - 1 for k, s in zip(self.kernel, self.stride, strict=True)]
+        whole = self.transpose_convolution(tf, x, longest, "VALID", at)
+        made: list[Any] = []
+        for i in range(rank):
+            pad, kernel, stride = self.pad[i], self.kernel[i], self.stride[i]
+            wanted = size(tf, target, at.axis(i - rank, of=1))
+            adj = tf.math.floormod(tf.add(wanted, 2 * pad - kernel), stride)
+            made.append(tf.add(adj, grown(tf, size(tf, x, i + 1), stride, kernel - 2 * pad)))
+        out = tf.slice(whole, [0, *self.pad, 0], tf.stack([-1, *made, -1]))
+        return tf.ensure_shape(out, [None] * (rank + 1) + [whole.shape[-1]])
+
+    def transpose_convolution(
+        self, tf: Any, x: Any, reach: list[int], padding: str, at: Site
+    ) -> Any:
+        """TensorFlow's transposed convolution to (size − 1)·stride + reach on each axis."""
+        rank = self.spatial_rank
+        extents = [grown(tf, size(tf, x, i + 1), self.stride[i], reach[i]) for i in range(rank)]
+        operation = tf.nn.conv2d_transpose if rank == 2 else tf.nn.conv3d_transpose
+        return operation(
+            x,
+            self.tensor_filters(tf, at),
+            output_shape=tf.stack([size(tf, x, 0), *extents, self.filters().shape[1]]),
+            strides=[1, *self.stride, 1],
+            padding=padding,
+        )
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, self.planes, *[None] * self.spatial_rank))
+
+
+def grown(tf: Any, extent: Any, stride: int, reach: int) -> Any:
+    """(extent − 1)·stride + reach, for an int or a scalar tensor."""
+    if isinstance(extent, int):
+        return (extent - 1) * stride + reach
+    return tf.add(tf.multiply(extent, stride), reach - stride)
+
+
+@register("nn.SpatialFullConvolution", "cudnn.SpatialFullConvolution")
+class SpatialFullConvolution(FullConvolution):
+    """Over N×C×H×W or C×H×W. Old files have no `adj`; cudnn's `groups` is always 1."""
+
+    weight = param("IOHW", to="HWOI")
+    kernel = integers("kH", "kW")
+    stride = integers("dH", "dW", default=1)
+    pad = integers("padH", "padW", default=0)
+    adj = integers("adjH", "adjW", default=0)
+
+
+@register("nn.VolumetricFullConvolution", "cudnn.VolumetricFullConvolution")
+class VolumetricFullConvolution(FullConvolution):
+    """Over N×C×T×H×W or C×T×H×W.
+
+    Files from before `adj` have the weight as nOutputPlane × nInputPlane × kernel, and the padding
+    as pT, pW and pH.
+    """
+
+    weight = param("IOTHW", to="THWOI")
+    kernel = integers("kT", "kH", "kW")
+    stride = integers("dT", "dH", "dW", default=1)
+    pad = integers("padT", "padH", "padW", default=0)
+    adj = integers("adjT", "adjH", "adjW", default=0)
+    spatial_rank = 3
+    takes = "N×C×T×H×W or C×T×H×W"
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if "padW" not in module and "pW" in module:
+            self.__dict__["pad"] = tuple(module.integer(name) for name in ("pT", "pH", "pW"))
+        if "adjW" in module or not {"weight", "planes"} <= self.__dict__.keys():
+            return
+        weight = self.weight
+        # nOutputPlane may equal nInputPlane: then only the missing field tells.
+        outputs = self.planes if self.outputs is None else self.outputs
+        if weight.shape[:2] == (outputs, self.planes):
+            turned = np.swapaxes(weight.array, 0, 1)
+            self.__dict__["weight"] = weight.with_array(turned, weight.axes, weight.to, "turned")
+            self.notes += ("weight turned from nOutputPlane × nInputPlane, as old files have it",)

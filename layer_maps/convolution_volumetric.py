@@ -1,0 +1,53 @@
+"""Convolutions over volumes and clips.
+
+Source: torch/nn VolumetricConvolution.lua, VolumetricDilatedConvolution.lua; THNN
+VolumetricConvolutionMM.c, VolumetricDilatedConvolution.c; cudnn.torch VolumetricConvolution.lua,
+VolumetricDilatedConvolution.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layer_maps.convolution import Convolution
+from porter.fields import Field, integers, param
+from porter.registry import register
+
+
+@register("nn.VolumetricConvolution", "nn.VolumetricConvolutionMM", "cudnn.VolumetricConvolution")
+class VolumetricConvolution(Convolution):
+    """Cross-correlation over N×C×T×H×W or C×T×H×W with zero padding; `weight` is O×I×kT×kH×kW."""
+
+    weight = param("OITHW", to="THWIO")
+    kernel = integers("kT", "kH", "kW")
+    stride = integers("dT", "dH", "dW", default=1)
+    pad = integers("padT", "padH", "padW", default=0)
+    dilation: tuple[int, ...] | Field[tuple[int, ...]] = (1, 1, 1)
+    spatial_rank = 3
+    takes = "N×C×T×H×W or C×T×H×W"
+
+    def correlation(
+        self,
+        tf: Any,
+        x: Any,
+        filters: Any,
+        stride: tuple[int, ...],
+        pads: tuple[tuple[int, int], ...],
+    ) -> Any:
+        if any(map(any, pads)):
+            x = tf.pad(x, [[0, 0], *map(list, pads), [0, 0]])
+        # tf.nn.conv3d knows no groups on CPU.
+        inputs = tf.split(x, self.groups, axis=4) if self.groups > 1 else [x]
+        kernels = tf.split(filters, self.groups, axis=4) if self.groups > 1 else [filters]
+        made = [
+            tf.nn.conv3d(i, k, strides=[1, *stride, 1], padding="VALID")
+            for i, k in zip(inputs, kernels, strict=True)
+        ]
+        return tf.concat(made, axis=4) if self.groups > 1 else made[0]
+
+
+@register("nn.VolumetricDilatedConvolution", "cudnn.VolumetricDilatedConvolution")
+class VolumetricDilatedConvolution(VolumetricConvolution):
+    """The same with `dilation` − 1 unused places between the taps of the kernel."""
+
+    dilation = integers("dilationT", "dilationH", "dilationW", default=1)

@@ -1,0 +1,97 @@
+"""Modules that drop or disturb their input in training; in evaluation some still change it.
+
+A port evaluates: a module saved in training mode is noted, and ported as in evaluation. All of them
+copy their input, unless they work in place.
+
+Source: torch/nn Dropout.lua, SpatialDropout.lua, VolumetricDropout.lua, WhiteNoise.lua; dpnn
+TotalDropout.lua, SpatialRegionDropout.lua; rnn Dropout.lua (whose lazy and mono masks concern
+training only); cudnn.torch Dropout.lua.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+from porter.fields import Array, flag, number
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+TRAINING = "saved in training mode; ported as in evaluation"
+
+
+class Scaling(LayerMap):
+    """x times the share that training keeps, or x where training already made up for it."""
+
+    accepts = Accepts.ELEMENTWISE
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if module.boolean("train"):
+            self.notes += (TRAINING,)
+        if module.boolean("stochastic_inference"):
+            self.notes += ("Torch drops at random also in evaluation; the port takes the mean",)
+
+    @property
+    @abc.abstractmethod
+    def kept(self) -> float:
+        """The factor in evaluation."""
+
+    def reference(self, x: Array) -> Array:
+        return x * self.kept
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return x if self.kept == 1 else tf.multiply(x, self.kept)
+
+
+@register("nn.Dropout", "cudnn.Dropout")
+class Dropout(Scaling):
+    """x in version 2, which scales in training; (1 - p)·x in version 1, where `v2` is nil."""
+
+    p = number("p", 0.5)
+    v2 = flag("v2")
+    inplace = flag("inplace")
+
+    @property
+    def kept(self) -> float:
+        return 1.0 if self.v2 else 1 - self.p
+
+
+@register("nn.SpatialDropout", "nn.VolumetricDropout")
+class SpatialDropout(Scaling):
+    """(1 - p)·x: planes are dropped without making up for it."""
+
+    p = number("p", 0.5)
+
+    @property
+    def kept(self) -> float:
+        return 1 - self.p
+
+
+@register("nn.TotalDropout", "nn.SpatialRegionDropout")
+class TotalDropout(Scaling):
+    """x: all of it, or whole borders, are dropped in training only, and nothing is scaled."""
+
+    @property
+    def kept(self) -> float:
+        return 1.0
+
+
+@register("nn.WhiteNoise")
+class WhiteNoise(LayerMap):
+    """x + mean: evaluation adds the mean of the noise, training normal noise around it."""
+
+    mean = number("mean", 0.0)
+    accepts = Accepts.ELEMENTWISE
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if module.boolean("train", True):
+            self.notes += (TRAINING,)
+
+    def reference(self, x: Array) -> Array:
+        return x + self.mean
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return x if self.mean == 0 else tf.add(x, self.mean)

@@ -1,0 +1,178 @@
+"""Poolings over windows at pseudo-random places.
+
+Source: torch/nn SpatialFractionalMaxPooling.lua, VolumetricFractionalMaxPooling.lua; THNN
+SpatialFractionalMaxPooling.c, VolumetricFractionalMaxPooling.c.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from porter.errors import BadField
+from porter.fields import (
+    Array,
+    Field,
+    flag,
+    integers,
+    optional_integer,
+    optional_number,
+    optional_param,
+)
+from porter.graph import Shape
+from porter.layer import LayerMap
+from porter.layout import Site, size
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+T = TypeVar("T")
+
+UNIFORM = 0.5
+"""The sample for windows that Torch would draw at random."""
+
+
+def all_or_none(
+    kind: Callable[[str], Field[T | None]], *lua_names: str
+) -> Field[tuple[T, ...] | None]:
+    """Several optional numbers; None if any is nil."""
+    fields = [kind(name) for name in lua_names]
+
+    def read(module: TorchObject) -> tuple[T, ...] | None:
+        values = [each.read(module) for each in fields]
+        found = tuple(value for value in values if value is not None)
+        return found if len(found) == len(values) else None
+
+    return Field(read, None)
+
+
+class FractionalMaxPooling(LayerMap):
+    """Maximum over overlapping windows of a fixed size, batched or not.
+
+    Along an axis, window i of `made` starts at ⌊(i + u)·α⌋ - ⌊u·α⌋, where α is
+    (n - size) / (made - 1), and the last at n - size; `made` is fixed, or ⌊ratio·n⌋. The sample u
+    is drawn for each plane and axis, anew at every call unless `fixPoolingRegions` was called. A
+    port takes the samples that the file holds, which fit one batch size; where it holds none, u is
+    1/2 for all planes.
+    """
+
+    window: Field[tuple[int, ...]] = integers("poolSizeH", "poolSizeW")
+    sizes: Field[tuple[int, ...] | None] = all_or_none(optional_integer, "outH", "outW")
+    ratios: Field[tuple[float, ...] | None] = all_or_none(optional_number, "ratioH", "ratioW")
+    fixed = flag("newRandomPool")
+    samples = optional_param("NCA", name="randomSamples", trainable=False)
+    sample_order: ClassVar[tuple[int, ...]] = (1, 0)
+    """Which of a plane's samples belongs to each spatial axis."""
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if self.sizes is None and self.ratios is None:
+            raise BadField(f"{self.typename} has neither output sizes nor ratios")
+        if self.ratios is not None and not all(0 < ratio < 1 for ratio in self.ratios):
+            raise BadField(
+                f"{self.typename} should have ratios between 0 and 1", received=str(self.ratios)
+            )
+        if self.samples is None:
+            self.notes += ("pooling regions that Torch draws at random are spaced evenly",)
+        elif not self.fixed:
+            self.notes += ("pooling regions that Torch draws anew each time are those of the file",)
+
+    def made(self, n: int, axis: int) -> int:
+        """The output's size along a spatial axis of n elements."""
+        if self.ratios is not None:
+            return math.floor(n * self.ratios[axis])
+        assert self.sizes is not None
+        return self.sizes[axis]
+
+    def output_shape(self, x: Shape) -> Shape:
+        rank = len(self.window)
+        self.require(len(x) in (rank + 1, rank + 2), f"takes {rank + 2} or {rank + 1} axes", x)
+        extents = x[-rank:]
+        made = tuple(self.made(n, axis) for axis, n in enumerate(extents))
+        self.require(
+            all(0 < m <= n - k + 1 for m, k, n in zip(made, self.window, extents, strict=True)),
+            f"makes {made} from windows of {self.window}",
+            x,
+        )
+        if self.samples is not None:
+            batch = x[0] if len(x) == rank + 2 else 1
+            self.require(
+                self.samples.shape == (batch, x[-rank - 1], rank),
+                "has pooling regions for another batch size or number of planes, "
+                + "×".join(map(str, self.samples.shape[:2])),
+                x,
+            )
+        return (*x[:-rank], *made)
+
+    def reference(self, x: Array) -> Array:
+        rank = len(self.window)
+        images = x.reshape(-1, *x.shape[-rank:])
+        drawn = np.full((len(images), rank), UNIFORM, np.float32)
+        if self.samples is not None:
+            drawn = self.samples.array.reshape(-1, rank)
+        done = []
+        for image, samples in zip(images, drawn, strict=True):
+            for axis, k in enumerate(self.window):
+                u, made = samples[self.sample_order[axis]], self.made(image.shape[axis], axis)
+                starts = [image.shape[axis] - k]
+                if made > 1:
+                    alpha = u.dtype.type(starts[0]) / u.dtype.type(made - 1)
+                    spaced = [(u.dtype.type(i) + u) * alpha for i in range(made - 1)]
+                    starts = [int(each) - int(u * alpha) for each in spaced] + starts
+                parts = [image.take(range(s, s + k), axis).max(axis=axis) for s in starts]
+                image = np.stack(parts, axis=axis)
+            done.append(image)
+        return np.stack(done).reshape(self.output_shape(x.shape))
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        rank = len(self.window)
+        batched = at.inputs[0].rank == rank + 2
+        x = x if batched else tf.expand_dims(x, 0)
+        for axis, k in enumerate(self.window):
+            n = size(tf, x, axis + 2)
+            made = at.outputs[0].shape[axis - rank]
+            if made is None and self.ratios is not None:
+                # In double precision, as Lua computes it.
+                exact = tf.multiply(tf.cast(n, tf.float64), self.ratios[axis])
+                made = tf.cast(tf.floor(exact), tf.int32)
+            starts = self.starts(tf, at, axis, tf.subtract(n, k), tf.subtract(made, 1))
+            places = tf.add(tf.expand_dims(starts, -1), tf.range(k))
+            planes = 0 if self.samples is None else 2
+            windows = tf.gather(x, places, axis=axis + 2, batch_dims=planes)
+            x = tf.reduce_max(windows, axis=axis + 3)
+        return x if batched else tf.squeeze(x, 0)
+
+    def starts(self, tf: Any, at: Site, axis: int, last: Any, steps: Any) -> Any:
+        """Where windows start along an axis: `made` places, for each plane if there are samples.
+
+        In the precision of the samples, because it is the one in which Torch rounded.
+        """
+        if self.samples is None:
+            u = tf.constant([UNIFORM], tf.float32)
+        else:
+            drawn = tf.gather(at.variable(self.samples), [self.sample_order[axis]], axis=2)
+            u = tf.cast(drawn, tf.as_dtype(self.samples.array.dtype.name))
+        # Divided in double precision, so that a reciprocal in its place still rounds as a quotient.
+        ratio = tf.divide(tf.cast(last, tf.float64), tf.cast(tf.maximum(steps, 1), tf.float64))
+        alpha = tf.cast(ratio, u.dtype)
+        first = tf.cast(tf.multiply(u, alpha), tf.int32)
+        spaced = tf.multiply(tf.add(tf.cast(tf.range(steps), u.dtype), u), alpha)
+        starts = tf.subtract(tf.cast(spaced, tf.int32), first)
+        return tf.concat([starts, tf.add(tf.zeros_like(first), last)], axis=-1)
+
+
+@register("nn.SpatialFractionalMaxPooling")
+class SpatialFractionalMaxPooling(FractionalMaxPooling):
+    """Over windows of poolSizeH × poolSizeW of N×C×H×W or C×H×W."""
+
+
+@register("nn.VolumetricFractionalMaxPooling")
+class VolumetricFractionalMaxPooling(FractionalMaxPooling):
+    """Over windows of a volume, which this class alone takes as N×C×H×W×T or C×H×W×T."""
+
+    window = integers("poolSizeH", "poolSizeW", "poolSizeT")
+    sizes = all_or_none(optional_integer, "outH", "outW", "outT")
+    ratios = all_or_none(optional_number, "ratioH", "ratioW", "ratioT")
+    sample_order = (2, 1, 0)

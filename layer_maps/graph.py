@@ -1,0 +1,103 @@
+"""nngraph's gModule: a graph of modules, run in the order in which Torch saved it.
+
+Source: torch/nngraph gmodule.lua (runForwardFunction) and node.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from porter.errors import BadTable, WalkError
+from porter.graph import Value
+from porter.nested import Nested
+from porter.reader import Table, TorchObject, describe
+from porter.registry import structure
+from porter.walker import Walk
+
+Inputs = dict[int, Nested[Value]]
+"""What a node was given so far, by 1-based position among its inputs."""
+
+
+@structure("nn.gModule")
+def graph_module(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Visit `forwardnodes` in order, handing each output on to the node's children.
+
+    A node with one input gets it unwrapped; a node without module hands its input on; `selectindex`
+    picks one entry of a table that another node made.
+    """
+    source, sink = module.object("innode"), module.object("outnode").table("data")
+    wanted = module.integer("nInputs", len(children(source)))
+    given = x if wanted > 1 else [x]
+    if not isinstance(given, list) or len(given) != wanted:
+        raise BadTable(
+            f"nn.gModule takes {wanted} inputs",
+            received=f"a table of {len(given)}" if isinstance(given, list) else "one tensor",
+        )
+
+    # Torch keeps a forward and a backward graph whose nodes are different objects over the same
+    # `data` tables: a table is what identifies a node.
+    received: dict[int, Inputs] = {source.table("data").index: dict(enumerate(given, start=1))}
+    for position, item in enumerate(module.list("forwardnodes"), start=1):
+        node = as_node(item)
+        data = node.table("data")
+        if data.index not in received:
+            raise WalkError(f"node {position} of nn.gModule is run before its inputs are made")
+        if data is sink:
+            break
+        output = run_node(walk, data, position, unwrap(received[data.index]))
+        for child in children(node):
+            reader = child.table("data")
+            received.setdefault(reader.index, {})[input_slot(reader, data)] = output
+    if sink.index not in received:
+        raise WalkError("the output node of nn.gModule is never reached")
+    return unwrap(received[sink.index])
+
+
+def run_node(walk: Walk, data: Table, position: int, x: Nested[Value]) -> Nested[Value]:
+    """What one node makes of its input."""
+    selected = data.get("selectindex")
+    if selected is not None:
+        if isinstance(x, list) and selected in range(1, len(x) + 1):
+            return x[int(selected) - 1]
+        raise BadTable(
+            f"node {position} of nn.gModule picks an entry of a table: {describe(selected)}",
+            received=f"a table of {len(x)}" if isinstance(x, list) else "no list",
+        )
+    inner = data.get("module")
+    if inner is None:
+        return x
+    if not isinstance(inner, TorchObject):
+        raise BadTable(
+            f"node {position} of nn.gModule should hold a module", received=describe(inner)
+        )
+    return walk(inner, x, at=str(position))
+
+
+def as_node(item: Any) -> TorchObject:
+    """An entry of `forwardnodes` or `children`."""
+    if isinstance(item, TorchObject):
+        return item
+    raise BadTable("a node of nn.gModule should be an nngraph.Node", received=describe(item))
+
+
+def children(node: TorchObject) -> list[TorchObject]:
+    """The nodes that read a node; the table also maps each of them to its position."""
+    return [as_node(item) for item in node.table("children").list()]
+
+
+def input_slot(reader: Table, data: Table) -> int:
+    """Which input of a reader a node feeds: Torch keeps `mapindex[data of the node] = position`."""
+    mapping = reader.get("mapindex")
+    if isinstance(mapping, Table):
+        for position, source in enumerate(mapping.list(), start=1):
+            if source is data:
+                return position
+    raise WalkError("an edge of nn.gModule has no position among its node's inputs")
+
+
+def unwrap(entries: Inputs) -> Nested[Value]:
+    """A table of one entry is handed on as that entry."""
+    values = [entries[slot] for slot in sorted(entries)]
+    if max(entries) != len(values):
+        raise WalkError(f"a node of nn.gModule lacks one of {max(entries)} inputs")
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,139 @@
+"""Fully connected layers.
+
+Source: torch/nn Linear.lua, PartialLinear.lua, Bilinear.lua; dpnn and rnn LinearNoBias.lua; fbnn
+LinearNB.lua; dpnn Maxout.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layer_maps.containers import sequential
+from porter.errors import BadField
+from porter.fields import Array, as_param, optional_param, param
+from porter.graph import Shape, TensorType, Value
+from porter.layer import LayerMap
+from porter.layout import Layout, Site, torch_order
+from porter.nested import Nested
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+
+class FullyConnected(LayerMap):
+    """y = W·x + b for x of N×I or I; `weight` is O×I.
+
+    Accepts features that were flattened channels-last: the rows of the kernel are put in that
+    order, so that no data moves.
+    """
+
+    weight = param("OI", to="IO")
+    bias = optional_param("O")
+
+    def output_shape(self, x: Shape) -> Shape:
+        outputs, inputs = self.weight.shape
+        self.require(len(x) in (1, 2), "takes N×I or I", x)
+        self.require(x[-1] == inputs, f"takes {inputs} features", x)
+        return (*x[:-1], outputs)
+
+    def reference(self, x: Array) -> Array:
+        out = x @ self.weight.array.T
+        return out if self.bias is None else out + self.bias.array
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        kernel = at.variable(self.weight, rows=at.flat_rows)
+        batched = x if at.inputs[0].rank == 2 else tf.expand_dims(x, 0)
+        out = tf.matmul(batched, kernel)
+        if self.bias is not None:
+            out = tf.nn.bias_add(out, at.variable(self.bias))
+        return out if at.inputs[0].rank == 2 else tf.squeeze(out, 0)
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        taken = torch_order(inputs[0].rank) if given[0].flat is None else given[0]
+        return (taken,), (torch_order(outputs[0].rank),)
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, self.weight.shape[1]))
+
+
+@register("nn.Linear", "nn.LinearNoBias", "nn.LinearNB")
+class Linear(FullyConnected):
+    """y = W·x + b."""
+
+
+@register("nn.PartialLinear")
+class PartialLinear(FullyConnected):
+    """y = W·x + b with only those rows of W and b that `partition` lists (1-based, any order).
+
+    Torch builds it of other modules and keeps W, all rows, in the nn.LookupTable among them.
+    """
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        rows = module.tensor("partition").array.reshape(-1).astype(np.int64) - 1
+        every = as_param("weight", self.lookup_table(module).tensor("weight"), "OI", "IO")
+        outputs = every.shape[0]
+        if rows.min() < 0 or rows.max() >= outputs:
+            raise BadField(
+                f"'partition' of {self.typename} picks from {outputs} rows",
+                received=f"{rows.min() + 1} to {rows.max() + 1}",
+            )
+        self.__dict__["weight"] = every.with_array(
+            every.array[rows], "OI", "IO", tag=f"rows {rows.tolist()}"
+        )
+        bias = module.optional_tensor("bias")
+        self.__dict__["bias"] = None
+        if bias is not None:
+            flat = as_param("bias", bias, "1O")
+            if flat.array.size != outputs:
+                raise BadField(f"'bias' of {self.typename} should have {outputs} elements")
+            self.__dict__["bias"] = flat.with_array(
+                flat.array.reshape(-1)[rows], "O", tag=f"rows {rows.tolist()}"
+            )
+
+    def lookup_table(self, module: TorchObject) -> TorchObject:
+        """`network.modules[1].modules[2]`."""
+        found = module.object("network")
+        for position in (0, 1):
+            children = found.list("modules")
+            if len(children) <= position or not isinstance(children[position], TorchObject):
+                raise BadField(f"'network' of {self.typename} is not as Torch builds it")
+            found = children[position]
+        return found
+
+
+@register("nn.Bilinear")
+class Bilinear(LayerMap):
+    """y_k = aᵀ·W_k·b + c_k for a of N×I and b of N×J; `weight` is O×I×J, `bias` is c."""
+
+    weight = param("OIJ", to="IOJ")
+    bias = optional_param("O")
+
+    def output_shape(self, a: Shape, b: Shape) -> Shape:
+        outputs, first, second = self.weight.shape
+        fits = len(a) == len(b) == 2 and a[0] == b[0] and (a[1], b[1]) == (first, second)
+        self.require(fits, f"takes N×{first} and N×{second}", a, b)
+        return (a[0], outputs)
+
+    def reference(self, a: Array, b: Array) -> Array:
+        columns = [np.sum(a @ matrix * b, axis=1) for matrix in self.weight.array]
+        out = np.stack(columns, axis=1)
+        return out if self.bias is None else out + self.bias.array
+
+    def apply(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+        products = tf.tensordot(a, at.variable(self.weight), axes=1)
+        out = tf.linalg.matvec(products, b)
+        return out if self.bias is None else tf.nn.bias_add(out, at.variable(self.bias))
+
+
+@structure("nn.Maxout")
+def maxout(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Largest of k linear layers; it is saved as the nn.Sequential that computes it."""
+    return sequential(walk, module, x)

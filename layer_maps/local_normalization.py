@@ -1,0 +1,240 @@
+"""Normalisation over a neighbourhood: of planes (LRN), or of pixels (subtractive, divisive).
+
+Source: torch/nn SpatialCrossMapLRN.lua, SpatialSubtractiveNormalization.lua,
+SpatialDivisiveNormalization.lua, SpatialContrastiveNormalization.lua; cudnn.torch
+SpatialCrossMapLRN.lua; imagine-nn SpatialCrossResponseNormalization.lua,
+SpatialSameResponseNormalization.lua and LocalResponseNormalization.lua.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from layer_maps.containers import sequential
+from porter.errors import BadField
+from porter.fields import Array, Field, Param, integer, number
+from porter.graph import Shape, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site
+from porter.nested import Nested
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+
+@register(
+    "nn.SpatialCrossMapLRN", "cudnn.SpatialCrossMapLRN", "inn.SpatialCrossResponseNormalization"
+)
+class SpatialCrossMapLRN(LayerMap):
+    """x / (k + alpha/size · sum of squares of `size` neighbouring planes)^beta.
+
+    N×C×H×W or C×H×W. The window of plane c is cut at the first and last plane; of an even size,
+    which only the GPU's kernels take, the longer half lies behind c. Old files spell k `K`.
+    """
+
+    window = integer("size", 5)
+    alpha = number("alpha", 1e-4)
+    beta = number("beta", 0.75)
+    k = number("k", 1.0)
+    accepts = Accepts.ANY_ORDER
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if "K" in module:
+            self.__dict__["k"] = module.number("K")
+            self.notes += ("k from the old field `K`",)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many planes the window holds before and behind its own."""
+        before = (self.window - 1) // 2
+        return before, self.window - 1 - before
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
+        self.require(self.window > 0, f"has a window of {self.window} planes", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        (before, behind), planes = self.reach, x.shape[-3]
+        sums = np.empty_like(x)
+        for plane in range(planes):
+            near = x[..., max(plane - before, 0) : plane + behind + 1, :, :]
+            sums[..., plane, :, :] = np.square(near).sum(axis=-3)
+        out: Array = x * (self.k + self.alpha / self.window * sums) ** -self.beta
+        return out
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        rank, planes = at.inputs[0].rank, at.axis(-3)
+        padding = [list(self.reach) if axis == planes else [0, 0] for axis in range(rank)]
+        squares = tf.pad(tf.square(x), padding)
+        shifted = [
+            tf.slice(squares, [i if axis == planes else 0 for axis in range(rank)], tf.shape(x))
+            for i in range(self.window)
+        ]
+        scale = tf.add(tf.multiply(tf.add_n(shifted), self.alpha / self.window), self.k)
+        # Nearly every net has this beta, and two roots take a third of the time of tf.pow.
+        if self.beta == 0.75:
+            root = tf.math.rsqrt(scale)
+            return tf.multiply(x, tf.multiply(root, tf.sqrt(root)))
+        return tf.multiply(x, tf.pow(scale, -self.beta))
+
+
+def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:
+    """The kernel (C×H×W) of an estimator, in whose output all planes are summed.
+
+    An estimator pads, convolves each plane with a 2-D kernel or with a row and then a column, sums
+    the planes and repeats the sum for each. Old files do it with nn.SpatialConvolutionMap, one to
+    one, and nn.Sum; newer ones sum in their last nn.SpatialConvolution.
+    """
+    planes = owner.integer("nInputPlane", 1)
+    kernel = np.ones((planes, 1, 1))
+    for child in estimator.list("modules"):
+        if not isinstance(child, TorchObject) or not child.typename.startswith(
+            "nn.SpatialConvolution"
+        ):
+            continue
+        size = (planes, child.integer("kH"), child.integer("kW"))
+        weight = child.tensor("weight").array
+        if weight.size != math.prod(size) or np.any(child.tensor("bias").array):
+            raise BadField(
+                f"an estimator of {owner.typename} should convolve {planes} planes one by one, "
+                "without bias",
+                received=f"{child.typename} with a weight of {'×'.join(map(str, weight.shape))}",
+            )
+        kernel = composed(kernel, weight.reshape(size).astype(np.float64))
+    if kernel.shape[1] % 2 == 0 or kernel.shape[2] % 2 == 0:
+        raise BadField(
+            f"the kernel of {owner.typename} should have odd sizes",
+            received="×".join(map(str, kernel.shape[1:])),
+        )
+    return kernel
+
+
+def composed(first: Array, second: Array) -> Array:
+    """The kernel of two correlations one after the other: their full convolution, by plane."""
+    planes, height, width = first.shape
+    _, down, right = second.shape
+    both = np.zeros((planes, height + down - 1, width + right - 1))
+    for y, x in np.ndindex(down, right):
+        both[:, y : y + height, x : x + width] += first * second[:, y, x, None, None]
+    return both
+
+
+def estimator_kernel(lua_name: str) -> Field[Param]:
+    """The kernel of the estimator in a Lua field, as a parameter that is not trained."""
+
+    def read(module: TorchObject) -> Param:
+        kernel = averaging_kernel(module.object(lua_name), module)
+        return Param.constant(f"{lua_name}.kernel", kernel[None], "OCHW", "HWCO")
+
+    return Field(read)
+
+
+class Neighbourhood(LayerMap):
+    """A weighted mean over the pixels around each pixel and over all planes.
+
+    Zeros beyond the border count in neither the sum nor the weights: sums are divided by what the
+    same kernel makes of ones. N×C×H×W or C×H×W; the kernel has odd sizes.
+    """
+
+    mean_kernel = estimator_kernel("meanestimator")
+    accepts = Accepts.CHANNELS_LAST
+
+    def output_shape(self, x: Shape) -> Shape:
+        planes = self.mean_kernel.shape[1]
+        self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
+        self.require(x[-3] == planes, f"takes {planes} feature planes", x)
+        return x
+
+    def reference_sums(self, x: Array, kernel: Param) -> Array:
+        """…×C×H×W to …×1×H×W."""
+        weights = kernel.array[0].astype(x.dtype)
+        _, height, width = weights.shape
+        border = [(0, 0)] * (x.ndim - 2) + [(height // 2,) * 2, (width // 2,) * 2]
+        windows = np.lib.stride_tricks.sliding_window_view(
+            np.pad(x, border), (height, width), axis=(-2, -1)
+        )
+        out: Array = np.einsum("...cyxhw,chw->...yx", windows, weights)[..., None, :, :]
+        return out
+
+    def sums(self, tf: Any, x: Any, kernel: Param, at: Site) -> Any:
+        """N×H×W×C to N×H×W×1."""
+        _, _, height, width = kernel.shape
+        return tf.nn.conv2d(
+            x,
+            at.variable(kernel),
+            strides=[1, 1, 1, 1],
+            padding=[[0, 0], [height // 2] * 2, [width // 2] * 2, [0, 0]],
+        )
+
+    def weights(self, tf: Any, x: Any, at: Site) -> Any:
+        """What the kernel makes of ones: 1×H×W×1."""
+        one = tf.slice(x, [0, 0, 0, 0], [1, -1, -1, -1])
+        return self.sums(tf, tf.ones_like(one), self.mean_kernel, at)
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, self.mean_kernel.shape[1], None, None))
+
+
+@register("nn.SpatialSubtractiveNormalization")
+class SpatialSubtractiveNormalization(Neighbourhood):
+    """x minus the weighted mean of its neighbourhood over all planes."""
+
+    def reference(self, x: Array) -> Array:
+        weights = self.reference_sums(np.ones_like(x), self.mean_kernel)
+        return x - self.reference_sums(x, self.mean_kernel) / weights
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        batched = x if at.inputs[0].rank == 4 else tf.expand_dims(x, 0)
+        sums = self.sums(tf, batched, self.mean_kernel, at)
+        out = tf.subtract(batched, tf.divide(sums, self.weights(tf, batched, at)))
+        return out if at.inputs[0].rank == 4 else tf.squeeze(out, 0)
+
+
+@register("nn.SpatialDivisiveNormalization")
+class SpatialDivisiveNormalization(Neighbourhood):
+    """x / d, where d = sqrt(weighted sum of squares) / weights, or `value` where d is too small.
+
+    d above `threshold` is kept. The root is taken before the division by what the kernel makes of
+    ones, as in Torch.
+    """
+
+    std_kernel = estimator_kernel("stdestimator")
+    threshold = number("threshold", 1e-4)
+    value = number("thresval", 1e-4)
+
+    def reference(self, x: Array) -> Array:
+        weights = self.reference_sums(np.ones_like(x), self.mean_kernel)
+        deviation = np.sqrt(self.reference_sums(x * x, self.std_kernel)) / weights
+        return x / np.where(deviation > self.threshold, deviation, x.dtype.type(self.value))
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        batched = x if at.inputs[0].rank == 4 else tf.expand_dims(x, 0)
+        root = tf.sqrt(self.sums(tf, tf.square(batched), self.std_kernel, at))
+        deviation = tf.divide(root, self.weights(tf, batched, at))
+        small = tf.fill(tf.shape(deviation), tf.constant(self.value, at.dtype))
+        divisor = tf.where(tf.greater(deviation, self.threshold), deviation, small)
+        out = tf.divide(batched, divisor)
+        return out if at.inputs[0].rank == 4 else tf.squeeze(out, 0)
+
+
+@structure("nn.SpatialContrastiveNormalization")
+def contrastive(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Subtractive, then divisive normalisation: the container in `normalizer`."""
+    return walk(module.object("normalizer"), x, at="normalizer")
+
+
+@structure("inn.SpatialSameResponseNormalization", "inn.LocalResponseNormalization")
+def same_response(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """x / (1 + alpha · mean of squares over a square of pixels)^beta, built of modules.
+
+    The class was a container, or kept its container in `modules` or `_modules`.
+    """
+    for name in ("_modules", "modules"):
+        if isinstance(module.get(name), TorchObject):
+            return walk(module.object(name), x, at=name)
+    return sequential(walk, module, x)

@@ -1,0 +1,142 @@
+"""Tables of vectors picked by index, and picking slices of a tensor by index.
+
+Source: torch/nn LookupTable.lua, Index.lua; THNN LookupTable.c; rnn LookupTableMaskZero.lua;
+fbcunn LookupTableGPU.lua; fbnn FasterLookup.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from porter.errors import BadField
+from porter.fields import (
+    Array,
+    Field,
+    flag,
+    integer,
+    number,
+    optional_integer,
+    optional_number,
+    param,
+)
+from porter.graph import INT, Shape, TensorType
+from porter.layer import LayerMap
+from porter.layout import Layout, Site, torch_order
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+
+class Lookup(LayerMap):
+    """Row i of `weight` for each index i of a vector C or a matrix N×C: C×O or N×C×O.
+
+    Indices may be Long or real tensors. With `maxNorm`, rows with a larger p-norm (p is `normType`)
+    are scaled down to it first. `paddingValue` matters to gradients only. Files of versions before
+    4 may have rows with several dimensions.
+    """
+
+    weight = param("IO")
+    max_norm = optional_number("maxNorm")
+    power = number("normType", 2.0)
+    first: ClassVar[int]
+    """The index of the first row."""
+    blank: Field[int | None]
+    """The index that gives zeros."""
+    features_first = flag("featuresInDim2")
+    """Whether a batch comes out as N×O×C."""
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if self.max_norm is not None and self.power <= 0:
+            raise BadField(
+                f"'normType' of {self.typename} should be positive", received=str(self.power)
+            )
+        weight = self.weight
+        if len(weight.shape) > 2:
+            self.__dict__["weight"] = weight.with_array(weight.array, "IOPQRS"[: len(weight.shape)])
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) in (1, 2), "takes N×C or C indices", x)
+        if self.features_first and len(x) == 2:
+            return (x[0], *self.weight.shape[1:], x[1])
+        return (*x, *self.weight.shape[1:])
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (TensorType(self.output_shape(inputs[0].static)),)
+
+    def reference(self, x: Array) -> Array:
+        index = x.astype(np.int64)
+        known = np.where(index == self.blank, self.first, index)
+        rows = self.weight.array.astype(np.float64)[known - self.first]
+        if self.max_norm is not None:
+            norms = (np.abs(rows) ** self.power).sum(axis=-1, keepdims=True) ** (1 / self.power)
+            rows = np.where(norms > self.max_norm, rows * (self.max_norm / (norms + 1e-7)), rows)
+        rows[index == self.blank] = 0
+        return np.moveaxis(rows, -1, 1) if self.features_first and x.ndim == 2 else rows
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        index = tf.cast(x, tf.int64)
+        if self.blank is not None:
+            blank = tf.equal(index, self.blank)
+            index = tf.where(blank, tf.constant(self.first, tf.int64), index)
+        rows = tf.gather(at.variable(self.weight), tf.subtract(index, self.first))
+        if self.max_norm is not None:
+            norms = tf.norm(rows, ord=self.power, axis=-1, keepdims=True)
+            factor = tf.divide(self.max_norm, tf.add(norms, 1e-7))
+            rows = tf.where(tf.greater(norms, self.max_norm), tf.multiply(rows, factor), rows)
+        if self.blank is not None:
+            for _ in self.weight.shape[1:]:
+                blank = tf.expand_dims(blank, -1)
+            rows = tf.where(blank, tf.zeros_like(rows), rows)
+        if self.features_first and at.inputs[0].rank == 2:
+            rows = tf.transpose(rows, [0, 2, 1])
+        return rows
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, None), INT)
+
+
+@register("nn.LookupTable", "nn.LookupTableGPU", "nn.FasterLookup")
+class LookupTable(Lookup):
+    """Indices from 1; nn.LookupTableGPU gives zeros for the index `unk_index`, if it has one."""
+
+    first = 1
+    blank = optional_integer("unk_index")
+
+
+@register("nn.LookupTableMaskZero")
+class LookupTableMaskZero(Lookup):
+    """Indices from 0, where 0 gives zeros: `weight` has one row more than there are indices."""
+
+    first = 0
+    blank = Field(lambda _: 0, 0)
+
+
+@register("nn.Index")
+class Index(LayerMap):
+    """Slices of the first tensor along `dimension`, picked by the indices in the second."""
+
+    dimension = integer("dimension")
+
+    def output_shape(self, x: Shape, indices: Shape) -> Shape:
+        axis = self.dimension - 1
+        self.require(0 <= axis < len(x), f"picks along dimension {self.dimension}", x)
+        self.require(len(indices) == 1, "takes a vector of indices", indices)
+        return (*x[:axis], indices[0], *x[axis + 1 :])
+
+    def reference(self, x: Array, indices: Array) -> Array:
+        return np.take(x, indices.astype(np.int64) - 1, axis=self.dimension - 1)
+
+    def apply(self, tf: Any, x: Any, indices: Any, at: Site) -> Any:
+        places = tf.subtract(tf.cast(indices, tf.int64), 1)
+        return tf.gather(x, places, axis=at.axis(self.dimension - 1))
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        taken = given[0] if given[0].flat is None else torch_order(inputs[0].rank)
+        return (taken, torch_order(inputs[1].rank)), (taken,)

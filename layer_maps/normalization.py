@@ -1,0 +1,172 @@
+"""Normalisation of single samples, of colours, and of weights.
+
+Source: torch/nn Normalize.lua, LayerNormalization.lua, WeightNorm.lua, LinearWeightNorm.lua; dpnn
+SpatialFeatNormalization.lua.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from layer_maps.batch_normalization import along
+from layer_maps.containers import sequential
+from porter.errors import BadField, BadTable
+from porter.fields import Array, number, param, read_sizes
+from porter.graph import Shape, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Layout, Site
+from porter.nested import Nested
+from porter.reader import Storage, Tensor, TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+
+@register("nn.Normalize")
+class Normalize(LayerMap):
+    """x / (sum of |x|^p + eps)^(1/p) over the features of N×F or F.
+
+    For p = inf the divisor is max |x| + eps. The order of the features does not matter,
+    so they may come flattened channels-last.
+    """
+
+    p = number("p")
+    eps = number("eps", 1e-10)
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(self.p > 0, "takes a norm p above 0", self.p)
+        self.require(len(x) in (1, 2), "takes N×F or F", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        size = np.abs(x)
+        if math.isinf(self.p):
+            norm = size.max(axis=-1, keepdims=True) + self.eps
+        else:
+            norm = ((size**self.p).sum(axis=-1, keepdims=True) + self.eps) ** (1 / self.p)
+        out: Array = x / norm
+        return out
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        features = at.axis(-1)
+        if math.isinf(self.p):
+            largest = tf.reduce_max(tf.abs(x), axis=features, keepdims=True)
+            return tf.divide(x, tf.add(largest, self.eps))
+        if self.p == 2:
+            powers = tf.square(x)
+        else:
+            powers = tf.abs(x) if self.p == 1 else tf.pow(tf.abs(x), self.p)
+        total = tf.add(tf.reduce_sum(powers, axis=features, keepdims=True), self.eps)
+        if self.p == 2:
+            return tf.multiply(x, tf.math.rsqrt(total))
+        return tf.divide(x, total if self.p == 1 else tf.pow(total, 1 / self.p))
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        return given, given
+
+
+@register("nn.SpatialFeatNormalization")
+class SpatialFeatNormalization(LayerMap):
+    """(x - mean) / std for each plane of N×C×H×W or C×H×W, with fixed numbers."""
+
+    mean = param("C", trainable=False)
+    std = param("C", trainable=False)
+    accepts = Accepts.ANY_ORDER
+
+    def output_shape(self, x: Shape) -> Shape:
+        planes = self.mean.shape[0]
+        self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
+        self.require(x[-3] == planes, f"takes {planes} feature planes", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        return (x - self.mean.array[:, None, None]) / self.std.array[:, None, None]
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        rank, planes = at.inputs[0].rank, at.axis(-3)
+        shifted = tf.subtract(x, along(tf, at.variable(self.mean), planes, rank))
+        return tf.divide(shifted, along(tf, at.variable(self.std), planes, rank))
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, self.mean.shape[0], None, None))
+
+
+@structure("nn.LayerNormalization")
+def layer_normalization(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """A container of the modules that subtract the mean, normalise, scale and shift N×F."""
+    return sequential(walk, module, x)
+
+
+@structure("nn.WeightNorm")
+def weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The module inside, with the weight g · v / sqrt(|v|² + 1e-4) for each of its outputs.
+
+    Files hold no weight: Torch computes it at every call. v and g have the outputs (dimension
+    `outputDim` of the weight) first, v the other dimensions flattened behind; `viewOut` is the
+    weight's shape with the outputs first.
+    """
+    children = walk.children(module)
+    if len(children) != 1:
+        raise BadTable("nn.WeightNorm should hold one module", received=f"{len(children)}")
+    shape = read_sizes(module, "viewOut")
+    axis = module.integer("outputDim", 1) - 1
+    if not 0 <= axis < len(shape):
+        raise BadField(
+            f"'outputDim' of nn.WeightNorm should be 1…{len(shape)}", received=f"{axis + 1}"
+        )
+    weight = scaled_rows(module, epsilon=1e-4)
+    if weight.size != math.prod(shape):
+        raise BadField(
+            f"'v' of nn.WeightNorm should have {math.prod(shape)} elements",
+            received=f"{weight.size}",
+        )
+    weight = np.moveaxis(weight.reshape(shape), 0, axis)
+    walk.note("weight computed from v and g")
+    return walk(with_weight(children[0], weight, module.tensor("v")), x, at="1")
+
+
+@structure("nn.LinearWeightNorm")
+def linear_weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """nn.Linear with the weight g · v / |v| for each output.
+
+    Torch keeps the product in `weight` and computes it anew where that is `dirty` or training goes
+    on; clearState() empties it.
+    """
+    linear = replace(module, typename="nn.Linear")
+    stale = module.boolean("dirty") or module.boolean("train")
+    if stale or module.optional_tensor("weight") is None:
+        linear = with_weight(linear, scaled_rows(module, epsilon=0.0), module.tensor("v"))
+        walk.note("weight computed from v and g")
+    return walk.call_layer(linear, x)
+
+
+def scaled_rows(module: TorchObject, epsilon: float) -> Array:
+    """Row i of `v`, scaled to length g[i]."""
+    v, g = module.tensor("v").array, module.tensor("g").array
+    if v.ndim != 2 or g.size != v.shape[0]:
+        raise BadField(
+            f"'v' and 'g' of {module.typename} should have as many rows",
+            received=f"{'×'.join(map(str, v.shape))} and {g.size}",
+        )
+    rows = v.astype(np.float64)
+    length = np.sqrt(np.square(rows).sum(axis=1, keepdims=True) + epsilon)
+    scaled: Array = rows * (g.reshape(-1, 1) / length)
+    return scaled.astype(v.dtype)
+
+
+def with_weight(module: TorchObject, weight: Array, source: Tensor) -> TorchObject:
+    """A copy of a module with a weight that was computed from `source`, another of its tensors."""
+    flat = np.ascontiguousarray(weight).ravel()
+    # No object of a file has a negative index: the memory is new, and the same at every walk.
+    storage = Storage(source.typename.replace("Tensor", "Storage"), flat, -source.index, 0)
+    strides = tuple(math.prod(weight.shape[axis + 1 :]) for axis in range(weight.ndim))
+    tensor = Tensor(source.typename, weight.shape, strides, 0, storage, -source.index, flat.dtype)
+    return replace(module, fields={**module.fields, "weight": tensor})

@@ -1,0 +1,220 @@
+"""Modules that hand their input, or what one module inside makes of it, on.
+
+Source: torch/nn Contiguous.lua, Copy.lua, Convert.lua, DontCast.lua, GPU.lua,
+Profile.lua, PrintSize.lua, NaN.lua (some first in dpnn), dpnn Serial.lua; cunn
+DataParallelTable.lua; fbcunn DataParallel.lua; waifu2x GradWeight.lua, AuxiliaryLossTable.lua,
+ShakeShakeTable.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from layer_maps.axes import Squeeze, Transpose, Unsqueeze
+from layer_maps.composites import inside
+from layer_maps.containers import one_tensor
+from layer_maps.indexing import Select
+from layer_maps.shape import Collapse
+from layer_maps.table import table
+from porter.errors import BadField, BadTable, ShapeMismatch
+from porter.fields import Array, raw
+from porter.graph import FLOAT, INT, Shape, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site
+from porter.nested import Nested
+from porter.options import Options
+from porter.reader import LuaFunction, Tensor, TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+# One module inside --------------------------------------------------------------------------------
+
+
+@structure("nn.GPU", "nn.DontCast", "nn.Serial", "nn.Profile", "nn.NaN")
+def wrapper(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """What the module inside makes; devices, tensor types, timers and NaN checks are Torch's."""
+    return walk(inside(walk, module), x, at="1")
+
+
+@structure("nn.DataParallelTable", "nn.DataParallel", note="the first replica, on the whole batch")
+def data_parallel(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """What one replica makes of the whole batch; Torch gives each GPU its share."""
+    walk.note("the first replica, on the whole batch")
+    return walk(inside(walk, module), x, at="1")
+
+
+# The input itself ---------------------------------------------------------------------------------
+
+
+@structure("nn.PrintSize", note="identity; prints in Torch")
+def print_size(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The very same tensor or table."""
+    walk.note("identity: prints sizes in Torch")
+    return x
+
+
+class Same(LayerMap):
+    """x, in memory of its own."""
+
+    accepts = Accepts.ELEMENTWISE
+
+    def reference(self, x: Array) -> Array:
+        return x.copy()
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return x
+
+
+@register("nn.Contiguous")
+class Contiguous(Same):
+    """x itself, or a copy where its elements do not lie in order."""
+
+    is_view = True
+    copies_scattered: ClassVar[bool] = True
+
+
+@register("w2nn.GradWeight", note="a copy; scales gradients only")
+class GradWeight(Same):
+    """A copy of x; its gradients are scaled."""
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        self.notes += ("identity: scales gradients only",)
+
+
+class Cast(LayerMap):
+    """A copy of x as numbers of another kind; fractions are cut off."""
+
+    dtype = raw("dtype")
+    accepts = Accepts.ELEMENTWISE
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (TensorType(inputs[0].shape, self.dtype),)
+
+    def reference(self, x: Array) -> Array:
+        if self.dtype == INT:
+            return x.astype(np.int64)
+        return x.astype(np.float64) if np.issubdtype(x.dtype, np.integer) else x.copy()
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.cast(x, tf.int64 if self.dtype == INT else at.dtype)
+
+
+FLOATING = ("Float", "Double", "Half", "Cuda")
+"""How the names of tensor types with fractions start; torch.CudaTensor is one of floats."""
+
+
+def is_floating(typename: str) -> bool:
+    """Whether a tensor type holds fractions."""
+    kind = typename.removeprefix("torch.").removesuffix("Tensor")
+    return kind in FLOATING or kind.removeprefix("Cuda") in FLOATING
+
+
+@structure("nn.Copy")
+def copy(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """A copy in another tensor type; with equal types, where Torch saves a function, x itself."""
+    source = one_tensor(module, x)
+    if isinstance(module.get("updateOutput"), LuaFunction):
+        return source
+    output = module.get("output")
+    whole = isinstance(output, Tensor) and not is_floating(output.typename)
+    dtype = INT if whole else FLOAT
+    return walk.emit(Same() if dtype == source.dtype else Cast(dtype=dtype), source)
+
+
+@structure("nn.Convert")
+def convert(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """From one order of named axes to another: "bchw" to "bhwc", or to "bf", "b" or "bt".
+
+    An input of fewer dimensions is one sample: it is made a batch of one and unmade afterwards.
+    """
+    before, after = module.string("inputShape"), module.string("outputShape")
+    given = one_tensor(module, x)
+    if before == after:
+        return given
+    if min(before.count("b"), after.count("b")) != 1 or len(set(before)) < len(before):
+        raise BadField(f"{module.typename} cannot convert {before} to {after}")
+    single = given.type.rank < len(before)
+    if single:
+        given = moved(walk, Unsqueeze(position=before.index("b") + 1), given)
+    if given.type.rank != len(before):
+        raise ShapeMismatch(f"{module.typename} takes {before}", received=str(given.type))
+    made = converted(walk, module, given, before, after)
+    if single and made.type.rank > 1:
+        made = moved(walk, Squeeze(dimension=after.index("b") + 1), made)
+    return made
+
+
+def moved(walk: Walk, op: LayerMap, x: Value) -> Value:
+    """The one output of a map."""
+    (output,) = walk.run(op, x)
+    return output
+
+
+def converted(walk: Walk, module: TorchObject, x: Value, before: str, after: str) -> Value:
+    """A batch in another order of axes, flattened, or without its last axis."""
+    batch = before.index("b") + 1
+    if sorted(before) == sorted(after):
+        return moved(walk, Transpose(swaps=swaps(before, after)), x)
+    if after == "bf" and len(before) == 1:
+        return moved(walk, Unsqueeze(position=2), x)
+    if after == "bf" and before != "bt":
+        first = x if batch == 1 else moved(walk, Transpose(swaps=((1, batch),)), x)
+        return first if len(before) == 2 else moved(walk, Collapse(sample_rank=1), first)
+    if after == "bt" and before == "b":
+        return moved(walk, Unsqueeze(position=2), x)
+    if after == "b" and before in ("bt", "tb", "bf", "fb"):
+        other = 3 - batch
+        if "f" in before and x.shape[other - 1] != 1:
+            raise ShapeMismatch(
+                f"{module.typename} makes b of {before} with one feature", received=str(x.type)
+            )
+        return moved(walk, Select(dimension=other, index=1), x)
+    raise BadField(f"{module.typename} cannot convert {before} to {after}")
+
+
+def swaps(before: str, after: str) -> tuple[tuple[int, int], ...]:
+    """Pairs of 1-based dimensions which, swapped in turn, bring the axes in order."""
+    axes, pairs = list(before), []
+    for place, letter in enumerate(after):
+        found = axes.index(letter)
+        if found != place:
+            axes[place], axes[found] = axes[found], axes[place]
+            pairs.append((place + 1, found + 1))
+    return tuple(pairs)
+
+
+# waifu2x ------------------------------------------------------------------------------------------
+
+
+@structure("w2nn.AuxiliaryLossTable", note="entry `i`, also if saved in training mode")
+def auxiliary_loss_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """A copy of entry `i`; in training, the whole table."""
+    entries, position = table(module, x), module.integer("i", 1)
+    if not 1 <= position <= len(entries):
+        raise BadTable(f"{module.typename} picks entry {position}", received=f"{len(entries)}")
+    if module.get("train") is True:
+        walk.note("saved in training mode, run in evaluation")
+    return walk.emit(Same(), one_tensor(module, entries[position - 1]))
+
+
+@register("w2nn.ShakeShakeTable", note="a sum, also if saved in training mode")
+class ShakeShakeTable(LayerMap):
+    """Sum of two branches; in training they are weighted at random."""
+
+    accepts = Accepts.ELEMENTWISE
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if module.get("train") is True:
+            self.notes += ("saved in training mode, run in evaluation",)
+
+    def output_shape(self, x: Shape, y: Shape) -> Shape:
+        self.require(x == y, "adds two tensors of one shape", x, y)
+        return x
+
+    def reference(self, x: Array, y: Array) -> Array:
+        return x + y
+
+    def apply(self, tf: Any, x: Any, y: Any, at: Site) -> Any:
+        return tf.add(x, y)

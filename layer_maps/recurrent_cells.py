@@ -1,0 +1,191 @@
+"""Modules that remember what they made at the step before.
+
+Each calls its `recurrentModule` on the input and its own last output, starting from zeros. The
+inner module is an ordinary net of nn modules, saved in the file: gates, dropout, batch
+normalization inside an LSTM and its nngraph spelling need no rule of their own.
+
+Source: Element-Research rnn AbstractRecurrent.lua, LSTM.lua, FastLSTM.lua, GRU.lua, MuFuRu.lua,
+Recurrent.lua, Recurrence.lua, Recursor.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layer_maps.containers import one_tensor
+from layer_maps.sequence_rnn import SeqLSTM
+from porter.errors import BadField, BadTable, ShapeMismatch
+from porter.fields import Array, Param, as_param
+from porter.graph import Shape, TensorType, Value
+from porter.layer import LayerMap
+from porter.layout import Site
+from porter.nested import Nested, leaves
+from porter.reader import Storage, Table, Tensor, TorchObject
+from porter.recurrence import Start, keep, memory, previous
+from porter.registry import structure
+from porter.walker import Walk
+
+
+def inner_module(module: TorchObject) -> TorchObject:
+    """What computes one step: rnn keeps it twice, and calls `recurrentModule`."""
+    if "recurrentModule" in module:
+        return module.object("recurrentModule")
+    held = module.list("modules")
+    if not held or not isinstance(held[0], TorchObject):
+        raise BadField(f"{module.typename} holds no module for its steps")
+    return held[0]
+
+
+def constant(name: str, tensor: Tensor) -> Param:
+    """A tensor of the file that is no weight."""
+    return as_param(name, tensor, "ABCDEFGH"[: tensor.array.ndim], trainable=False)
+
+
+def hidden_start(module: TorchObject, x: Value, user_field: str) -> Start:
+    """The hidden state before the first step: what the user set, or N×`outputSize` zeros."""
+    given = module.optional_tensor(user_field)
+    if given is not None:
+        tensor = constant(user_field, given)
+        return Start(tensor.shape, batched=False, given=tensor)
+    # getHiddenState: an input of 2 dimensions is a batch, any other is one sample.
+    batched = x.type.rank == 2
+    batch = (x.shape[0],) if batched else ()
+    return Start((*batch, module.integer("outputSize")), batched)
+
+
+@structure("nn.LSTM", "nn.FastLSTM")
+def lstm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """h, c = recurrentModule{x, h, c}; gives h."""
+    if "weight" in module and module.typename == "nn.LSTM":
+        return torch_rnn_lstm(walk, module, x)
+    x = one_tensor(module, x)
+    start: list[Nested[Start]] = [
+        hidden_start(module, x, "userPrevOutput"),
+        hidden_start(module, x, "userPrevCell"),
+    ]
+    before = previous(walk, module, start, x)
+    assert isinstance(before, list)
+    made = walk(inner_module(module), [x, *before], at="1")
+    if not isinstance(made, list) or len(made) != 2:
+        raise BadTable(f"the inner module of {module.typename} should make an output and a cell")
+    keep(walk, module, made)
+    return made[0]
+
+
+def torch_rnn_lstm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The class of the same name in jcjohnson/torch-rnn: a whole sequence, batch first."""
+    op = SeqLSTM.from_torch(module, walk.model.options)
+    op.__dict__["batch_first"] = True
+    walk.note("torch-rnn's nn.LSTM: N×T×D; it starts from zero state at every call")
+    return walk.emit(op, *leaves(x))
+
+
+@structure("nn.GRU", "nn.MuFuRu")
+def gru(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """h = recurrentModule{x, h}."""
+    x = one_tensor(module, x)
+    before = previous(walk, module, hidden_start(module, x, "userPrevOutput"), x)
+    made = walk(inner_module(module), [x, before], at="1")
+    keep(walk, module, made)
+    return made
+
+
+@structure("nn.Recursor")
+def recursor(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The module itself; what remembers is inside."""
+    return walk(inner_module(module), x, at="1")
+
+
+@structure("nn.Recurrence")
+def recurrence(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """y = module{x, y}, y starting from zeros of `outputSize`, which may be a table of sizes."""
+    first = next(leaves(x), None)
+    if first is None:
+        raise BadTable("nn.Recurrence should be given a tensor", received="an empty table")
+    sample_rank = module.integer("nInputDim")
+    extra = first.type.rank - sample_rank
+    if extra not in (0, 1):
+        raise ShapeMismatch(
+            f"nn.Recurrence takes {sample_rank} dimensions, and a batch in front",
+            received=str(first.type),
+        )
+    batch = first.shape[:extra]
+    given = module.optional_tensor("userPrevOutput")
+    start: Nested[Start]
+    if given is not None:
+        tensor = constant("userPrevOutput", given)
+        start = Start(tensor.shape, batched=False, given=tensor)
+    else:
+        start = zeros_of(module, module.get("outputSize"), batch)
+    before = previous(walk, module, start, first)
+    made = walk(inner_module(module), [x, before], at="1")
+    keep(walk, module, made)
+    return made
+
+
+def zeros_of(module: TorchObject, size: Any, batch: Shape) -> Nested[Start]:
+    """Recurrence.lua `recursiveResizeZero`: a list of numbers is a shape, of tables a table."""
+    if isinstance(size, Storage):
+        numbers: list[Any] = np.asarray(size.array).tolist()
+    elif isinstance(size, Table):
+        numbers = size.list()
+    else:
+        numbers = [size]
+    if numbers and isinstance(numbers[-1], Table | Storage):
+        return [zeros_of(module, each, batch) for each in numbers]
+    if not all(isinstance(n, int | float) and n >= 0 and n == int(n) for n in numbers):
+        raise BadField(f"'outputSize' of {module.typename} should hold sizes")
+    return Start((*batch, *(int(n) for n in numbers)), bool(batch))
+
+
+class FirstStep(LayerMap):
+    """One value at the first step of a loop, another at all later ones."""
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        _, first, later = inputs
+        self.require(first == later, "makes the same shape at every step", first, later)
+        return (first,)
+
+    def reference(self, number: Array, first: Array, later: Array) -> Array:
+        return first if number == 0 else later
+
+    def apply(self, tf: Any, number: Any, first: Any, later: Any, at: Site) -> Any:
+        return tf.where(tf.equal(number, 0), first, later)
+
+
+@structure("nn.Recurrent")
+def recurrent(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """y = transfer(merge{input(x), feedback(y)}); at the first step transfer(start(input(x))).
+
+    In a loop both are computed and the step's number chooses; the input module, which Torch has
+    cloned with shared weights, runs once.
+    """
+    held = memory(walk)
+    seen = walk(module.object("inputModule"), x, at="2")
+    if module.index in held.last:
+        made = later_step(walk, module, x, seen, walk.resolve_all(held.last[module.index]))
+    else:
+        started = walk(module.object("startModule"), seen, at="1")
+        made = walk(module.object("transferModule"), started, at="4")
+        if held.frame is not None:
+            first, like = one_tensor(module, made), next(leaves(x))
+            batched = first.type.rank > 1 and first.shape[0] == like.shape[0]
+            before = previous(walk, module, Start(first.shape, batched), like)
+            later = one_tensor(module, later_step(walk, module, x, seen, before))
+            made = walk.emit(FirstStep(), held.frame.number, first, later)
+    keep(walk, module, made)
+    return made
+
+
+def later_step(
+    walk: Walk, module: TorchObject, x: Nested[Value], seen: Nested[Value], before: Nested[Value]
+) -> Nested[Value]:
+    """transfer(merge{input(x), feedback(y)}), or what `maskZero` wrapped around it."""
+    inner = module.get("recurrentModule")
+    if isinstance(inner, TorchObject) and inner.typename in ("nn.MaskZero", "nn.TrimZero"):
+        return walk(inner, [x, before], at="1")
+    told = walk(module.object("feedbackModule"), before, at="3")
+    merged = walk(module.object("mergeModule"), [seen, told], at="5")
+    return walk(module.object("transferModule"), merged, at="4")

@@ -1,0 +1,279 @@
+"""Recurrent layers over a whole sequence in one module: weights of all gates in one matrix.
+
+Source: Element-Research rnn SeqLSTM.lua, SeqLSTMP.lua, SeqGRU.lua, SeqBRNN.lua,
+SeqReverseSequence.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from porter.fields import Array, Param, flag, integer, optional_param, param
+from porter.graph import Shape, TensorType, Value
+from porter.layer import LayerMap
+from porter.layout import Site, size
+from porter.loop import over_time
+from porter.nested import Nested
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+
+class OverSequence(LayerMap):
+    """Common to the layers over T×N×D (N×T×D if `batchfirst`).
+
+    The input is x, or a table that ends in x and begins with the states before the first step.
+    Otherwise these are what `userPrevOutput` and `userPrevCell` hold, or zeros. `weight` is
+    (D + outputs) × gates·H: the rows of the input above those of the output before. With `maskzero`
+    a step whose input is all zeros gives zeros and leaves zero states.
+    """
+
+    weight = param("DG")
+    bias = param("G")
+    batch_first = flag("batchfirst")
+    mask_zero = flag("maskzero")
+    previous_output = optional_param("NR", name="userPrevOutput", trainable=False)
+
+    gates: int
+    """How many gates there are, one behind the other in the columns of `weight`."""
+
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap | None:
+        remembered = module.get("_remember")
+        if remembered in ("eval", "both") or module.boolean("remember_states", False):
+            self.notes = ("Torch remembers the state between calls; here every call starts anew",)
+        return None
+
+    @property
+    def width(self) -> int:
+        """Hidden units."""
+        return self.weight.shape[1] // self.gates
+
+    @property
+    def outputs(self) -> int:
+        """Features of the output."""
+        return self.width
+
+    @property
+    def features(self) -> int:
+        """Features of the input."""
+        return self.weight.shape[0] - self.outputs
+
+    def state_sizes(self) -> tuple[int, ...]:
+        """Features of the states in the order of the input table: cell first, output last."""
+        return (self.outputs,)
+
+    def user_states(self) -> tuple[Param | None, ...]:
+        """What the file holds for the states, in the same order."""
+        return (self.previous_output,)
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        *states, x = shapes
+        sizes = self.state_sizes()
+        wanted = "N×T×D" if self.batch_first else "T×N×D"
+        self.require(len(states) <= len(sizes), f"takes {wanted} behind {len(sizes)} state(s)")
+        self.require(len(x) == 3, f"takes {wanted}", x)
+        self.require(
+            self.weight.shape[1] == self.gates * self.width and self.features > 0,
+            f"has weights of {self.gates} gates",
+            self.weight.shape,
+        )
+        self.require(x[2] == self.features, f"takes {self.features} features", x)
+        batch = x[0] if self.batch_first else x[1]
+        given: list[Shape | None] = [None] * (len(sizes) - len(states)) + list(states)
+        for shape, user, features in zip(given, self.user_states(), sizes, strict=True):
+            shape = user.shape if shape is None and user is not None else shape
+            self.require(
+                shape is None or shape == (batch, features), f"takes states of N×{features}", shape
+            )
+        return (*x[:2], self.outputs)
+
+    def initial(self, states: list[Any], zeros: Any, variable: Any) -> list[Any]:
+        """The states before the first step: given, of the file, or zeros."""
+        sizes, user = self.state_sizes(), self.user_states()
+        made = [
+            zeros(features) if param is None else variable(param)
+            for features, param in zip(sizes, user, strict=True)
+        ]
+        return made[: len(made) - len(states)] + states
+
+    def reference(self, *xs: Array) -> Array:
+        *given, x = xs
+        x = np.swapaxes(x, 0, 1) if self.batch_first else x
+        states = self.initial(
+            list(given), lambda n: np.zeros((x.shape[1], n), x.dtype), lambda p: p.array
+        )
+        outputs = []
+        for element in x:
+            states = self.cell(element, *states)
+            if self.mask_zero:
+                kept = np.any(element != 0, axis=1, keepdims=True)
+                states = [np.where(kept, state, 0) for state in states]
+            outputs.append(states[-1])
+        out = np.stack(outputs)
+        return np.swapaxes(out, 0, 1) if self.batch_first else out
+
+    def cell(self, x: Array, *states: Array) -> list[Array]:
+        """One step in NumPy: the new states, output last."""
+        raise NotImplementedError
+
+    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+        *given, x = xs
+        x = tf.transpose(x, [1, 0, 2]) if self.batch_first else x
+        weight = at.variable(self.weight)
+        wide, narrow = tf.split(weight, [self.features, self.outputs], axis=0)
+        # The input's share of every gate, for all steps at once.
+        share = tf.nn.bias_add(tf.tensordot(x, wide, 1), at.variable(self.bias))
+        sequences = [share]
+        if self.mask_zero:
+            sequences.append(tf.reduce_any(tf.not_equal(x, 0), axis=2, keepdims=True))
+        batch = size(tf, x, 1)
+        states = self.initial(
+            list(given),
+            lambda n: tf.zeros([batch, n], at.dtype),
+            lambda p: tf.identity(at.variable(p)),
+        )
+        extra = self.extra_weights(at)
+
+        def step(
+            number: Any, elements: list[Any], before: list[Any]
+        ) -> tuple[list[Any], list[Any]]:
+            after = self.step(tf, elements[0], before, narrow, extra)
+            if self.mask_zero:
+                after = [tf.where(elements[1], s, tf.zeros_like(s)) for s in after]
+            return [after[-1]], after
+
+        unbatched = at.inputs[-1].shape[0 if self.batch_first else 1]
+        shapes = [(unbatched, n) for n in (self.outputs, *self.state_sizes())]
+        steps = size(tf, x, 0)
+        (out,) = over_time(tf, step, steps, sequences, states, shapes, [at.dtype] * len(shapes))
+        return tf.transpose(out, [1, 0, 2]) if self.batch_first else out
+
+    def extra_weights(self, at: Site) -> list[Any]:
+        """Variables of `step` besides the gates' weights; read once, before the loop."""
+        return []
+
+    def step(
+        self, tf: Any, share: Any, states: list[Any], weight: Any, extra: list[Any]
+    ) -> list[Any]:
+        """One step in TensorFlow: the new states, output last."""
+        raise NotImplementedError
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, None, self.features))
+
+
+@register("nn.SeqLSTM")
+class SeqLSTM(OverSequence):
+    """c = σ(f)·c + σ(i)·tanh(g), h = σ(o)·tanh(c); the gates i, f, o, g are x·Wx + h·Wh + b.
+
+    Takes x, {h, x} or {c, h, x}.
+    """
+
+    gates = 4
+    previous_cell = optional_param("NH", name="userPrevCell", trainable=False)
+
+    def state_sizes(self) -> tuple[int, ...]:
+        return self.width, self.outputs
+
+    def user_states(self) -> tuple[Param | None, ...]:
+        return self.previous_cell, self.previous_output
+
+    def cell(self, x: Array, *states: Array) -> list[Array]:
+        c, h = states
+        gates = np.concatenate([x, h], axis=1) @ self.weight.array + self.bias.array
+        i, f, o, g = np.split(gates, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return [c, sigmoid(o) * np.tanh(c)]
+
+    def step(
+        self, tf: Any, share: Any, states: list[Any], weight: Any, extra: list[Any]
+    ) -> list[Any]:
+        c, h = states
+        i, f, o, g = tf.split(tf.add(share, tf.matmul(h, weight)), 4, axis=1)
+        c = tf.add(tf.multiply(tf.sigmoid(f), c), tf.multiply(tf.sigmoid(i), tf.tanh(g)))
+        return [c, tf.multiply(tf.sigmoid(o), tf.tanh(c))]
+
+
+@register("nn.SeqLSTMP")
+class SeqLSTMP(SeqLSTM):
+    """An LSTM whose output, and what it hands to its next step, is projected: h·`weightO`."""
+
+    projection = param("HR", name="weightO")
+
+    @property
+    def outputs(self) -> int:
+        return self.projection.shape[1]
+
+    def cell(self, x: Array, *states: Array) -> list[Array]:
+        c, h = super().cell(x, *states)
+        return [c, h @ self.projection.array]
+
+    def extra_weights(self, at: Site) -> list[Any]:
+        return [at.variable(self.projection)]
+
+    def step(
+        self, tf: Any, share: Any, states: list[Any], weight: Any, extra: list[Any]
+    ) -> list[Any]:
+        c, h = super().step(tf, share, states, weight, extra)
+        return [c, tf.matmul(h, extra[0])]
+
+
+@register("nn.SeqGRU")
+class SeqGRU(OverSequence):
+    """h = (1-u)·tanh(x·Wx + (r·h)·Wh + b) + u·h; the gates r, u are σ(x·Wx + h·Wh + b).
+
+    Takes x or {h, x}. The columns of `weight` are r, u and the candidate.
+    """
+
+    gates = 3
+
+    def cell(self, x: Array, *states: Array) -> list[Array]:
+        (h,) = states
+        weight, bias = self.weight.array, self.bias.array
+        both = 2 * self.width
+        gates = np.concatenate([x, h], axis=1) @ weight[:, :both] + bias[:both]
+        r, u = np.split(sigmoid(gates), 2, axis=1)
+        candidate = np.tanh(np.concatenate([x, r * h], axis=1) @ weight[:, both:] + bias[both:])
+        return [(1 - u) * candidate + u * h]
+
+    def step(
+        self, tf: Any, share: Any, states: list[Any], weight: Any, extra: list[Any]
+    ) -> list[Any]:
+        (h,) = states
+        sizes = [2 * self.width, self.width]
+        gates, candidate = tf.split(share, sizes, axis=1)
+        for_gates, for_candidate = tf.split(weight, sizes, axis=1)
+        r, u = tf.split(tf.sigmoid(tf.add(gates, tf.matmul(h, for_gates))), 2, axis=1)
+        candidate = tf.tanh(tf.add(candidate, tf.matmul(tf.multiply(r, h), for_candidate)))
+        return [tf.add(candidate, tf.multiply(u, tf.subtract(h, candidate)))]
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) without overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+@register("nn.SeqReverseSequence")
+class SeqReverseSequence(LayerMap):
+    """The elements of dimension `dim` (1-based, batch counted) in opposite order."""
+
+    dimension = integer("dim")
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(0 < self.dimension <= len(x), f"reverses dimension {self.dimension}", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        return np.flip(x, axis=self.dimension - 1)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.reverse(x, [self.dimension - 1])
+
+
+@structure("nn.SeqBRNN")
+def seq_brnn(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Forward and backward in time, added: built of other modules when it was made."""
+    return walk(walk.children(module)[0], x, at="1")

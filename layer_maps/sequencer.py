@@ -1,0 +1,259 @@
+"""Modules that call another module once for every step of a sequence.
+
+A sequence is one tensor with time in front, or a Lua table with an entry for each step. The steps
+become one loop, whose body is walked once.
+
+Source: Element-Research rnn Sequencer.lua, Repeater.lua, BiSequencer.lua, BiSequencerLM.lua,
+RecurrentAttention.lua, MaskZero.lua, TrimZero.lua; Torch forgets all states before the first step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layer_maps.containers import one_tensor
+from porter.errors import BadTable, ShapeMismatch
+from porter.fields import Array, integer
+from porter.graph import INT, Shape, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site
+from porter.nested import Nested, leaves, map_leaves, same_structure
+from porter.reader import Table, TorchObject
+from porter.recurrence import Start, forgetting, keep, loop, previous
+from porter.registry import structure
+from porter.walker import Walk
+
+
+def stepped(module: TorchObject) -> TorchObject:
+    """The module that is called at every step; old files have `module` or `rnn` only."""
+    for name in ("module", "rnn"):
+        if name in module:
+            return module.object(name)
+    held = module.list("modules")
+    if not held or not isinstance(held[0], TorchObject):
+        raise BadTable(f"{module.typename} holds no module for its steps")
+    return held[0]
+
+
+@structure("nn.Sequencer")
+def sequencer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Its module on every element of a tensor (T × …) or entry of a table, from zero states."""
+    inner = stepped(module)
+    if module.get("_remember") in ("eval", "both"):
+        walk.note("Torch remembers the state between calls; here every call starts anew")
+
+    def step(element: Nested[Value]) -> Nested[Value]:
+        return walk(inner, element, at="1")
+
+    if isinstance(x, Value):
+        if x.type.rank < 2:
+            raise ShapeMismatch("nn.Sequencer takes T × …", received=str(x.type))
+        made = loop(walk, step, x)
+        if not isinstance(made, Value):
+            raise BadTable("nn.Sequencer makes a tensor of a tensor: its module made a table")
+        return made
+    if isinstance(x, dict) or not x:
+        raise BadTable("nn.Sequencer should be given a tensor or a list with all steps")
+    return over_table(walk, step, x)
+
+
+def over_table(walk: Walk, step: Any, x: list[Nested[Value]]) -> Nested[Value]:
+    """A loop over a table's entries where all are alike, else one call for each."""
+    kinds = [[value.type for value in leaves(entry)] for entry in x]
+    alike = all(same_structure(x[0], entry) for entry in x) and kinds.count(kinds[0]) == len(x)
+    if not alike or len(x) == 1 or not kinds[0]:
+        with forgetting(walk):
+            return [step(entry) for entry in x]
+    columns = [list(column) for column in zip(*(leaves(entry) for entry in x), strict=True)]
+    stacked = [walk.run(Stack(), *column)[0] for column in columns]
+    in_order = iter(stacked)
+    made = loop(walk, step, map_leaves(lambda _: next(in_order), x[0]))
+    for column, value in zip(columns, stacked, strict=True):
+        if walk.resolve(value) is not value:
+            for old, new in zip(column, walk.run(Unstack(), value), strict=True):
+                walk.overwrite(old, new)
+    return entries(walk, made, len(x))
+
+
+def entries(walk: Walk, made: Nested[Value], count: int) -> list[Nested[Value]]:
+    """Stacked outputs as a table with one entry for each step."""
+    split = {value.id: walk.run(Unstack(), value) for value in leaves(made)}
+
+    def entry(position: int) -> Nested[Value]:
+        return map_leaves(lambda value: split[value.id][position], made)
+
+    return [entry(position) for position in range(count)]
+
+
+class Stack(LayerMap):
+    """Equal tensors along a new first axis."""
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        self.require(len(set(shapes)) == 1, "takes tensors of one shape", *shapes)
+        return (len(shapes), *shapes[0])
+
+    def reference(self, *xs: Array) -> Array:
+        return np.stack(xs)
+
+    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+        return tf.stack(list(xs))
+
+
+class Unstack(LayerMap):
+    """The elements along the first axis, each a tensor."""
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        return (TensorType(x.shape[1:], x.dtype),) * x.static[0]
+
+    def reference(self, x: Array) -> tuple[Array, ...]:
+        return tuple(x)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tuple(tf.unstack(x, num=len(at.outputs)))
+
+
+@structure("nn.Repeater")
+def repeater(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """A table of what its module makes of the same input, `rho` times; states carry over."""
+    inner, times = stepped(module), module.integer("rho")
+    like = next(leaves(x), None)
+    if like is None or times < 1:
+        raise BadTable("nn.Repeater should be given a tensor, and repeat at least once")
+    made = loop(walk, lambda _: walk(inner, x, at="1"), [], times, like)
+    return entries(walk, made, times)
+
+
+@structure("nn.BiSequencer")
+def bi_sequencer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Forward and backward over a table, merged step by step: the net in `modules[1]`."""
+    return walk(walk.children(module)[0], x, at="1")
+
+
+class ZerosLike(LayerMap):
+    """Zeros of the same shape."""
+
+    accepts = Accepts.ELEMENTWISE
+
+    def reference(self, x: Array) -> Array:
+        return np.zeros_like(x)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.zeros_like(x)
+
+
+@structure("nn.BiSequencerLM")
+def bi_sequencer_lm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """A language model of both sides: step t joins what came before t and what comes after it.
+
+    Forward runs on all steps but the last and is shifted by one, backward on all but the first;
+    zeros stand where nothing came before or comes after.
+    """
+    if not isinstance(x, list) or len(x) < 2:
+        raise BadTable("nn.BiSequencerLM should be given a table of at least 2 steps")
+    children = walk.children(module)
+    if len(children) != 3:
+        raise BadTable("nn.BiSequencerLM holds 3 modules", received=str(len(children)))
+    before = walk(children[0], x[:-1], at="1")
+    after = walk(children[1], x[1:], at="2")
+    assert isinstance(before, list)
+    assert isinstance(after, list)
+    first, last = (
+        map_leaves(lambda value: walk.run(ZerosLike(), value)[0], side[end])
+        for side, end in ((before, 0), (after, -1))
+    )
+    return walk(children[2], [[first, *before], [*after, last]], at="3")
+
+
+@structure("nn.RecurrentAttention")
+def recurrent_attention(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """`nStep` glimpses at one input: where to look follows from what was seen before.
+
+    The action module is first fed zeros of `hiddenSize`. In evaluate mode the recurrent module
+    reuses its output's memory and Torch hands out no copies: every entry holds the last step.
+    """
+    rnn, action = module.object("rnn"), module.object("action")
+    steps = module.integer("nStep")
+    seen = one_tensor(module, x)
+    if steps < 1 or seen.type.rank < 2:
+        raise ShapeMismatch(
+            "nn.RecurrentAttention takes N × … and looks once", received=str(seen.type)
+        )
+    sizes = module.get("hiddenSize")
+    hidden = sizes.list() if isinstance(sizes, Table) else module.list("hiddenSize")
+    start = Start((seen.shape[0], *(int(n) for n in hidden)), batched=True)
+
+    def step(_: Nested[Value]) -> Nested[Value]:
+        before = previous(walk, module, start, seen)
+        look = walk(action, before, at="2")
+        made = walk(rnn, [seen, look], at="1")
+        keep(walk, module, made)
+        return [made, look] if module.boolean("forwardActions", False) else made
+
+    table = entries(walk, loop(walk, step, [], steps, seen), steps)
+    if rnn.boolean("train", True):
+        return table
+    walk.note("as in Torch's evaluate mode, every entry of the table is the last step's output")
+    return [table[-1]] * steps
+
+
+class ZeroRows(LayerMap):
+    """1 for every sample of which all elements are zero, else 0: N×1…, or 1… without a batch."""
+
+    sample_rank = integer("nInputDim")
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        return (TensorType(x.shape[: x.rank - self.sample_rank], INT),)
+
+    def reference(self, x: Array) -> Array:
+        axes = tuple(range(x.ndim - self.sample_rank, x.ndim))
+        zero: Array = np.all(x == 0, axis=axes)
+        return zero.astype(np.int64)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        rank = at.inputs[0].rank
+        zero = tf.reduce_all(tf.equal(x, 0), axis=list(range(rank - self.sample_rank, rank)))
+        return tf.cast(zero, tf.int64)
+
+
+class MaskedFill(LayerMap):
+    """Zeros where the mask says 1, for a whole sample each."""
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        x, mask = inputs
+        self.require(x.shape[: mask.rank] == mask.shape, "masks the samples of", x, mask)
+        return (x,)
+
+    def reference(self, x: Array, mask: Array) -> Array:
+        return np.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)) == 1, 0, x)
+
+    def apply(self, tf: Any, x: Any, mask: Any, at: Site) -> Any:
+        for _ in range(at.inputs[0].rank - at.inputs[1].rank):
+            mask = tf.expand_dims(mask, -1)
+        return tf.where(tf.equal(mask, 1), tf.zeros_like(x), x)
+
+
+@structure(
+    "nn.MaskZero",
+    "nn.TrimZero",
+    note="TrimZero computes all samples and masks them: the same numbers",
+)
+def mask_zero(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Its module, with zeros in every output for samples whose input is all zeros.
+
+    The first tensor of a table decides; around the inner module of an LSTM (`maskZero`) this sets
+    output and cell to zero, around the LSTM itself the output only.
+    """
+    sample_rank = module.integer("nInputDim")
+    first = next(leaves(x), None)
+    if first is None or first.type.rank - sample_rank not in (0, 1):
+        raise ShapeMismatch(
+            f"{module.typename} takes {sample_rank} dimensions, and a batch in front",
+            received=str(first.type) if first is not None else "an empty table",
+        )
+    mask = walk.run(ZeroRows(sample_rank=sample_rank), first)[0]
+    made = walk(stepped(module), x, at="1")
+    return map_leaves(lambda value: walk.run(MaskedFill(), value, mask)[0], made)

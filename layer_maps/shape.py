@@ -1,0 +1,178 @@
+"""Modules that hand on the same elements in another shape.
+
+Source: torch/nn Identity.lua, View.lua, Reshape.lua, Collapse.lua.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from porter.errors import BadField
+from porter.fields import Array, Field, integer, optional_integer, sizes
+from porter.graph import Shape, TensorType, Value
+from porter.layer import LayerMap
+from porter.layout import Layout, NotDynamic, Site, flattened, size, torch_order
+from porter.nested import Nested
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register, structure
+from porter.relabel import regrouped
+from porter.walker import Walk
+
+Layouts = tuple[tuple[Layout, ...], tuple[Layout, ...]]
+
+
+@structure("nn.Identity")
+def identity(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The very same tensor (or table), memory shared."""
+    return x
+
+
+class Reshaping(LayerMap):
+    """The same elements in the same Torch order, in another shape.
+
+    Flattening an image that is stored channels-last moves nothing: the features are relabelled.
+    Nor does merging or splitting axes that are stored side by side.
+    """
+
+    is_view = True
+
+    def leading(self, x: TensorType, made: TensorType) -> int:
+        """How many of the input's axes make up the output's first, where that is certain."""
+        return 0
+
+    def reference(self, x: Array) -> Array:
+        return np.reshape(x, self.output_shape(x.shape))
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.reshape(x, self.target(tf, x, at))
+
+    def target(self, tf: Any, x: Any, at: Site) -> list[Any]:
+        """The output's sizes in stored order; at most one is left to be inferred."""
+        made = at.outputs[0]
+        target: list[Any] = list(made.shape)
+        unknown = [axis for axis, extent in enumerate(target) if extent is None]
+        merged = self.leading(at.inputs[0], made)
+        if len(unknown) > 1 and unknown[0] == 0 and merged:
+            target[0] = size(tf, x, at.axis(0))
+            for axis in range(1, merged):
+                target[0] = tf.multiply(target[0], size(tf, x, at.axis(axis)))
+            unknown = unknown[1:]
+        if len(unknown) > 1:
+            raise NotDynamic(f"a reshape to {made} has more than one free size")
+        if unknown:
+            target[unknown[0]] = -1
+        return [target[axis] for axis in at.output_layouts[0].order]
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> Layouts:
+        merged = self.leading(inputs[0], outputs[0])
+        made = flattened(given[0], inputs[0], outputs[0]) or regrouped(
+            given[0], inputs[0], outputs[0], first=(merged, int(merged > 0))
+        )
+        if made is not None:
+            return given, (made,)
+        return (torch_order(inputs[0].rank),), (torch_order(outputs[0].rank),)
+
+
+class Sized(Reshaping):
+    """A reshape to `size`, a list of sizes of which one may be -1: whatever is left."""
+
+    size = sizes("size")
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        size = self.__dict__.get("size", (1,))
+        if not size or min(size) < -1 or 0 in size or size.count(-1) > 1:
+            raise BadField(
+                f"'size' of {self.typename} should be positive sizes, one of them perhaps -1",
+                received=str(size),
+            )
+
+    @property
+    def known(self) -> int:
+        """How many elements the known sizes make."""
+        return math.prod(extent for extent in self.size if extent != -1)
+
+    def filled(self, batch: Shape, x: Shape) -> Shape:
+        """`batch` and `size` with -1 replaced by what the elements of `x` leave."""
+        each = math.prod(batch) * self.known
+        left, rest = divmod(math.prod(x), each)
+        fits = rest == 0 and (left == 1 or -1 in self.size)
+        self.require(fits, f"makes {'×'.join(map(str, (*batch, *self.size)))}", x)
+        return (*batch, *(left if extent == -1 else extent for extent in self.size))
+
+
+@register("nn.View")
+class View(Sized):
+    """The same memory in the shape `size`, where one entry may be -1.
+
+    The last `numInputDims` dimensions (all, where it is nil) are the sample: the dimensions before
+    it are multiplied into one batch, and so is what the sample has more of than `size`, unless -1
+    takes it. A batch of one is dropped, except where the input has more than `numInputDims`
+    dimensions.
+    """
+
+    sample_rank = optional_integer("numInputDims")
+
+    def output_shape(self, x: Shape) -> Shape:
+        sample = len(x) if self.sample_rank is None else self.sample_rank
+        self.require(0 <= sample <= len(x), f"takes at least {sample} dimensions", x)
+        elements = math.prod(x[len(x) - sample :])
+        self.require(elements % self.known == 0, f"makes multiples of {self.known} elements", x)
+        batch = math.prod(x[: len(x) - sample])
+        if -1 not in self.size:
+            batch *= elements // self.known
+        dropped = batch == 1 and (self.sample_rank is None or len(x) <= self.sample_rank)
+        return self.filled(() if dropped else (batch,), x)
+
+    def leading(self, x: TensorType, made: TensorType) -> int:
+        if self.sample_rank is None or -1 not in self.size:
+            return 0
+        return x.rank - self.sample_rank
+
+
+@register("nn.Reshape")
+class Reshape(Sized):
+    """`size`, or first dimension × `size`; the memory is copied where it is not contiguous.
+
+    `batchMode` true keeps the first dimension, false does not. Where it is nil, the first
+    dimension is kept unless the input has just the elements of `size` and a first dimension other
+    than 1.
+    """
+
+    batch_mode: Field[bool | None] = Field(
+        lambda module: module.boolean("batchMode") if "batchMode" in module else None, None
+    )
+    copies_scattered = True
+
+    def output_shape(self, x: Shape) -> Shape:
+        whole = math.prod(x) == math.prod(self.size) and x[0] != 1
+        if self.batch_mode is False or (self.batch_mode is None and whole):
+            return self.filled((), x)
+        return self.filled(x[:1], x)
+
+    def leading(self, x: TensorType, made: TensorType) -> int:
+        return int(made.rank > len(self.size))
+
+
+@register("nn.Collapse")
+class Collapse(Reshaping):
+    """All dimensions but the batch in one; without more than `nInputDim` dimensions, just all."""
+
+    sample_rank = integer("nInputDim")
+    copies_scattered = True
+
+    def output_shape(self, x: Shape) -> Shape:
+        if len(x) > self.sample_rank:
+            return (x[0], math.prod(x[1:]))
+        return (math.prod(x),)
+
+    def leading(self, x: TensorType, made: TensorType) -> int:
+        return int(x.rank > self.sample_rank)

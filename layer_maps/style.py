@@ -1,0 +1,193 @@
+"""Modules of the style transfer nets: losses left inside a net, Gram matrices, and noise.
+
+Source: neural-style neural_style.lua; fast-neural-style ContentLoss.lua, StyleLoss.lua,
+TotalVariation.lua, GramMatrix.lua; texture_nets src/utils.lua (NoiseFill, GenNoise).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from porter.fields import Array, Field, flag, integer, number
+from porter.graph import Shape, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Layout, Site, channels_last, size, torch_order
+from porter.nested import Nested
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+BITS = 0xFFFFFFFF
+MIXER = 0x45D9F3B
+
+
+@structure(
+    "nn.TVLoss",
+    "nn.TotalVariation",
+    "nn.ContentLoss",
+    "nn.StyleLoss",
+    "nn.TextureLoss",
+    note="identity; a loss that adds to gradients",
+)
+def loss(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The very same tensor: a loss is computed on the side, and added to the gradients."""
+    walk.note("identity: a loss for training")
+    return x
+
+
+@register("nn.GramMatrix")
+class GramMatrix(LayerMap):
+    """Inner products of all pairs of planes: N×C×H×W to N×C×C, C×H×W to C×C.
+
+    With `normalize` divided by C·H·W (fast-neural-style); neural-style's class has no such field.
+    """
+
+    normalize = flag("normalize")
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
+        return (*x[:-3], x[-3], x[-3])
+
+    def reference(self, x: Array) -> Array:
+        flat = x.reshape(*x.shape[:-2], -1)
+        gram = flat @ flat.swapaxes(-1, -2)
+        return gram / np.prod(x.shape[-3:]).astype(x.dtype) if self.normalize else gram
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        rank = at.inputs[0].rank
+        planes = size(tf, x, rank - 1)
+        batch = [size(tf, x, 0)] if rank == 4 else []
+        flat = tf.reshape(x, [*batch, -1, planes])
+        gram = tf.matmul(flat, flat, transpose_a=True)
+        if not self.normalize:
+            return gram
+        return tf.divide(gram, tf.cast(tf.reduce_prod(tf.shape(x)[-3:]), at.dtype))
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        return (channels_last(inputs[0].rank, 2),), (torch_order(outputs[0].rank),)
+
+
+class Noise(LayerMap):
+    """Noise that Torch draws anew at every call, and a port draws the same every time.
+
+    The number for an element depends on its position in Torch's order, on the module and on
+    `--seed` only: 32 bits are made of a counter by two rounds of a multiplicative hash, and the
+    upper 24 of them are a uniform number in [0, 1), exact in float32. TensorFlow and NumPy make the
+    same numbers, on every device. They are not those that Torch drew.
+    """
+
+    stream = Field(lambda module: module.index, 0)
+    accepts = Accepts.ANY_ORDER
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        self.__dict__["stream"] = (options.seed * 0x9E3779B1 + module.index * 0x85EBCA6B) & BITS
+        self.notes += (f"noise with seed {options.seed}, the same at every call",)
+
+    def reference_uniform(self, counters: Array) -> Array:
+        """Uniform numbers in [0, 1), in NumPy."""
+        bits: Array = (counters + self.stream).astype(np.uint32)
+        for _ in range(2):
+            bits = (bits ^ (bits >> 16)) * np.uint32(MIXER)
+        bits ^= bits >> 16
+        uniform: Array = (bits >> 8) / np.float64(2**24)
+        return uniform
+
+    def uniform(self, tf: Any, counters: Any, at: Site) -> Any:
+        """Uniform numbers in [0, 1), in TensorFlow: 32-bit arithmetic in 64-bit integers."""
+        mask = tf.constant(BITS, tf.int64)
+        half = tf.constant(16, tf.int64)
+        bits = tf.bitwise.bitwise_and(tf.add(counters, self.stream), mask)
+        for _ in range(2):
+            mixed = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, half))
+            bits = tf.bitwise.bitwise_and(tf.multiply(mixed, MIXER), mask)
+        bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, half))
+        upper = tf.bitwise.right_shift(bits, tf.constant(8, tf.int64))
+        return tf.multiply(tf.cast(upper, at.dtype), 2.0**-24)
+
+    def counters(self, tf: Any, x: Any, planes: int, at: Site) -> Any:
+        """0, 1, 2 … over x's shape in Torch's order with `planes` planes, as x is stored."""
+        rank = at.inputs[0].rank
+        shape = [planes if i == 1 else size(tf, x, at.axis(i)) for i in range(rank)]
+        count = tf.reduce_prod(tf.cast(tf.stack(shape), tf.int64))
+        return tf.transpose(tf.reshape(tf.range(count), shape), list(at.layouts[0].order))
+
+
+@register("nn.NoiseFill", note="random in Torch; the same numbers at every call in a port")
+class NoiseFill(Noise):
+    """Uniform noise times `mult` in the last planes (dimension 2) of a copy of x.
+
+    The first version had no `mult` and wrote into its input. A later class of the same name, told
+    by its field `buffer`, appends the planes, and its noise is within ±mult.
+    """
+
+    planes = integer("num_noise_channels")
+    mult = number("mult", 1.0)
+    appends = Field(lambda module: "buffer" in module, False)
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        self.__dict__["inplace"] = "mult" not in module
+        if self.planes > 0 and self.mult != 0:
+            super().adapt(module, options)
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) >= 2, "takes N×C×…", x)
+        if self.appends:
+            return (x[0], x[1] + self.planes, *x[2:])
+        self.require(0 <= self.planes <= x[1], f"fills {self.planes} planes", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        shape = (x.shape[0], self.planes, *x.shape[2:])
+        noise = self.reference_uniform(np.arange(np.prod(shape)).reshape(shape))
+        if self.appends:
+            noise = noise * 2 - 1
+        kept = x if self.appends else x[:, : x.shape[1] - self.planes]
+        return np.concatenate([kept, (noise * self.mult).astype(x.dtype)], axis=1)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        if self.planes == 0:
+            return x
+        noise = self.uniform(tf, self.counters(tf, x, self.planes, at), at)
+        if self.appends:
+            noise = tf.subtract(tf.multiply(noise, 2.0), 1.0)
+        planes = at.axis(1)
+        kept = x if self.appends else tf.split(x, [-1, self.planes], axis=planes)[0]
+        return tf.concat([kept, tf.multiply(noise, self.mult)], axis=planes)
+
+
+@register("nn.GenNoise", note="random in Torch; the same numbers at every call in a port")
+class GenNoise(Noise):
+    """Standard normal noise times `mult`: N×C×H×W to N×`num_planes`×H×W, whatever x holds.
+
+    Two uniform numbers make a normal one: sqrt(-2·log(1 - u))·cos(2π·v).
+    """
+
+    planes = integer("num_planes")
+    mult = number("mult", 1.0)
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) >= 2, "takes N×C×…", x)
+        self.require(self.planes > 0, f"makes {self.planes} planes", x)
+        return (x[0], self.planes, *x[2:])
+
+    def reference(self, x: Array) -> Array:
+        shape = (x.shape[0], self.planes, *x.shape[2:])
+        counters = np.arange(np.prod(shape)).reshape(shape) * 2
+        u, v = self.reference_uniform(counters), self.reference_uniform(counters + 1)
+        normal: Array = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v) * self.mult
+        return normal.astype(x.dtype)
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        counters = tf.multiply(self.counters(tf, x, self.planes, at), 2)
+        u, v = self.uniform(tf, counters, at), self.uniform(tf, tf.add(counters, 1), at)
+        radius = tf.sqrt(tf.multiply(tf.math.log(tf.subtract(1.0, u)), -2.0))
+        normal = tf.multiply(radius, tf.cos(tf.multiply(v, 2 * np.pi)))
+        return tf.multiply(normal, self.mult)

@@ -1,0 +1,208 @@
+"""Table modules: joining and splitting tensors, and picking from tables.
+
+Source: torch/nn JoinTable.lua, SplitTable.lua, SelectTable.lua, NarrowTable.lua, FlattenTable.lua;
+dpnn ZipTable.lua, ZipTableOneToMany.lua, ReverseTable.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from porter.errors import BadField, BadTable, ShapeMismatch
+from porter.fields import Array, integer
+from porter.graph import Shape, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Layout, Site, torch_order
+from porter.nested import Nested
+from porter.reader import TorchObject
+from porter.registry import structure
+from porter.walker import Walk
+
+
+class Join(LayerMap):
+    """Tensors one behind the other along one axis; the others are equal."""
+
+    axis = integer("axis")
+    accepts = Accepts.ANY_ORDER
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        first, axis = shapes[0], self.axis
+        self.require(axis < len(first), f"joins along dimension {axis + 1}", *shapes)
+        for shape in shapes:
+            self.require(
+                (shape[:axis], shape[axis + 1 :]) == (first[:axis], first[axis + 1 :]),
+                f"joins tensors along dimension {axis + 1}: all others should be equal",
+                *shapes,
+            )
+        return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
+
+    def reference(self, *xs: Array) -> Array:
+        return np.concatenate(xs, axis=self.axis)
+
+    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+        return tf.concat(list(xs), axis=at.axis(self.axis))
+
+
+class Split(LayerMap):
+    """All slices of a tensor across one axis, without that axis; they share its memory."""
+
+    axis = integer("axis")
+    is_view = True
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        (x,) = inputs
+        # A Lua vector would be split into numbers, which no module takes.
+        self.require(x.rank > 1, "splits tensors of two or more dimensions", x)
+        shape = x.static
+        kept = shape[: self.axis] + shape[self.axis + 1 :]
+        return (TensorType(kept, x.dtype),) * shape[self.axis]
+
+    def reference(self, x: Array) -> tuple[Array, ...]:
+        return tuple(np.take(x, i, axis=self.axis) for i in range(x.shape[self.axis]))
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return tuple(tf.unstack(x, num=len(at.outputs), axis=at.axis(self.axis)))
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        taken = given[0] if given[0].flat is None else torch_order(inputs[0].rank)
+        kept = [axis for axis in taken.order if axis != self.axis]
+        made = Layout(tuple(axis - (axis > self.axis) for axis in kept))
+        return (taken,), (made,) * len(outputs)
+
+
+def counted_axis(module: TorchObject, rank: int) -> int:
+    """The 0-based axis of Lua's `dimension`, for a tensor of `rank` dimensions.
+
+    A negative dimension counts from the end; a positive one counts without the batch if the tensor
+    has exactly one dimension more than `nInputDims`.
+    """
+    dimension = module.integer("dimension")
+    axis = rank + dimension if dimension < 0 else dimension - 1
+    if dimension > 0 and rank == module.integer("nInputDims", -1) + 1:
+        axis += 1
+    if not 0 <= axis < rank:
+        raise ShapeMismatch(
+            f"{module.typename} works on dimension {dimension}", received=f"{rank} dimensions"
+        )
+    return axis
+
+
+def table(module: TorchObject, x: Nested[Value]) -> list[Nested[Value]]:
+    """`x` if it is a list; anything else is the model's mistake."""
+    if isinstance(x, list):
+        return x
+    raise BadTable(
+        f"{module.typename} should be given a table",
+        received="a table with string keys" if isinstance(x, dict) else "one tensor",
+    )
+
+
+def table_of_tensors(module: TorchObject, x: Nested[Value]) -> list[Value]:
+    """`x` if it is a list of one or more tensors."""
+    tensors = [item for item in table(module, x) if isinstance(item, Value)]
+    if not tensors or len(tensors) < len(x if isinstance(x, list) else []):
+        raise BadTable(
+            f"{module.typename} should be given a table of tensors",
+            received="a table of tables" if tensors else "a table without tensors",
+        )
+    return tensors
+
+
+@structure("nn.JoinTable")
+def join_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """All tensors of a table one behind the other, along `dimension` (see `counted_axis`)."""
+    tensors = table_of_tensors(module, x)
+    axis = counted_axis(module, tensors[0].type.rank)
+    return walk.emit(Join(axis=axis), *tensors)
+
+
+@structure("nn.SplitTable")
+def split_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """A table of the slices across `dimension` (see `counted_axis`), which is dropped."""
+    if not isinstance(x, Value):
+        raise BadTable(f"{module.typename} should be given one tensor", received="a table")
+    return list(walk.run(Split(axis=counted_axis(module, x.type.rank)), x))
+
+
+@structure("nn.SelectTable", "nn.ElementTable")
+def select_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """One entry: 1-based, negative from the end, or a string key."""
+    index = module.get("index")
+    if isinstance(index, str):
+        if not isinstance(x, dict) or index not in x:
+            raise BadTable(
+                f"{module.typename} picks entry '{index}'",
+                received=", ".join(sorted(x)) if isinstance(x, dict) else "no string keys",
+            )
+        return x[index]
+    position, entries = module.integer("index"), table(module, x)
+    if not 0 < abs(position) <= len(entries):
+        raise BadTable(
+            f"{module.typename} picks entry {position}", received=f"a table of {len(entries)}"
+        )
+    return entries[position - 1 if position > 0 else position]
+
+
+@structure("nn.NarrowTable")
+def narrow_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """`length` (default 1) entries from `offset` on, fewer where the table ends before."""
+    offset, length = module.integer("offset"), module.integer("length", 1)
+    if offset < 1:
+        raise BadField(f"'offset' of {module.typename} counts from 1", received=str(offset))
+    entries = table(module, x)
+    picked = entries[offset - 1 :][: max(length, 0)]
+    if not picked:
+        raise BadTable(
+            f"{module.typename} picks {length} entries from entry {offset} on",
+            received=f"a table of {len(entries)}",
+        )
+    return picked
+
+
+@structure("nn.FlattenTable")
+def flatten_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """All tensors of nested tables in one list, depth first."""
+    flat: list[Nested[Value]] = []
+    for item in table(module, x):
+        if isinstance(item, Value):
+            flat.append(item)
+        else:
+            flat += table(module, flatten_table(walk, module, item))
+    return flat
+
+
+@structure("nn.ReverseTable")
+def reverse_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The entries in reverse order."""
+    return table(module, x)[::-1]
+
+
+@structure("nn.ZipTable")
+def zip_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """{{a1, a2}, {b1, b2}} becomes {{a1, b1}, {a2, b2}}."""
+    rows = [table(module, row) for row in table(module, x)]
+    if len({len(row) for row in rows}) != 1:
+        raise BadTable(
+            f"{module.typename} should be given tables of one length",
+            received=", ".join(str(len(row)) for row in rows) or "an empty table",
+        )
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+@structure("nn.ZipTableOneToMany")
+def zip_table_one_to_many(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """{v, {a, b}} becomes {{v, a}, {v, b}}."""
+    pair = table(module, x)
+    if len(pair) != 2:
+        raise BadTable(
+            f"{module.typename} should be given an entry and a table",
+            received=f"a table of {len(pair)}",
+        )
+    return [[pair[0], item] for item in table(module, pair[1])]

@@ -1,0 +1,277 @@
+"""Arithmetic over the tensors of a table.
+
+Source: torch/nn CAddTable.lua, CSubTable.lua, CMulTable.lua, CDivTable.lua, CMaxTable.lua,
+CMinTable.lua, MixtureTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from layer_maps.table import table, table_of_tensors
+from porter.errors import BadTable
+from porter.fields import Array, flag, integer
+from porter.graph import Shape, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Layout, Site, size, torch_order
+from porter.nested import Nested
+from porter.reader import TorchObject
+from porter.registry import register, structure
+from porter.walker import Walk
+
+
+class TableArithmetic(LayerMap):
+    """An operation over all tensors, element by element.
+
+    The shapes may differ as long as the numbers of elements agree, because Torch walks through the
+    elements in order: the output has the shape of the first.
+    """
+
+    accepts = Accepts.ELEMENTWISE
+    takes_table = True
+    reads: ClassVar[int | None] = None
+    """How many tensors are read; Torch ignores those behind them."""
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        self.require(len(shapes) >= (self.reads or 1), f"takes {self.reads} tensors", *shapes)
+        agree = len({math.prod(shape) for shape in shapes}) == 1
+        self.require(agree, "takes tensors of one size", *shapes)
+        return shapes[0]
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        if len({each.shape for each in inputs}) == 1:
+            return super().layouts(given, inputs, outputs)
+        return tuple(torch_order(each.rank) for each in inputs), (torch_order(outputs[0].rank),)
+
+    @abc.abstractmethod
+    def reference_step(self, total: Array, x: Array) -> Array:
+        """One more tensor in NumPy."""
+
+    @abc.abstractmethod
+    def step(self, tf: Any, total: Any, x: Any) -> Any:
+        """One more tensor in TensorFlow."""
+
+    def reference(self, *xs: Array) -> Array:
+        read = [x.reshape(xs[0].shape) for x in xs[: self.reads]]
+        return functools.reduce(self.reference_step, read)
+
+    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+        total = xs[0]
+        for x, type in list(zip(xs, at.inputs, strict=True))[1 : self.reads]:
+            alike = type.shape == at.inputs[0].shape
+            total = self.step(tf, total, x if alike else tf.reshape(x, tf.shape(xs[0])))
+        return total
+
+
+@register("nn.CAddTable")
+class CAddTable(TableArithmetic):
+    """Sum of all tensors. In place, Torch writes into the first."""
+
+    inplace = flag("inplace")
+
+    def reference_step(self, total: Array, x: Array) -> Array:
+        return total + x
+
+    def step(self, tf: Any, total: Any, x: Any) -> Any:
+        return tf.add(total, x)
+
+
+@register("nn.CSubTable")
+class CSubTable(TableArithmetic):
+    """First tensor minus second."""
+
+    reads = 2
+
+    def reference_step(self, total: Array, x: Array) -> Array:
+        return total - x
+
+    def step(self, tf: Any, total: Any, x: Any) -> Any:
+        return tf.subtract(total, x)
+
+
+@register("nn.CMulTable")
+class CMulTable(TableArithmetic):
+    """Product of all tensors."""
+
+    def reference_step(self, total: Array, x: Array) -> Array:
+        return total * x
+
+    def step(self, tf: Any, total: Any, x: Any) -> Any:
+        return tf.multiply(total, x)
+
+
+@register("nn.CDivTable")
+class CDivTable(TableArithmetic):
+    """First tensor divided by the second; by zero gives infinity or NaN, as in Torch."""
+
+    reads = 2
+
+    def reference_step(self, total: Array, x: Array) -> Array:
+        return total / x
+
+    def step(self, tf: Any, total: Any, x: Any) -> Any:
+        return tf.divide(total, x)
+
+
+@register("nn.CMaxTable")
+class CMaxTable(TableArithmetic):
+    """Largest of all tensors; a NaN is kept from the first only: no comparison with one holds."""
+
+    def reference_step(self, total: Array, x: Array) -> Array:
+        return np.where(x > total, x, total)
+
+    def step(self, tf: Any, total: Any, x: Any) -> Any:
+        # tf.maximum would take a NaN from any tensor and share the gradient of equal ones.
+        return tf.where(tf.greater(x, total), x, total)
+
+
+@register("nn.CMinTable")
+class CMinTable(TableArithmetic):
+    """Smallest of all tensors; a NaN is kept from the first only."""
+
+    def reference_step(self, total: Array, x: Array) -> Array:
+        return np.where(x < total, x, total)
+
+    def step(self, tf: Any, total: Any, x: Any) -> Any:
+        return tf.where(tf.less(x, total), x, total)
+
+
+@structure("nn.CAddTensorTable")
+def add_tensor_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """{a, {b, c}} becomes {a + b, a + c}."""
+    pair = table(module, x)
+    if len(pair) != 2 or not isinstance(pair[0], Value):
+        raise BadTable(f"{module.typename} should be given a tensor and a table of tensors")
+    first, others = pair[0], table_of_tensors(module, pair[1])
+    return [walk.emit(CAddTable(), first, other) for other in others]
+
+
+class MixtureOfTensors(LayerMap):
+    """Σ gate_i · expert_i over a table of experts of one shape.
+
+    Gates are N×G for experts with a batch axis, or G numbers for all elements of an expert.
+    """
+
+    def output_shape(self, gates: Shape, *experts: Shape) -> Shape:
+        self.require(len(gates) in (1, 2), "takes gates of N×G or G", gates)
+        self.require(gates[-1] == len(experts), f"takes {len(experts)} gates", gates)
+        self.require(len(set(experts)) == 1, "takes experts of one shape", *experts)
+        self.require(gates[:-1] in ((), experts[0][:1]), "takes gates for each sample", gates)
+        return experts[0]
+
+    def reference(self, gates: Array, *experts: Array) -> Array:
+        unit = (1,) * (experts[0].ndim + 1 - gates.ndim)
+        columns = np.moveaxis(gates, -1, 0)
+        shaped = [column.reshape(column.shape + unit) for column in columns]
+        weighted = [g * e for g, e in zip(shaped, experts, strict=True)]
+        return np.asarray(np.sum(weighted, axis=0))
+
+    def apply(self, tf: Any, gates: Any, *experts: Any, at: Site) -> Any:
+        batch = [-1] if at.inputs[0].rank == 2 else []
+        unit = [1] * (at.inputs[1].rank - len(batch))
+        columns = tf.unstack(gates, num=len(experts), axis=-1)
+        shaped = [tf.reshape(column, batch + unit) for column in columns]
+        return tf.add_n([tf.multiply(g, e) for g, e in zip(shaped, experts, strict=True)])
+
+
+class MixtureAlongAxis(LayerMap):
+    """Σ gate_i · expert_i where the experts are the slices of one tensor across an axis."""
+
+    axis = integer("axis")
+
+    def output_shape(self, gates: Shape, experts: Shape) -> Shape:
+        self.require(len(gates) in (1, 2), "takes gates of N×G or G", gates)
+        fits = len(gates) <= self.axis + 1 <= len(experts) and gates[-1] == experts[self.axis]
+        dimension = self.axis + 1
+        self.require(fits, f"takes a gate for each entry of dimension {dimension}", gates, experts)
+        self.require(gates[:-1] in ((), experts[:1]), "takes gates for each sample", gates, experts)
+        return experts[: self.axis] + experts[self.axis + 1 :]
+
+    def reference(self, gates: Array, experts: Array) -> Array:
+        shape = [1] * experts.ndim
+        shape[0] = gates.shape[0] if gates.ndim == 2 else 1
+        shape[self.axis] = gates.shape[-1]
+        return np.asarray((gates.reshape(shape) * experts).sum(axis=self.axis))
+
+    def apply(self, tf: Any, gates: Any, experts: Any, at: Site) -> Any:
+        target: list[Any] = [1] * at.inputs[1].rank
+        if at.inputs[0].rank == 2:
+            target[0] = size(tf, gates, 0)
+        target[self.axis] = size(tf, gates, -1)
+        return tf.reduce_sum(tf.multiply(tf.reshape(gates, target), experts), axis=self.axis)
+
+
+@structure("nn.MixtureTable")
+def mixture_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Experts weighted by a gater: {gates, {expert, …}} or {gates, experts along `dim`}.
+
+    `dim` is 2 where it was never set, and 1 for gates without batch axis.
+    """
+    pair = table(module, x)
+    if len(pair) != 2 or not isinstance(pair[0], Value):
+        raise BadTable(f"{module.typename} should be given gates and experts")
+    gates, experts = pair[0], pair[1]
+    if not isinstance(experts, Value):
+        return walk.emit(MixtureOfTensors(), gates, *table_of_tensors(module, experts))
+    dimension = module.integer("dim", min(gates.type.rank, 2))
+    return walk.emit(MixtureAlongAxis(axis=dimension - 1), gates, experts)
+
+
+@register("nn.MM")
+class MM(LayerMap):
+    """Matrix product of two N×C or B×N×C tensors, either of them transposed first."""
+
+    transpose_first = flag("transA")
+    transpose_second = flag("transB")
+
+    def output_shape(self, a: Shape, b: Shape) -> Shape:
+        fits = len(a) in (2, 3) and len(a) == len(b) and a[:-2] == b[:-2]
+        self.require(fits, "takes two matrices, or two batches of as many", a, b)
+        rows, inner = a[:-3:-1] if self.transpose_first else a[-2:]
+        other, columns = b[:-3:-1] if self.transpose_second else b[-2:]
+        self.require(inner == other, f"multiplies {rows}×{inner} with {other}×{columns}", a, b)
+        return (*a[:-2], rows, columns)
+
+    def reference(self, a: Array, b: Array) -> Array:
+        first = np.swapaxes(a, -1, -2) if self.transpose_first else a
+        second = np.swapaxes(b, -1, -2) if self.transpose_second else b
+        return first @ second
+
+    def apply(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+        return tf.matmul(a, b, transpose_a=self.transpose_first, transpose_b=self.transpose_second)
+
+
+@register("nn.MV")
+class MV(LayerMap):
+    """Matrix times vector, N×C with C or B×N×C with B×C; `trans` transposes the matrix first."""
+
+    transpose = flag("trans")
+
+    def output_shape(self, matrix: Shape, vector: Shape) -> Shape:
+        fits = len(matrix) in (2, 3) and len(vector) == len(matrix) - 1
+        self.require(
+            fits and matrix[:-2] == vector[:-1],
+            "takes a matrix and a vector, or a batch of each",
+            matrix,
+            vector,
+        )
+        rows, columns = matrix[:-3:-1] if self.transpose else matrix[-2:]
+        self.require(columns == vector[-1], f"takes a vector of {columns}", matrix, vector)
+        return (*matrix[:-2], rows)
+
+    def reference(self, matrix: Array, vector: Array) -> Array:
+        matrix = np.swapaxes(matrix, -1, -2) if self.transpose else matrix
+        return (matrix @ vector[..., None])[..., 0]
+
+    def apply(self, tf: Any, matrix: Any, vector: Any, at: Site) -> Any:
+        return tf.linalg.matvec(matrix, vector, transpose_a=self.transpose)

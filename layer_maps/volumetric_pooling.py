@@ -1,0 +1,87 @@
+"""Maximum and average over windows of a volume.
+
+Source: torch/nn VolumetricMaxPooling.lua, VolumetricDilatedMaxPooling.lua,
+VolumetricAveragePooling.lua; THNN VolumetricDilatedMaxPooling.c, VolumetricAveragePooling.c;
+cudnn.torch Pooling3D.lua.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layer_maps.pooling import LOWEST, AveragePooling, MaxPooling, Pads, surround, taps
+from porter.fields import integers
+from porter.layout import Site
+from porter.options import Options
+from porter.reader import TorchObject
+from porter.registry import register
+
+CEIL_MODE_SINCE = 2
+"""Class version of nn.VolumetricMaxPooling from which on Torch believes a saved `ceil_mode`."""
+
+
+class VolumetricMax(MaxPooling):
+    """Maximum over kT × kH × kW elements, `dilation` apart, of N×C×T×H×W or C×T×H×W."""
+
+    kernel = integers("kT", "kH", "kW")
+    stride = integers("dT", "dH", "dW")
+    pad = integers("padT", "padH", "padW", default=0)
+    dilation = integers("dilationT", "dilationH", "dilationW", default=1)
+    spatial_rank = 3
+
+    def pool(self, tf: Any, x: Any, pads: Pads, at: Site) -> Any:
+        # TensorFlow pools volumes in float32 only.
+        if max(self.dilation) > 1 or at.dtype == tf.float64:
+            return self.by_slices(tf, x, pads)
+        padded = surround(tf, x, pads, LOWEST)
+        return tf.nn.max_pool3d(padded, self.kernel, self.stride, "VALID")
+
+
+@register("nn.VolumetricMaxPooling", "nn.VolumetricDilatedMaxPooling")
+class VolumetricMaxPooling(VolumetricMax):
+    """Maximum over windows of a volume.
+
+    Torch sets `ceil_mode` to false when it loads a file of class version 1. The dilated class
+    inherits that rule but has no version of its own, and so always loses its ceil mode.
+    """
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if self.ceil and module.version < CEIL_MODE_SINCE:
+            self.__dict__["ceil"] = False
+            self.notes += ("floor mode: Torch ignores `ceil_mode` of this class version",)
+
+
+@register("cudnn.VolumetricMaxPooling")
+class CudnnVolumetricMaxPooling(VolumetricMax):
+    """As nn.VolumetricMaxPooling, but in ceil mode no window is dropped."""
+
+    is_cudnn = True
+
+
+@register("nn.VolumetricAveragePooling")
+class VolumetricAveragePooling(AveragePooling):
+    """Average over kT × kH × kW elements of N×C×T×H×W or C×T×H×W."""
+
+    kernel = integers("kT", "kH", "kW")
+    stride = integers("dT", "dH", "dW")
+    pad = integers("padT", "padH", "padW", default=0)
+    dilation = integers("dilationT", "dilationH", "dilationW", default=1)
+    spatial_rank = 3
+
+    def mean(self, tf: Any, x: Any, at: Site) -> Any:
+        if at.dtype == tf.float64:  # TensorFlow pools volumes in float32 only.
+            for axis, (kernel, stride) in enumerate(zip(self.kernel, self.stride, strict=True)):
+                total = tf.add_n(taps(tf, x, axis + 1, kernel, stride))
+                x = tf.divide(total, float(kernel))
+            return x
+        return tf.nn.avg_pool3d(x, self.kernel, self.stride, "VALID")
+
+
+@register("cudnn.VolumetricAveragePooling")
+class CudnnVolumetricAveragePooling(VolumetricAveragePooling):
+    """As nn.VolumetricAveragePooling with cuDNN's rules; padding always counts."""
+
+    is_cudnn = True
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        self.__dict__["count_pad"] = True
