@@ -225,7 +225,7 @@ def run_inspect(options: argparse.Namespace) -> int:
 def run_convert(options: argparse.Namespace) -> int:
     from porter import recording
     from porter.console import out, parity_table, progress
-    from porter.convert import Request, convert
+    from porter.conversion import Request, convert
     from porter.report import worst_rows
 
     request = Request(

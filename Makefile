@@ -1,0 +1,40 @@
+# Two commands on a machine with Python >= 3.10, venv and make:
+#   make demo    convert a bundled model and show the parity table
+#   make test    run the tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+NET = fixtures/nets/texture_nets_johnson_slim
+
+.PHONY: demo test lint types check coverage clean
+
+demo: $(VENV)/.installed
+	$(BIN)/porter convert $(NET)/model.t7 --reference $(NET)/activations.t7 -o demo/johnson_slim --force
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+check: $(VENV)/.installed
+	$(BIN)/porter check fixtures/layers fixtures/nets fixtures/formats fixtures/trained/digits_lenet
+
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python tools/measure_coverage.py
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
