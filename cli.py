@@ -88,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--output", type=Path, help="folder to make (default: NAME_tensorflow)")
     one.add_argument("--reference", type=Path, help="activations recorded by Torch (.t7 or .npz)")
     one.add_argument(
+        "--format",
+        default=None,
+        metavar="F,G",
+        help="what to write, joined by commas (default: saved_model,checkpoint)",
+    )
+    one.add_argument(
         "--data-format",
         choices=["channels_last", "channels_first"],
         default="channels_last",
@@ -225,7 +231,7 @@ def run_inspect(options: argparse.Namespace) -> int:
 def run_convert(options: argparse.Namespace) -> int:
     from porter import recording
     from porter.console import out, parity_table, progress
-    from porter.conversion import Request, convert
+    from porter.conversion import DEFAULT, Request, convert
     from porter.report import worst_rows
 
     request = Request(
@@ -238,6 +244,7 @@ def run_convert(options: argparse.Namespace) -> int:
         options=options_of(options),
         tolerance=tolerance_of(options),
         data_format=options.data_format,
+        formats=tuple(options.format.split(",")) if options.format else DEFAULT,
         force=options.force,
     )
     with progress() as display:

@@ -10,32 +10,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from porter import leftovers, parity
-from porter.errors import ParityError, UsageError
-from porter.fields import Array
-from porter.graph import Graph, TensorType
-from porter.inputs import (
-    Sample,
-    Shapes,
-    accepts,
-    given,
-    hint_of,
-    samples,
-    solve,
-    types_of,
-    with_batch,
-)
-from porter.layout import Plan, image_layout, to_torch
+from porter.emit.formats import DEFAULT, Emitted, Job, emit, find
+from porter.errors import ParityError
+from porter.feeding import batched, checks, input_shapes, verification_inputs
+from porter.inputs import Sample, Shapes, types_of
 from porter.manifest import manifest
-from porter.measure import Measure, compare
-from porter.model_file import ModelFile, default_output, open_model
-from porter.nested import Nested, leaves, map_leaves, named_leaves
+from porter.measure import Measure
+from porter.model_file import default_output, open_model
 from porter.options import Options
 from porter.output import appearing
 from porter.parity import Report, Tolerance
@@ -43,9 +31,6 @@ from porter.recording import Recording
 from porter.registry import Registry
 from porter.report import report_json
 from porter.walker import Model
-
-if TYPE_CHECKING:
-    from porter.emit.port import Port
 
 DEEP_ELEMENTS = 400_000
 """Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
@@ -70,16 +55,17 @@ class Request:
     options: Options = field(default_factory=Options)
     tolerance: Tolerance = field(default_factory=Tolerance)
     data_format: str = "channels_last"
+    formats: tuple[str, ...] = DEFAULT
     force: bool = False
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did. `reloaded` compares the emitted model's outputs after reload."""
+    """What a conversion did: a report for each input, a row for each format."""
 
     output: Path
     reports: tuple[Report, ...]
-    reloaded: tuple[Measure, ...]
+    emitted: tuple[Emitted, ...]
     manifest: dict[str, Any]
 
     def summary(self) -> str:
@@ -88,7 +74,7 @@ class Conversion:
             f"{name} {'×'.join('?' if size is None else str(size) for size in each['shape'])}"
             for name, each in self.manifest["signature"].items()
         )
-        worst = Measure.worst(list(self.reloaded))
+        worst = Measure.worst([each.measure for each in self.emitted if each.measure])
         return (
             f"parity: pass on {len(self.reports)} inputs; oracle: {self.manifest['oracle']}; "
             f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
@@ -99,7 +85,7 @@ class Conversion:
 
     def json(self) -> dict[str, Any]:
         """`diff`'s report with the output folder, formats, transposes and signature."""
-        return report_json(self.reports) | {
+        return report_json(self.reports, self.emitted) | {
             "output": str(self.output),
             "formats": self.manifest["formats"],
             "transposes": self.manifest["transposes"],
@@ -113,6 +99,8 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     opened = open_model(request.source, request.select)
     model = opened.model(request.registry, request.options)
     target = request.output or default_output(request.source)
+    for name in request.formats:
+        find(name)
     with appearing(target, request.force) as folder:
         shapes = input_shapes(model, request)
         checked = verification_inputs(model, shapes, request)
@@ -120,44 +108,12 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
 
         variables = {p: Variables(p) for p in ("float32", "float64")}
         reports = verify_all(model, checked, request, variables, progress)
-        progress("emit", str(target))
-        written = emit(model, shapes, request, variables["float32"], folder)
-        progress("reload", "in a fresh process")
-        reloaded = verify_reloaded(folder, written, checked, reports, request)
-        described = describe(opened, request, shapes, written, reports, reloaded)
+        job = prepare(model, shapes, checked, reports, request, variables["float32"])
+        emitted = [emit_one(name, job, request, folder, progress) for name in request.formats]
+        described = manifest(opened, request, job, emitted, shapes.solved, reports)
         write_json(folder / "manifest.json", described)
-        write_json(folder / "parity.json", report_json(reports))
-    return Conversion(target, tuple(reports), tuple(reloaded), described)
-
-
-def input_shapes(model: Model, request: Request) -> Shapes:
-    """Input types: the user's, the recording's, or solved from the model."""
-    if request.input_shapes:
-        return given(model, list(request.input_shapes))
-    if request.reference is not None and request.reference.input is not None:
-        types = types_of(request.reference.input)
-        model.walk(types)
-        return Shapes((batched_type(model, types),))
-    return solve(model)
-
-
-def verification_inputs(
-    model: Model, shapes: Shapes, request: Request
-) -> list[tuple[Sample, Recording | None]]:
-    """Seeded inputs, and first what Torch recorded, if there is a recording."""
-    seeded: list[tuple[Sample, Recording | None]] = [
-        (sample, None) for sample in samples(model, shapes, request.options.seed)
-    ]
-    recording = request.reference
-    if recording is None:
-        return seeded
-    if recording.input is None:
-        raise UsageError(
-            f"{recording.source} has no `input`: it cannot be compared",
-            hint="record with the script that `porter record` prints",
-        )
-    shown = ", ".join(str(type) for type in leaves(types_of(recording.input)))
-    return [(Sample(f"recorded {shown}", recording.input), recording), *seeded]
+        write_json(folder / "parity.json", report_json(reports, emitted))
+    return Conversion(target, tuple(reports), tuple(emitted), described)
 
 
 def verify_all(
@@ -210,125 +166,33 @@ def parity_failure(reports: list[Report], failed: Report) -> ParityError:
     return error
 
 
-def emit(model: Model, shapes: Shapes, request: Request, variables: Any, folder: Path) -> Port:
-    """Write the SavedModel and the checkpoint, with as many free sizes as the layers allow."""
-    from porter.emit import checkpoint, saved_model
-    from porter.emit.port import build_widest
-
-    port = build_widest(model, batched(model, shapes), variables, request.data_format)
-    saved_model.write(port, folder / "saved_model")
-    checkpoint.write(port, folder / "checkpoint")
-    differs = checkpoint.differing(port, folder / "checkpoint")
-    if differs is not None:
-        raise ParityError(f"the checkpoint does not hold what was written as {differs}")
-    return port
-
-
-def batched_type(model: Model, types: Nested[TensorType]) -> Nested[TensorType]:
-    """With a batch in front, where Torch was fed one image without and the model takes both."""
-    hint = hint_of(model)
-    if isinstance(types, TensorType) and hint is not None and hint.rank == types.rank + 1:
-        fuller = replace(types, shape=(1, *types.shape))
-        return fuller if accepts(model, fuller) else types
-    return types
-
-
-def batched(model: Model, shapes: Shapes) -> Nested[TensorType]:
-    """The types to emit for: with a batch of two, so that no module drops a batch of one."""
-    types = map_leaves(lambda type: with_batch(type, 2), shapes.types[0])
-    return types if accepts(model, types) else shapes.types[0]
-
-
-def verify_reloaded(
-    folder: Path,
-    port: Port,
+def prepare(
+    model: Model,
+    shapes: Shapes,
     checked: list[tuple[Sample, Recording | None]],
     reports: list[Report],
     request: Request,
-) -> list[Measure]:
-    """Compare what the model computes after being loaded from disk by another process.
+    variables: Any,
+) -> Job:
+    """Trace the port, with as many free sizes as the layers allow."""
+    from porter.emit.port import build_widest
 
-    Samples whose sizes the emitted signature does not take (another batch where it is fixed) are
-    left out; at least one must remain. Raises ParityError.
-    """
-    from porter.emit.fresh import run_saved_model
+    types = batched(model, shapes)
+    port = build_widest(model, types, variables, request.data_format)
+    return Job(model, types, port, checks(port, checked, reports), request.data_format)
 
-    graph = port.graph
-    pairs = [
-        (sample, report)
-        for (sample, _), report in zip(checked, reports, strict=False)
-        if fits(graph, sample)
-    ]
-    if not pairs:
-        raise ParityError("no verification input fits the emitted signature")
-    made = run_saved_model(
-        folder / "saved_model", [store_named(port.plan, sample) for sample, _ in pairs]
-    )
-    measures: list[Measure] = []
-    for (_, report), outputs in zip(pairs, made, strict=True):
-        for (name, value), wanted in zip(
-            named_leaves(graph.outputs, "output"), report.wanted, strict=True
-        ):
-            layout = image_layout(value.type.rank, request.data_format)
-            got = to_torch(outputs[name], layout)
-            # Torch's View drops a batch of one; the port keeps it, and the values are the same.
-            kept = got.shape == (1, *wanted.shape)
-            measures.append(compare(wanted, got[0] if kept else got))
-    worst = Measure.worst(measures)
-    if not worst.within(request.tolerance.accumulated):
+
+def emit_one(name: str, job: Job, request: Request, folder: Path, progress: Progress) -> Emitted:
+    """Write one format and compare its reloaded self. Raises ParityError."""
+    progress("emit", name)
+    emitted = emit(name, job, folder)
+    if emitted.measure is not None and not emitted.measure.within(request.tolerance.accumulated):
         raise ParityError(
-            "the model computes something else after it was saved and loaded: nothing was written",
-            received=worst.problem or f"error {worst.max_rel:.2e} of the output's scale",
+            f"the {name} computes something else after it was loaded again: nothing was written",
+            received=emitted.measure.problem
+            or f"error {emitted.measure.max_rel:.2e} of the output's scale",
         )
-    return measures
-
-
-def fits(graph: Graph, sample: Sample) -> bool:
-    """Whether a sample can be fed to the emitted signature, a batch of one added if need be."""
-    return all(
-        value.type.rank - array.ndim in (0, 1)
-        and all(
-            size is None or size == extent
-            for size, extent in zip(value.type.shape[::-1], array.shape[::-1], strict=False)
-        )
-        for value, array in zip(leaves(graph.inputs), leaves(sample.arrays), strict=True)
-    )
-
-
-def store_named(layout: Plan, sample: Sample) -> dict[str, Array]:
-    """A sample as the signature's named inputs, in stored order."""
-    from porter.runner import store
-
-    stored: dict[str, Array] = {}
-    named = named_leaves(layout.graph.inputs, "input")
-    for (name, value), array in zip(named, leaves(sample.arrays), strict=True):
-        full = array if array.ndim == value.type.rank else array[None]
-        stored[name] = np.asarray(store(full, value, layout.inputs[value.id], "float32"))
-    return stored
-
-
-def describe(
-    opened: ModelFile,
-    request: Request,
-    shapes: Shapes,
-    port: Port,
-    reports: list[Report],
-    reloaded: list[Measure],
-) -> dict[str, Any]:
-    """The manifest of this conversion."""
-    from porter.emit.port import stored_shapes
-
-    return manifest(
-        opened,
-        request,
-        formats=["saved_model", "checkpoint"],
-        signature=stored_shapes(port.graph, request.data_format),
-        layouts=request.data_format,
-        transposes=port.plan.transposes,
-        solved=shapes.solved,
-        reports=reports,
-        reloaded=reloaded,
-    )
+    return emitted
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,9 +6,10 @@ import platform
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from porter.measure import Measure
+from porter.emit.formats import Emitted, Job
 from porter.model_file import ModelFile, functions_in, histogram
 from porter.parity import Report
+from porter.report import emitted_json
 
 if TYPE_CHECKING:
     from porter.conversion import Request
@@ -27,18 +28,15 @@ def version() -> str:
 def manifest(
     opened: ModelFile,
     request: Request,
-    *,
-    formats: list[str],
-    signature: dict[str, Any],
-    layouts: str,
-    transposes: int,
+    job: Job,
+    emitted: list[Emitted],
     solved: str,
     reports: list[Report],
-    reloaded: list[Measure],
 ) -> dict[str, Any]:
     """Everything a user needs to trust and to repeat a conversion; no timestamps."""
     import numpy as np
 
+    from porter.emit.port import stored_shapes
     from porter.tensorflow import tf
 
     options = request.options
@@ -56,10 +54,10 @@ def manifest(
         },
         "classes": dict(sorted(histogram(opened.root).items())),
         "lua_functions": [path for path, _ in functions_in(opened.root)],
-        "formats": formats,
-        "signature": signature,
-        "data_format": layouts,
-        "transposes": transposes,
+        "formats": [each.name for each in emitted],
+        "signature": stored_shapes(job.port.graph, job.data_format),
+        "data_format": job.data_format,
+        "transposes": job.port.plan.transposes,
         "input_size": solved or "free or given",
         "oracle": reports[0].oracle,
         "inputs": [report.input for report in reports],
@@ -69,7 +67,8 @@ def manifest(
             "accumulated": request.tolerance.accumulated,
             "float64": request.tolerance.float64,
         },
-        "reloaded_max_rel": max(measure.max_rel for measure in reloaded),
+        "emitted": [emitted_json(each) for each in emitted],
+        "layers": {row.path: row.type for report in reports for row in report.rows},
         "notes": notes,
         "versions": {
             "porter": version(),

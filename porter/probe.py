@@ -1,4 +1,4 @@
-"""Find out what each input of a model with several inputs must be, by walking it with nothing known.
+"""Find out what each of several inputs must be, by walking a model with nothing known.
 
 An input starts without a type. Containers and wiring pass it on; the first layer that computes with
 it tells what it takes, and the walk begins anew with that much known, until it ends.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from porter.emit.formats import Emitted
 from porter.measure import Measure
 from porter.parity import Report, Row
 
@@ -29,8 +30,8 @@ def badness(row: Row) -> tuple[bool, bool, float]:
     return (not row.passed, row.problem is not None, max(errors, default=0.0))
 
 
-def report_json(reports: Sequence[Report]) -> dict[str, Any]:
-    """The parity report of one or several inputs."""
+def report_json(reports: Sequence[Report], emitted: Sequence[Emitted] = ()) -> dict[str, Any]:
+    """The parity report of one or several inputs, and a row for each emitted format."""
     rows = worst_rows(reports)
     diverging = next((row for row in rows if not row.passed), None)
     return {
@@ -40,6 +41,17 @@ def report_json(reports: Sequence[Report]) -> dict[str, Any]:
         "first_diverging": None if diverging is None else diverging.path,
         "inputs": [report.input for report in reports],
         "layers": [row_json(row) for row in rows],
+        "emitted": [emitted_json(each) for each in emitted],
+    }
+
+
+def emitted_json(emitted: Emitted) -> dict[str, Any]:
+    """How one format did after it was loaded again."""
+    return {
+        "format": emitted.name,
+        "bytes": emitted.bytes,
+        "error": measure_json(emitted.measure),
+        "note": emitted.note,
     }
 
 

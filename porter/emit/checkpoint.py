@@ -11,21 +11,37 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.port import Port
+from porter.emit.formats import Format, Job
+from porter.errors import ParityError
+from porter.measure import Measure
 from porter.tensorflow import quiet_stderr, tf
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def write(port: Port, folder: Path) -> None:
-    """Write the checkpoint into a new folder."""
-    folder.mkdir()
-    checkpoint = tf.train.Checkpoint(**tree(port.variables.by_name))
-    with quiet_stderr():
-        prefix = checkpoint.write(str(folder / "variables"))
-    # A relative name, so that the folder can be moved.
-    state = f'model_checkpoint_path: "{Path(prefix).name}"\n'
-    (folder / "checkpoint").write_text(state, encoding="utf-8")
+class Checkpoint(Format):
+    """tf.train.Checkpoint."""
+
+    name = "checkpoint"
+
+    def write(self, job: Job, folder: Path) -> list[Path]:
+        target = folder / self.name
+        target.mkdir()
+        checkpoint = tf.train.Checkpoint(**tree(job.port.variables.by_name))
+        with quiet_stderr():
+            prefix = checkpoint.write(str(target / "variables"))
+        # A relative name, so that the folder can be moved.
+        state = f'model_checkpoint_path: "{Path(prefix).name}"\n'
+        (target / "checkpoint").write_text(state, encoding="utf-8")
+        return [target]
+
+    def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
+        reader = tf.train.load_checkpoint(str(folder / self.name))
+        for name, variable in job.port.variables.by_name.items():
+            stored = reader.get_tensor(name.replace(".", "/") + SUFFIX)
+            if not np.array_equal(stored, variable.numpy()):
+                raise ParityError(f"the checkpoint does not hold what was written as {name}")
+        return None, f"{len(job.port.variables.by_name)} variables read back"
 
 
 def tree(variables: dict[str, Any]) -> dict[str, Any]:
@@ -40,11 +56,4 @@ def tree(variables: dict[str, Any]) -> dict[str, Any]:
     return root
 
 
-def differing(port: Port, folder: Path) -> str | None:
-    """Read back: the name of a variable that is not what was written, or None."""
-    reader = tf.train.load_checkpoint(str(folder))
-    for name, variable in port.variables.by_name.items():
-        stored = reader.get_tensor(name.replace(".", "/") + SUFFIX)
-        if not np.array_equal(stored, variable.numpy()):
-            return name
-    return None
+FORMAT = Checkpoint()

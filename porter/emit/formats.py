@@ -1,0 +1,119 @@
+"""What a format is: how it is written, and how its reloaded self is compared with the oracle.
+
+    saved_model   SavedModel with signatures                        porter/emit/saved_model.py
+    checkpoint    tf.train.Checkpoint, variables by Torch path      porter/emit/checkpoint.py
+
+A format passes only if what was written, loaded again by the runtime that its user will use,
+computes what the oracle says.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from porter.errors import UsageError
+from porter.fields import Array
+from porter.graph import TensorType
+from porter.layout import image_layout, to_torch
+from porter.measure import Measure, compare
+from porter.nested import Nested, named_leaves
+from porter.walker import Model
+
+if TYPE_CHECKING:
+    from porter.emit.port import Port
+
+HOMES = {
+    "saved_model": "porter.emit.saved_model",
+    "checkpoint": "porter.emit.checkpoint",
+}
+"""Which module holds the `FORMAT` of a name; imported only when asked for."""
+
+DEFAULT = ("saved_model", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One verification input as it is stored, and the oracle's outputs in Torch's order."""
+
+    label: str
+    inputs: dict[str, Array]
+    wanted: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a format may need: the model, the traced port, and what to verify with."""
+
+    model: Model
+    types: Nested[TensorType]
+    port: Port
+    checks: tuple[Check, ...]
+    data_format: str = "channels_last"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def compare(self, made: list[dict[str, Array]]) -> Measure:
+        """The worst error of named, stored outputs, one dict for each check."""
+        graph = self.port.graph
+        measures: list[Measure] = []
+        for check, outputs in zip(self.checks, made, strict=True):
+            names = named_leaves(graph.outputs, "output")
+            for (name, value), wanted in zip(names, check.wanted, strict=True):
+                got = to_torch(outputs[name], image_layout(value.type.rank, self.data_format))
+                # Torch's View drops a batch of one; the port keeps it, the values are the same.
+                kept = got.shape == (1, *wanted.shape)
+                measures.append(compare(wanted, got[0] if kept else got))
+        return Measure.worst(measures)
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """How a format did: its row of the report. `measure` is None where nothing is computed."""
+
+    name: str
+    measure: Measure | None
+    bytes: int
+    note: str = ""
+
+
+class Format(abc.ABC):
+    """One format. `write` makes `folder / name...`; `verify` loads it again and compares.
+
+    Both raise EmitError, naming the layer, for a model that the format cannot express.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def write(self, job: Job, folder: Path) -> list[Path]:
+        """Write the artefact below `folder`; returns the files and folders made."""
+
+    @abc.abstractmethod
+    def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
+        """Load what was written, in a fresh process where it runs, and compare; adds a note."""
+
+
+def find(name: str) -> Format:
+    """The format of a name. Raises UsageError with the known names."""
+    if name not in HOMES:
+        raise UsageError(f"there is no format '{name}'", hint="formats: " + ", ".join(HOMES))
+    found: Format = importlib.import_module(HOMES[name]).FORMAT
+    return found
+
+
+def emit(name: str, job: Job, folder: Path) -> Emitted:
+    """Write one format and verify what was written."""
+    chosen = find(name)
+    paths = chosen.write(job, folder)
+    measure, note = chosen.verify(job, folder)
+    return Emitted(name, measure, sum(size_of(path) for path in paths), note)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
