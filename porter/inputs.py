@@ -6,12 +6,14 @@ solved by walking the model with one size after the other, which costs milliseco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from porter import probe
+from porter.dynamic import generalise
 from porter.errors import Endless, UsageError, WalkError
 from porter.fields import Array
 from porter.graph import FLOAT, INT, TensorType
@@ -20,7 +22,10 @@ from porter.nested import Nested, leaves, map_leaves
 from porter.registry import is_layer_map
 from porter.walker import Model
 
-SMALL_SIZES = ((37, 53), (45, 35), (40, 56), (36, 52), (48, 64), (64, 96), (96, 64), (128, 160))
+SMALL_SIZES = (
+    *((37, 53), (45, 35), (40, 56), (36, 52), (32, 48)),
+    *((48, 64), (64, 96), (96, 64), (128, 160)),
+)
 """Heights and widths tried first: different from each other, odd where the net allows."""
 FIXED_SIZES = (224, 227, 256, 128, 96, 64, 32, 28, 299, 231, 221, 416, 448, 512, 16, 20, 48, 160)
 """Sizes that published nets were made for; then every other size up to 640."""
@@ -101,37 +106,45 @@ def solve_several(model: Model, hint: TensorType) -> Shapes:
 
 
 def solve_image(model: Model, hint: TensorType) -> Shapes:
-    """Images of N×C×H×W: free sizes first, then the one square size that fits."""
-    for planes in plane_counts(hint.shape[1]):
-        free = [
-            TensorType((1, planes, *size))
-            for size in SMALL_SIZES
-            if accepts(model, TensorType((1, planes, *size)))
-            and accepts(model, TensorType((1, planes, 2 * size[0], 2 * size[1])))
-        ]
-        # nn.View takes an image of several times its size for several samples: the right size is
-        # the one that leaves the batch alone. Only a net without a batch at its end has none.
-        whole = [type for type in free if keeps_batch(model, type)]
-        if whole:
-            return Shapes(tuple(whole[:2]))
-        for fits in (keeps_batch, accepts):
-            if free and fits is accepts:
-                return Shapes(tuple(free[:2]))
-            for size in (*FIXED_SIZES, *range(1, LARGEST_SIZE + 1)):
-                type = TensorType((1, planes, size, size))
-                if fits(model, type):
-                    solved = f"solved from the model's layers: {planes}×{size}×{size}"
-                    return Shapes((type,), solved)
-    raise unsolved(model, hint)
+    """Images of N×C×H×W: free sizes if there are any, else one size that fits."""
+    for fits in (keeps_batch, accepts):
+        for planes in plane_counts(hint.shape[1]):
+            uneven = [size for size in SMALL_SIZES if fits(model, image(planes, size))]
+            free = [size for size in uneven[:4] if is_free(model, image(planes, size))]
+            if free:
+                return Shapes(tuple(image(planes, size, batch=1) for size in free[:2]))
+            square = ((size, size) for size in (*FIXED_SIZES, *range(1, LARGEST_SIZE + 1)))
+            rounded = sorted(uneven, key=lambda size: -math.gcd(*size))
+            for size in (*square, *rounded):
+                if fits(model, image(planes, size)):
+                    shown = f"{planes}×{size[0]}×{size[1]}"
+                    return Shapes(
+                        (image(planes, size, batch=1),), f"solved from the model's layers: {shown}"
+                    )
+    return solve_several(model, hint)
+
+
+def image(planes: int, size: tuple[int, int], batch: int = 2) -> TensorType:
+    """The type of some images."""
+    return TensorType((batch, planes, *size))
 
 
 def keeps_batch(model: Model, type: TensorType) -> bool:
-    """Whether the model makes as many outputs as it is given images."""
+    """Whether the model takes these images and makes one result of each.
+
+    nn.View counts elements: it would make two samples of an image that is twice too large.
+    """
     try:
-        outputs = model.walk(with_batch(type, 2)).outputs
+        outputs = list(leaves(model.walk(type).outputs))
     except WalkError:
         return False
-    return all(value.type.rank > 0 and value.shape[0] == 2 for value in leaves(outputs))
+    return all(value.type.rank > 0 and value.type.shape[0] == type.shape[0] for value in outputs)
+
+
+def is_free(model: Model, type: TensorType) -> bool:
+    """Whether height and width may be anything."""
+    (given,) = leaves(generalise(model, type).inputs)
+    return given.type.shape[-2:] == (None, None)
 
 
 def plane_counts(wanted: int | None) -> Iterator[int]:

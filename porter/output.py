@@ -26,6 +26,27 @@ def appearing(target: Path, force: bool = False) -> Iterator[Path]:
     written. Whatever goes wrong, nothing of this run remains.
     """
     target = Path(os.path.abspath(target))
+    require_free(target, force)
+    sweep(target)
+    work = target.with_name(f"{MARK}{target.name}-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work.mkdir()
+        yield work
+        settle(work)
+        require_free(target, force)
+        replace(work, target)
+    except OSError as error:
+        raise EmitError(
+            f"{target} cannot be written: {os.strerror(error.errno) if error.errno else error}",
+            hint=advice(error),
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def require_free(target: Path, force: bool) -> None:
+    """Raise UsageError if something is in the way; asked again at the end of a long run."""
     if target.exists() and not force:
         raise UsageError(
             f"{target} already exists", hint="choose another folder with -o, or add --force"
@@ -35,21 +56,6 @@ def appearing(target: Path, force: bool = False) -> Iterator[Path]:
             f"{target} exists and was not written by porter",
             hint="choose another folder with -o; --force replaces only what porter wrote",
         )
-    sweep(target)
-    work = target.with_name(f"{MARK}{target.name}-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
-        yield work
-        settle(work)
-        replace(work, target)
-    except OSError as error:
-        raise EmitError(
-            f"{target} cannot be written: {os.strerror(error.errno) if error.errno else error}",
-            hint=advice(error),
-        ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def is_port(folder: Path) -> bool:

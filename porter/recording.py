@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from porter import reader
 from porter.errors import BadField, BadTable, T7Error, WrongFile
@@ -127,7 +128,7 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
     given: Array | None = None
     made: Array | None = None
     try:
-        with np.load(name, allow_pickle=False) as archive:
+        with open(name, "rb") as file, zipped(np.load(file, allow_pickle=False)) as archive:
             for key in archive.files:
                 if key == "input":
                     given = archive[key]
@@ -141,6 +142,13 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise T7Error(f"The recording cannot be read: {error}", where=name) from error
     return Recording(name, given, made, outputs)
+
+
+def zipped(loaded: Any) -> NpzFile:
+    """What NumPy loaded, if it is an archive and no single array."""
+    if not isinstance(loaded, NpzFile):
+        raise ValueError("it holds one array and no names")
+    return loaded
 
 
 def read(path: str | os.PathLike[str]) -> Recording:
