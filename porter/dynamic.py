@@ -57,7 +57,10 @@ def folds(
     grown: dict[Place, int],
     sizes: dict[Place, int],
 ) -> bool:
-    """Whether a larger image becomes more samples: nn.View makes two of twice as many rows."""
+    """Whether a larger image becomes more samples: nn.View makes two of twice as many rows.
+
+    Then the first axis of an output depends on the batch and on the image's size.
+    """
     if any(axis == 0 for _, axis in sizes):
         return False
     same_batch = {place: more for place, more in grown.items() if place[1] != 0}
@@ -65,10 +68,13 @@ def folds(
     if larger is None:
         # With more samples it went well: the rows were shared out among those.
         return True
-    batches = {type.static[0] for type in leaves(types) if type.rank}
+    batches = {(leaf, 0): type.static[0] for leaf, type in enumerate(leaves(types)) if type.rank}
+    fuller = walk_grown(model, exact, types, batches)
+    if fuller is None:
+        return False
     return any(
-        value.type.rank > 0 and value.shape[0] in batches and after.type.shape[0] is None
-        for value, after in zip(leaves(exact.outputs), leaves(larger.outputs), strict=True)
+        one.type.rank > 0 and one.type.shape[0] is None and other.type.shape[0] is None
+        for one, other in zip(leaves(larger.outputs), leaves(fuller.outputs), strict=True)
     )
 
 

@@ -7,7 +7,7 @@ solved by walking the model with one size after the other, which costs milliseco
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,8 +27,14 @@ SMALL_SIZES = (
     *((48, 64), (64, 96), (96, 64), (128, 160)),
 )
 """Heights and widths tried first: different from each other, odd where the net allows."""
-FIXED_SIZES = (224, 227, 256, 128, 96, 64, 32, 28, 299, 231, 221, 416, 448, 512, 16, 20, 48, 160)
-"""Sizes that published nets were made for; then every other size up to 640."""
+FIXED_SIZES = (
+    *(224, 227, 256, 128, 96, 64, 32, 28, 299, 231, 221, 416, 448, 512),
+    *(16, 20, 48, 80, 112, 160, 192, 320),
+)
+"""Square sizes that published nets were made for."""
+OBLONG_SIZES = tuple(
+    (h, w) for h in range(16, 257, 8) for w in range(max(h - 56, 16), h + 57, 8) if h != w
+)
 LARGEST_SIZE = 640
 
 
@@ -113,15 +119,27 @@ def solve_image(model: Model, hint: TensorType) -> Shapes:
             free = [size for size in uneven[:4] if is_free(model, image(planes, size))]
             if free:
                 return Shapes(tuple(image(planes, size, batch=1) for size in free[:2]))
-            square = ((size, size) for size in (*FIXED_SIZES, *range(1, LARGEST_SIZE + 1)))
             rounded = sorted(uneven, key=lambda size: -math.gcd(*size))
-            for size in (*square, *rounded):
+            for size in (*squares(FIXED_SIZES), *rounded, *rare_sizes(planes == hint.shape[1])):
                 if fits(model, image(planes, size)):
                     shown = f"{planes}×{size[0]}×{size[1]}"
                     return Shapes(
                         (image(planes, size, batch=1),), f"solved from the model's layers: {shown}"
                     )
     return solve_several(model, hint)
+
+
+def squares(sizes: Iterable[int]) -> list[tuple[int, int]]:
+    """Heights equal to widths."""
+    return [(size, size) for size in sizes]
+
+
+def rare_sizes(thorough: bool) -> list[tuple[int, int]]:
+    """What to try when no ordinary size fits; `thorough` where the planes are surely right."""
+    round_squares = squares(range(8, LARGEST_SIZE + 1, 8))
+    if not thorough:
+        return round_squares
+    return [*round_squares, *OBLONG_SIZES, *squares(range(1, LARGEST_SIZE + 1))]
 
 
 def image(planes: int, size: tuple[int, int], batch: int = 2) -> TensorType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ from porter.nested import Nested
 from porter.reader import Table, Tensor
 
 FORMAT = "torch7-activations"
+
+BROKEN = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy and zipfile raise for a damaged, encrypted or pickled archive."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
                     outputs[module, int(call or 1)] = archive[key]
     except FileNotFoundError as error:
         raise T7Error("There is no such file.", where=name) from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except BROKEN as error:
         raise T7Error(f"The recording cannot be read: {error}", where=name) from error
     return Recording(name, given, made, outputs)
 

@@ -1,0 +1,359 @@
+"""From a model file to a folder with a proven TensorFlow model, and nothing where it is not proven."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter import Conversion, Request, conversion, convert
+from porter.emit.saved_model import SavedModel
+from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
+from porter.layer import LayerMap
+from porter.recording import read as read_recording
+from porter.registry import Registry, default_registry, register, registering_into
+from porter.tensorflow import tf
+from tests.build import FIXTURES, Array, classifier, randn, run, sequential, small_net, torch_module
+from tests.write_t7 import write_t7
+
+LENET = FIXTURES / "nets" / "lenet_mm_tanh"
+
+
+@pytest.fixture(scope="session")
+def lenet(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """A net of real Torch7, converted beside what Torch recorded."""
+    target = tmp_path_factory.mktemp("lenet") / "port"
+    recording = read_recording(LENET / "activations.t7")
+    return convert(Request(LENET / "model.t7", target, reference=recording))
+
+
+def loaded(folder: Path) -> Any:
+    return tf.saved_model.load(str(folder / "saved_model"))
+
+
+def as_tensorflow(x: Array) -> Any:
+    """N×C×H×W as N×H×W×C."""
+    return tf.constant(np.moveaxis(x, 1, -1))
+
+
+# What a conversion writes -------------------------------------------------------------------------
+
+
+def test_the_folder_holds_both_formats_and_the_proof(converted: Conversion) -> None:
+    assert {path.name for path in converted.output.iterdir()} == {
+        "checkpoint",
+        "manifest.json",
+        "parity.json",
+        "saved_model",
+    }
+    assert [path.name for path in converted.output.parent.iterdir()] == [converted.output.name]
+
+
+def test_the_manifest_tells_source_signature_and_proof(
+    converted: Conversion, model_path: Path
+) -> None:
+    manifest = json.loads((converted.output / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest == converted.manifest
+    assert set(manifest) == {
+        *("manifest", "source", "classes", "lua_functions", "formats", "signature"),
+        *("data_format", "transposes", "input_size", "oracle", "inputs", "options"),
+        *("tolerance", "emitted", "layers", "notes", "versions"),
+    }
+    assert manifest["source"]["name"] == "small.t7"
+    assert manifest["source"]["bytes"] == model_path.stat().st_size
+    assert len(manifest["source"]["sha256"]) == 64
+    assert manifest["classes"] == {"nn.ReLU": 2, "nn.Sequential": 2, "nn.SpatialConvolution": 3}
+    assert manifest["formats"] == ["saved_model", "checkpoint"]
+    assert manifest["transposes"] == 0
+    assert manifest["oracle"] == "numpy float64"
+    assert len(manifest["inputs"]) == 3
+    assert manifest["signature"] == {
+        "input": {
+            "shape": [None, None, None, 3],
+            "torch_shape": [None, 3, None, None],
+            "torch_axes": [0, 2, 3, 1],
+            "dtype": "float32",
+        },
+        "output": {
+            "shape": [None, None, None, 2],
+            "torch_shape": [None, 2, None, None],
+            "torch_axes": [0, 2, 3, 1],
+            "dtype": "float32",
+        },
+    }
+    assert manifest["layers"] == {
+        "1": "nn.SpatialConvolution",
+        "2": "nn.ReLU",
+        "3.1": "nn.SpatialConvolution",
+        "3.2": "nn.ReLU",
+        "4": "nn.SpatialConvolution",
+    }
+    saved, weights = manifest["emitted"]
+    assert (saved["format"], weights["format"]) == ("saved_model", "checkpoint")
+    assert saved["error"]["max_rel"] < 1e-4
+    assert weights["note"] == "6 variables read back"
+
+
+def test_parity_json_has_a_row_for_every_layer(converted: Conversion) -> None:
+    proof = json.loads((converted.output / "parity.json").read_text(encoding="utf-8"))
+    assert proof["verdict"] == "pass"
+    assert proof["first_diverging"] is None
+    assert [(row["path"], row["type"]) for row in proof["layers"]] == [
+        ("1", "nn.SpatialConvolution"),
+        ("2", "nn.ReLU"),
+        ("3.1", "nn.SpatialConvolution"),
+        ("3.2", "nn.ReLU"),
+        ("4", "nn.SpatialConvolution"),
+    ]
+    for row in proof["layers"]:
+        assert row["status"] == "pass"
+        assert row["isolated"]["max_rel"] <= 1e-5
+        assert row["accumulated"]["max_rel"] <= 1e-4
+
+
+def test_the_summary_names_verdict_signature_and_folder(converted: Conversion) -> None:
+    text = converted.summary()
+    assert "parity: pass on 3 inputs" in text
+    assert "input ?×?×?×3; output ?×?×?×2; 0 transposes" in text
+    assert str(converted.output) in text
+    assert converted.json()["output"] == str(converted.output)
+
+
+def test_the_saved_model_takes_any_size_and_computes_what_torch_would(
+    converted: Conversion,
+) -> None:
+    module = loaded(converted.output)
+    for shape in ((1, 3, 6, 9), (4, 3, 31, 17)):
+        x = randn(*shape)
+        wanted = np.asarray(run(small_net(), x))
+        np.testing.assert_allclose(
+            np.moveaxis(module(as_tensorflow(x)).numpy(), -1, 1), wanted, rtol=1e-4, atol=1e-4
+        )
+        named = module.signatures["serving_default"](input=as_tensorflow(x))
+        assert list(named) == ["output"]
+
+
+def test_the_activations_signature_gives_every_layer(converted: Conversion) -> None:
+    module = loaded(converted.output)
+    made = module.signatures["activations"](input=as_tensorflow(randn(1, 3, 6, 8)))
+    assert set(made) == {"root", "1", "2", "3", "3.1", "3.2", "4"}
+    assert made["3.1"].shape == (1, 3, 4, 4)
+
+
+def test_checkpoint_variables_are_named_by_path(converted: Conversion) -> None:
+    reader = tf.train.load_checkpoint(str(converted.output / "checkpoint"))
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    weight = reader.get_tensor(f"3/1/weight{suffix}")
+    torch_weight = small_net().list("modules")[2].list("modules")[0].tensor("weight").array
+    np.testing.assert_array_equal(weight, np.transpose(torch_weight, (2, 3, 1, 0)))
+    names = {name.removesuffix(suffix) for name in reader.get_variable_to_shape_map()}
+    wanted = {f"{path}/{kind}" for path in ("1", "3/1", "4") for kind in ("weight", "bias")}
+    assert wanted <= names
+
+
+IN_A_FRESH_PROCESS = """
+import sys
+import numpy as np
+import tensorflow as tf
+assert not any(name.partition(".")[0] in ("porter", "layer_maps") for name in sys.modules)
+given, made, folder = sys.argv[1:]
+output = tf.saved_model.load(folder)(tf.constant(np.load(given)))
+np.save(made, output.numpy())
+"""
+
+
+def test_a_moved_port_runs_without_porter(converted: Conversion, tmp_path: Path) -> None:
+    """Load and call it in a process that cannot even find porter."""
+    import shutil
+
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(converted.output, folder)
+    x = randn(2, 3, 10, 12)
+    np.save(tmp_path / "in.npy", np.moveaxis(x, 1, -1))
+    command = [sys.executable, "-I", "-c", IN_A_FRESH_PROCESS]
+    arguments = [tmp_path / "in.npy", tmp_path / "out.npy", folder / "saved_model"]
+    subprocess.run(
+        [*command, *arguments], cwd=tmp_path, check=True, env={"TF_CPP_MIN_LOG_LEVEL": "3"}
+    )
+    made = np.moveaxis(np.load(tmp_path / "out.npy"), -1, 1)
+    np.testing.assert_allclose(made, np.asarray(run(small_net(), x)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_net_recorded_by_torch(lenet: Conversion) -> None:
+    recording = read_recording(LENET / "activations.t7")
+    assert lenet.manifest["oracle"] == "torch7"
+    proof = json.loads((lenet.output / "parity.json").read_text(encoding="utf-8"))
+    assert {row["oracle"] for row in proof["layers"]} <= {"torch7", "numpy float64"}
+    x = np.asarray(recording.input)
+    made = loaded(lenet.output)(as_tensorflow(x[None])).numpy()
+    np.testing.assert_allclose(
+        made.reshape(-1), np.asarray(recording.output), rtol=1e-4, atol=1e-5
+    )
+
+
+# Choices ------------------------------------------------------------------------------------------
+
+
+def test_channels_first_signatures(model_path: Path, tmp_path: Path, no_reload: None) -> None:
+    done = convert(Request(model_path, tmp_path / "port", data_format="channels_first"))
+    assert done.manifest["signature"]["input"]["shape"] == [None, 3, None, None]
+    assert done.manifest["transposes"] == 2
+    x = randn(1, 3, 6, 8)
+    made = loaded(done.output)(tf.constant(x)).numpy()
+    np.testing.assert_allclose(made, np.asarray(run(small_net(), x)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_fixed_size_is_solved_and_told(tmp_path: Path, no_reload: None) -> None:
+    path = write_t7(tmp_path / "net.t7", classifier())
+    done = convert(Request(path, tmp_path / "port"))
+    assert done.manifest["signature"]["input"]["shape"] == [None, 8, 8, 3]
+    assert done.manifest["input_size"] == "solved from the model's layers: 3×8×8"
+
+
+def test_the_users_shape_decides(tmp_path: Path, no_reload: None) -> None:
+    path = write_t7(tmp_path / "net.t7", classifier())
+    done = convert(Request(path, tmp_path / "port", input_shapes=((3, 8, 8),)))
+    assert done.manifest["signature"]["input"]["shape"] == [None, 8, 8, 3]
+
+
+def test_the_default_output_is_named_after_the_model(
+    model_path: Path, tmp_path: Path, no_reload: None
+) -> None:
+    source = tmp_path / "my.net.t7"
+    source.write_bytes(model_path.read_bytes())
+    assert convert(Request(source)).output == tmp_path / "my.net_tensorflow"
+
+
+def test_two_conversions_of_one_file_write_the_same_proof(
+    model_path: Path, tmp_path: Path, converted: Conversion, no_reload: None
+) -> None:
+    again = convert(Request(model_path, tmp_path / "port"))
+    # TensorFlow gives each SavedModel an identity of its own: its size may differ by a few bytes.
+    for name in ("manifest.json", "parity.json"):
+        one, other = (
+            json.loads((done.output / name).read_text(encoding="utf-8"))
+            for done in (converted, again)
+        )
+        assert [each.pop("bytes") > 0 for each in (*one["emitted"], *other["emitted"])]
+        assert one == other
+
+
+# Failing ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the saved model in this process: a fresh one takes seconds."""
+
+    def run_here(folder: Path, samples: list[Any], signature: str = "serving_default") -> Any:
+        function = tf.saved_model.load(str(folder)).signatures[signature]
+        return [
+            {
+                name: tensor.numpy()
+                for name, tensor in function(
+                    **{key: tf.constant(array) for key, array in sample.items()}
+                ).items()
+            }
+            for sample in samples
+        ]
+
+    monkeypatch.setattr("porter.emit.saved_model.run_saved_model", run_here)
+
+
+def with_broken_relu() -> Registry:
+    """porter's maps, with a ReLU whose TensorFlow side lets a hundredth through."""
+    right = default_registry()["nn.ReLU"]
+    assert isinstance(right, type)
+    assert issubclass(right, LayerMap)
+
+    class Broken(right):  # type: ignore[misc, valid-type]
+        def apply(self, tf: Any, x: Any, at: Any) -> Any:
+            return tf.nn.leaky_relu(x, 0.01)
+
+    with registering_into(default_registry().copy()) as registry:
+        register("nn.ReLU", override=True)(Broken)
+    return registry
+
+
+def test_a_port_that_differs_is_not_written(model_path: Path, tmp_path: Path) -> None:
+    request = Request(model_path, tmp_path / "port", registry=with_broken_relu())
+    with pytest.raises(ParityError, match="differs from numpy float64: nothing was written") as c:
+        convert(request)
+    assert str(c.value.where).startswith("2 (nn.ReLU), on input normal")
+    assert "isolated error" in str(c.value.received)
+    assert len(c.value.reports) == 3
+    assert [row.path for row in c.value.reports[0].rows if not row.passed][0] == "2"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_differs_does_not_replace_an_earlier_one(
+    model_path: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "port"
+    target.mkdir()
+    (target / "manifest.json").write_text("earlier")
+    request = Request(model_path, target, registry=with_broken_relu(), force=True)
+    with pytest.raises(ParityError):
+        convert(request)
+    assert (target / "manifest.json").read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_recording_of_another_net_is_not_matched(model_path: Path, tmp_path: Path) -> None:
+    from porter.recording import Recording
+
+    x = randn(1, 3, 8, 8)
+    recording = Recording("other.t7", x, None, {("1", 1): randn(1, 4, 8, 8)})
+    with pytest.raises(ParityError, match="differs from torch7") as caught:
+        convert(Request(model_path, tmp_path / "port", reference=recording))
+    assert str(caught.value.where).startswith("1 (nn.SpatialConvolution), on input recorded")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_model_that_computes_something_else_is_not_kept(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_reload: None
+) -> None:
+    write = SavedModel.write
+
+    def write_spoilt(self: SavedModel, job: Any, folder: Path) -> list[Path]:
+        bias = job.port.variables.by_name["4.bias"]
+        right = bias.numpy()
+        bias.assign(right + 0.1)
+        written = write(self, job, folder)
+        bias.assign(right)
+        return written
+
+    monkeypatch.setattr(SavedModel, "write", write_spoilt)
+    with pytest.raises(ParityError, match="saved_model computes something else after it was loaded"):
+        convert(Request(model_path, tmp_path / "port"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_model_that_cannot_be_loaded_is_not_kept(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SavedModel, "write", lambda self, job, folder: [])
+    with pytest.raises(EmitError, match="cannot be run after it was reloaded") as caught:
+        convert(Request(model_path, tmp_path / "port"))
+    assert caught.value.received
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unmapped_classes_leave_nothing(tmp_path: Path) -> None:
+    path = write_t7(tmp_path / "net.t7", sequential(torch_module("my.Net")))
+    with pytest.raises(UnmappedModules):
+        convert(Request(path, tmp_path / "port"))
+    assert [each.name for each in tmp_path.iterdir()] == ["net.t7"]
+
+
+def test_an_existing_folder_is_refused_before_any_work(
+    model_path: Path, converted: Conversion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "verify_all", lambda *_: pytest.fail("work was done"))
+    with pytest.raises(UsageError, match="already exists"):
+        convert(Request(model_path, converted.output))

@@ -1,0 +1,328 @@
+"""Folders and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from porter import output
+from porter.errors import EmitError, UsageError
+from porter.output import appearing, write_text
+
+
+def fill(folder: Path, content: str = "new") -> None:
+    """Make a folder look like a port."""
+    (folder / "manifest.json").write_text(content, encoding="utf-8")
+    (folder / "saved_model").mkdir()
+
+
+def names(folder: Path) -> list[str]:
+    """What a folder holds, hidden entries included."""
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+@pytest.fixture
+def dead() -> int:
+    """The number of a process that no longer runs."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing more reaches the disk."""
+
+    def fsync(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+# Appearing ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_appears_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "port"
+    with appearing(target) as folder:
+        fill(folder)
+        assert not target.exists()
+        assert folder.parent == target.parent
+    assert names(target) == ["manifest.json", "saved_model"]
+    assert names(target.parent) == ["port"]
+
+
+def test_a_relative_target_is_taken_from_where_the_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with appearing(Path("port")) as folder:
+        fill(folder)
+    assert names(tmp_path) == ["port"]
+
+
+def test_nothing_is_left_of_a_run_that_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), appearing(tmp_path / "port") as folder:
+        fill(folder)
+        raise KeyError("anything")
+    assert names(tmp_path) == []
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), appearing(tmp_path / "port") as folder:
+        fill(folder)
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+# What is there already ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """A port of an earlier run."""
+    target = tmp_path / "port"
+    with appearing(target) as folder:
+        fill(folder, "old")
+    return target
+
+
+def test_an_existing_target_is_refused(earlier: Path) -> None:
+    with pytest.raises(UsageError, match="already exists") as caught, appearing(earlier):
+        pytest.fail("the block must not run")
+    assert "--force" in str(caught.value.hint)
+    assert (earlier / "manifest.json").read_text() == "old"
+
+
+def test_force_replaces_an_earlier_port_as_a_whole(earlier: Path) -> None:
+    (earlier / "left.txt").write_text("of the earlier run")
+    with appearing(earlier, force=True) as folder:
+        fill(folder)
+        assert (earlier / "manifest.json").read_text() == "old"
+    assert names(earlier) == ["manifest.json", "saved_model"]
+    assert (earlier / "manifest.json").read_text() == "new"
+    assert names(earlier.parent) == ["port"]
+
+
+def test_a_failing_run_with_force_keeps_the_earlier_port(earlier: Path) -> None:
+    with pytest.raises(KeyError), appearing(earlier, force=True) as folder:
+        fill(folder)
+        raise KeyError("anything")
+    assert (earlier / "manifest.json").read_text() == "old"
+    assert names(earlier.parent) == ["port"]
+
+
+def test_force_replaces_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "port").mkdir()
+    with appearing(tmp_path / "port", force=True) as folder:
+        fill(folder)
+    assert names(tmp_path / "port") == ["manifest.json", "saved_model"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_force_never_replaces_what_porter_did_not_write(tmp_path: Path, kind: str) -> None:
+    target, kept = tmp_path / "port", tmp_path / "precious"
+    kept.mkdir()
+    (kept / "thesis.tex").write_text("years of work")
+    if kind == "folder":
+        kept.rename(target)
+    elif kind == "file":
+        target.write_text("a file")
+    else:
+        target.symlink_to(kept)
+    before = names(tmp_path)
+    with pytest.raises(UsageError, match="not written by porter"), appearing(target, force=True):
+        pytest.fail("the block must not run")
+    assert names(tmp_path) == before
+
+
+def test_a_folder_of_the_user_that_appears_meanwhile_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "port"
+    with pytest.raises(UsageError, match="not written by porter"), appearing(target, True) as folder:
+        fill(folder)
+        target.mkdir()
+        (target / "thesis.tex").write_text("years of work")
+    assert names(target) == ["thesis.tex"]
+    assert names(tmp_path) == ["port"]
+
+
+def test_a_target_that_appears_meanwhile_is_not_replaced_without_force(tmp_path: Path) -> None:
+    target = tmp_path / "port"
+    with pytest.raises(UsageError, match="already exists"), appearing(target) as folder:
+        fill(folder, "mine")
+        target.mkdir()
+        fill(target, "the other's")
+    assert (target / "manifest.json").read_text() == "the other's"
+    assert names(tmp_path) == ["port"]
+
+
+# Leftovers of killed runs -------------------------------------------------------------------------
+
+
+def test_work_folders_of_dead_processes_are_removed(tmp_path: Path, dead: int) -> None:
+    stale = tmp_path / f".porter-port-{dead}"
+    stale.mkdir()
+    fill(stale)
+    with appearing(tmp_path / "port") as folder:
+        assert not stale.exists()
+        fill(folder)
+    assert names(tmp_path) == ["port"]
+
+
+def test_work_folders_of_running_processes_and_other_targets_stay(
+    tmp_path: Path, dead: int
+) -> None:
+    running = tmp_path / f".porter-port-{os.getppid()}"
+    other = tmp_path / f".porter-another-{dead}"
+    strange = tmp_path / ".porter-port-notes"
+    for folder in (running, other, strange):
+        folder.mkdir()
+    with appearing(tmp_path / "port") as folder:
+        fill(folder)
+    assert names(tmp_path) == sorted(["port", running.name, other.name, strange.name])
+
+
+def test_a_port_that_a_killed_run_had_moved_away_comes_back(tmp_path: Path, dead: int) -> None:
+    # Killed between the two renames of --force.
+    moved = tmp_path / f".porter-port-{dead}-old"
+    moved.mkdir()
+    fill(moved, "old")
+    output.sweep(tmp_path / "port")
+    assert names(tmp_path) == ["port"]
+    assert (tmp_path / "port" / "manifest.json").read_text() == "old"
+
+
+def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
+    script = (
+        "import os, signal\nfrom pathlib import Path\nfrom porter.output import appearing\n"
+        f"with appearing(Path({str(tmp_path / 'port')!r})) as folder:\n"
+        "    (folder / 'manifest.json').write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(__file__).parent.parent
+    subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
+    assert len(names(tmp_path)) == 1
+    assert not (tmp_path / "port").exists()
+    with appearing(tmp_path / "port") as folder:
+        fill(folder)
+    assert names(tmp_path) == ["port"]
+
+
+# Two writers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_two_writers_of_one_target_do_not_mix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    """The slower one replaces what the faster one wrote only if it was given --force."""
+    target = tmp_path / "port"
+    slower = appearing(target, force)
+    first = slower.__enter__()
+    fill(first, "slower")
+    with monkeypatch.context() as other_process:
+        other_process.setattr(os, "getpid", os.getppid)
+        with appearing(target) as second:
+            assert second != first
+            fill(second, "faster")
+    if force:
+        slower.__exit__(None, None, None)
+    else:
+        with pytest.raises(UsageError, match="already exists"):
+            slower.__exit__(None, None, None)
+    assert (target / "manifest.json").read_text() == ("slower" if force else "faster")
+    assert names(tmp_path) == ["port"]
+
+
+# Disks that refuse --------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, full_disk: None) -> None:
+    with pytest.raises(EmitError, match="No space left") as caught, appearing(tmp_path / "port") as f:
+        fill(f)
+    assert "the disk is full" in str(caught.value.hint)
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_with_force_keeps_the_earlier_port(
+    earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(EmitError), appearing(earlier, force=True) as folder:
+        fill(folder)
+    assert (earlier / "manifest.json").read_text() == "old"
+    assert names(earlier.parent) == ["port"]
+
+
+def test_a_rename_that_fails_puts_the_earlier_port_back(
+    earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def only_away(source: Path, target: Path) -> None:
+        if Path(target) == earlier and not str(source).endswith("-old"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", only_away)
+    with pytest.raises(EmitError), appearing(earlier, force=True) as folder:
+        fill(folder)
+    assert (earlier / "manifest.json").read_text() == "old"
+    assert names(earlier.parent) == ["port"]
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which nothing can be made; skips where the user may write anyway (root)."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):
+        pytest.skip("this user writes everywhere")
+    yield folder
+    folder.chmod(0o700)
+
+
+def test_a_read_only_parent_is_told(read_only: Path) -> None:
+    with pytest.raises(EmitError, match="Permission denied"), appearing(read_only / "port"):
+        pytest.fail("the block must not run")
+
+
+def test_a_parent_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(EmitError, match="cannot be written"), appearing(tmp_path / "file" / "port"):
+        pytest.fail("the block must not run")
+    assert names(tmp_path) == ["file"]
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def test_a_text_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "x.txt", "one")
+    write_text(tmp_path / "x.txt", "zwei\n")
+    assert (tmp_path / "x.txt").read_text(encoding="utf-8") == "zwei\n"
+    assert names(tmp_path) == ["x.txt"]
+
+
+def test_a_text_file_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, full_disk: None
+) -> None:
+    (tmp_path / "x.txt").write_text("old")
+    with pytest.raises(EmitError, match="No space left"):
+        write_text(tmp_path / "x.txt", "new")
+    assert (tmp_path / "x.txt").read_text() == "old"
+    assert names(tmp_path) == ["x.txt"]
+
+
+def test_a_text_file_in_no_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EmitError, match="No such file"):
+        write_text(tmp_path / "none" / "x.txt", "new")
