@@ -97,7 +97,7 @@ def check_sizes(typename: str, least: int, **sizes: Shape) -> None:
     for name, values in sizes.items():
         if min(values) < least:
             raise BadField(
-                f"{typename} should have a {name} of at least {least}",
+                f"{name} of {typename} should be at least {least}",
                 received="×".join(map(str, values)),
             )
 
@@ -150,6 +150,10 @@ class Convolution(LayerMap):
         wanted = (outputs, self.planes // self.groups, *self.kernel)
         return shaped(self.weight, wanted, self.typename)
 
+    def output_planes(self) -> int:
+        """How many planes are made."""
+        return self.weight.shape[0]
+
     def filters(self) -> Array:
         """The weight as O × I/groups × kernel, for the reference."""
         return self.weight.array
@@ -172,8 +176,7 @@ class Convolution(LayerMap):
         made = tuple((r - s) // d + 1 for r, s, d in zip(room, span, self.stride, strict=True))
         self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
         self.require(math.prod(made) < MOST_ELEMENTS, f"makes planes of {made}: too large", x)
-        outputs = self.filters().shape[0]
-        return (*batch, outputs, *made)
+        return (*batch, self.output_planes(), *made)
 
     def reference(self, x: Array) -> Array:
         batched = x if x.ndim == self.spatial_rank + 2 else x[None]

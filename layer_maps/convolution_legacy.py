@@ -62,6 +62,9 @@ class BatchLastConvolution(SpatialConvolution):
             )
         return weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
 
+    def output_planes(self) -> int:
+        return self.weight.shape[-1]
+
     def filters(self) -> Array:
         return np.transpose(self.weight.array, (3, 0, 1, 2))
 

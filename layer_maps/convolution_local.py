@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.convolution import Convolution, check_sizes
+from layer_maps.convolution import SpatialConvolution, check_sizes
 from layer_maps.convolution_transposed import FullConvolution
 from porter.errors import BadField
 from porter.fields import Array, Param, integer, integers, optional_param, param
@@ -54,13 +54,16 @@ class ConnectionTable(LayerMap):
             )
         return self.weight
 
+    def output_planes(self) -> int:
+        return self.made
+
     def pairs(self) -> Array:
         """Input and output plane of each filter, from 0."""
         return self.connections.array.astype(np.int64) - 1
 
     def full_filters(self) -> Array:
         """I × O × kH × kW, with zeros where there is no connection."""
-        full = np.zeros((self.planes, self.made, *self.kernel), self.weight.array.dtype)
+        full = np.zeros((self.planes, self.made, *self.kernel))
         np.add.at(full, tuple(self.pairs().T), self.weight.array)
         return full
 
@@ -72,10 +75,8 @@ class ConnectionTable(LayerMap):
 
 
 @register("nn.SpatialConvolutionMap")
-class SpatialConvolutionMap(ConnectionTable, Convolution):
+class SpatialConvolutionMap(ConnectionTable, SpatialConvolution):
     """Cross-correlation without padding, between the connected planes only."""
-
-    pad = (0, 0)
 
     def filters(self) -> Array:
         return np.swapaxes(self.full_filters(), 0, 1)

@@ -67,6 +67,10 @@ class FullConvolution(LayerMap):
         outputs = self.outputs or math.prod(self.weight.shape[1:]) // math.prod(self.kernel)
         return shaped(self.weight, (self.planes, outputs, *self.kernel), self.typename)
 
+    def output_planes(self) -> int:
+        """How many planes are made."""
+        return self.weight.shape[1]
+
     def filters(self) -> Array:
         """The weight as I × O × kernel, for the reference."""
         return self.weight.array
@@ -101,16 +105,14 @@ class FullConvolution(LayerMap):
         )
         self.require(min(made) > 0, f"pads by {self.pad} and leaves nothing", x)
         self.require(math.prod(made) < MOST_ELEMENTS, f"makes planes of {made}: too large", x)
-        return (*x[: -rank - 1], self.filters().shape[1], *made)
+        return (*x[: -rank - 1], self.output_planes(), *made)
 
     def reference(self, x: Array, target: Array | None = None) -> Array:
         shape = self.output_shape(x.shape, None if target is None else target.shape)
         batched = x if x.ndim == self.spatial_rank + 2 else x[None]
-        made, filters = shape[-self.spatial_rank :], self.filters()
+        made, filters = shape[-self.spatial_rank :], self.filters().astype(x.dtype)
         whole = [size + 2 * pad for size, pad in zip(made, self.pad, strict=True)]
-        out = np.zeros(
-            (filters.shape[1], batched.shape[0], *whole), np.result_type(x.dtype, filters.dtype)
-        )
+        out = np.zeros((filters.shape[1], batched.shape[0], *whole), x.dtype)
         for taps in np.ndindex(*self.kernel):
             # What one tap of the kernel adds lies `stride` apart.
             places = tuple(
@@ -181,7 +183,7 @@ class FullConvolution(LayerMap):
         return operation(
             x,
             self.tensor_filters(tf, at),
-            output_shape=tf.stack([size(tf, x, 0), *extents, self.filters().shape[1]]),
+            output_shape=tf.stack([size(tf, x, 0), *extents, self.output_planes()]),
             strides=[1, *self.stride, 1],
             padding=padding,
         )

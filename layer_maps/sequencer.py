@@ -37,7 +37,7 @@ def stepped(module: TorchObject) -> TorchObject:
     return held[0]
 
 
-@structure("nn.Sequencer")
+@structure("nn.Sequencer", over_time=True)
 def sequencer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Its module on every element of a tensor (T × …) or entry of a table, from zero states."""
     inner = stepped(module)
@@ -126,7 +126,7 @@ def repeater(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]
     return entries(walk, made, times)
 
 
-@structure("nn.BiSequencer")
+@structure("nn.BiSequencer", over_time=True)
 def bi_sequencer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Forward and backward over a table, merged step by step: the net in `modules[1]`."""
     return walk(walk.children(module)[0], x, at="1")
@@ -144,7 +144,7 @@ class ZerosLike(LayerMap):
         return tf.zeros_like(x)
 
 
-@structure("nn.BiSequencerLM")
+@structure("nn.BiSequencerLM", over_time=True)
 def bi_sequencer_lm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """A language model of both sides: step t joins what came before t and what comes after it.
 

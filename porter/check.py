@@ -151,9 +151,20 @@ class Checker:
     def compare(self, fixture: Fixture) -> Result:
         """Run the comparison that a fixture asks for."""
         candidates, expected = self.load(fixture)
-        results = [self.compare_module(fixture, module, expected) for module in candidates]
         # A checkpoint may hold several networks: the recording tells which one it is of.
-        return next((result for result in results if result.status == "pass"), results[0])
+        results: list[Result] = []
+        problems: list[PorterError] = []
+        for module in candidates:
+            try:
+                results.append(self.compare_module(fixture, module, expected))
+            except PorterError as error:
+                problems.append(error)
+            else:
+                if results[-1].status == "pass":
+                    return results[-1]
+        if not results:
+            raise problems[0]
+        return results[0]
 
     def load(self, fixture: Fixture) -> tuple[list[TorchObject], Recording]:
         """The fixture's modules and what Torch recorded."""

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from porter.check import Result
-from porter.errors import PorterError
+from porter.errors import PorterError, printable
 from porter.inspect import Inspection
 from porter.parity import Row
 from porter.report import times_noise
@@ -23,15 +22,15 @@ COLOUR = {"pass": "green", "fail": "red", "unmapped": "yellow", "error": "red"}
 
 def out(width: int | None = None) -> Console:
     """Standard output; without a terminal wide enough that no cell is cut."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False, markup=False, soft_wrap=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=width or 160)
+        console = Console(highlight=False, markup=False, width=width or 160)
     return console
 
 
 def show_error(error: PorterError) -> None:
     """An error on standard error: what, where, received, what to do next."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     first, _, rest = str(error).partition("\n")
     console.print(Text("error: ", style="bold red") + Text(first))
     if rest:
@@ -41,7 +40,7 @@ def show_error(error: PorterError) -> None:
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A spinner with stage and layer on standard error, gone at the end."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(
         *columns, console=Console(stderr=True, highlight=False), transient=True
     ) as display:
@@ -70,14 +69,14 @@ def parity_table(rows: Iterable[Row]) -> Table:
         times = times_noise(row)
         status = "pass" if row.passed else "fail"
         table.add_row(
-            row.path or "(root)",
-            escape(row.type),
+            printable(row.path) or "(root)",
+            printable(row.type),
             row.shape,
             number(row.isolated.max_rel if row.isolated else None),
             number(row.accumulated.max_rel if row.accumulated else None),
             number(row.float64),
             "–" if times is None else f"{times:.1f}",
-            row.oracle,
+            printable(row.oracle),
             Text(status if not row.problem else f"{status}: {row.problem}", COLOUR[status]),
         )
     return table
@@ -113,20 +112,25 @@ def show_inspection(console: Console, seen: Inspection) -> None:
         ("classes", ", ".join(f"{name} ×{count}" for name, count in seen.classes.items())),
     ]
     if not seen.input_shape:
-        facts.append(("why", seen.input_note))
+        facts.append(("why", seen.input_note.replace("\n", "; ")))
     if seen.functions:
         facts.append(("functions", f"{', '.join(seen.functions)} (never executed)"))
     grid = Table(box=None, show_header=False, pad_edge=False)
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
     for name, what in facts:
-        grid.add_row(name, escape(what))
+        grid.add_row(name, Text(printable(what, 4_000)))
     console.print(grid)
     console.print()
     console.print(module_table(seen))
     for name, paths in seen.unmapped.items():
         console.print(
-            Text(f"unmapped: {name} at {', '.join(p or 'the root' for p in paths)}", "yellow")
+            Text(
+                printable(
+                    f"unmapped: {name} at {', '.join(p or 'the root' for p in paths)}", 4_000
+                ),
+                "yellow",
+            )
         )
     for path, note in seen.notes.items():
         console.print(Text(f"note: {path or 'the root'}: {note}"))
@@ -143,7 +147,7 @@ def module_table(seen: Inspection) -> Table:
         table.add_column(name, overflow="fold")
     table.add_column("parameters", justify="right")
     for line in seen.lines:
-        name = "  " * line.depth + line.typename
+        name = "  " * line.depth + printable(line.typename)
         if line.shared_with is not None:
             name += f" (the one at {line.shared_with or 'the root'})"
         table.add_row(

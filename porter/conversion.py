@@ -197,7 +197,8 @@ def emit_one(name: str, job: Job, request: Request, folder: Path, progress: Prog
 
 def write_json(path: Path, content: Any) -> None:
     """A JSON file with sorted keys, the same bytes for the same content."""
-    with open(path, "w", encoding="utf-8") as file:
+    # Bytes of the file's strings that are no UTF-8 become JSON escapes.
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(content, file, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
         file.write("\n")
         file.flush()

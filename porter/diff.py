@@ -8,7 +8,7 @@ fed alone (isolated) only where the second side is a model.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from porter.errors import T7Error, UsageError
 from porter.fields import Array
 from porter.inputs import samples, solve, types_of
 from porter.layout import Layout, from_torch, image_layout, to_torch
-from porter.measure import compare, failed
+from porter.measure import Measure, compare, failed
 from porter.model_file import ModelFile, choose
 from porter.nested import Nested, leaves, named_leaves
 from porter.options import Options
 from porter.parity import Report, Row, Tolerance
-from porter.recording import Recording, is_recording
+from porter.recording import Recording, Summary, is_recording
 from porter.registry import Registry
 from porter.walker import Model
 
@@ -74,14 +74,22 @@ def diff(first: Side, second: Side, tolerance: Tolerance | None = None, seed: in
     limits = tolerance or Tolerance()
     arrays = common_input(first, second, seed)
     oracle = first if isinstance(first, Recording) else record(first, arrays)
+    speaker = spoken_by(first)
     if isinstance(second, Model):
-        return diff_model(second, oracle, limits)
+        return diff_model(second, oracle, limits, speaker)
     if isinstance(second, Recording):
-        return lay_beside(oracle, second, limits)
-    return lay_beside(oracle, record(second, arrays), limits)
+        return lay_beside(oracle, second, limits, speaker)
+    return lay_beside(oracle, record(second, arrays), limits, speaker)
 
 
-def diff_model(model: Model, oracle: Recording, limits: Tolerance) -> Report:
+def spoken_by(side: Side) -> str:
+    """What the rows call the oracle."""
+    if isinstance(side, Recording):
+        return parity.RECORDED
+    return parity.REFERENCE if isinstance(side, Model) else "port"
+
+
+def diff_model(model: Model, oracle: Recording, limits: Tolerance, speaker: str) -> Report:
     """A model's layers against the oracle, isolated and accumulated."""
     from porter.runner import Variables
 
@@ -93,7 +101,7 @@ def diff_model(model: Model, oracle: Recording, limits: Tolerance) -> Report:
         variables,
         oracle,
         label=oracle.source,
-        source=oracle.source,
+        source=speaker,
         tolerance=limits,
         deep=False,
     )
@@ -183,43 +191,56 @@ def record_port(port: Port, arrays: Nested[Array]) -> Recording:
     return Recording(str(port.folder), arrays, outputs.get(("", 1)), outputs, {}, types)
 
 
-def lay_beside(oracle: Recording, other: Recording, limits: Tolerance) -> Report:
-    """Every call that the oracle recorded beside the other side's."""
-    rows: list[Row] = []
-    for (path, count), wanted in oracle.outputs.items():
-        got = other.outputs.get((path, count))
-        for position, reference_array in enumerate(leaves(wanted), start=1):
-            made = pick(got, other, path, count, position)
-            measure = (
-                failed("the other side has no such layer")
-                if made is None
-                else compare(reference_array, drop_kept_batch(reference_array, made))
-            )
-            rows.append(
-                Row(
-                    path,
-                    oracle.types.get(path) or other.types.get(path, ""),
-                    "×".join(map(str, reference_array.shape)),
-                    oracle.source,
-                    None,
-                    measure,
-                    count=count,
-                    tolerance=limits,
-                )
-            )
+def lay_beside(
+    oracle: Recording, other: Recording, limits: Tolerance, speaker: str = parity.RECORDED
+) -> Report:
+    """Every call that the oracle recorded beside the other side's; rows name the `speaker`."""
+    rows = [
+        Row(
+            path,
+            oracle.types.get(path) or other.types.get(path, ""),
+            "×".join(map(str, leaf.shape)),
+            speaker,
+            accumulated=compare_leaf(leaf, pick(other, path, count, position)),
+            count=count,
+            tolerance=limits,
+        )
+        for path, count, position, leaf in spoken(oracle)
+    ]
     if not rows:
         raise UsageError(f"{oracle.source} and {other.source} have no layer to compare")
     return Report(tuple(rows), "recorded input", oracle.source)
 
 
-def pick(
-    got: Nested[Array] | None, other: Recording, path: str, count: int, position: int
-) -> Array | None:
-    """One tensor of what the other side recorded of a call; ports name table entries path_1."""
+def spoken(oracle: Recording) -> Iterator[tuple[str, int, int, Array | Summary]]:
+    """Every tensor that the oracle knows: path, call, position in a table from 1, the tensor."""
+    for (path, count), short in oracle.summaries.items():
+        for position, summary in enumerate(leaves(short), start=1):
+            yield path, count, position, summary
+    outputs = dict(oracle.outputs)
+    if oracle.output is not None:
+        outputs.setdefault(("", 1), oracle.output)
+    for (path, count), wanted in outputs.items():
+        for position, array in enumerate(leaves(wanted), start=1):
+            yield path, count, position, array
+
+
+def compare_leaf(wanted: Array | Summary, made: Array | None) -> Measure:
+    """One tensor, or what a recording kept of it, beside the other side's."""
+    if made is None:
+        return failed("the other side has no such layer")
+    if isinstance(wanted, Summary):
+        return parity.compare_summary(wanted, made)
+    return compare(wanted, drop_kept_batch(wanted, made))
+
+
+def pick(side: Recording, path: str, count: int, position: int) -> Array | None:
+    """One tensor of what a side has of a call; ports name table entries path_1, path_2."""
+    got = side.outputs.get((path, count))
     if got is not None:
         flat = list(leaves(got))
         return flat[position - 1] if position <= len(flat) else None
-    numbered = other.outputs.get((f"{path or 'root'}_{position}", count))
+    numbered = side.outputs.get((f"{path or 'root'}_{position}", count))
     return numbered if isinstance(numbered, np.ndarray) else None
 
 

@@ -13,6 +13,7 @@
     │   ├── BadField             a field has the wrong kind or value
     │   ├── ShapeMismatch        shapes that cannot meet
     │   ├── BadTable             a Lua table that should be a list is none
+    │   ├── TooLarge             tensors beyond any memory
     │   └── Endless              modules inside themselves, or astronomically many calls
     ├── EmitError             2  the output cannot be written
     └── ParityError           1  the port does not compute what Torch computed
@@ -141,6 +142,10 @@ class ShapeMismatch(WalkError):
 
 class BadTable(WalkError):
     """A Lua table that should be a list has holes."""
+
+
+class TooLarge(WalkError):
+    """Tensors that no memory holds, or that this machine's does not."""
 
 
 class Endless(WalkError):

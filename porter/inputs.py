@@ -65,10 +65,17 @@ def types_of(arrays: Nested[Array]) -> Nested[TensorType]:
 
 
 def hint_of(model: Model) -> TensorType | None:
-    """What the model's first layer with an opinion wants."""
-    for _, module in submodules(model.root):
+    """What the model's first layer with an opinion wants, a step of time put in front."""
+    above: dict[str, int] = {}
+    for path, module in submodules(model.root):
+        parent = path.rpartition(".")[0]
+        steps = above.get(parent, 0) if path else 0
+        above[path] = steps + (module.typename in model.registry.over_time)
         if module.typename in model.registry and is_layer_map(model.registry[module.typename]):
             hint = model.op(module).input_hint()
+            if hint is not None and steps:
+                features = [size for size in hint.shape[-1:] if size is not None]
+                return replace(hint, shape=(None, None, *features))
             if hint is not None:
                 return hint
     return None
@@ -203,7 +210,8 @@ def unsolved(model: Model, hint: TensorType) -> UsageError:
     return UsageError(
         f"no input size was found that the model accepts (its first layer takes {hint})",
         received=f"with {TensorType(shape)}: {why}" if why else None,
-        hint="give the input's shape in Torch's order, for example --input-shape 3x256x256",
+        hint="give the input's shape in Torch's order, for example --input-shape 3x256x256, once "
+        "for each input of the model",
     )
 
 

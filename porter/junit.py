@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from porter.check import Result, summary
 from porter.output import write_text
+
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_junit(results: list[Result], path: Path) -> None:
@@ -25,7 +28,7 @@ def write_junit(results: list[Result], path: Path) -> None:
             suite,
             "testcase",
             classname=f"porter.{result.kind}",
-            name=result.path,
+            name=printable_xml(result.path),
             time=f"{result.seconds:.3f}",
         )
         if result.status != "pass":
@@ -39,5 +42,5 @@ def write_junit(results: list[Result], path: Path) -> None:
 
 
 def printable_xml(text: str) -> str:
-    """XML 1.0 has no word for most control characters."""
-    return "".join(c if c in "\n\t" or c >= " " else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """XML 1.0 has no word for most control characters, nor for bytes that are no UTF-8."""
+    return NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

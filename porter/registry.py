@@ -43,6 +43,7 @@ class Registry:
 
     handlers: dict[str, Handler] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    over_time: set[str] = field(default_factory=set)
 
     def add(self, typename: str, handler: Handler, override: bool, note: str = "") -> None:
         known = self.handlers.get(typename)
@@ -67,7 +68,7 @@ class Registry:
         return {n: h for n, h in sorted(self.handlers.items()) if is_layer_map(h)}
 
     def copy(self) -> Registry:
-        return Registry(dict(self.handlers), dict(self.notes))
+        return Registry(dict(self.handlers), dict(self.notes), set(self.over_time))
 
 
 def is_layer_map(handler: Handler) -> TypeGuard[type[LayerMap]]:
@@ -98,12 +99,19 @@ def register(*typenames: str, override: bool = False, note: str = "") -> Callabl
     return decorate
 
 
-def structure(*typenames: str, override: bool = False, note: str = "") -> Callable[[H], H]:
-    """Decorate `rule(walk, module, x)`: it handles these containers and table modules."""
+def structure(
+    *typenames: str, override: bool = False, note: str = "", over_time: bool = False
+) -> Callable[[H], H]:
+    """Decorate `rule(walk, module, x)`: it handles these containers and table modules.
+
+    `over_time`: what is inside sees one step of the input at a time.
+    """
 
     def decorate(rule: H) -> H:
         for typename in typenames:
             _target.get().add(typename, rule, override, note)
+            if over_time:
+                _target.get().over_time.add(typename)
         return rule
 
     return decorate

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 
-from porter.errors import UsageError
+from porter.errors import UsageError, printable
+from porter.layer import LayerMap
 from porter.model_file import MODULE_FIELDS, histogram, submodules
 from porter.reader import LuaFunction, Table, Tensor, TorchObject, describe
 
 UNINTERESTING = (*MODULE_FIELDS, "gradWeight", "gradBias")
 
-TEMPLATE = '''"""A layer map for {typename}: `porter convert MODEL --layer-maps THIS_FILE` uses it.
-
-In the model the class has these fields:
+# Whatever comes from the file stands in comments or in quoted literals, never in code.
+TEMPLATE = '''# A layer map for {typename}; `porter convert MODEL --layer-maps THIS_FILE` uses it.
+# In the model the class has these fields:
 {fields}
-"""
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ from porter.layer import LayerMap
 from porter.registry import register
 
 
-@register("{typename}")
+@register({quoted})
 class {name}(LayerMap):
-    """One line of what {typename} computes, with its formula and shapes."""
+    """One line of what it computes, with its formula and shapes."""
 
 {declared}
 
@@ -37,11 +38,11 @@ class {name}(LayerMap):
 
     def reference(self, x):
         # The meaning in NumPy, in Torch's order and in x's precision; parameters: self.weight.array
-        raise NotImplementedError("{typename} in NumPy")
+        raise NotImplementedError("write it in NumPy")
 
     def apply(self, tf, x, at):
         # The same in TensorFlow, with tf.* calls only; parameters: at.variable(self.weight)
-        raise NotImplementedError("{typename} in TensorFlow")
+        raise NotImplementedError("write it in TensorFlow")
 '''
 
 
@@ -63,25 +64,48 @@ def stub(typename: str, root: TorchObject) -> str:
     }
     declared = [line for name, value in interesting.items() for line in declare(name, value)]
     return TEMPLATE.format(
-        typename=typename,
-        name=re.sub(r"\W", "", typename.rpartition(".")[2]) or "MyLayer",
-        fields="\n".join(f"    {n}: {describe(v)}" for n, v in interesting.items()) or "    none",
+        typename=printable(typename),
+        quoted=quoted(typename),
+        name=identifier(re.sub(r"\W", "", typename.rpartition(".")[2]) or "MyLayer", "Layer"),
+        fields="\n".join(f"#     {printable(n)}: {describe(v)}" for n, v in interesting.items())
+        or "#     none",
         declared="\n".join(f"    {line}" for line in declared) or "    # no fields to declare",
     )
 
 
 def declare(name: str, value: object) -> list[str]:
     """The declaration of one field, as far as its value tells."""
-    attribute = name if name.isidentifier() else re.sub(r"\W", "_", name)
+    attribute, lua_name = attribute_of(name), quoted(name)
+    what = describe(value)
     if isinstance(value, Tensor) and value.numel:
         axes = "OIHWD"[: len(value.shape)] if len(value.shape) <= 5 else "ABCDEFGH"
-        return [f'{attribute} = param("{axes}", name="{name}")  # {describe(value)}']
+        return [f'{attribute} = param("{axes}", name={lua_name})  # {what}']
     if isinstance(value, bool):
-        return [f'{attribute} = flag("{name}")  # {str(value).lower()}']
+        return [f"{attribute} = flag({lua_name})  # {what}"]
     if isinstance(value, float):
-        return [f'{attribute} = number("{name}")  # {value:g}']
+        return [f"{attribute} = number({lua_name})  # {what}"]
     if isinstance(value, str):
-        return [f'{attribute} = string("{name}")  # "{value}"']
+        return [f"{attribute} = string({lua_name})  # {what}"]
     if isinstance(value, TorchObject | Table | LuaFunction):
-        return [f"# {name}: {describe(value)}"]
+        return [f"# {printable(name)}: {what}"]
     return []
+
+
+def attribute_of(name: str) -> str:
+    """A Python name for a Lua field that no method or setting of `LayerMap` has."""
+    attribute = identifier(re.sub(r"\W", "_", name), "field")
+    taken = hasattr(LayerMap, attribute) and attribute != "inplace"
+    return f"{attribute}_" if taken else attribute
+
+
+def identifier(text: str, prefix: str) -> str:
+    """`text` as a Python name, with a prefix or an underscore where it is none."""
+    if not text.isidentifier():
+        text = f"{prefix}_{text}"
+    return f"{text}_" if keyword.iskeyword(text) else text
+
+
+def quoted(text: str) -> str:
+    """A Python literal of any string, in double quotes where that is simple."""
+    simple = text.isprintable() and not any(c in text for c in '"\\')
+    return f'"{text}"' if simple else ascii(text)

@@ -21,18 +21,31 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from porter.aliasing import MakeBatch, Overwritten, Reinterpret, Windows
-from porter.errors import BadTable, Endless, PorterError, ShapeMismatch, WalkError
+from porter.errors import (
+    BadField,
+    BadTable,
+    Endless,
+    PorterError,
+    ShapeMismatch,
+    TooLarge,
+    UnmappedModules,
+    WalkError,
+)
 from porter.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.layer import LayerMap
 from porter.nested import Nested, map_leaves
 from porter.options import Options
 from porter.reader import TorchObject
-from porter.registry import Registry, StructureRule, is_layer_map
+from porter.registry import Handler, Registry, StructureRule, is_layer_map
 
 MAX_DEPTH = 400
 """Containers in containers; the deepest published nets stay below 30."""
 MAX_CALLS = 100_000
 """Calls of modules in one walk; a few shared modules can ask for astronomically many."""
+MAX_VALUES = 1_000_000
+"""Tensors in one walk: splitting a long axis makes one for each element."""
+MAX_ELEMENTS = 2**31
+"""Elements of one tensor: a field may ask for a billion copies, or a padding of a billion."""
 FRAMES_PER_LEVEL = 12
 """Python frames that one level of nesting may take, with room to spare."""
 
@@ -49,10 +62,20 @@ class Model:
     def op(self, module: TorchObject) -> LayerMap:
         """The layer map of a module; one module used twice has one map and one set of weights."""
         if module.index not in self.ops:
-            handler = self.registry[module.typename]
-            assert is_layer_map(handler)
+            handler = self.handler(module)
+            if not is_layer_map(handler):
+                raise BadField("a layer is needed here", received=f"a {module.typename}")
             self.ops[module.index] = handler.from_torch(module, self.options)
         return self.ops[module.index]
+
+    def handler(self, module: TorchObject) -> Handler:
+        """The layer map or structure rule of a module's class. Raises UnmappedModules."""
+        if module.typename not in self.registry:
+            raise UnmappedModules(
+                f"{module.typename} has no layer map",
+                hint="write one with `porter scaffold` and pass it with --layer-maps",
+            )
+        return self.registry[module.typename]
 
     def walk(self, inputs: Nested[TensorType]) -> Graph:
         """The graph for inputs of these types."""
@@ -105,7 +128,7 @@ class Walk:
     def __call__(self, module: TorchObject, x: Nested[Value], at: str = "") -> Nested[Value]:
         """Call a module on `x`; `at` is its number below the module that calls it."""
         with self.entered(module, at):
-            handler = self.model.registry[module.typename]
+            handler = self.model.handler(module)
             calls_before = len(self.calls)
             made: Nested[Value]
             if is_layer_map(handler):
@@ -181,19 +204,29 @@ class Walk:
 
     def new_value(self, type: TensorType) -> Value:
         """A value with memory of its own."""
-        self.made += 1
+        self.count_value(type)
         value = Value(self.made, type, storage=self.made)
         self.memory[value.storage] = [value]
         return value
 
     def view(self, of: Value, type: TensorType) -> Value:
         """A value that shares the memory of another."""
-        self.made += 1
+        self.count_value(type)
         seen, held = math.prod(type.static), math.prod(of.shape)
         repeats = of.repeats * (seen // held if held and seen > held else 1)
         value = Value(self.made, type, of.storage, repeats)
         self.memory[of.storage].append(value)
         return value
+
+    def count_value(self, type: TensorType) -> None:
+        """One more tensor. Raises TooLarge where tensors or their elements become too many."""
+        self.made += 1
+        if self.made > MAX_VALUES:
+            raise TooLarge(f"the model makes more than {MAX_VALUES:,} tensors")
+        if math.prod(size for size in type.shape if size is not None) > MAX_ELEMENTS:
+            raise TooLarge(
+                f"a tensor of more than {MAX_ELEMENTS:,} elements", received=str(type)
+            )
 
     def emit(self, op: LayerMap, *inputs: Value) -> Nested[Value]:
         """Add a node; returns its output, or the list of its outputs."""

@@ -113,7 +113,12 @@ def conv(
         "nn.SpatialConvolution",
         nInputPlane=planes,
         nOutputPlane=outputs,
-        **{"kW": kernel, "kH": kernel, "dW": stride, "dH": stride, "padW": pad, "padH": pad},
+        kW=kernel,
+        kH=kernel,
+        dW=stride,
+        dH=stride,
+        padW=pad,
+        padH=pad,
         weight=random.standard_normal((outputs, planes, kernel, kernel)).astype(np.float32),
         bias=random.standard_normal(outputs).astype(np.float32),
     )

@@ -51,9 +51,7 @@ def test_a_net_with_a_linear_layer_keeps_its_size_and_any_batch() -> None:
 
 def test_a_net_that_rounds_one_more_row_away_keeps_its_size() -> None:
     # 8 rows and 7 make the same 4 rows: only twice as many tell that the size is fixed.
-    net = sequential(
-        conv(3, 4, pad=1, stride=2), relu(), view(64, sample_rank=3), linear(64, 5)
-    )
+    net = sequential(conv(3, 4, pad=1, stride=2), relu(), view(64, sample_rank=3), linear(64, 5))
     assert free(net, image(2, 3, 7, 7))[0] == [(None, 3, 7, 7)]
 
 

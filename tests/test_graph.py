@@ -52,7 +52,7 @@ def test_verify_accepts_a_chain_and_lists_its_values() -> None:
 def test_verify_refuses_a_value_that_is_read_before_it_is_made() -> None:
     graph = chain(2, 3)
     stranger = replace(graph.nodes[0], inputs=(value(9, 2, 3),))
-    with pytest.raises(AssertionError, match="1 reads .* before it is made"):
+    with pytest.raises(AssertionError, match=r"1 reads .* before it is made"):
         verify(replace(graph, nodes=(stranger,)))
 
 

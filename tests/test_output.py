@@ -1,5 +1,8 @@
 """Folders and files that appear whole or not at all."""
 
+# What happens inside of the block is what is tested here.
+# ruff: noqa: PT012
+
 from __future__ import annotations
 
 import errno
@@ -144,7 +147,10 @@ def test_force_never_replaces_what_porter_did_not_write(tmp_path: Path, kind: st
 
 def test_a_folder_of_the_user_that_appears_meanwhile_is_never_replaced(tmp_path: Path) -> None:
     target = tmp_path / "port"
-    with pytest.raises(UsageError, match="not written by porter"), appearing(target, True) as folder:
+    with (
+        pytest.raises(UsageError, match="not written by porter"),
+        appearing(target, True) as folder,
+    ):
         fill(folder)
         target.mkdir()
         (target / "thesis.tex").write_text("years of work")
@@ -244,7 +250,10 @@ def test_two_writers_of_one_target_do_not_mix(
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, full_disk: None) -> None:
-    with pytest.raises(EmitError, match="No space left") as caught, appearing(tmp_path / "port") as f:
+    with (
+        pytest.raises(EmitError, match="No space left") as caught,
+        appearing(tmp_path / "port") as f,
+    ):
         fill(f)
     assert "the disk is full" in str(caught.value.hint)
     assert names(tmp_path) == []

@@ -233,9 +233,7 @@ def test_a_contradicted_container_has_a_row_of_its_own() -> None:
 
 
 def summarised(x: Array, of: Array) -> Recording:
-    summary = Summary(
-        of.shape, float(np.abs(of).max()), float(of.mean()), float(np.abs(of).sum())
-    )
+    summary = Summary(of.shape, float(np.abs(of).max()), float(of.mean()), float(np.abs(of).sum()))
     return Recording("recording.t7", x, None, {}, {("1", 1): summary})
 
 

@@ -73,7 +73,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_record_without_path_is_refused(tmp_path: Path) -> None:
     path = write_t7(tmp_path / "activations.t7", recording(record("1", randn(2)), table(output=1)))
-    with pytest.raises(BadTable, match="record 2 of .* names no path"):
+    with pytest.raises(BadTable, match=r"record 2 of .* names no path"):
         read(path)
 
 
@@ -113,7 +113,13 @@ def npz(path: Path, **arrays: Array) -> Path:
 def test_an_npz_recording_gives_the_same(tmp_path: Path) -> None:
     path = npz(
         tmp_path / "activations.npz",
-        **{"input": randn(2, 3), "output": randn(4), "1": randn(5), "1#2": randn(6), "2.1": randn(7)},
+        **{
+            "input": randn(2, 3),
+            "output": randn(4),
+            "1": randn(5),
+            "1#2": randn(6),
+            "2.1": randn(7),
+        },
     )
     found = read(path)
     assert np.asarray(found.input).shape == (2, 3)

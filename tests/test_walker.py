@@ -229,8 +229,7 @@ def test_nngraph_order_decides_what_an_inplace_node_shows_to_its_sibling() -> No
 def test_nngraph_inputs_are_in_the_order_of_mapindex_not_of_running() -> None:
     x = randn(2, 3)
     nodes = [
-        graph_node(each)
-        for each in (None, times(2), times(3), torch_module("nn.CSubTable"), None)
+        graph_node(each) for each in (None, times(2), times(3), torch_module("nn.CSubTable"), None)
     ]
     start, two, three, minus, end = nodes
     link(start, two, three)

@@ -1,0 +1,653 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import io
+import json
+import pickle
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+from porter import Conversion
+from porter.registry import default_registry, load_layer_maps
+from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
+from tests.write_t7 import write_t7
+
+ROOT = Path(__file__).parents[2]
+FORMATS = FIXTURES / "formats"
+COMMANDS = ("inspect", "convert", "diff", "check", "record", "layers", "scaffold")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Porter:
+    """Calls `cli.main` in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *arguments: object) -> Ran:
+        try:
+            code = cli.main([str(each) for each in arguments])
+        except SystemExit as stop:  # argparse
+            code = int(stop.code or 0)
+        shown = self.capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return Ran(code, shown.out, shown.err)
+
+
+@pytest.fixture
+def porter(capsys: pytest.CaptureFixture[str]) -> Porter:
+    return Porter(capsys)
+
+
+def python(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter in the repository root."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "", **variables},
+    )
+
+
+# Help ---------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(porter: Porter) -> None:
+    ran = porter("--help")
+    assert ran.code == 0
+    for command in COMMANDS:
+        assert command in ran.out
+    assert "Exit codes" in ran.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(porter: Porter, command: str) -> None:
+    ran = porter(command, "--help")
+    assert ran.code == 0
+    assert f"usage: porter {command}" in ran.out
+
+
+def test_version(porter: Porter) -> None:
+    ran = porter("--version")
+    assert ran.code == 0
+    assert ran.out.startswith("porter ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("transmogrify",),
+        ("inspect",),
+        ("convert", "x.t7", "--data-format", "diagonal"),
+        ("inspect", "x.t7", "--bn", "sometimes"),
+        ("check", "x", "--isolated", "small"),
+    ],
+)
+def test_wrong_usage_exits_with_2(porter: Porter, arguments: tuple[str, ...]) -> None:
+    ran = porter(*arguments)
+    assert ran.code == 2
+    assert "usage: porter" in ran.err
+
+
+# inspect ------------------------------------------------------------------------------------------
+
+
+def test_inspect_shows_format_classes_and_shapes(porter: Porter, model_path: Path) -> None:
+    ran = porter("inspect", model_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Torch7 binary, 8-byte longs" in ran.out
+    assert "nn.SpatialConvolution ×3" in ran.out
+    assert "sizes are free" in ran.out
+    (line,) = (line for line in ran.out.splitlines() if line.startswith("3.1 "))
+    assert line.split()[:3] == ["3.1", "nn.SpatialConvolution", "1×4×19×27"]
+
+
+def test_inspect_as_json(porter: Porter, model_path: Path) -> None:
+    ran = porter("inspect", model_path, "--json", "--input-shape", "3x10x12")
+    seen = ran.json
+    assert seen["format"] == "binary, 8-byte longs"
+    assert seen["bytes"] == model_path.stat().st_size
+    assert seen["classes"] == {"nn.SpatialConvolution": 3, "nn.Sequential": 2, "nn.ReLU": 2}
+    assert seen["parameters"] == 4 * 27 + 4 + 4 * 36 + 4 + 2 * 4 + 2
+    assert seen["unmapped"] == {}
+    assert seen["input"] == "1×3×10×12"
+    assert seen["input_note"] == "as given"
+    assert [(line["path"], line["shape"]) for line in seen["modules"]] == [
+        ("", "1×2×5×6"),
+        ("1", "1×4×10×12"),
+        ("2", "1×4×10×12"),
+        ("3", "1×4×5×6"),
+        ("3.1", "1×4×5×6"),
+        ("3.2", "1×4×5×6"),
+        ("4", "1×2×5×6"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["model_ascii", "model_b32", "model_cuda", "model_nngraph"])
+def test_inspect_opens_every_format(porter: Porter, name: str) -> None:
+    ran = porter("inspect", FORMATS / f"{name}.t7", "--json")
+    assert ran.code == 0
+    assert ran.json["parameters"] > 0
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoint_cuda_unversioned"])
+def test_inspect_finds_the_model_in_a_checkpoint(porter: Porter, name: str) -> None:
+    ran = porter("inspect", FORMATS / f"{name}.t7", "--json")
+    assert ran.code == 0
+    assert ran.json["selected"]
+    assert ran.json["selected"] in ran.json["wrapper"]
+    assert len(ran.json["wrapper"]) > 1
+
+
+def test_several_modules_ask_for_select(porter: Porter) -> None:
+    path = FORMATS / "checkpoint_two_models.t7"
+    ran = porter("inspect", path)
+    assert ran.code == 2
+    assert "holds 2 modules" in ran.err
+    assert "--select" in ran.err
+    listed = [line.split(":")[0].strip() for line in ran.err.splitlines() if ": nn." in line]
+    assert len(listed) == 2
+    for key in listed:
+        chosen = porter("inspect", path, "--json", "--select", key)
+        assert chosen.code == 0
+        assert chosen.json["selected"] == key
+
+
+def test_a_module_that_is_not_there_lists_those_that_are(porter: Porter) -> None:
+    ran = porter("inspect", FORMATS / "checkpoint_two_models.t7", "--select", "nowhere")
+    assert ran.code == 2
+    assert "holds no module at 'nowhere'" in ran.err
+    assert "nn." in ran.err
+
+
+def test_inspect_shows_unmapped_classes_and_goes_on(porter: Porter) -> None:
+    ran = porter("inspect", FORMATS / "model_unknown_user_class.t7", "--json")
+    assert ran.code == 0
+    assert ran.json["unmapped"]
+    assert any(not line["mapped"] for line in ran.json["modules"])
+
+
+def test_inspect_tells_lua_functions_and_does_not_run_them(porter: Porter) -> None:
+    ran = porter("inspect", FORMATS / "model_with_function_fields.t7")
+    assert ran.code == 0
+    assert "never executed" in ran.out
+
+
+HOSTILE = ("\x1b[31mRed\x1b]0;title\x07", "\u202egnp.t7", "[bold]x[/bold]", "\udcff\x85")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_strings_of_a_file_are_shown_harmlessly(
+    porter: Porter, tmp_path: Path, hostile: str, form: str
+) -> None:
+    net = sequential(torch_module("my.[red]Net", **{hostile: hostile}, size=hostile))
+    path = write_t7(tmp_path / "m.t7", table(**{hostile: net}, note=hostile))
+    for command in (("inspect",), ("convert", "-o", tmp_path / "out")):
+        ran = porter(*command, path, *(["--json"] if form == "json" else []))
+        assert ran.code == (0 if command[0] == "inspect" else 4)
+        shown = ran.out + ran.err
+        assert not any(c in shown for c in "\x1b\x07\u202e\udcff\x85")
+        assert "my.[red]Net" in shown
+        if "bold" in hostile:
+            assert hostile in shown
+
+
+def test_a_port_of_a_model_under_a_hostile_key_is_written(porter: Porter, tmp_path: Path) -> None:
+    key = "\udcff\x1b"
+    path = write_t7(tmp_path / "m.t7", table(**{key: sequential(conv(3, 2))}, other=conv(3, 2)))
+    ran = porter("convert", path, "-o", tmp_path / "out", "--select", key)
+    assert ran.code == 0
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["source"]["selected"] == key
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+
+def test_unknown_classes_exit_with_4_and_say_what_to_do(porter: Porter, tmp_path: Path) -> None:
+    net = sequential(relu(), sequential(torch_module("my.Net", size=3)))
+    path = write_t7(tmp_path / "net.t7", net)
+    ran = porter("convert", path, "-o", tmp_path / "out")
+    assert ran.code == 4
+    for part in ("my.Net ×1 at 2.1", "size: the number 3", "porter scaffold", "--identity"):
+        assert part in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_as_json(porter: Porter, tmp_path: Path) -> None:
+    path = write_t7(tmp_path / "net.t7", sequential(torch_module("my.Net")))
+    ran = porter("convert", path, "-o", tmp_path / "out", "--json")
+    assert ran.code == 4
+    error = ran.json["error"]
+    assert set(error) == {"type", "message", "where", "received", "hint", "exit_code"}
+    assert error["type"] == "UnmappedModules"
+    assert error["exit_code"] == 4
+
+
+def zipped() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+    return content.getvalue()
+
+
+WRONG = {
+    "pickle": (pickle.dumps({"weight": 1}, 2), "pickle"),
+    "zip": (zipped(), "PyTorch checkpoint"),
+    "html": (b"<!DOCTYPE html><html><body>404</body></html>", "web page"),
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "git lfs pull"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+    "gzip": (gzip.compress(b"model"), "gzip"),
+    "bytecode": (b"\x1bLJ\x02\x0a", "LuaJIT bytecode"),
+    "text": (b"Dear reviewer, this is no model.\n", "text file"),
+    "truncated": ((FORMATS / "model_binary.t7").read_bytes()[:3000], "file ends inside"),
+    "empty": (b"", "empty file"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_files_exit_with_3_and_are_named(porter: Porter, tmp_path: Path, kind: str) -> None:
+    content, expected = WRONG[kind]
+    path = tmp_path / "model.t7"
+    path.write_bytes(content)
+    for command in (["inspect"], ["convert", "-o", str(tmp_path / "out")]):
+        ran = porter(*command, path)
+        assert ran.code == 3
+        assert expected in ran.err
+        assert str(path) in ran.err
+        assert ran.out == ""
+    assert [each.name for each in tmp_path.iterdir()] == ["model.t7"]
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+def test_a_missing_file_exits_with_3(porter: Porter, tmp_path: Path, command: str) -> None:
+    ran = porter(command, tmp_path / "none.t7")
+    assert ran.code == 3
+    assert "no such file" in ran.err
+
+
+def test_a_recording_is_not_taken_for_a_model(porter: Porter) -> None:
+    ran = porter("inspect", FIXTURES / "nets" / "lenet_mm_tanh" / "activations.t7")
+    assert ran.code == 3
+    assert "--reference" in ran.err
+
+
+@pytest.mark.parametrize("shape", ["3x", "0x3x4", "-1x2", "big", "3x4.5", "²"])
+def test_a_shape_that_is_none_exits_with_2(porter: Porter, model_path: Path, shape: str) -> None:
+    ran = porter("inspect", model_path, f"--input-shape={shape}")
+    assert ran.code == 2
+    assert "positive integers joined by x" in ran.err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan"])
+def test_a_tolerance_that_is_none_exits_with_2(
+    porter: Porter, model_path: Path, tmp_path: Path, value: str
+) -> None:
+    ran = porter("convert", model_path, "-o", tmp_path / "out", f"--isolated={value}")
+    assert ran.code == 2
+    assert "positive number" in ran.err
+
+
+# convert ------------------------------------------------------------------------------------------
+
+
+def test_brackets_in_paths_are_no_markup(porter: Porter, model_path: Path, tmp_path: Path) -> None:
+    source = tmp_path / "[red]m[" / "b].t7"  # m[/b] would end a style that never began
+    source.parent.mkdir()
+    source.write_bytes(model_path.read_bytes())
+    assert str(source) in porter("inspect", source).out.replace("\n", "")
+    ran = porter("diff", source, source)
+    assert ran.code == 0
+    ran = porter("convert", source, "-o", tmp_path / "none", "--isolated", "1e-12")
+    assert ran.code == 1
+    assert str(source) in porter("inspect", f"{source}x").err
+
+
+def test_an_existing_output_exits_with_2(
+    porter: Porter, model_path: Path, converted: Conversion
+) -> None:
+    ran = porter("convert", model_path, "-o", converted.output)
+    assert ran.code == 2
+    assert "already exists" in ran.err
+    assert "--force" in ran.err
+
+
+def test_an_output_that_cannot_be_written_exits_with_2(
+    porter: Porter, model_path: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    ran = porter("convert", model_path, "-o", tmp_path / "file" / "port")
+    assert ran.code == 2
+    assert "cannot be written" in ran.err
+
+
+def test_a_port_that_is_not_good_enough_exits_with_1(
+    porter: Porter, model_path: Path, tmp_path: Path
+) -> None:
+    arguments = ("convert", model_path, "-o", tmp_path / "out", "--isolated", "1e-12")
+    ran = porter(*arguments)
+    assert ran.code == 1
+    assert "nothing was written" in ran.err
+    assert "1 (nn.SpatialConvolution), on input normal" in ran.err
+    assert "fail" in ran.out
+    ran = porter(*arguments, "--json")
+    assert ran.code == 1
+    assert ran.json["verdict"] == "fail"
+    assert ran.json["first_diverging"] == "1"
+    assert ran.json["error"]["type"] == "ParityError"
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_in_a_process_of_its_own_is_quiet(model_path: Path, tmp_path: Path) -> None:
+    """TensorFlow's log must not reach the user, whatever it would say."""
+    ran = python("cli.py", "convert", model_path, "-o", tmp_path / "out")
+    assert ran.returncode == 0, ran.stderr
+    assert "parity: pass on 3 inputs" in ran.stdout
+    assert "nn.SpatialConvolution" in ran.stdout
+    for noise in ("tensorflow/", "TF-TRT", "cuda", "oneDNN", "WARNING", "absl", "I0000"):
+        assert noise not in ran.stderr, ran.stderr
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+# diff ---------------------------------------------------------------------------------------------
+
+
+def test_diff_of_a_model_and_its_port(
+    porter: Porter, model_path: Path, converted: Conversion
+) -> None:
+    ran = porter("diff", model_path, converted.output, "--json")
+    assert ran.code == 0
+    assert ran.json["verdict"] == "pass"
+
+
+def test_diff_names_the_first_diverging_layer(
+    porter: Porter, model_path: Path, tmp_path: Path
+) -> None:
+    other = write_t7(tmp_path / "other.t7", sequential(conv(3, 4, pad=1, seed=55)))
+    ran = porter("diff", model_path, other)
+    assert ran.code == 1
+    assert "first diverging: 1 (nn.SpatialConvolution): isolated error" in ran.out
+    ran = porter("diff", model_path, other, "--json")
+    assert ran.code == 1
+    assert ran.json["first_diverging"] == "1"
+
+
+def test_diff_of_something_else(porter: Porter, model_path: Path, tmp_path: Path) -> None:
+    assert porter("diff", model_path, tmp_path).code == 2
+    assert porter("diff", model_path, tmp_path / "none.t7").code == 3
+
+
+# check --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """One layer that passes, one that fails, one that is unmapped."""
+    folder, x = tmp_path / "cases", randn(2, 3)
+    folder.mkdir()
+    for name, module, y in (
+        ("fails", relu(), x),
+        ("passes", relu(), x.clip(0)),
+        ("unmapped", torch_module("my.Net"), x),
+    ):
+        write_t7(folder / f"{name}.t7", table(module=module, input=x, output=y))
+    return folder
+
+
+def test_check_shows_every_fixture_and_the_counts(porter: Porter, cases: Path) -> None:
+    ran = porter("check", cases)
+    assert ran.code == 1
+    assert ran.out.splitlines()[-1] == "1 pass, 1 fail, 1 unmapped, 0 error"
+    assert porter("check", cases / "passes.t7").code == 0
+    assert porter("check", cases / "unmapped.t7").code == 4
+
+
+def test_check_as_json_and_junit(porter: Porter, cases: Path, tmp_path: Path) -> None:
+    ran = porter("check", cases, "--json", "--junit", tmp_path / "report.xml")
+    assert ran.code == 1
+    assert set(ran.json) == {"results", "summary"}
+    assert ran.json["summary"] == {"pass": 1, "fail": 1, "unmapped": 1, "error": 0}
+    assert [result["status"] for result in ran.json["results"]] == ["fail", "pass", "unmapped"]
+    suite = ElementTree.parse(tmp_path / "report.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+
+
+def test_check_takes_identity_and_tells_an_empty_folder(
+    porter: Porter, cases: Path, tmp_path: Path
+) -> None:
+    assert porter("check", cases / "unmapped.t7", "--identity", "my.Net").code == 0
+    (tmp_path / "empty").mkdir()
+    ran = porter("check", tmp_path / "empty")
+    assert ran.code == 0
+    assert "no fixtures were found" in ran.out
+    assert porter("check", tmp_path / "none").code == 2
+
+
+# record, layers -----------------------------------------------------------------------------------
+
+
+def test_record_prints_or_writes_the_script(porter: Porter, tmp_path: Path) -> None:
+    ran = porter("record")
+    assert ran.code == 0
+    assert "torch7-activations" in ran.out
+    assert porter("record", "-o", tmp_path / "record.lua").code == 0
+    assert (tmp_path / "record.lua").read_text(encoding="utf-8") == ran.out
+    assert porter("record", "-o", tmp_path / "none" / "record.lua").code == 2
+
+
+def test_layers_lists_every_class(porter: Porter) -> None:
+    ran = porter("layers", "--json")
+    assert ran.code == 0
+    assert ran.json["classes"] == len(ran.json["layers"]) == len(default_registry().handlers)
+    assert "nn.SpatialConvolution" in porter("layers").out
+    markdown = porter("layers", "--markdown").out.splitlines()
+    assert len(markdown) == ran.json["classes"] + 2
+    assert {line.count(" | ") for line in markdown if "\\|" not in line} == {5, 0}
+
+
+# Layer maps of the user ---------------------------------------------------------------------------
+
+DOUBLE = '''
+import numpy as np
+from porter.layer import LayerMap
+from porter.registry import register
+
+@register("my.Double")
+class Double(LayerMap):
+    """2 x."""
+    def reference(self, x):
+        return x + x
+    def apply(self, tf, x, at):
+        return tf.multiply(x, 2)
+'''
+
+
+@pytest.fixture
+def doubled(tmp_path: Path) -> Path:
+    """A case of a class that only the user knows."""
+    x = randn(2, 3)
+    module = torch_module("my.Double", factor=2)
+    return write_t7(tmp_path / "case.t7", table(module=module, input=x, output=2 * x))
+
+
+def maps(folder: Path, source: str) -> Path:
+    path = folder / "my_maps.py"
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
+def test_a_map_of_the_user_is_used(porter: Porter, doubled: Path, tmp_path: Path) -> None:
+    assert porter("check", doubled).code == 4
+    assert porter("check", doubled, "--layer-maps", maps(tmp_path, DOUBLE)).code == 0
+    assert "my.Double" not in default_registry()
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "expected"),
+    [
+        ("x = 1\ndef broken(:\n", 2, "SyntaxError"),
+        ("x = 1\ny = 2\nz = x / 0\n", 3, "ZeroDivisionError"),
+        ("\nimport no_such_module_of_anybody\n", 2, "ModuleNotFoundError"),
+        ("def f():\n    raise ValueError('in a function')\n\nf()\n", 2, "in a function"),
+    ],
+)
+def test_an_error_in_the_users_file_points_there(
+    porter: Porter, doubled: Path, tmp_path: Path, source: str, line: int, expected: str
+) -> None:
+    path = maps(tmp_path, source)
+    ran = porter("check", doubled, "--layer-maps", path)
+    assert ran.code == 2
+    assert f"{path}:{line}" in ran.err
+    assert expected in ran.err
+
+
+def test_a_class_that_is_mapped_twice_is_refused(
+    porter: Porter, doubled: Path, tmp_path: Path
+) -> None:
+    twice = DOUBLE.replace("my.Double", "nn.ReLU")
+    ran = porter("check", doubled, "--layer-maps", maps(tmp_path, twice))
+    assert ran.code == 2
+    assert "nn.ReLU is already mapped in" in ran.err
+    assert "activation.py:" in ran.err
+    assert "my_maps.py:" in ran.err
+    assert "override=True" in ran.err
+
+
+def test_a_class_may_be_replaced_on_purpose(porter: Porter, tmp_path: Path) -> None:
+    x = randn(2, 3)
+    case = write_t7(tmp_path / "case.t7", table(module=relu(), input=x, output=2 * x))
+    assert porter("check", case).code == 1
+    source = DOUBLE.replace('"my.Double"', '"nn.ReLU", override=True')
+    assert porter("check", case, "--layer-maps", maps(tmp_path, source)).code == 0
+    assert porter("check", case).code == 1
+
+
+def test_a_missing_file_of_maps_is_told(porter: Porter, doubled: Path, tmp_path: Path) -> None:
+    ran = porter("check", doubled, "--layer-maps", tmp_path / "none.py")
+    assert ran.code == 2
+    assert "no such file of layer maps" in ran.err
+
+
+def test_identity_is_noted(porter: Porter, tmp_path: Path) -> None:
+    path = write_t7(tmp_path / "net.t7", sequential(conv(3, 4), torch_module("my.Net")))
+    ran = porter("inspect", path, "--json", "--identity", "my.Net")
+    assert ran.code == 0
+    assert ran.json["unmapped"] == {}
+    assert ran.json["notes"] == {"2": "identity, as asked for with --identity"}
+
+
+# scaffold -----------------------------------------------------------------------------------------
+
+
+def test_a_scaffold_compiles_and_registers(porter: Porter, doubled: Path, tmp_path: Path) -> None:
+    net = sequential(
+        torch_module(
+            "my.Layer-2",
+            weight=randn(4, 3),
+            bias=randn(4),
+            scale=2,
+            mode="fast",
+            train=True,
+            inplace=False,
+            inner=relu(),
+            options=table(a=1),
+            **{"odd name": 3, "class": 4, "quote": 'a"b\\\n'},
+        )
+    )
+    path = write_t7(tmp_path / "net.t7", net)
+    ran = porter("scaffold", "my.Layer-2", "--from", path)
+    assert ran.code == 0
+    ast.parse(ran.out)
+    written = tmp_path / "my_layer.py"
+    assert porter("scaffold", "my.Layer-2", "--from", path, "-o", written).code == 0
+    assert written.read_text(encoding="utf-8") == ran.out
+    registry = load_layer_maps(written, default_registry())
+    assert "my.Layer-2" in registry
+    assert {"weight", "bias", "scale", "mode"} <= set(registry.layer_maps()["my.Layer-2"].fields())
+
+
+def test_a_scaffold_of_a_class_that_is_not_there(porter: Porter, model_path: Path) -> None:
+    ran = porter("scaffold", "my.Net", "--from", model_path)
+    assert ran.code == 2
+    assert "the model holds no my.Net" in ran.err
+    assert "nn.ReLU" in ran.err
+
+
+@pytest.mark.parametrize("typename", ['my."""Net', "my.2Fast", "my.class", "my.\\", "é.\u00fc"])
+def test_a_scaffold_of_a_hostile_class_is_harmless_source(
+    porter: Porter, tmp_path: Path, typename: str
+) -> None:
+    name = 'x"""\nimport os'
+    path = write_t7(tmp_path / "net.t7", sequential(torch_module(typename, **{name: 1, "s": name})))
+    ran = porter("scaffold", typename, "--from", path)
+    assert ran.code == 0
+    tree = ast.parse(ran.out)
+    imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import)]
+    assert [alias.name for node in imported for alias in node.names] == ["numpy"]
+
+
+# Start-up -----------------------------------------------------------------------------------------
+
+NO_TENSORFLOW = """
+import sys
+import cli, layer_maps, porter
+for arguments in {commands}:
+    try:
+        cli.main(arguments)
+    except SystemExit:
+        pass
+heavy = [name for name in ("tensorflow", "keras") if name in sys.modules]
+assert not heavy, heavy
+"""
+
+
+def test_whatever_only_reads_does_not_import_tensorflow(model_path: Path) -> None:
+    commands = [
+        ["--help"],
+        ["convert", "--help"],
+        ["inspect", str(model_path)],
+        ["inspect", str(FORMATS / "model_nngraph.t7"), "--json"],
+        ["layers"],
+        ["record"],
+        ["scaffold", "nn.ReLU", "--from", str(model_path)],
+        ["convert", str(FORMATS / "model_unknown_user_class.t7")],
+        ["convert", "none.t7"],
+    ]
+    ran = python("-c", NO_TENSORFLOW.format(commands=commands))
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_closed_pipe_is_no_error(model_path: Path) -> None:
+    command = f"{sys.executable} cli.py layers --markdown | head -n 1"
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("| class |")
+    assert ran.stderr == ""
