@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def diff_model(model: Model, oracle: Recording, limits: Tolerance, speaker: str)
 
     assert oracle.input is not None
     variables = {p: Variables(p) for p in ("float32", "float64")}
-    return parity.verify(
+    report = parity.verify(
         model,
         oracle.input,
         variables,
@@ -105,6 +105,7 @@ def diff_model(model: Model, oracle: Recording, limits: Tolerance, speaker: str)
         tolerance=limits,
         deep=False,
     )
+    return replace(report, oracle=oracle.source)
 
 
 def common_input(first: Side, second: Side, seed: int) -> Nested[Array]:

@@ -7,6 +7,7 @@
     │   ├── Corrupt              its bytes contradict the format
     │   ├── Unsupported          valid Torch7, but nothing porter can read
     │   └── WrongFile            not a Torch7 file at all
+    ├── UnreadablePicture     3  a photograph cannot be read, or the net makes nothing of it
     ├── WalkError             4  the file is sound, its modules are not convertible
     │   ├── UnmappedModules      classes without a layer map
     │   ├── MissingField         a field that the class needs is nil
@@ -116,6 +117,12 @@ class Unsupported(T7Error):
 
 class WrongFile(T7Error):
     """Not a Torch7 file at all; the message names what it is."""
+
+
+class UnreadablePicture(PorterError):
+    """A photograph cannot be read, or the net makes nothing of it."""
+
+    exit_code = 3
 
 
 class WalkError(PorterError):

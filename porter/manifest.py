@@ -54,7 +54,7 @@ def manifest(
         },
         "classes": dict(sorted(histogram(opened.root).items())),
         "lua_functions": [path for path, _ in functions_in(opened.root)],
-        "formats": [each.name for each in emitted],
+        "formats": list(dict.fromkeys(each.name for each in emitted)),
         "signature": stored_shapes(job.port.graph, job.data_format),
         "data_format": job.data_format,
         "transposes": job.port.plan.transposes,

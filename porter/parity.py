@@ -7,6 +7,9 @@ and NumPy in float32 tells the noise floor: the error that rounding alone explai
 
 The oracle of a value is, strongest first: what real Torch7 recorded, what Torch left in the model
 file, porter's own NumPy reference. Every row names it.
+
+All this happens layer by layer in one pass: an activation is let go when no later layer reads it, so
+that memory is bounded by the widest place of the net, not by its length.
 """
 
 from __future__ import annotations
@@ -17,17 +20,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from porter import reference
+from porter.diagnosis import Hint, explain
 from porter.fields import Array
 from porter.graph import Call, Graph, Node, Value
 from porter.layout import Plan, Step, plan
 from porter.measure import Measure, compare, failed, relative_error
-from porter.nested import Nested, leaves, same_structure
+from porter.nested import Nested, leaves, map_leaves, same_structure
 from porter.recording import Recording, Summary
+from porter.thumbnails import Strip, Thumbnail, Worst, strip
 from porter.walker import Model
 
 RECORDED = "torch7"
 LEFT_IN_FILE = "left in file"
 REFERENCE = "numpy float64"
+EXPLAINED = 4
+"""How many failing layers of one input are diagnosed: those behind them mostly follow from them."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class Row:
     count: int = 1
     note: str = ""
     tolerance: Tolerance = field(default_factory=Tolerance)
+    hint: Hint | None = None
+    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
 
     @property
     def problem(self) -> str | None:
@@ -96,13 +105,16 @@ def measured(measure: Measure | None) -> float | None:
 class Report:
     """All rows for one input, in the order in which Torch runs the modules.
 
-    `wanted` holds the oracle's values of the model's outputs, in Torch's order.
+    `wanted` holds the oracle's values of the model's outputs, in Torch's order; `strip` shows them
+    beside the port's where they are pictures.
     """
 
     rows: tuple[Row, ...]
     input: str
     oracle: str
     wanted: tuple[Array, ...] = field(default=(), repr=False, compare=False)
+    graph: Graph | None = field(default=None, repr=False, compare=False)
+    strip: Strip | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:
@@ -122,6 +134,16 @@ class Oracle:
     contradictions: dict[tuple[str, int], str]
     summaries: dict[int, Summary]
 
+    def complete(self, node: Node) -> None:
+        """Compute in NumPy what was not recorded of a node's outputs; its inputs are there."""
+        if all(value.id in self.values for value in node.outputs):
+            return
+        taken = tuple(self.values[value.id] for value in node.inputs)
+        for value, array in zip(node.outputs, reference.run_node(node, taken), strict=True):
+            if value.id not in self.values:
+                self.values[value.id] = array
+                self.sources[value.id] = REFERENCE
+
 
 def bind(values: Nested[Value], arrays: Nested[Array]) -> dict[int, Array]:
     """Arrays by value id; both must have the same structure."""
@@ -132,20 +154,35 @@ def bind(values: Nested[Value], arrays: Nested[Array]) -> dict[int, Array]:
 def consult(
     graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
 ) -> Oracle:
-    """Gather the oracle's values; what was not recorded is computed in NumPy from what was."""
+    """All of the oracle's values; what was not recorded is computed in NumPy from what was."""
+    oracle = recorded_values(graph, inputs, recording, source)
+    for node in graph.nodes:
+        oracle.complete(node)
+    return oracle
+
+
+def recorded_values(
+    graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
+) -> Oracle:
+    """The oracle before anything is computed: the inputs, and what was recorded."""
     oracle = Oracle(bind(graph.inputs, inputs), {}, {}, {})
     if recording is not None:
         for call in graph.calls:
             take_recorded(oracle, call, recording, source)
-    for node in graph.nodes:
-        if all(value.id in oracle.values for value in node.outputs):
-            continue
-        taken = tuple(oracle.values[value.id] for value in node.inputs)
-        for value, array in zip(node.outputs, reference.run_node(node, taken), strict=True):
-            if value.id not in oracle.values:
-                oracle.values[value.id] = array
-                oracle.sources[value.id] = REFERENCE
     return oracle
+
+
+def last_readers(graph: Graph) -> dict[int, list[int]]:
+    """Values that are needed no more after each node, by the node's position."""
+    last = {value.id: -1 for value in leaves(graph.inputs)}
+    for position, node in enumerate(graph.nodes):
+        last |= {value.id: position for value in (*node.inputs, *node.outputs)}
+    for value in leaves(graph.outputs):
+        last.pop(value.id, None)
+    ends: dict[int, list[int]] = {}
+    for identity, position in last.items():
+        ends.setdefault(position, []).append(identity)
+    return ends
 
 
 def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str) -> None:
@@ -188,6 +225,8 @@ class Comparison:
         self.accumulated: dict[int, Measure] = {}
         self.float64: dict[tuple[str, int], list[float]] = {}
         self.noise: dict[tuple[str, int], list[float]] = {}
+        self.hints: dict[tuple[str, int], Hint | None] = {}
+        self.worst = Worst()
 
     def inputs_of(self, node: Node) -> tuple[Array, ...]:
         return tuple(self.oracle.values[value.id] for value in node.inputs)
@@ -195,11 +234,18 @@ class Comparison:
     def outputs_of(self, node: Node) -> list[Array]:
         return [self.oracle.values[value.id] for value in node.outputs]
 
-    def add_isolated(self, node: Node, made: list[Array]) -> None:
-        wanted = self.outputs_of(node)
-        self.isolated.setdefault((node.path, node.count), []).extend(
-            compare(a, b) for a, b in zip(wanted, made, strict=True)
-        )
+    def add_isolated(self, step: Step, made: list[Array]) -> None:
+        """Measure a layer fed the oracle's inputs; where it fails, look for the cause."""
+        node, limit = step.node, self.tolerance.isolated
+        key, wanted = (node.path, node.count), self.outputs_of(node)
+        measures = [compare(a, b) for a, b in zip(wanted, made, strict=True)]
+        self.isolated.setdefault(key, []).extend(measures)
+        for measure, a, b in zip(measures, wanted, made, strict=True):
+            self.worst.offer(key, measure.max_rel, a, b)
+        failing = not all(measure.within(limit) for measure in measures)
+        if failing and key not in self.hints and len(self.hints) < EXPLAINED:
+            taken = self.inputs_of(node)
+            self.hints[key] = explain(step, taken, tuple(wanted), tuple(made), limit)
 
     def add_float64(self, node: Node, exact: list[Array], made: list[Array]) -> None:
         errors = [relative_error(a, b) for a, b in zip(exact, made, strict=True)]
@@ -244,6 +290,8 @@ class Comparison:
                     call.count,
                     notes.get(call.path, ""),
                     self.tolerance,
+                    self.hints.get(key),
+                    self.worst.get(key),
                 )
             )
         return tuple(rows)
@@ -283,34 +331,51 @@ def verify(
 
     graph = model.walk(types_of(inputs))
     layout = plan(graph, data_format)
-    oracle = consult(graph, inputs, recording, source)
+    oracle = recorded_values(graph, inputs, recording, source)
     comparison = Comparison(graph, oracle, tolerance or Tolerance())
     held = variables[precision]
+    double = variables["float64"]
     assert isinstance(held, runner.Variables)
+    assert isinstance(double, runner.Variables)
+    ends = last_readers(graph)
+    positions = {id(node): position for position, node in enumerate(graph.nodes)}
 
-    for step in layout.node_steps():
-        progress(step.node.path)
-        taken = comparison.inputs_of(step.node)
-        comparison.add_isolated(step.node, runner.run_isolated(step, list(taken), held))
+    def see(step: Step, made: list[object]) -> None:
+        """Judge one layer right after the port ran it; afterwards its inputs may be let go."""
+        node = step.node
+        progress(node.path)
+        oracle.complete(node)
+        taken = comparison.inputs_of(node)
+        comparison.add_isolated(step, runner.run_isolated(step, list(taken), held))
         if deep:
-            exact = reference.run_node(step.node, taken, np.float64)
-            double = variables["float64"]
-            assert isinstance(double, runner.Variables)
-            made = runner.run_isolated(step, [_double(a) for a in taken], double)
-            comparison.add_float64(step.node, exact, made)
-            rounded = reference.run_node(step.node, taken, np.float32)
-            comparison.add_noise(step.node, exact, rounded)
+            exact = reference.run_node(node, taken, np.float64)
+            doubles = runner.run_isolated(step, [_double(a) for a in taken], double)
+            comparison.add_float64(node, exact, doubles)
+            comparison.add_noise(node, exact, reference.run_node(node, taken, np.float32))
+        for value, at, tensor in zip(node.outputs, step.outputs, made, strict=True):
+            comparison.add_accumulated(value, runner.load(tensor, at))
+        for identity in ends.get(positions[id(node)], ()):
+            oracle.values.pop(identity, None)
 
-    run_accumulated(layout, inputs, held, comparison)
-    origin = source if recording is not None else REFERENCE
-    wanted = tuple(oracle.values[value.id] for value in leaves(graph.outputs))
-    return Report(comparison.rows(), label, origin, wanted)
+    made = run_accumulated(layout, inputs, held, see)
+    wanted = map_leaves(lambda value: oracle.values[value.id], graph.outputs)
+    return Report(
+        comparison.rows(),
+        label,
+        source if recording is not None else REFERENCE,
+        tuple(leaves(wanted)),
+        graph,
+        strip(inputs, wanted, map_leaves(lambda value: made[value.id], graph.outputs)),
+    )
 
 
 def run_accumulated(
-    layout: Plan, inputs: Nested[Array], variables: object, comparison: Comparison
-) -> None:
-    """The whole port on its own intermediate results."""
+    layout: Plan,
+    inputs: Nested[Array],
+    variables: object,
+    see: Callable[[Step, list[object]], None],
+) -> dict[int, Array]:
+    """The whole port on its own intermediate results; returns its outputs in Torch's order."""
     from porter import runner
 
     assert isinstance(variables, runner.Variables)
@@ -320,12 +385,8 @@ def run_accumulated(
         identity: runner.store(arrays[identity], by_id[identity], at, variables.precision)
         for identity, at in layout.inputs.items()
     }
-
-    def see(step: Step, made: list[object]) -> None:
-        for value, at, tensor in zip(step.node.outputs, step.outputs, made, strict=True):
-            comparison.add_accumulated(value, runner.load(tensor, at))
-
-    runner.run(layout, stored, variables, see)
+    made = runner.run(layout, stored, variables, see)
+    return {identity: runner.load(made[identity], at) for identity, at in layout.outputs.items()}
 
 
 def _double(array: Array) -> Array:

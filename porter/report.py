@@ -49,9 +49,12 @@ def emitted_json(emitted: Emitted) -> dict[str, Any]:
     """How one format did after it was loaded again."""
     return {
         "format": emitted.name,
+        "variant": emitted.variant,
         "bytes": emitted.bytes,
         "error": measure_json(emitted.measure),
+        "exact": emitted.exact,
         "note": emitted.note,
+        "details": emitted.details,
     }
 
 

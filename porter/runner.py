@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -30,7 +31,8 @@ class Variables:
         key = (param.key, param.axes, param.to, rows)
         if key not in self.by_key:
             name = self.free_name(f"{path}.{param.name}" if path else param.name)
-            with tf.init_scope():
+            # The layer's name scope must not become part of the variable's name.
+            with tf.init_scope(), tf.name_scope(""):
                 variable = tf.Variable(
                     self.stored(param, rows), name=name, trainable=param.trainable
                 )
@@ -73,10 +75,21 @@ def site(step: Step, variables: Variables) -> Site:
     )
 
 
-def apply_step(step: Step, inputs: list[Any], variables: Variables) -> list[Any]:
-    """The output tensors of one node on stored input tensors."""
-    result = step.node.op.apply(tf, *inputs, at=site(step, variables))
+def apply_step(
+    step: Step, inputs: list[Any], variables: Variables, dialect: Any = tf
+) -> list[Any]:
+    """The output tensors of one node on stored input tensors.
+
+    Operations are named by the node's Torch path. `dialect` stands in for TensorFlow.
+    """
+    with tf.name_scope(scope_of(step.node.path)):
+        result = step.node.op.apply(dialect, *inputs, at=site(step, variables))
     return list(result) if isinstance(result, tuple | list) else [result]
+
+
+def scope_of(path: str) -> str:
+    """A Torch path as TensorFlow lets operations be named."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", path).lstrip("_-") or "root"
 
 
 def run(
@@ -84,6 +97,7 @@ def run(
     inputs: Mapping[int, Any],
     variables: Variables,
     see: Callable[[Step, list[Any]], None] | None = None,
+    dialect: Any = tf,
 ) -> dict[int, Any]:
     """Run all steps on stored input tensors; returns the stored outputs by value id.
 
@@ -91,12 +105,12 @@ def run(
     """
 
     def apply(step: Step, taken: list[Any]) -> list[Any]:
-        made = apply_step(step, taken, variables)
+        made = apply_step(step, taken, variables, dialect)
         if see is not None:
             see(step, made)
         return made
 
-    return execute(tf, plan, inputs, apply)
+    return execute(dialect, plan, inputs, apply)
 
 
 def store(array: Array, value: Value, layout: Any, precision: str) -> Any:

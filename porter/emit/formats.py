@@ -2,6 +2,9 @@
 
     saved_model   SavedModel with signatures                        porter/emit/saved_model.py
     checkpoint    tf.train.Checkpoint, variables by Torch path      porter/emit/checkpoint.py
+    frozen        SavedModel and GraphDef of constants, folded      porter/emit/frozen.py
+    tflite        LiteRT files, float or quantised                  porter/emit/tflite.py
+    weights       arrays by Torch path: npz, safetensors, h5        porter/emit/weights.py
 
 A format passes only if what was written, loaded again by the runtime that its user will use,
 computes what the oracle says.
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import abc
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 HOMES = {
     "saved_model": "porter.emit.saved_model",
     "checkpoint": "porter.emit.checkpoint",
+    "frozen": "porter.emit.frozen",
+    "tflite": "porter.emit.tflite",
+    "weights": "porter.emit.weights",
 }
 """Which module holds the `FORMAT` of a name; imported only when asked for."""
 
@@ -46,14 +53,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a format may need: the model, the traced port, and what to verify with."""
+    """Everything that a format may need: the model, the traced port, and what to verify with.
+
+    `settings` holds the options of single formats by the format's name.
+    """
 
     model: Model
     types: Nested[TensorType]
     port: Port
     checks: tuple[Check, ...]
     data_format: str = "channels_last"
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Nested[TensorType] | None = None
+    """The input types that the user gave; None where the sizes were solved."""
 
     def compare(self, made: list[dict[str, Array]]) -> Measure:
         """The worst error of named, stored outputs, one dict for each check."""
@@ -71,12 +83,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Emitted:
-    """How a format did: its row of the report. `measure` is None where nothing is computed."""
+    """How a format did: its row of the report. `measure` is None where nothing is computed.
+
+    A format that writes several files has a row for each `variant`. Where `exact` is false the
+    file is quantised: its error is reported, and the format itself judges it by another bound.
+    `details` tells the manifest what users of the file must know.
+    """
 
     name: str
     measure: Measure | None
     bytes: int
     note: str = ""
+    variant: str = ""
+    exact: bool = True
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Format(abc.ABC):
@@ -86,6 +106,15 @@ class Format(abc.ABC):
     """
 
     name: ClassVar[str]
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise UsageError for options with which nothing can be written; asked before any work."""
+
+    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+        """Write, load again and compare: a row for each variant. Raises ParityError and EmitError."""
+        paths = self.write(job, folder)
+        measure, note = self.verify(job, folder)
+        return [Emitted(self.name, measure, sum(map(size_of, paths)), note)]
 
     @abc.abstractmethod
     def write(self, job: Job, folder: Path) -> list[Path]:
@@ -102,14 +131,6 @@ def find(name: str) -> Format:
         raise UsageError(f"there is no format '{name}'", hint="formats: " + ", ".join(HOMES))
     found: Format = importlib.import_module(HOMES[name]).FORMAT
     return found
-
-
-def emit(name: str, job: Job, folder: Path) -> Emitted:
-    """Write one format and verify what was written."""
-    chosen = find(name)
-    paths = chosen.write(job, folder)
-    measure, note = chosen.verify(job, folder)
-    return Emitted(name, measure, sum(size_of(path) for path in paths), note)
 
 
 def size_of(path: Path) -> int:

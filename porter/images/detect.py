@@ -1,0 +1,82 @@
+"""Which preset a Torch file tells by itself: by its checkpoint, or by classes of one project only.
+
+Nothing is guessed. An ImageNet classifier, for one, looks the same whether it was trained on RGB in
+0…1 or on Caffe's BGR.
+"""
+
+from __future__ import annotations
+
+from porter.graph import Graph
+from porter.images.geometry import last_picture
+from porter.images.presets import BUILT_IN, Preset
+from porter.model_file import ModelFile, histogram
+from porter.nested import leaves
+from porter.reader import Table
+
+FAST_NEURAL_STYLE = ("nn.ShaveImage", "nn.TotalVariation")
+"""Classes that only fast-neural-style has."""
+
+
+def detect(opened: ModelFile, graph: Graph) -> tuple[Preset, str] | None:
+    """A preset and what told it, or None. `graph` is the net walked with an image."""
+    told = waifu2x(opened) if "w2nn_channels" in opened.root else None
+    if told is None and planes(graph) == (3, 3):
+        told = fast_neural_style(opened) or texture_nets(opened) or pix2pix(opened, graph)
+    if told is None:
+        return None
+    name, why = told
+    return BUILT_IN[name], why
+
+
+def planes(graph: Graph) -> tuple[int, int] | None:
+    """Channels of the one input and of the picture made, or None."""
+    given = list(leaves(graph.inputs))
+    picture = last_picture(graph)
+    if len(given) != 1 or given[0].type.rank != 4 or picture is None:
+        return None
+    return given[0].shape[1], picture.shape[1]
+
+
+def fast_neural_style(opened: ModelFile) -> tuple[str, str] | None:
+    """The checkpoint says how it was preprocessed; its script takes vgg where it does not."""
+    root = opened.file.root
+    options = root.get("opt") if isinstance(root, Table) else None
+    method = options.get("preprocessing") if isinstance(options, Table) else None
+    if method in ("vgg", "resnet"):
+        return f"fast-neural-style-{method}", f"the checkpoint has opt.preprocessing = {method}"
+    classes = histogram(opened.root)
+    for marker in FAST_NEURAL_STYLE:
+        if method is None and marker in classes:
+            return "fast-neural-style-vgg", f"{marker} is a class of fast-neural-style"
+    return None
+
+
+def texture_nets(opened: ModelFile) -> tuple[str, str] | None:
+    """Its TVLoss, or its instance normalisation between replicated borders."""
+    classes = histogram(opened.root)
+    if "nn.TVLoss" in classes:
+        return "texture-nets", "nn.TVLoss is a class of texture_nets"
+    if "nn.InstanceNormalization" in classes and "nn.SpatialReplicationPadding" in classes:
+        return (
+            "texture-nets",
+            "nn.InstanceNormalization with nn.SpatialReplicationPadding is texture_nets' generator",
+        )
+    return None
+
+
+def pix2pix(opened: ModelFile, graph: Graph) -> tuple[str, str] | None:
+    """pix2pix and CycleGAN build their generators with nngraph and end them with Tanh."""
+    (output,) = leaves(graph.outputs)
+    ends = [node.typename for node in graph.nodes if output in node.outputs]
+    if opened.root.typename == "nn.gModule" and ends in (["nn.Tanh"], ["cudnn.Tanh"]):
+        return "pix2pix", "an nn.gModule from 3 to 3 planes that ends with Tanh"
+    return None
+
+
+def waifu2x(opened: ModelFile) -> tuple[str, str] | None:
+    """waifu2x notes the number of channels on the model itself."""
+    names = {1: "waifu2x-y", 3: "waifu2x-rgb"}
+    channels = opened.root.get("w2nn_channels")
+    if channels not in names:
+        return None
+    return names[int(channels)], f"the model has w2nn_channels = {int(channels)}"

@@ -1,0 +1,89 @@
+"""Which sizes a net takes, and what size it makes of them: found by walking it with sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from porter.errors import WalkError
+from porter.graph import Graph, TensorType, Value
+from porter.nested import leaves
+from porter.walker import Model
+
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+ODD_ONES = ((0, 1), (1, 3), (2, 0), (3, 2))
+"""How many multiples are added to a large enough size: every remainder is seen on both axes."""
+LARGE = 192
+"""No published net that works on all sizes needs more rows than this."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Height and width must be multiples of `multiple`; size n becomes `scale`·n − `margin`.
+
+    Nets with strides round that up where n is no multiple of theirs. `flat`: Torch's net flattens
+    its picture at the end (waifu2x does), and it must be folded again. `size` is the only height
+    and width that the net takes, if there is only one; then `multiple` says nothing.
+    """
+
+    multiple: int = 1
+    scale: int = 1
+    margin: int = 0
+    flat: bool = False
+    size: tuple[int, int] | None = None
+
+
+def last_picture(graph: Graph) -> Value | None:
+    """The picture that a net makes: its output, or what a last layer flattened to its output."""
+    made = list(leaves(graph.outputs))
+    if len(made) != 1:
+        return None
+    (output,) = made
+    if output.type.rank == 4:
+        return output
+    for node in graph.nodes:
+        if output in node.outputs and node.op.is_view and node.inputs[0].type.rank == 4:
+            return node.inputs[0]
+    return None
+
+
+def measure(model: Model, type: TensorType) -> Geometry:
+    """The geometry of a net that takes images like `type` (N×C×H×W)."""
+    planes, (height, width) = type.static[1], type.static[2:]
+    multiple = next((m for m in MULTIPLES if takes_multiples(model, planes, m)), None)
+    if multiple is None:
+        graph = model.walk(type)
+        return Geometry(size=(height, width), flat=is_flat(graph))
+    unit = max(multiple, 64)
+    small, large = 3 * unit, 4 * unit
+    graph = model.walk(image(planes, small, small))
+    picture = last_picture(graph)
+    larger = last_picture(model.walk(image(planes, large, large)))
+    if picture is None or larger is None:
+        return Geometry(multiple)
+    scale = (larger.shape[2] - picture.shape[2]) // unit
+    return Geometry(multiple, scale, scale * small - picture.shape[2], is_flat(graph))
+
+
+def is_flat(graph: Graph) -> bool:
+    """Whether the picture is flattened at the end."""
+    picture = last_picture(graph)
+    return picture is not None and picture not in leaves(graph.outputs)
+
+
+def takes_multiples(model: Model, planes: int, multiple: int) -> bool:
+    """Whether the net takes all multiples of a number, tried on sizes of every kind."""
+    least = -(-LARGE // multiple)
+    sizes = [((least + a) * multiple, (least + b) * multiple) for a, b in ODD_ONES]
+    try:
+        for height, width in sizes:
+            (made,) = leaves(model.walk(image(planes, height, width)).outputs)
+            if made.type.static[0] != 2:
+                return False
+    except (WalkError, ValueError):
+        return False
+    return True
+
+
+def image(planes: int, height: int, width: int) -> TensorType:
+    """Two images, so that no module drops a batch of one."""
+    return TensorType((2, planes, height, width))

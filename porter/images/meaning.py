@@ -1,0 +1,156 @@
+"""Preset and geometry of one model: all that is needed to feed it pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from porter.errors import UsageError, WalkError
+from porter.graph import FLOAT, Graph, TensorType
+from porter.images.detect import detect
+from porter.images.geometry import Geometry, last_picture, measure
+from porter.images.preset_file import parse
+from porter.images.presets import BUILT_IN, Preset, find
+from porter.inputs import Shapes, with_batch
+from porter.model_file import ModelFile
+from porter.nested import leaves
+from porter.walker import Model
+
+NONE = "none"
+"""The choice that switches detection off."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """`why` says who chose the preset. `softmax`: the net's scores are no probabilities yet."""
+
+    preset: Preset
+    geometry: Geometry
+    why: str
+    softmax: bool = False
+
+    @property
+    def classifies(self) -> bool:
+        return self.preset.output is None
+
+    def json(self) -> dict[str, Any]:
+        """As the manifest keeps it."""
+        return {
+            "preset": self.preset.json(),
+            "geometry": asdict(self.geometry),
+            "why": self.why,
+            "softmax": self.softmax,
+        }
+
+
+def from_json(body: Mapping[str, Any]) -> Meaning:
+    """What a manifest keeps."""
+    geometry = dict(body["geometry"])
+    geometry["size"] = tuple(geometry["size"]) if geometry["size"] else None
+    return Meaning(
+        parse(body["preset"], "manifest.json"),
+        Geometry(**geometry),
+        str(body["why"]),
+        bool(body["softmax"]),
+    )
+
+
+def meaning_of(
+    opened: ModelFile, model: Model, shapes: Shapes, choice: str | None = None
+) -> Meaning | None:
+    """What a model's pictures mean: by the user's choice, or as the file tells; None if neither.
+
+    Raises UsageError for a chosen preset that contradicts the net.
+    """
+    if choice == NONE:
+        return None
+    chosen = find(choice) if choice else None
+    type = image_type(shapes)
+    if type is None:
+        if chosen is None:
+            return None
+        shown = ", ".join(str(each) for each in leaves(shapes.types[0]))
+        raise UsageError(
+            f"the preset {chosen.name} is for nets that take images N×C×H×W",
+            received=f"a net that takes {shown}",
+        )
+    graph = walked(model, type)
+    told = (chosen, "asked for") if chosen else detect(opened, graph)
+    if told is None:
+        return None
+    preset, why = told
+    require_fits(preset, graph)
+    geometry = measure(model, type)
+    if preset.output is not None and preset.output.channels == "Y" and geometry.scale != 1:
+        raise UsageError(
+            f"the preset {preset.name} takes the photo's colours, which this net does not enlarge",
+            received=f"a net that enlarges {geometry.scale} times",
+        )
+    return Meaning(preset, geometry, why, not ends_with_probabilities(graph))
+
+
+def image_type(shapes: Shapes) -> TensorType | None:
+    """The type of the one image that a model takes, or None."""
+    given = list(leaves(shapes.types[0]))
+    if len(given) != 1 or given[0].rank != 4 or given[0].dtype != FLOAT:
+        return None
+    return given[0]
+
+
+def walked(model: Model, type: TensorType) -> Graph:
+    """The graph for two images where the model takes two, so that no module drops the batch."""
+    try:
+        return model.walk(with_batch(type, 2))
+    except WalkError:
+        return model.walk(type)
+
+
+def require_fits(preset: Preset, graph: Graph) -> None:
+    """Raise UsageError where a preset and a net contradict each other."""
+    (given,) = leaves(graph.inputs)
+    if given.shape[1] != preset.input.planes:
+        raise misfit(preset, "takes", preset.input.planes, given.shape[1])
+    picture = last_picture(graph)
+    made = ", ".join(str(value.type) for value in leaves(graph.outputs))
+    if preset.output is None:
+        (scores, *others) = leaves(graph.outputs)
+        if others or scores.type.rank > 2:
+            raise UsageError(
+                f"the preset {preset.name} is for classifiers, which make scores N×classes",
+                received=f"a net that makes {made}",
+                hint=others_hint(),
+            )
+        if preset.labels and len(preset.labels) != scores.shape[-1]:
+            raise UsageError(
+                f"the preset {preset.name} names {len(preset.labels)} classes",
+                received=f"a net that tells {scores.shape[-1]}",
+            )
+    elif picture is None:
+        raise UsageError(
+            f"the preset {preset.name} is for nets that make one picture",
+            received=f"a net that makes {made}",
+            hint=others_hint(),
+        )
+    elif picture.shape[1] != preset.output.planes:
+        raise misfit(preset, "makes", preset.output.planes, picture.shape[1])
+
+
+def misfit(preset: Preset, verb: str, wanted: int, received: int) -> UsageError:
+    """Another number of planes."""
+    return UsageError(
+        f"the preset {preset.name} is for nets whose picture has {wanted} plane(s)",
+        received=f"a net that {verb} {received}",
+        hint=others_hint(),
+    )
+
+
+def others_hint() -> str:
+    return f"presets: {', '.join(BUILT_IN)}; or a FILE.toml of your own"
+
+
+def ends_with_probabilities(graph: Graph) -> bool:
+    """Whether the last layer is a softmax (a softmax of a LogSoftMax gives its probabilities)."""
+    made = {value.id for value in leaves(graph.outputs)}
+    last = [node.typename for node in graph.nodes if any(v.id in made for v in node.outputs)]
+    return any(name.endswith("SoftMax") and "Log" not in name for name in last)

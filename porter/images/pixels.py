@@ -1,0 +1,155 @@
+"""The arithmetic of presets in NumPy: 8-bit RGB pictures N×H×W×3 to a net's numbers and back.
+
+`signature.py` says the same in TensorFlow; `proof.py` lays both side by side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from porter.errors import UnreadablePicture
+from porter.images.geometry import Geometry
+from porter.images.meaning import Meaning
+from porter.images.presets import Preset, Side
+
+Array = npt.NDArray[Any]
+
+YUV = np.array(
+    [[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]], np.float32
+)
+RGB = np.array([[1, 0, 1.13983], [1, -0.39465, -0.58060], [1, 2.03211, 0]], np.float32)
+"""torch/image, generic/image.c: rgb2yuv and yuv2rgb, which are inverse to three digits."""
+
+BEST = 5
+"""How many classes are told."""
+
+
+def to_net(pictures: Array, meaning: Meaning) -> Array:
+    """What the net is fed for 8-bit pictures: float32 N×H×W×C, its border repeated if need be."""
+    height, width = pictures.shape[1:3]
+    rows, columns = (padding(size, meaning) for size in (height, width))
+    return levels_to_numbers(stretched(pictures, rows, columns), meaning.preset.input)
+
+
+def to_pictures(made: Array, pictures: Array, meaning: Meaning) -> Array:
+    """8-bit RGB pictures of what the net made (stored N×h×w×C, or flat in Torch's order).
+
+    Raises UnreadablePicture where it made numbers that are none.
+    """
+    if not np.isfinite(made).all():
+        raise UnreadablePicture("the net makes numbers of this picture that are not finite")
+    preset, side = meaning.preset, meaning.preset.output
+    assert side is not None
+    height, width = pictures.shape[1:3]
+    if meaning.geometry.flat:
+        sizes = [made_size(size, meaning) for size in (height, width)]
+        made = made.reshape(-1, side.planes, *sizes).transpose(0, 2, 3, 1)
+    rows, columns = kept_size(height, meaning), kept_size(width, meaning)
+    levels = numbers_to_levels(made[:, :rows, :columns], side)
+    if side.channels == "Y":
+        levels = coloured(levels, pictures)
+    levels = median(levels, preset.median_filter)
+    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+
+
+def to_classes(scores: Array, meaning: Meaning) -> tuple[Array, Array]:
+    """The most probable classes, counted from 0, and their probabilities: N×5 each."""
+    scores = scores.reshape(-1, scores.shape[-1]).astype(np.float32)
+    if meaning.softmax:
+        raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        scores = raised / raised.sum(axis=-1, keepdims=True)
+    order = np.argsort(-scores, axis=-1, kind="stable")[:, : min(BEST, scores.shape[-1])]
+    return order.astype(np.int32), np.take_along_axis(scores, order, axis=-1)
+
+
+# Sizes --------------------------------------------------------------------------------------------
+
+
+def padding(size: int, meaning: Meaning) -> tuple[int, int]:
+    """How often the first and the last row are repeated before a net sees `size` rows."""
+    geometry = meaning.geometry
+    if geometry.size is not None:
+        return 0, 0
+    before = lost(meaning.preset, geometry)
+    return before, before + -(size + 2 * before) % geometry.multiple
+
+
+def lost(preset: Preset, geometry: Geometry) -> int:
+    """Rows at each side that the net eats up and the preset gives it back."""
+    return -(-geometry.margin // (2 * geometry.scale)) if preset.border == "replicate" else 0
+
+
+def made_size(size: int, meaning: Meaning) -> int:
+    """How many rows the net makes of a photo of `size` rows."""
+    geometry = meaning.geometry
+    return geometry.scale * (size + sum(padding(size, meaning))) - geometry.margin
+
+
+def kept_size(size: int, meaning: Meaning) -> int | None:
+    """How many rows of the net's picture are the photo's; None: all of them."""
+    if padding(size, meaning) == (0, 0):
+        return None
+    replaced = meaning.preset.border == "replicate"
+    return meaning.geometry.scale * size - (0 if replaced else meaning.geometry.margin)
+
+
+def stretched(pictures: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+    """The outermost rows and columns repeated."""
+    if rows == columns == (0, 0):
+        return pictures
+    return np.pad(pictures, ((0, 0), rows, columns, (0, 0)), mode="edge")
+
+
+def fitted(pictures: Array, height: int, width: int) -> Array:
+    """Cut, or the last row and column repeated, to a height and width."""
+    rows = np.minimum(np.arange(height), pictures.shape[1] - 1)
+    columns = np.minimum(np.arange(width), pictures.shape[2] - 1)
+    fitting: Array = pictures[:, rows][:, :, columns]
+    return fitting
+
+
+# Levels -------------------------------------------------------------------------------------------
+
+
+def levels_to_numbers(pictures: Array, side: Side) -> Array:
+    """Levels 0…255 as the net's numbers, its channels in its order."""
+    x = pictures.astype(np.float32) / np.float32(255)
+    if side.channels == "BGR":
+        x = x[..., ::-1]
+    elif side.planes == 1:
+        x = x @ YUV[:1].T
+    low, high = np.float32(side.range)
+    numbers: Array = (x * (high - low) + low - np.float32(side.mean)) / np.float32(side.std)
+    return np.ascontiguousarray(numbers)
+
+
+def numbers_to_levels(made: Array, side: Side) -> Array:
+    """The net's numbers as levels, RGB or one plane, neither clipped nor rounded."""
+    low, high = side.range
+    levels: Array = made * np.float32(side.std) + np.float32(side.mean)
+    levels = (levels - np.float32(low)) * np.float32(255 / (high - low))
+    if side.channels == "grey":
+        return np.repeat(levels, 3, axis=-1)
+    return levels[..., ::-1] if side.channels == "BGR" else levels
+
+
+def coloured(luminance: Array, pictures: Array) -> Array:
+    """Luminance (levels) with the colours of the photo, as waifu2x's reconstruct.image_y does."""
+    fitting = fitted(pictures, *luminance.shape[1:3]).astype(np.float32)
+    chroma = fitting @ YUV[1:].T
+    return np.concatenate([np.clip(luminance, 0, 255), chroma], axis=-1) @ RGB.T
+
+
+def median(levels: Array, window: int) -> Array:
+    """The median of each window×window neighbourhood; the border without one is cut.
+
+    fast_neural_style/utils.lua: median_filter.
+    """
+    if window < 2:
+        return levels
+    windows = np.lib.stride_tricks.sliding_window_view(levels, (window, window), axis=(1, 2))
+    middle: Array = np.median(windows.reshape(*windows.shape[:4], -1), axis=-1)
+    return middle.astype(np.float32)

@@ -1,0 +1,144 @@
+"""Small pictures of activations, which a report keeps when the activations themselves are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from porter.fields import Array
+from porter.nested import Nested, leaves
+
+SIDE = 64
+"""Largest height and width of a layer's thumbnail."""
+IMAGE_SIDE = 128
+"""Largest height and width of a picture that a net takes or makes."""
+KEPT = 6
+"""How many layers of one input keep a thumbnail: those with the largest errors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnail:
+    """The plane of an activation in which the error is largest, at most SIDE × SIDE.
+
+    `wanted` is what the oracle says (averages), `error` the absolute difference of the port
+    (maxima, so that a single wrong pixel is not lost); `place` names sample and plane.
+    """
+
+    wanted: Array
+    error: Array
+    place: str
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """What an image net was fed and made of it, H×W×C; the difference is H×W.
+
+    `largest` is the largest absolute difference, in the units of the output.
+    """
+
+    fed: Array
+    wanted: Array
+    made: Array
+    difference: Array
+    largest: float
+
+
+@dataclass
+class Worst:
+    """Thumbnails of the few layers with the largest errors seen so far: bounded memory."""
+
+    kept: int = KEPT
+    found: dict[Hashable, tuple[float, Thumbnail]] = field(default_factory=dict)
+
+    def offer(self, key: Hashable, error: float, wanted: Array, made: Array) -> None:
+        """Keep a thumbnail of this layer if its error is among the largest."""
+        if wanted.shape != made.shape or not wanted.size or not error > 0:
+            return
+        if len(self.found) >= self.kept:
+            least = min(self.found, key=lambda each: self.found[each][0])
+            if error <= self.found[least][0]:
+                return
+            del self.found[least]
+        self.found[key] = (error, thumbnail(wanted, made))
+
+    def get(self, key: Hashable) -> Thumbnail | None:
+        """The thumbnail of a layer, if it has one."""
+        entry = self.found.get(key)
+        return None if entry is None else entry[1]
+
+
+def thumbnail(wanted: Array, made: Array) -> Thumbnail:
+    """Both activations have the same shape, in Torch's order; vectors are folded to a square."""
+    error = np.abs(np.asarray(wanted, np.float64) - np.asarray(made, np.float64))
+    worst = np.unravel_index(int(np.argmax(np.nan_to_num(error, nan=np.inf))), error.shape)
+    depth = max(error.ndim - 2, 0) if error.ndim > 2 else max(error.ndim - 1, 0)
+    leading = tuple(int(i) for i in worst[:depth])
+    names = ("sample", "plane") if depth == 2 else ("sample", "plane", "frame")
+    place = ", ".join(
+        f"{name} {index + 1}" for name, index in zip(names, leading, strict=False)
+    )
+    return Thumbnail(
+        shrink(folded(np.asarray(wanted, np.float64)[leading]), SIDE, np.add),
+        shrink(folded(error[leading]), SIDE, np.maximum),
+        place,
+    )
+
+
+def folded(plane: Array) -> Array:
+    """A plane as it is; a vector in rows of nearly a square, the rest NaN."""
+    if plane.ndim == 2:
+        return plane
+    vector = plane.reshape(-1)
+    width = int(np.ceil(np.sqrt(vector.size)))
+    square = np.full((-(-vector.size // width), width), np.nan)
+    square.reshape(-1)[: vector.size] = vector
+    return square
+
+
+def shrink(plane: Array, side: int, reduction: np.ufunc) -> Array:
+    """H×W or H×W×C reduced to at most `side` × `side`, block by block: np.add gives averages."""
+    counts = np.ones((1,) * plane.ndim)
+    for axis in (0, 1):
+        n = plane.shape[axis]
+        if n <= side:
+            continue
+        edges = np.linspace(0, n, side, endpoint=False).astype(int)
+        plane = reduction.reduceat(plane, edges, axis)
+        extent = [1] * plane.ndim
+        extent[axis] = side
+        counts = counts * np.diff([*edges, n]).reshape(extent)
+    small = plane / counts if reduction is np.add else plane
+    return small.astype(np.float32)
+
+
+def strip(fed: Nested[Array], wanted: Nested[Array], made: Nested[Array]) -> Strip | None:
+    """The first sample of a net that turns one image into one of 1 or 3 planes; else None."""
+    pictures: list[Array] = []
+    for nested in (fed, wanted, made):
+        arrays = list(leaves(nested))
+        picture = as_image(arrays[0]) if len(arrays) == 1 else None
+        if picture is None:
+            return None
+        pictures.append(picture)
+    taken, expected, got = pictures
+    if expected.shape != got.shape:
+        return None
+    difference = np.abs(expected.astype(np.float64) - got).max(axis=-1)
+    return Strip(
+        shrink(taken, IMAGE_SIDE, np.add),
+        shrink(expected, IMAGE_SIDE, np.add),
+        shrink(got, IMAGE_SIDE, np.add),
+        shrink(difference, IMAGE_SIDE, np.maximum),
+        float(difference.max()),
+    )
+
+
+def as_image(array: Array) -> Array | None:
+    """The first sample of N×C×H×W or C×H×W as H×W×C, where it can be shown as a picture."""
+    if array.ndim == 4 and len(array):
+        array = array[0]
+    if array.ndim != 3 or array.shape[0] not in (1, 3) or min(array.shape[1:]) < 4:
+        return None
+    return np.moveaxis(array, 0, -1)
