@@ -1,0 +1,64 @@
+"""Nets with really trained weights: same classes, same pictures as Torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from porter import reader
+from porter.emit.port import Port, build_widest
+from porter.fields import Array
+from porter.graph import TensorType
+from porter.model_file import open_model
+from porter.recording import as_arrays
+from porter.runner import Variables
+
+TRAINED = Path(__file__).resolve().parent.parent / "fixtures" / "trained"
+DIGITS = TRAINED / "digits_lenet"
+OILPAINT = TRAINED / "oilpaint"
+TORCH_MEAN = np.array([103.939, 116.779, 123.68])
+"""What texture_nets' outputs are relative to, in its order: blue, green, red."""
+
+
+def tensor(path: Path) -> Array:
+    array = as_arrays(reader.read(path).root, path.name)
+    assert isinstance(array, np.ndarray)
+    return array
+
+
+def port_of(path: Path, shape: tuple[int, ...]) -> Port:
+    return build_widest(open_model(path).model(), TensorType(shape), Variables())
+
+
+def serve(port: Port, images: Array) -> Array:
+    (made,) = port.module.serve(images).values()
+    return np.asarray(made)
+
+
+def test_all_digits_get_the_class_that_torch_gives_them() -> None:
+    port = port_of(DIGITS / "model.t7", (2, 1, 8, 8))
+    images, wanted = tensor(DIGITS / "all_input.t7"), tensor(DIGITS / "all_output.t7")
+    made = serve(port, np.moveaxis(images, 1, -1))
+    assert len(images) == 1797
+    assert np.array_equal(made.argmax(1), wanted.argmax(1))
+    assert np.abs(made - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.fixture(scope="module")
+def oilpaint() -> Port:
+    return port_of(OILPAINT / "model.t7", (2, 3, 40, 56))
+
+
+@pytest.mark.parametrize("photo", ["chelsea", "coffee", "astronaut"])
+def test_pictures_are_those_of_torch(oilpaint: Port, photo: str) -> None:
+    """At most 0.01 % of the 8-bit channel values differ, by one level."""
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.asarray(image.open(OILPAINT / f"{photo}.png").convert("RGB"))
+    torch = np.asarray(image.open(OILPAINT / f"{photo}.torch.png").convert("RGB"))
+    made = serve(oilpaint, (pixels / 255.0).astype(np.float32)[None])[0]
+    levels = np.clip(made + TORCH_MEAN, 0, 255).round()[..., ::-1].astype(int)
+    difference = np.abs(levels - torch)
+    assert difference.max() <= 1
+    assert np.count_nonzero(difference) <= 1e-4 * difference.size
