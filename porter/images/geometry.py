@@ -52,7 +52,10 @@ def measure(model: Model, type: TensorType) -> Geometry:
     multiple = next((m for m in MULTIPLES if takes_multiples(model, planes, m)), None)
     if multiple is None:
         graph = model.walk(type)
-        return Geometry(size=(height, width), flat=is_flat(graph))
+        picture = last_picture(graph)
+        made = height if picture is None else picture.shape[2]
+        scale = max(1, round(made / height))
+        return Geometry(1, scale, scale * height - made, is_flat(graph), (height, width))
     unit = max(multiple, 64)
     small, large = 3 * unit, 4 * unit
     graph = model.walk(image(planes, small, small))

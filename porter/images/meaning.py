@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from porter.errors import UsageError, WalkError
@@ -29,6 +29,13 @@ class Meaning:
     geometry: Geometry
     why: str
     softmax: bool = False
+
+    def seen_by(self, sizes: tuple[int | None, ...]) -> Meaning:
+        """The same for a net whose input was emitted with this height and width."""
+        height, width = sizes
+        if height is None or width is None:
+            return self
+        return replace(self, geometry=replace(self.geometry, size=(height, width)))
 
     @property
     def classifies(self) -> bool:

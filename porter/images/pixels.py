@@ -13,7 +13,7 @@ import numpy.typing as npt
 from porter.errors import UnreadablePicture
 from porter.images.geometry import Geometry
 from porter.images.meaning import Meaning
-from porter.images.presets import Preset, Side
+from porter.images.presets import Numbers, Preset, Side
 
 Array = npt.NDArray[Any]
 
@@ -22,9 +22,6 @@ YUV = np.array(
 )
 RGB = np.array([[1, 0, 1.13983], [1, -0.39465, -0.58060], [1, 2.03211, 0]], np.float32)
 """torch/image, generic/image.c: rgb2yuv and yuv2rgb, which are inverse to three digits."""
-
-BEST = 5
-"""How many classes are told."""
 
 
 def to_net(pictures: Array, meaning: Meaning) -> Array:
@@ -52,17 +49,18 @@ def to_pictures(made: Array, pictures: Array, meaning: Meaning) -> Array:
     if side.channels == "Y":
         levels = coloured(levels, pictures)
     levels = median(levels, preset.median_filter)
-    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    finished: Array = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    return finished
 
 
-def to_classes(scores: Array, meaning: Meaning) -> tuple[Array, Array]:
-    """The most probable classes, counted from 0, and their probabilities: N×5 each."""
-    scores = scores.reshape(-1, scores.shape[-1]).astype(np.float32)
-    if meaning.softmax:
-        raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        scores = raised / raised.sum(axis=-1, keepdims=True)
-    order = np.argsort(-scores, axis=-1, kind="stable")[:, : min(BEST, scores.shape[-1])]
-    return order.astype(np.int32), np.take_along_axis(scores, order, axis=-1)
+def probabilities(scores: Array, meaning: Meaning) -> Array:
+    """The probability of every class, N×classes."""
+    flat = scores.reshape(-1, scores.shape[-1]).astype(np.float32)
+    if not meaning.softmax:
+        return flat
+    raised = np.exp(flat - flat.max(axis=-1, keepdims=True))
+    shares: Array = raised / raised.sum(axis=-1, keepdims=True)
+    return shares
 
 
 # Sizes --------------------------------------------------------------------------------------------
@@ -121,15 +119,20 @@ def levels_to_numbers(pictures: Array, side: Side) -> Array:
         x = x[..., ::-1]
     elif side.planes == 1:
         x = x @ YUV[:1].T
-    low, high = np.float32(side.range)
-    numbers: Array = (x * (high - low) + low - np.float32(side.mean)) / np.float32(side.std)
-    return np.ascontiguousarray(numbers)
+    low, high = side.range
+    mean, std = as_float32(side.mean), as_float32(side.std)
+    return np.ascontiguousarray((x * np.float32(high - low) + np.float32(low) - mean) / std)
+
+
+def as_float32(numbers: Numbers) -> Array:
+    """One number, or one a channel."""
+    return np.asarray(numbers, np.float32)
 
 
 def numbers_to_levels(made: Array, side: Side) -> Array:
     """The net's numbers as levels, RGB or one plane, neither clipped nor rounded."""
     low, high = side.range
-    levels: Array = made * np.float32(side.std) + np.float32(side.mean)
+    levels = made * as_float32(side.std) + as_float32(side.mean)
     levels = (levels - np.float32(low)) * np.float32(255 / (high - low))
     if side.channels == "grey":
         return np.repeat(levels, 3, axis=-1)

@@ -10,13 +10,15 @@ from typing import Any
 
 from porter.emit.port import Port
 from porter.images.meaning import Meaning
-from porter.images.pixels import BEST, RGB, YUV, lost
+from porter.images.pixels import RGB, YUV, lost
 from porter.images.presets import Side
 from porter.layout import channels_last, image_layout
 from porter.nested import leaves
 from porter.tensorflow import tf
 
 NAME = "image"
+BEST = 5
+"""How many classes are told."""
 
 
 def image_signature(meaning: Meaning, port: Port, data_format: str) -> Any:
@@ -123,9 +125,10 @@ def median(levels: Any, window: int) -> Any:
 def classes(scores: Any, meaning: Meaning) -> dict[str, Any]:
     """The most probable classes, counted from 0, their probabilities, and names where known."""
     count = int(scores.shape[-1])
-    scores = tf.reshape(scores, [-1, count])
-    probabilities = tf.nn.softmax(scores) if meaning.softmax else scores
-    best, indices = tf.math.top_k(probabilities, min(BEST, count))
+    flat = tf.reshape(scores, [-1, count])
+    best, indices = tf.math.top_k(
+        tf.nn.softmax(flat) if meaning.softmax else flat, min(BEST, count)
+    )
     told = {"classes": indices, "probabilities": best}
     if meaning.preset.labels:
         told["labels"] = tf.gather(tf.constant(meaning.preset.labels), indices)

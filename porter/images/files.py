@@ -1,0 +1,117 @@
+"""Which files are read, and which files they become."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.errors import EmitError, UsageError
+from porter.images.photos import format_of, pillow
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photo and its picture, and where both are shown side by side if that was asked for."""
+
+    source: Path
+    target: Path
+    strip: Path | None = None
+
+    @property
+    def written(self) -> list[Path]:
+        return [self.target] if self.strip is None else [self.target, self.strip]
+
+
+def pairs(
+    inputs: Iterable[str], output: Path, compare: bool = False, force: bool = False
+) -> list[Pair]:
+    """Photos with their pictures: `output` is a file for one photo, else a folder.
+
+    In a folder a picture is named after its photo, as `.png`: exactly what the net made. Raises
+    UsageError where there is no photo, where two would become one file or a file is in the way,
+    and EmitError where nothing can be written.
+    """
+    sources = list(dict.fromkeys(found(inputs)))
+    if not sources:
+        raise UsageError("there is no picture in " + ", ".join(inputs))
+    single = len(sources) == 1 and bool(output.suffix) and not output.is_dir()
+    if single:
+        format_of(output)
+    made = [
+        with_strip(source, output if single else output / within.with_suffix(".png"), compare)
+        for source, within in sources
+    ]
+    require_distinct(made)
+    for pair in made:
+        require_free(pair, force)
+    require_writable(output.parent if single else output)
+    return made
+
+
+def with_strip(source: Path, target: Path, compare: bool) -> Pair:
+    """The strip stands beside the picture."""
+    return Pair(source, target, target.with_stem(f"{target.stem}_compare") if compare else None)
+
+
+def found(inputs: Iterable[str]) -> Iterator[tuple[Path, Path]]:
+    """Every photo with its path below the folder that was named; folders are searched deeply."""
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            yield from ((file, file.relative_to(path)) for file in photos_in(path))
+        elif path.exists():
+            yield path, Path(path.name)
+        else:
+            matching = [each for each in glob.glob(name, recursive=True) if os.path.exists(each)]
+            if not matching:
+                raise UsageError(f"there is no file or folder '{name}'")
+            yield from found(sorted(matching))
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Files whose names end as pictures' do; hidden ones are left alone."""
+    endings = pillow().Image.registered_extensions()
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and file.suffix.lower() in endings
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def require_distinct(made: list[Pair]) -> None:
+    """`cat.jpg` and `cat.png` would both become `cat.png`."""
+    seen: dict[Path, Path] = {}
+    for pair in made:
+        for target in pair.written:
+            first = seen.setdefault(target, pair.source)
+            if first != pair.source:
+                raise UsageError(
+                    f"{first} and {pair.source} would both become {target}",
+                    hint="run them one after the other, with another -o each",
+                )
+
+
+def require_free(pair: Pair, force: bool) -> None:
+    """Nothing is overwritten unasked, and a photo never."""
+    for target in pair.written:
+        if target.exists() and target.samefile(pair.source):
+            raise UsageError(f"{target} is the photo itself", hint="choose another -o")
+        if target.exists() and not force:
+            raise UsageError(f"{target} already exists", hint="choose another -o, or add --force")
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder, and see that files can be made in it, before anything slow begins."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EmitError(
+            f"{folder} cannot be made: {error.strerror}", hint="choose another folder with -o"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise EmitError(f"{folder} cannot be written to", hint="choose another folder with -o")

@@ -1,0 +1,152 @@
+"""Open whatever `porter stylize` is given: the net, and what its numbers mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter import seal
+from porter.errors import UsageError
+from porter.feeding import batched
+from porter.images.geometry import Geometry, last_picture
+from porter.images.meaning import Meaning, from_json, image_type, meaning_of, others_hint, walked
+from porter.images.presets import find
+from porter.inputs import Shapes, given
+from porter.model_file import open_model
+from porter.nested import leaves
+from porter.options import Options
+from porter.registry import Registry
+from porter.search import solve
+from porter.walker import Model
+
+if TYPE_CHECKING:
+    from porter.images.runners import Net
+
+PARTS = ("saved_model", "model.keras", "model.tflite")
+"""What is taken of a converted folder, best first."""
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a model is opened; all but `preset` matter for `.t7` only."""
+
+    preset: str | None = None
+    select: str | None = None
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    registry: Registry | None = None
+    options: Options = field(default_factory=Options)
+
+
+def open_net(path: Path, choices: Choices) -> tuple[Net, Meaning]:
+    """A net and what its pictures mean. Raises UsageError where it has nothing to do with them."""
+    if path.is_dir() or path.suffix in (".keras", ".tflite"):
+        net, meaning = open_converted(path, choices)
+    else:
+        net, meaning = open_torch(path, choices)
+    if meaning.classifies:
+        raise UsageError(
+            f"the preset {meaning.preset.name} is for classifiers: there is no picture to write",
+            hint="call the signature `image` of the converted model (docs/serving.md)",
+        )
+    return net, meaning.seen_by(net.sizes)
+
+
+def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
+    """A `.t7`, traced in this process; `porter convert` is what proves it."""
+    opened = open_model(path, choices.select)
+    model = opened.model(choices.registry, choices.options)
+    shapes = given(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
+    meaning = meaning_of(opened, model, shapes, choices.preset)
+    if meaning is None:
+        raise pictureless(path, model, shapes) or untold(path)
+    from porter.emit.port import build_widest
+    from porter.images.runners import Traced
+    from porter.runner import Variables
+
+    return Traced(build_widest(model, batched(model, shapes), Variables())), meaning
+
+
+def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
+    """The error of a net that no preset could help, or None."""
+    type = image_type(shapes)
+    if type is None:
+        shown = ", ".join(str(each) for each in leaves(shapes.types[0]))
+        return UsageError(f"{path.name} takes {shown}, and no pictures")
+    graph = walked(model, type)
+    if last_picture(graph) is not None:
+        return None
+    shown = ", ".join(str(value.type) for value in leaves(graph.outputs))
+    return UsageError(f"{path.name} makes {shown}, and no pictures")
+
+
+def open_converted(path: Path, choices: Choices) -> tuple[Net, Meaning]:
+    """A SavedModel, `.keras` or `.tflite`, with the manifest that stands beside it."""
+    artefact = part_of(path)
+    told = described(artefact)
+    if choices.preset is None and told is None:
+        raise untold(path)
+    net = loader(artefact)(artefact)
+    if choices.preset is None:
+        assert told is not None
+        return net, told
+    preset = find(choices.preset)
+    if told is None and preset.border == "replicate":
+        raise UsageError(
+            f"how much border the net needs for {preset.name} is not written beside {path}",
+            hint="convert the .t7 again with --preset",
+        )
+    planes = net.shape[-1 if net.channels_last else 1] if len(net.shape) == 4 else None
+    if planes != preset.input.planes:
+        raise UsageError(
+            f"the preset {preset.name} is for nets that take N×H×W×{preset.input.planes}",
+            received="a net that takes "
+            + "×".join("?" if n is None else str(n) for n in net.shape),
+            hint=others_hint(),
+        )
+    return net, Meaning(preset, told.geometry if told else Geometry(), "asked for")
+
+
+def part_of(path: Path) -> Path:
+    """The artefact itself. Raises UsageError for a folder without one."""
+    if path.is_file() or (path / "saved_model.pb").is_file():
+        return path
+    for name in PARTS:
+        if (path / name).exists():
+            return path / name
+    if not path.exists():
+        raise UsageError(f"there is no file or folder '{path}'")
+    raise UsageError(f"{path} holds no converted model", hint="it should hold " + ", ".join(PARTS))
+
+
+def described(artefact: Path) -> Meaning | None:
+    """What the manifest beside an artefact says of its pictures."""
+    file = artefact.resolve().parent / MANIFEST
+    try:
+        body: Any = json.loads(file.read_text(encoding="utf-8"))
+        seal.check(file.parent, body.get("files", {}), below=artefact.name)
+        kept = body.get("pictures")
+        return from_json(kept) if kept else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file} cannot be read", received=repr(error)) from error
+
+
+def loader(artefact: Path) -> Callable[[Path], Net]:
+    """Who loads it."""
+    from porter.images import runners
+
+    kinds = {".keras": runners.KerasNet, ".tflite": runners.TFLiteNet}
+    return kinds.get(artefact.suffix, runners.SavedModelNet)
+
+
+def untold(path: Path) -> UsageError:
+    """Nothing says what the numbers mean, and a guess would make wrong colours."""
+    return UsageError(
+        f"{path} does not tell how pictures become its numbers",
+        hint=f"say it with --preset; {others_hint()}",
+    )

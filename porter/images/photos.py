@@ -1,0 +1,186 @@
+"""Photographs on disk as 8-bit RGB arrays, and pictures back to disk."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from porter.errors import UnreadablePicture, UsageError
+from porter.output import write_bytes
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Array = npt.NDArray[Any]
+
+OPAQUE = (".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pnm")
+"""Formats that keep no transparency."""
+QUALITY = 95
+"""Of JPEG and WebP files."""
+
+
+def pillow() -> Any:
+    """Pillow's modules. Raises UsageError where it is not installed."""
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError as error:
+        raise UsageError(
+            "pictures are read with Pillow, which is not installed",
+            hint='pip install "porter-t7[images]"',
+        ) from error
+    return PIL
+
+
+@dataclass(frozen=True)
+class Photo:
+    """`levels` is H×W×3, `alpha` H×W or None; `profile` describes the colours of an RGB file."""
+
+    levels: Array
+    alpha: Array | None = None
+    profile: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.levels.shape[0], self.levels.shape[1]
+
+
+def read_photo(path: Path, longest: int | None = None) -> Photo:
+    """A photograph as it is to be looked at: turned by its EXIF tag, 16 bits rounded to 8.
+
+    `longest` scales it (Lanczos) so that its longer side has that many pixels. Raises
+    UnreadablePicture for a file that is no picture, damaged or too large.
+    """
+    pil = pillow()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pil.Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning)
+            with pil.Image.open(path) as opened:
+                frames = getattr(opened, "n_frames", 1)
+                turned = pil.ImageOps.exif_transpose(opened)
+                turned.load()
+    except (pil.Image.DecompressionBombError, pil.Image.DecompressionBombWarning) as error:
+        raise UnreadablePicture(
+            f"the picture has more than {pil.Image.MAX_IMAGE_PIXELS:,} pixels",
+            where=str(path),
+            hint="make it smaller in an image editor: files this large are mostly attacks",
+        ) from error
+    except pil.UnidentifiedImageError as error:
+        raise UnreadablePicture("this is no picture that Pillow knows", where=str(path)) from error
+    except Exception as error:  # each of Pillow's decoders raises errors of its own
+        raise UnreadablePicture(
+            "the picture cannot be read", where=str(path), received=str(error) or None
+        ) from error
+    notes = (f"the first of {frames} frames",) if frames > 1 else ()
+    photo = as_photo(turned, str(path), notes)
+    if longest is None:
+        return photo
+    factor = longest / max(photo.size)
+    height, width = (max(1, round(side * factor)) for side in photo.size)
+    return resized(photo, height, width)
+
+
+def resized(photo: Photo, height: int, width: int) -> Photo:
+    """A photo at another size, by Lanczos' filter."""
+    alpha = None if photo.alpha is None else lanczos(photo.alpha, height, width)
+    return replace(photo, levels=lanczos(photo.levels, height, width), alpha=alpha)
+
+
+def lanczos(levels: Array, height: int, width: int) -> Array:
+    """Levels at another size."""
+    image = pillow().Image
+    scaled = image.fromarray(levels).resize((width, height), image.Resampling.LANCZOS)
+    return np.asarray(scaled)
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    """Whether anything is transparent."""
+    return "A" in picture.getbands() or "transparency" in picture.info
+
+
+def as_photo(picture: Image.Image, where: str, notes: tuple[str, ...] = ()) -> Photo:
+    """Any of Pillow's modes as 8-bit RGB and alpha."""
+    if picture.mode.startswith(("I", "F")):
+        grey = to_eight_bits(np.asarray(picture), where)
+        return Photo(np.repeat(grey[..., None], 3, axis=-1), None, None, notes)
+    profile = picture.info.get("icc_profile") if picture.mode in ("RGB", "RGBA") else None
+    if not has_alpha(picture):
+        return Photo(np.asarray(picture.convert("RGB")), None, profile, notes)
+    whole = np.asarray(picture.convert("RGBA"))
+    return Photo(whole[..., :3], whole[..., 3], profile, notes)
+
+
+def to_eight_bits(grey: Array, where: str) -> Array:
+    """16-bit levels as 8-bit ones. Raises UnreadablePicture for numbers without a range."""
+    low, high = float(grey.min()), float(grey.max())
+    if np.issubdtype(grey.dtype, np.floating) or low < 0 or high > 65535:
+        raise UnreadablePicture(
+            "the picture's numbers are neither 8 nor 16 bits: their white is not known",
+            where=where,
+            received=f"{grey.dtype} between {low:g} and {high:g}",
+        )
+    return np.rint(grey / 257).astype(np.uint8)
+
+
+def write_picture(path: Path, levels: Array, photo: Photo) -> None:
+    """A picture, with the photo's transparency and colour profile; whole or not at all.
+
+    Raises EmitError where it cannot be written, UsageError for a name without a known format.
+    """
+    pil = pillow()
+    picture = pil.Image.fromarray(levels)
+    if photo.alpha is not None and path.suffix.lower() not in OPAQUE:
+        alpha = fitted_alpha(photo.alpha, *levels.shape[:2])
+        picture.putalpha(pil.Image.fromarray(alpha))
+    options: dict[str, Any] = {"icc_profile": photo.profile} if photo.profile else {}
+    kind = format_of(path)
+    if kind in ("JPEG", "WEBP"):
+        options |= {"quality": QUALITY}
+    if kind == "JPEG":
+        options |= {"subsampling": 0}
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    write_bytes(path, content.getvalue())
+
+
+def format_of(path: Path) -> str:
+    """Pillow's name of the format of a file's name. Raises UsageError."""
+    pil = pillow()
+    known: dict[str, str] = pil.Image.registered_extensions()
+    kind = known.get(path.suffix.lower())
+    if kind is None or kind not in pil.Image.SAVE:
+        raise UsageError(
+            f"{path.name} names no picture format that can be written",
+            hint="end the name in .png (exact), .jpg, .webp or .tif",
+        )
+    return kind
+
+
+def fitted_alpha(alpha: Array, height: int, width: int) -> Array:
+    """Transparency at the picture's size: enlarged with it, or cut or continued at its edge."""
+    if min(height / alpha.shape[0], width / alpha.shape[1]) >= 2:
+        return lanczos(alpha, height, width)
+    above, left = (max(0, (a - b) // 2) for a, b in zip(alpha.shape, (height, width), strict=True))
+    rows = np.minimum(np.arange(height) + above, alpha.shape[0] - 1)
+    columns = np.minimum(np.arange(width) + left, alpha.shape[1] - 1)
+    return np.ascontiguousarray(alpha[rows][:, columns])
+
+
+def strip(photo: Array, made: Array) -> Array:
+    """Photo and picture side by side, the lower one white at its foot, a white line between."""
+    height = max(photo.shape[0], made.shape[0])
+    parts = [
+        np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255)
+        for each in (photo, made)
+    ]
+    line = np.full((height, 8, 3), 255, np.uint8)
+    return np.concatenate([parts[0], line, parts[1]], axis=1)

@@ -1,0 +1,195 @@
+"""One way to call a net, wherever it comes from: `.t7`, converted folder, `.keras`, `.tflite`.
+
+A net takes and makes float32, N×H×W×C (a classifier or a net that flattens its picture makes N×F).
+Precision is full float32, also where a GPU would rather round to TensorFloat-32: a picture should
+not depend on the machine that made it.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from porter.emit.reload_tflite import dequantised, quantised
+from porter.errors import PorterError, ShapeMismatch, UsageError
+from porter.fields import Array
+
+Sizes = tuple[int | None, ...]
+
+LAYERS = "layers.py"
+MIXED = 1e-3
+"""Relative change of a picture by its neighbour in a batch that rounding alone does not make."""
+
+
+class Net(abc.ABC):
+    """`shape` is that of its input as stored, None where it may be anything."""
+
+    shape: Sizes
+
+    @abc.abstractmethod
+    def run(self, x: Array) -> Array:
+        """The output for an input of the stored shape."""
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images are stored N×H×W×C: the last axis has as many planes as pictures have."""
+        return self.shape[-1] in (1, 3)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Height and width that it takes."""
+        return self.shape[1:3] if self.channels_last else self.shape[2:]
+
+    @property
+    def batch(self) -> int | None:
+        """How many pictures it takes at once; None: any number."""
+        return self.shape[0]
+
+    def __call__(self, x: Array) -> Array:
+        """The output for N×H×W×C. Raises ShapeMismatch for a size that the net does not take."""
+        fed = x if self.channels_last else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        try:
+            made = self.run(fed)
+        except PorterError:
+            raise
+        except Exception as error:
+            raise refused(error, x.shape) from error
+        return made.transpose(0, 2, 3, 1) if made.ndim == 4 and not self.channels_last else made
+
+
+def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
+    """A runtime's own error; each has its own class, so the message is all that can be told."""
+    shown = "×".join(map(str, shape[1:3]))
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "OOM" in first or isinstance(error, MemoryError) or "allocat" in first.lower():
+        return ShapeMismatch(
+            f"a picture of {shown} does not fit into memory", hint="make it smaller: --image-size"
+        )
+    return ShapeMismatch(f"the net does not run on a picture of {shown}", received=first)
+
+
+def full_precision() -> Any:
+    """TensorFlow, told to keep float32's 24 bits on GPUs."""
+    from porter.tensorflow import tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return tf
+
+
+class Traced(Net):
+    """A port that was traced in this process."""
+
+    def __init__(self, port: Any) -> None:
+        self.tf = full_precision()
+        self.serve = port.module.serve
+        (spec,) = self.serve.input_signature
+        self.shape = tuple(spec.shape)
+
+    def run(self, x: Array) -> Array:
+        (made,) = self.serve(self.tf.constant(x)).values()
+        return np.asarray(made)
+
+
+class SavedModelNet(Net):
+    """The signature `serving_default` of a SavedModel."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tf = full_precision()
+        self.model = loaded(folder, lambda: self.tf.saved_model.load(str(folder)))
+        self.serve = self.model.signatures["serving_default"]
+        _, specs = self.serve.structured_input_signature
+        ((self.name, spec),) = one(specs, folder).items()
+        self.shape = tuple(spec.shape)
+
+    def run(self, x: Array) -> Array:
+        (made,) = self.serve(**{self.name: self.tf.constant(x)}).values()
+        return np.asarray(made)
+
+
+class KerasNet(Net):
+    """A `.keras` file. The `layers.py` beside it, where porter wrote layers that Keras lacks, is
+    imported, as its user would."""
+
+    def __init__(self, file: Path) -> None:
+        tf = full_precision()
+
+        def load() -> Any:
+            if file.with_name(LAYERS).is_file():
+                runpy.run_path(str(file.with_name(LAYERS)), run_name=file.stem)
+            return tf.keras.models.load_model(file, compile=False)
+
+        self.model = loaded(file, load)
+        (given,) = one(dict(enumerate(self.model.inputs)), file).values()
+        self.shape = tuple(given.shape)
+        spec = tf.TensorSpec(self.shape, tf.float32)
+        self.serve = tf.function(
+            lambda x: self.model(x, training=False), input_signature=[spec], autograph=False
+        )
+
+    def run(self, x: Array) -> Array:
+        made = self.serve(x)
+        if isinstance(made, dict):
+            (made,) = made.values()
+        return np.asarray(made)
+
+
+class TFLiteNet(Net):
+    """A `.tflite` file, float or quantised, by LiteRT, or by TensorFlow where that is missing."""
+
+    def __init__(self, file: Path) -> None:
+        self.serve = loaded(file, lambda: signature_runner(file))
+        self.made = self.serve.get_output_details()
+        ((self.name, self.given),) = one(self.serve.get_input_details(), file).items()
+        sizes = self.given["shape_signature"]
+        self.shape = tuple(None if extent < 0 else int(extent) for extent in sizes)
+
+    def run(self, x: Array) -> Array:
+        from porter.tensorflow import quiet_stderr
+
+        with quiet_stderr():
+            ((name, made),) = self.serve(**{self.name: quantised(x, self.given)}).items()
+        return np.array(dequantised(made, self.made[name]))
+
+
+def signature_runner(file: Path) -> Any:
+    """The signature that porter gives its flat buffers."""
+    from porter.emit.tflite import interpreter_module
+
+    module, _ = interpreter_module()
+    interpreter = importlib.import_module(module).Interpreter(model_path=str(file))
+    return interpreter.get_signature_runner("serving_default")
+
+
+def loaded(path: Path, load: Any) -> Any:
+    """What `load` returns. Raises UsageError where the runtime cannot read the file."""
+    from porter.tensorflow import quiet_stderr
+
+    try:
+        with quiet_stderr():
+            return load()
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{path} cannot be loaded", received=first) from error
+
+
+def one(inputs: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    """The one input that a net of pictures has."""
+    if len(inputs) != 1:
+        raise UsageError(f"{path} takes {len(inputs)} inputs, and no single picture")
+    return inputs
+
+
+def mixes(net: Net, planes: int, least: int) -> bool:
+    """Whether the pictures of a batch see each other, as they do in batch normalisation that was
+    saved in training mode; measured, since it is written nowhere in a file of another format."""
+    random = np.random.default_rng(0)
+    sides = [extent or least for extent in net.sizes]
+    pair = random.standard_normal((2, *sides, planes)).astype(np.float32)
+    together, alone = net(pair)[:1], net(pair[:1])
+    scale = float(np.abs(alone).max()) or 1.0
+    return bool(np.abs(together - alone).max() > MIXED * scale)

@@ -1,0 +1,233 @@
+"""`porter stylize`: photographs through a net, and its pictures to disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from porter.errors import PorterError, UsageError
+from porter.images.files import Pair
+from porter.images.meaning import Meaning
+from porter.images.photos import Photo, read_photo, resized, strip, write_picture
+from porter.images.pixels import Array, padding, to_net, to_pictures
+from porter.images.runners import Net, mixes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BATCH_PIXELS = 4_000_000
+"""A batch holds no more pixels than this; the nets keep some hundred numbers for each."""
+SMALL = 64
+"""Size of the pictures on which it is seen whether a batch mixes."""
+
+Read = tuple[Pair, Photo]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one photo; `error` where nothing did. Sizes are height and width."""
+
+    source: Path
+    target: Path
+    size: tuple[int, int] | None = None
+    made: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+    error: PorterError | None = None
+
+    def json(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"input": str(self.source)}
+        if self.error is not None:
+            return body | {"error": str(self.error), "exit_code": self.error.exit_code}
+        return body | {
+            "output": str(self.target),
+            "input_size": size_json(self.size),
+            "output_size": size_json(self.made),
+            "notes": list(self.notes),
+        }
+
+
+def size_json(size: tuple[int, int] | None) -> dict[str, int]:
+    """Height and width by name, since half of the world writes them the other way round."""
+    return dict(zip(("height", "width"), size or (), strict=False))
+
+
+@dataclass(frozen=True)
+class Stylization:
+    """What a run did."""
+
+    meaning: Meaning
+    results: tuple[Result, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> list[Result]:
+        return [result for result in self.results if result.error is not None]
+
+    @property
+    def exit_code(self) -> int:
+        """That of the first photo of which nothing became."""
+        errors = [result.error for result in self.results if result.error is not None]
+        return errors[0].exit_code if errors else 0
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second, with reading and writing."""
+        return (len(self.results) - len(self.failed)) / max(self.seconds, 1e-9)
+
+    def summary(self) -> str:
+        """One line."""
+        made = len(self.results) - len(self.failed)
+        lost = f", {len(self.failed)} failed" if self.failed else ""
+        return (
+            f"{made} picture{'' if made == 1 else 's'} in {self.seconds:.1f} s "
+            f"({self.rate:.2f} a second){lost}; "
+            f"preset {self.meaning.preset.name} ({self.meaning.why})"
+        )
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "preset": self.meaning.preset.name,
+            "why": self.meaning.why,
+            "pictures": [result.json() for result in self.results],
+            "seconds": self.seconds,
+            "pictures_per_second": self.rate,
+            "failed": len(self.failed),
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`crop` cuts pictures that the net made larger than the photo; `batch` is the most at once."""
+
+    longest: int | None = None
+    crop: bool = False
+    batch: int = 8
+
+    def require_sensible(self) -> None:
+        """Raise UsageError for sizes that are none."""
+        for name, value in (("--image-size", self.longest), ("--batch", self.batch)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is a positive number", received=str(value))
+
+
+def stylize(
+    net: Net,
+    meaning: Meaning,
+    pairs: list[Pair],
+    settings: Settings,
+    seen: Callable[[Result], None] = lambda result: None,
+) -> Stylization:
+    """Run all photos. One that cannot be read or run is reported, and the others go on."""
+    results: list[Result] = []
+
+    def keep(result: Result) -> None:
+        results.append(result)
+        seen(result)
+
+    most = settings.batch
+    if len(pairs) == 1 or most == 1 or net.batch is not None or mixes_batch(net, meaning):
+        most = net.batch or 1
+    start = time.perf_counter()
+    for batch in batches(read_all(pairs, settings.longest, keep), most):
+        for result in run_batch(net, meaning, batch, settings, most):
+            keep(result)
+    seconds = time.perf_counter() - start
+    places = {pair.source: place for place, pair in enumerate(pairs)}
+    results.sort(key=lambda result: places[result.source])
+    return Stylization(meaning, tuple(results), seconds)
+
+
+def mixes_batch(net: Net, meaning: Meaning) -> bool:
+    """Whether pictures of a batch see each other: then each is run alone."""
+    multiple = meaning.geometry.multiple
+    return mixes(net, meaning.preset.input.planes, -(-SMALL // multiple) * multiple)
+
+
+def read_all(
+    pairs: Iterable[Pair], longest: int | None, failed: Callable[[Result], None]
+) -> Iterator[Read]:
+    """Photos one after the other; those that cannot be read go to `failed`."""
+    for pair in pairs:
+        try:
+            photo = read_photo(pair.source, longest)
+        except PorterError as error:
+            failed(Result(pair.source, pair.target, error=error))
+        else:
+            yield pair, photo
+
+
+def batches(photos: Iterable[Read], most: int) -> Iterator[list[Read]]:
+    """Neighbours of one size together, as many as are allowed and as fit."""
+    waiting: list[Read] = []
+    for pair, photo in photos:
+        fits = max(1, min(most, BATCH_PIXELS // (photo.size[0] * photo.size[1])))
+        if waiting and (waiting[0][1].size != photo.size or len(waiting) >= fits):
+            yield waiting
+            waiting = []
+        waiting.append((pair, photo))
+    if waiting:
+        yield waiting
+
+
+def run_batch(
+    net: Net, meaning: Meaning, batch: list[Read], settings: Settings, wanted: int
+) -> Iterator[Result]:
+    """Run photos of one size and write their pictures. Raises EmitError where that fails."""
+    photos = [fitted(photo, meaning) for _, photo in batch]
+    try:
+        made = run(net, meaning, np.stack([photo.levels for photo in photos]), wanted)
+    except UsageError:
+        raise
+    except PorterError as error:
+        for pair, _ in batch:
+            yield Result(pair.source, pair.target, error=error)
+        return
+    for (pair, given), photo, picture in zip(batch, photos, made, strict=True):
+        if settings.crop:
+            picture = picture[: photo.size[0], : photo.size[1]]
+        write_picture(pair.target, picture, photo)
+        if pair.strip is not None:
+            write_picture(pair.strip, strip(photo.levels, picture), Photo(photo.levels))
+        notes = (*given.notes, *adjustments(given, meaning))
+        yield Result(pair.source, pair.target, given.size, picture.shape[:2], notes)
+
+
+def run(net: Net, meaning: Meaning, pictures: Array, wanted: int) -> Array:
+    """8-bit pictures through the net; a net with a fixed batch gets the last one repeated.
+
+    Raises UsageError where the net makes no pictures of the preset's kind.
+    """
+    count, side = len(pictures), meaning.preset.output
+    assert side is not None
+    if net.batch is not None and count < wanted:
+        pictures = np.concatenate([pictures, np.repeat(pictures[-1:], wanted - count, axis=0)])
+    made = net(to_net(pictures, meaning))
+    if not meaning.geometry.flat and (made.ndim != 4 or made.shape[-1] != side.planes):
+        raise UsageError(
+            f"the preset {meaning.preset.name} is for nets that make N×H×W×{side.planes}",
+            received="a net that makes " + "×".join(map(str, made.shape)),
+        )
+    return to_pictures(made, pictures, meaning)[:count]
+
+
+def fitted(photo: Photo, meaning: Meaning) -> Photo:
+    """Scaled, where the net takes one size only."""
+    size = meaning.geometry.size
+    return photo if size in (None, photo.size) else resized(photo, *size)
+
+
+def adjustments(photo: Photo, meaning: Meaning) -> Iterator[str]:
+    """What was done to a photo before the net saw it."""
+    geometry, size = meaning.geometry, meaning.geometry.size
+    if size is not None and size != photo.size:
+        yield f"scaled to {size[0]}×{size[1]}, the only size that the net takes"
+    padded = [n + sum(padding(n, meaning)) for n in photo.size]
+    if geometry.multiple > 1 and tuple(padded) != photo.size:
+        yield (
+            f"its edge repeated up to {padded[0]}×{padded[1]}, since the net takes multiples of "
+            f"{geometry.multiple}, and cut again"
+        )

@@ -1,0 +1,66 @@
+"""Photographs and nets of pictures that several tests look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from porter import Conversion, Request, convert
+from porter.images.meaning import Meaning, meaning_of
+from porter.model_file import ModelFile, open_model
+from porter.reader import TorchObject
+from porter.search import solve
+from tests.build import FIXTURES, conv, relu, sequential, torch_module, view
+from tests.write_t7 import write_t7
+
+OILPAINT = FIXTURES / "trained" / "oilpaint"
+
+
+def full_conv(planes: int, outputs: int, pad: int = 1) -> TorchObject:
+    """nn.SpatialFullConvolution that doubles height and width: kernel 4, stride 2."""
+    kernel = 4
+    random = np.random.default_rng(9)
+    return torch_module(
+        "nn.SpatialFullConvolution",
+        nInputPlane=planes,
+        nOutputPlane=outputs,
+        **dict.fromkeys(("kW", "kH"), kernel),
+        **dict.fromkeys(("dW", "dH"), 2),
+        **dict.fromkeys(("padW", "padH"), pad),
+        weight=random.standard_normal((planes, outputs, kernel, kernel)).astype(np.float32) / 8,
+        bias=np.zeros(outputs, np.float32),
+    )
+
+
+def waifu2x() -> TorchObject:
+    """A net as waifu2x builds its upconv_7: twice as large, 4 rows eaten, flattened at the end."""
+    net = sequential(conv(3, 4, 3, seed=1), relu(), full_conv(4, 3, pad=3), view(-1, sample_rank=3))
+    net.fields["w2nn_channels"] = 3.0
+    return net
+
+
+def skipping() -> TorchObject:
+    """A net with a skip connection around one halving: it takes even sizes only."""
+    halved = sequential(conv(3, 4, 4, pad=1, stride=2, seed=2), relu(), full_conv(4, 3))
+    both = torch_module("nn.ConcatTable", modules=[torch_module("nn.Identity"), halved])
+    return sequential(both, torch_module("nn.CAddTable"))
+
+
+def opened(root: TorchObject, folder: Path) -> ModelFile:
+    """A net, written and read again."""
+    return open_model(write_t7(folder / "net.t7", root))
+
+
+def meaning_for(file: ModelFile, choice: str | None = None) -> Meaning | None:
+    """What the pictures of a file mean."""
+    model = file.model()
+    return meaning_of(file, model, solve(model), choice)
+
+
+@pytest.fixture(scope="session")
+def oilpaint(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """The oil-paint generator, converted. Do not write into its folder."""
+    target = tmp_path_factory.mktemp("images") / "oilpaint"
+    return convert(Request(OILPAINT / "model.t7", target, formats=("saved_model",)))

@@ -1,0 +1,141 @@
+"""What a file tells of its pictures, and presets that contradict it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from porter.errors import UsageError
+from porter.images.geometry import Geometry
+from porter.images.meaning import from_json
+from porter.images.presets import BUILT_IN
+from porter.model_file import open_model
+from porter.reader import TorchObject
+from tests.build import (
+    FIXTURES,
+    classifier,
+    conv,
+    graph_module,
+    graph_node,
+    link,
+    sequential,
+    small_net,
+    table,
+    torch_module,
+)
+from tests.images.conftest import OILPAINT, full_conv, meaning_for, opened, skipping, waifu2x
+from tests.write_t7 import write_t7
+
+
+def nngraph_generator(last: str) -> TorchObject:
+    """pix2pix's frame: an nn.gModule that ends with a transfer function."""
+    inner = [None, conv(3, 3, pad=1), torch_module(last), None]
+    nodes = [graph_node(module) for module in inner]
+    for source, reader in itertools.pairwise(nodes):
+        link(source, reader)
+    return graph_module(*nodes)
+
+
+def checkpoint(folder: Path, root: TorchObject, **options: str) -> Path:
+    """A checkpoint as fast-neural-style writes it."""
+    return write_t7(folder / "checkpoint.t7", table(model=root, opt=table(**options)))
+
+
+# Detection ----------------------------------------------------------------------------------------
+
+
+def test_texture_nets_is_told_by_its_classes() -> None:
+    told = meaning_for(open_model(OILPAINT / "model.t7"))
+    assert told is not None
+    assert told.preset is BUILT_IN["texture-nets"]
+    assert "nn.TVLoss" in told.why
+    assert told.geometry == Geometry()
+
+
+@pytest.mark.parametrize("method", ["vgg", "resnet"])
+def test_fast_neural_style_is_told_by_its_checkpoint(tmp_path: Path, method: str) -> None:
+    root = sequential(conv(3, 3, pad=1))
+    told = meaning_for(open_model(checkpoint(tmp_path, root, preprocessing=method)))
+    assert told is not None
+    assert told.preset is BUILT_IN[f"fast-neural-style-{method}"]
+
+
+def test_fast_neural_style_without_a_word_is_vgg(tmp_path: Path) -> None:
+    root = sequential(conv(3, 3, pad=1), torch_module("nn.TotalVariation", strength=1e-6))
+    told = meaning_for(open_model(checkpoint(tmp_path, root, arch="c9s1-32")))
+    assert told is not None
+    assert told.preset is BUILT_IN["fast-neural-style-vgg"]
+
+
+def test_waifu2x_is_told_by_its_model(tmp_path: Path) -> None:
+    told = meaning_for(opened(waifu2x(), tmp_path))
+    assert told is not None
+    assert told.preset is BUILT_IN["waifu2x-rgb"]
+    assert told.geometry == Geometry(scale=2, margin=8, flat=True)
+
+
+def test_pix2pix_is_an_nngraph_that_ends_with_tanh(tmp_path: Path) -> None:
+    told = meaning_for(opened(nngraph_generator("nn.Tanh"), tmp_path))
+    assert told is not None
+    assert told.preset is BUILT_IN["pix2pix"]
+
+
+@pytest.mark.parametrize("root", [small_net(), classifier(), nngraph_generator("nn.Sigmoid")])
+def test_nothing_is_guessed(tmp_path: Path, root: TorchObject) -> None:
+    assert meaning_for(opened(root, tmp_path)) is None
+
+
+def test_detection_can_be_switched_off() -> None:
+    assert meaning_for(open_model(OILPAINT / "model.t7"), "none") is None
+
+
+# Geometry -----------------------------------------------------------------------------------------
+
+
+def test_a_skip_connection_needs_a_multiple(tmp_path: Path) -> None:
+    told = meaning_for(opened(skipping(), tmp_path), "plain")
+    assert told is not None
+    assert told.geometry == Geometry(multiple=2)
+
+
+def test_a_meaning_survives_the_manifest(tmp_path: Path) -> None:
+    told = meaning_for(opened(classifier(), tmp_path), "imagenet-torch")
+    assert told is not None
+    assert told.geometry.size == (8, 8)
+    assert from_json(told.json()) == told
+
+
+# Contradictions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("root", "choice", "message"),
+    [
+        (sequential(conv(1, 3)), "plain", "3 plane.*takes 1"),
+        (sequential(conv(3, 1)), "plain", "3 plane.*makes 1"),
+        (sequential(conv(1, 1)), "texture-nets", "3 plane.*takes 1"),
+        (sequential(conv(3, 3)), "imagenet-torch", "classifiers.*2×3"),
+        (classifier(), "plain", "one picture.*2×5"),
+        (sequential(conv(3, 3, pad=1)), "vgg", "no preset"),
+    ],
+)
+def test_a_preset_that_contradicts_the_net(
+    tmp_path: Path, root: TorchObject, choice: str, message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        meaning_for(opened(root, tmp_path), choice)
+    assert re.search(message, str(caught.value), re.DOTALL)
+
+
+def test_a_net_without_pictures() -> None:
+    file = open_model(FIXTURES / "nets" / "temporal_convnet_text" / "model.t7")
+    with pytest.raises(UsageError, match="nets that take images"):
+        meaning_for(file, "plain")
+
+
+def test_colours_of_the_photo_are_not_enlarged(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not enlarge"):
+        meaning_for(opened(sequential(full_conv(1, 1)), tmp_path), "waifu2x-y")

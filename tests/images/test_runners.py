@@ -1,0 +1,114 @@
+"""One way to call a net, whatever format it comes in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from porter import Request, convert
+from porter.emit import tflite
+from porter.emit.formats import Job
+from porter.emit.keras.format import Keras
+from porter.emit.port import build_widest
+from porter.emit.saved_model import SavedModel
+from porter.errors import PorterError
+from porter.fields import Array
+from porter.graph import TensorType
+from porter.images.opening import Choices, open_net
+from porter.images.runners import Net, Sizes, refused
+from porter.model_file import open_model
+from porter.runner import Variables
+from tests.images.conftest import OILPAINT, meaning_for, skipping
+from tests.write_t7 import write_t7
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net with a skip connection in every format that can be run, beside its `.t7`."""
+    folder = tmp_path_factory.mktemp("formats") / "port"
+    folder.mkdir()
+    file = open_model(write_t7(folder.parent / "net.t7", skipping()))
+    model, meaning = file.model(), meaning_for(file, "plain")
+    assert meaning is not None
+    types = TensorType((2, 3, 18, 26))
+    job = Job(model, types, build_widest(model, types, Variables()), (), pictures=meaning)
+    SavedModel().write(job, folder)
+    Keras().write(job, folder)
+    port = tflite.traced(job, tflite.dialect_of("float32"))
+    flat = tflite.converted(replace(job, port=port), "float32")
+    (folder / "model.tflite").write_bytes(flat)
+    (folder / "manifest.json").write_text(json.dumps({"pictures": meaning.json()}))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["", "saved_model", "model.keras", "model.tflite"])
+def test_every_format_computes_the_same(port: Path, name: str) -> None:
+    torch, meaning = open_net(port.parent / "net.t7", Choices("plain"))
+    net, told = open_net(port / name, Choices())
+    assert told.geometry == meaning.geometry
+    assert net.shape == torch.shape == (None, None, None, 3)
+    for shape in ((1, 18, 26, 3), (2, 40, 32, 3)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        np.testing.assert_allclose(net(x), torch(x), rtol=1e-4, atol=1e-5)
+
+
+def test_channels_first_is_turned(tmp_path: Path, no_reload: None) -> None:
+    source = write_t7(tmp_path / "net.t7", skipping())
+    request = Request(
+        source,
+        tmp_path / "port",
+        formats=("saved_model",),
+        preset="plain",
+        data_format="channels_first",
+    )
+    net, _ = open_net(convert(request).output, Choices())
+    torch, _ = open_net(source, Choices("plain"))
+    assert net.shape == (None, 3, None, None)
+    assert net.sizes == (None, None)
+    x = np.random.default_rng(0).standard_normal((1, 18, 26, 3)).astype(np.float32)
+    np.testing.assert_allclose(net(x), torch(x), rtol=1e-4, atol=1e-5)
+
+
+class Failing(Net):
+    """Raises what it is told to."""
+
+    shape: Sizes = (None, None, None, 3)
+
+    def __init__(self, fail: Callable[[], Exception]) -> None:
+        self.fail = fail
+
+    def run(self, x: Array) -> Array:
+        raise self.fail()
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (MemoryError(), "--image-size"),
+        (RuntimeError("OOM when allocating tensor"), "--image-size"),
+        (ValueError("dimensions must be equal"), None),
+    ],
+)
+def test_what_a_runtime_raises_is_told(error: Exception, hint: str | None) -> None:
+    told = refused(error, (1, 300, 451, 3))
+    assert "300×451" in told.message
+    assert (hint in (told.hint or "")) if hint else told.received == str(error)
+    with pytest.raises(PorterError, match="8×9"):
+        Failing(lambda: error)(np.zeros((1, 8, 9, 3), np.float32))
+
+
+def test_porter_s_own_errors_pass() -> None:
+    with pytest.raises(PorterError, match="as it is"):
+        Failing(lambda: PorterError("as it is"))(np.zeros((1, 8, 9, 3), np.float32))
+
+
+def test_a_torch_file_keeps_full_precision() -> None:
+    from porter.tensorflow import tf
+
+    open_net(OILPAINT / "model.t7", Choices())
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()

@@ -1,0 +1,273 @@
+"""`porter stylize`, end to end and in parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cli
+from porter import Conversion
+from porter.errors import EmitError, PorterError, UsageError
+from porter.fields import Array
+from porter.images import stylize as stylizing
+from porter.images.files import pairs
+from porter.images.geometry import Geometry
+from porter.images.meaning import Meaning
+from porter.images.opening import Choices, open_net
+from porter.images.presets import BUILT_IN
+from porter.images.runners import Net, mixes
+from porter.images.stylize import Settings, Stylization, stylize
+from porter.reader import TorchObject
+from tests.build import FIXTURES, classifier, conv, sequential, small_net, torch_module
+from tests.images.conftest import OILPAINT, skipping, waifu2x
+from tests.write_t7 import write_t7
+
+PHOTOS = ("chelsea", "coffee", "astronaut")
+TEXT = FIXTURES / "nets" / "temporal_convnet_text" / "model.t7"
+
+
+class Negative(Net):
+    """Turns light to dark; remembers what it was fed."""
+
+    def __init__(self, batch: int | None = None) -> None:
+        self.shape = (batch, None, None, 3)
+        self.fed: list[tuple[int, ...]] = []
+
+    def run(self, x: Array) -> Array:
+        self.fed.append(x.shape)
+        if x.shape[1] == 13:
+            raise ValueError("thirteen\nrows")
+        negative: Array = 1 - x
+        return negative
+
+
+PLAIN = Meaning(BUILT_IN["plain"], Geometry(), "asked for")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five photographs, three of one size, and a file that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, height in (("a", 9), ("b", 9), ("c", 9), ("d", 11), ("e", 9)):
+        levels = random.integers(0, 256, (height, 10, 3), dtype=np.uint8)
+        Image.fromarray(levels).save(folder / f"{name}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def run(net: Net, photos: Path, **settings: Any) -> Stylization:
+    found = pairs([str(photos)], photos.parent / "out", settings.pop("compare", False))
+    return stylize(net, PLAIN, found, Settings(**settings))
+
+
+def stylized(*arguments: Any) -> int:
+    return cli.main(["stylize", *map(str, arguments)])
+
+
+def levels(path: Path) -> Array:
+    with Image.open(path) as opened:
+        return np.asarray(opened)
+
+
+# Torch's own pictures -----------------------------------------------------------------------------
+
+
+def require_torch_s(folder: Path) -> None:
+    """At most 0.01 % of the levels differ from Torch's, by one."""
+    for name in PHOTOS:
+        apart = np.abs(
+            levels(folder / f"{name}.png").astype(int) - levels(OILPAINT / f"{name}.torch.png")
+        )
+        assert apart.max() <= 1
+        assert np.count_nonzero(apart) <= 1e-4 * apart.size
+
+
+def test_a_torch_file_makes_torch_s_pictures(tmp_path: Path) -> None:
+    photos = [OILPAINT / f"{name}.png" for name in PHOTOS]
+    assert stylized(OILPAINT / "model.t7", *photos, "-o", tmp_path / "out") == 0
+    require_torch_s(tmp_path / "out")
+
+
+def test_a_converted_folder_makes_torch_s_pictures(oilpaint: Conversion, tmp_path: Path) -> None:
+    photos = [OILPAINT / f"{name}.png" for name in PHOTOS]
+    assert stylized(oilpaint.output, *photos, "-o", tmp_path / "out") == 0
+    require_torch_s(tmp_path / "out")
+
+
+# Batches ------------------------------------------------------------------------------------------
+
+
+def test_neighbours_of_one_size_go_together(photos: Path) -> None:
+    net = Negative()
+    done = run(net, photos, batch=2)
+    # The first two calls see whether the pictures of a batch mix.
+    assert [shape[:2] for shape in net.fed[2:]] == [(2, 9), (1, 9), (1, 11), (1, 9)]
+    assert [result.source.name[0] for result in done.results if not result.error] == list("abcde")
+    made = levels(photos.parent / "out" / "b.png").astype(int)
+    np.testing.assert_array_equal(made, 255 - levels(photos / "b.png").astype(int))
+
+
+def test_large_photos_go_alone(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stylizing, "BATCH_PIXELS", 100)
+    net = Negative()
+    run(net, photos)
+    assert {shape[0] for shape in net.fed[2:]} == {1}
+
+
+def test_a_fixed_batch_is_filled(photos: Path) -> None:
+    net = Negative(batch=2)
+    done = run(net, photos)
+    assert {shape[0] for shape in net.fed} == {2}
+    assert len(done.results) - len(done.failed) == 5
+
+
+def test_batch_statistics_mix_pictures(tmp_path: Path) -> None:
+    ones, zeros = np.ones(3, np.float32), np.zeros(3, np.float32)
+    statistics = {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones}
+    for training in (True, False):
+        norm = torch_module("nn.SpatialBatchNormalization", **statistics, eps=1e-5, train=training)
+        root = sequential(conv(3, 3, pad=1), norm)
+        net, _ = open_net(write_t7(tmp_path / "net.t7", root), Choices("plain"))
+        assert mixes(net, 3, 8) is training
+
+
+# What goes wrong ----------------------------------------------------------------------------------
+
+
+def test_a_broken_photo_is_told_and_the_others_go_on(photos: Path) -> None:
+    done = run(Negative(), photos)
+    assert done.exit_code == 3
+    (failed,) = done.failed
+    assert failed.source.name == "broken.png"
+    assert sorted(file.name for file in (photos.parent / "out").iterdir()) == [
+        f"{name}.png" for name in "abcde"
+    ]
+
+
+def test_a_size_that_the_net_refuses_is_told(photos: Path) -> None:
+    Image.new("RGB", (5, 13)).save(photos / "f.png")
+    done = run(Negative(), photos)
+    error = done.failed[-1].error
+    assert error is not None
+    assert error.exit_code == 4
+    assert "13×5" in error.message
+    assert error.received == "thirteen"
+
+
+def test_a_disk_that_cannot_be_written_ends_the_run(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *rest: Any) -> None:
+        raise EmitError(f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr(stylizing, "write_picture", full)
+    with pytest.raises(EmitError, match="No space"):
+        run(Negative(), photos)
+
+
+@pytest.mark.parametrize(
+    ("root", "preset", "message"),
+    [
+        (small_net(), None, "does not tell how pictures become"),
+        (small_net(), "plain", "makes 2"),
+        (classifier(), None, "makes 2×5, and no pictures"),
+        (classifier(), "imagenet-torch", "no picture to write"),
+        (classifier(), "plain", "one picture"),
+    ],
+)
+def test_models_that_make_no_pictures(
+    tmp_path: Path, root: TorchObject, preset: str | None, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_net(write_t7(tmp_path / "net.t7", root), Choices(preset))
+
+
+def test_a_model_of_text_takes_no_pictures() -> None:
+    with pytest.raises(UsageError, match="takes 2×32, and no pictures"):
+        open_net(TEXT, Choices())
+
+
+@pytest.fixture
+def converted_folder(tmp_path: Path) -> Path:
+    """A folder with a manifest, and no model that anything could load."""
+    folder = tmp_path / "port"
+    folder.mkdir()
+    (folder / "model.tflite").write_bytes(b"no flat buffer")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("manifest", "preset", "message"),
+    [
+        (None, None, "does not tell"),
+        ({"pictures": None}, None, "does not tell"),
+        ({"pictures": {"preset": {}}}, None, "cannot be read|needs a table"),
+        (None, "plain", "model.tflite cannot be loaded"),
+    ],
+)
+def test_a_folder_that_is_no_port(
+    converted_folder: Path, manifest: Any, preset: str | None, message: str
+) -> None:
+    if manifest is not None:
+        (converted_folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PorterError, match=message):
+        open_net(converted_folder, Choices(preset))
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no converted model"):
+        open_net(tmp_path, Choices("plain"))
+
+
+def test_a_preset_that_contradicts_a_converted_net(oilpaint: Conversion) -> None:
+    with pytest.raises(UsageError, match="N×H×W×1"):
+        open_net(oilpaint.output, Choices("waifu2x-y"))
+
+
+# What the user sees -------------------------------------------------------------------------------
+
+
+def test_json_tells_everything(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_t7(tmp_path / "net.t7", skipping())
+    out = tmp_path / "out"
+    options = ("--preset", "plain", "--json", "--compare", "--image-size", 7)
+    assert stylized(model, photos, "-o", out, *options) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["failed"] == 1
+    first, *_ = told["pictures"]
+    assert first["input_size"] == first["output_size"] == {"height": 6, "width": 7}
+    assert first["notes"] == [
+        "its edge repeated up to 6×8, since the net takes multiples of 2, and cut again"
+    ]
+    assert levels(out / "a_compare.png").shape == (6, 7 + 8 + 7, 3)
+
+
+def test_enlarged_pictures_and_cropped_ones(photos: Path, tmp_path: Path) -> None:
+    model = write_t7(tmp_path / "net.t7", waifu2x())
+    assert stylized(model, photos / "a.png", "-o", tmp_path / "x.png") == 0
+    assert levels(tmp_path / "x.png").shape == (18, 20, 3)
+    options = ("--crop", "--force")
+    assert stylized(model, photos / "a.png", "-o", tmp_path / "x.png", *options) == 0
+    assert levels(tmp_path / "x.png").shape == (9, 10, 3)
+
+
+@pytest.mark.parametrize("option", ["--image-size", "--batch"])
+def test_sizes_that_are_none_are_refused(tmp_path: Path, option: str) -> None:
+    assert stylized(OILPAINT / "model.t7", TEXT, "-o", tmp_path / "x.png", option, 0) == 2
+
+
+def test_a_photo_is_scaled_for_a_net_of_one_size(photos: Path) -> None:
+    fixed = Meaning(BUILT_IN["plain"], Geometry(), "asked for").seen_by((8, 8))
+    found = pairs([str(photos / "a.png")], photos.parent / "x.png")
+    done = stylize(Negative(), fixed, found, Settings())
+    assert done.results[0].made == (8, 8)
+    assert done.results[0].notes == ("scaled to 8×8, the only size that the net takes",)
