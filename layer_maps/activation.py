@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.affine import spread
+from layer_maps.affine import AXES, spread
 from porter.fields import Array, flag, integer, number, param
 from porter.graph import Shape
 from porter.layer import Accepts, LayerMap
@@ -33,6 +33,9 @@ class ReLU(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.nn.relu(x)
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("ReLU", x)
 
 
 @register("nn.Threshold")
@@ -81,6 +84,9 @@ class ClippedReLU(LayerMap):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.minimum(tf.nn.relu(x), self.ceiling)
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("ReLU", x, max_value=self.ceiling) if self.ceiling >= 0 else None
+
 
 class Leaky(LayerMap):
     """x if x > 0, else slope · x."""
@@ -99,6 +105,9 @@ class Leaky(LayerMap):
             return tf.nn.leaky_relu(x, self.negative_slope)
         # The op keeps its slope in float32, which is too coarse here.
         return tf.where(tf.greater(x, 0), x, tf.multiply(x, self.negative_slope))
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("LeakyReLU", x, negative_slope=self.negative_slope)
 
 
 @register("nn.LeakyReLU")
@@ -175,6 +184,20 @@ class PReLU(LayerMap):
         slope = spread(at, self.weight, tuple(shape))
         return tf.where(tf.greater(x, 0), x, tf.multiply(x, slope))
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        rank = at.inputs[0].rank
+        channels_last = rank > 1 and at.axis(1) == rank - 1 and at.layouts[0].flat is None
+        if not channels_last or at.axis(0) != 0:
+            return None
+        slopes = self.weight.array[: self.planes or 1].reshape((1,) * (rank - 2) + (-1,))
+        axes = AXES[: slopes.ndim]
+        return k(
+            "PReLU",
+            x,
+            weights=[at.variable(self.weight.with_array(slopes, axes, tag="Keras"))],
+            shared_axes=[*range(1, rank if self.planes == 0 else rank - 1)] or None,
+        )
+
 
 @register("nn.ELU")
 class ELU(LayerMap):
@@ -192,6 +215,9 @@ class ELU(LayerMap):
         if self.alpha == 1:
             return out
         return tf.where(tf.greater(x, 0), x, tf.multiply(out, self.alpha))
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("ELU", x, alpha=self.alpha)
 
 
 @register("nn.CReLU")

@@ -11,7 +11,7 @@ import numpy as np
 
 from layer_maps.shape import Layouts
 from porter.errors import BadField
-from porter.fields import Array, Field, integer, optional_integer
+from porter.fields import Array, Field, integer, integers_of, optional_integer
 from porter.graph import Shape, TensorType
 from porter.layer import LayerMap
 from porter.layout import Layout, Site, torch_order
@@ -194,9 +194,7 @@ def read_swaps(module: TorchObject) -> tuple[tuple[int, int], ...]:
     """`permutations`, a list of pairs of dimensions."""
     pairs = module.list("permutations")
     rows = [pair.list() if isinstance(pair, Table) else [] for pair in pairs]
-    if not all(len(row) >= 2 and all(isinstance(d, int | float) for d in row) for row in rows):
-        raise BadField(
-            f"'permutations' of {module.typename} should be pairs of dimensions",
-            received=str(rows),
-        )
-    return tuple((int(row[0]), int(row[1])) for row in rows)
+    what = f"'permutations' of {module.typename}"
+    if not all(len(row) >= 2 for row in rows):
+        raise BadField(f"{what} should be pairs of dimensions")
+    return tuple((first, second) for first, second, *_ in (integers_of(row, what) for row in rows))

@@ -83,6 +83,7 @@ class BatchNormalizationBase(PerPlane):
     running_mean = param("C", trainable=False)
     running_var = param("C", trainable=False)
     eps = number("eps", 1e-5)
+    momentum = number("momentum", 0.1)
     uses_batch = flag("train")
     batch_rank: ClassVar[int]
     takes: ClassVar[str]
@@ -145,6 +146,33 @@ class BatchNormalizationBase(PerPlane):
             out = tf.add(out, along(tf, at.variable(self.bias, rows), planes, rank))
         return out
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        if self.uses_batch:
+            return None
+        rows = at.flat_rows
+        learned = [each and at.variable(each, rows) for each in (self.weight, self.bias)]
+        kept = [at.variable(each, rows) for each in (self.running_mean, self.running_var)]
+        return k(
+            "BatchNormalization",
+            x,
+            weights=[*learned, *kept],
+            axis=at.axis(1),
+            momentum=1 - self.momentum,
+            epsilon=self.eps,
+            scale=self.weight is not None,
+            center=self.bias is not None,
+        )
+
+    def per_plane_affine(self) -> tuple[Array, Array] | None:
+        if self.uses_batch:
+            return None
+        with np.errstate(all="ignore"):
+            scale = 1 / np.sqrt(self.running_var.array.astype(np.float64) + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight.array
+        shift = -self.running_mean.array * scale
+        return scale, shift if self.bias is None else shift + self.bias.array
+
     def input_hint(self) -> TensorType:
         free = (None,) * (self.batch_rank - 2)
         return TensorType((None, self.running_mean.shape[0], *free))
@@ -195,3 +223,6 @@ class ConstAffine(PerPlane):
         rank, planes, rows = at.inputs[0].rank, at.axis(1), at.flat_rows
         scaled = tf.multiply(x, along(tf, at.variable(self.a, rows), planes, rank))
         return tf.add(scaled, along(tf, at.variable(self.b, rows), planes, rank))
+
+    def per_plane_affine(self) -> tuple[Array, Array]:
+        return self.a.array.astype(np.float64), self.b.array.astype(np.float64)

@@ -197,6 +197,24 @@ class Convolution(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        computed = type(self).tensor_filters is not Convolution.tensor_filters
+        unbatched = at.inputs[0].rank != self.spatial_rank + 2
+        if computed or unbatched or self.first_stride() != self.stride:
+            return None
+        return k(
+            f"Conv{self.spatial_rank}D",
+            k.padded(x, self.pads()),
+            weights=[at.variable(self.weight), self.bias and at.variable(self.bias)],
+            filters=self.output_planes(),
+            kernel_size=self.kernel,
+            strides=self.stride,
+            dilation_rate=self.dilation,
+            groups=self.groups,
+            use_bias=self.bias is not None,
+            data_format="channels_last",
+        )
+
     def convolve(self, tf: Any, x: Any, at: Site) -> Any:
         """The convolution without bias, channels last.
 
@@ -241,6 +259,9 @@ class Convolution(LayerMap):
         if self.planes == self.groups and self.stride[-2] == 1 < self.stride[-1]:
             return (*self.stride[:-1], 1)
         return self.stride
+
+    def plane_axis(self, output: TensorType) -> int | None:
+        return output.rank - self.spatial_rank - 1
 
     def input_hint(self) -> TensorType:
         return TensorType((None, self.planes, *[None] * self.spatial_rank))
@@ -298,3 +319,7 @@ class SpatialBinaryConvolution(SpatialConvolution):
         positive = tf.cast(tf.greater_equal(weight, tf.zeros_like(weight)), weight.dtype)
         signs = tf.subtract(tf.add(positive, positive), tf.ones_like(weight))
         return tf.multiply(signs, tf.reduce_mean(tf.abs(weight), axis=[0, 1, 2], keepdims=True))
+
+    def plane_axis(self, output: TensorType) -> int | None:
+        """None: scaling the weight scales what its sign is scaled by, but not a negative scale."""
+        return None

@@ -85,6 +85,9 @@ class BatchLastConvolution(SpatialConvolution):
     ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
         return (self.order,), (self.order,)
 
+    def plane_axis(self, output: TensorType) -> int | None:
+        return 0
+
     def input_hint(self) -> TensorType:
         return TensorType((self.planes, None, None, None))
 

@@ -72,6 +72,20 @@ class TemporalConvolution(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        if at.inputs[0].rank != 3:
+            return None
+        return k(
+            "Conv1D",
+            k.padded(x, [[self.pad, self.pad]]),
+            weights=[at.variable(self.weight), self.bias and at.variable(self.bias)],
+            filters=self.weight.shape[0],
+            kernel_size=self.kernel,
+            strides=self.stride,
+            use_bias=self.bias is not None,
+            data_format="channels_last",
+        )
+
     def input_hint(self) -> TensorType:
         return TensorType((None, None, self.features))
 

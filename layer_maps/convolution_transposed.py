@@ -137,6 +137,26 @@ class FullConvolution(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
+    def keras(self, k: Any, x: Any, target: Any = None, *, at: Site) -> Any:
+        sizes = zip(self.kernel, self.stride, self.pad, self.adj, strict=True)
+        # Keras makes an output no smaller than the strides; what Torch leaves out is cropped.
+        crops = [[pad, max(kernel, step) - kernel + pad - adj] for kernel, step, pad, adj in sizes]
+        computed = type(self).tensor_filters is not FullConvolution.tensor_filters
+        unbatched = at.inputs[0].rank != self.spatial_rank + 2
+        if computed or target is not None or unbatched or min(map(min, crops)) < 0:
+            return None
+        out = k(
+            f"Conv{self.spatial_rank}DTranspose",
+            x,
+            weights=[at.variable(self.weight), self.bias and at.variable(self.bias)],
+            filters=self.output_planes(),
+            kernel_size=self.kernel,
+            strides=self.stride,
+            use_bias=self.bias is not None,
+            data_format="channels_last",
+        )
+        return k.cropped(out, crops)
+
     def convolve(self, tf: Any, x: Any, at: Site) -> Any:
         """With the module's own `adj`.
 
@@ -187,6 +207,9 @@ class FullConvolution(LayerMap):
             strides=[1, *self.stride, 1],
             padding=padding,
         )
+
+    def plane_axis(self, output: TensorType) -> int | None:
+        return output.rank - self.spatial_rank - 1
 
     def input_hint(self) -> TensorType:
         return TensorType((None, self.planes, *[None] * self.spatial_rank))

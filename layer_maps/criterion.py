@@ -158,6 +158,8 @@ class ClassNLLCriterion(LayerMap):
         rows = x[0] if len(x) == 2 else 1
         fits = len(x) in (1, 2) and target in ((rows,), (rows, 1))
         self.require(fits, "takes N×C and N targets", x, target)
+        classes = x[-1] if self.weights is None else self.weights.shape[0]
+        self.require(x[-1] == classes, f"weighs {classes} classes", x)
         return (1,)
 
     def reference(self, x: Array, target: Array) -> Array:

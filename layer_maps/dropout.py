@@ -45,6 +45,9 @@ class Scaling(LayerMap):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return x if self.kept == 1 else tf.multiply(x, self.kept)
 
+    def is_identity(self) -> bool:
+        return self.kept == 1
+
 
 @register("nn.Dropout", "cudnn.Dropout")
 class Dropout(Scaling):
@@ -58,6 +61,11 @@ class Dropout(Scaling):
     def kept(self) -> float:
         return 1.0 if self.v2 else 1 - self.p
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        dropped = k("Dropout", x, rate=self.p)
+        # Keras makes up for what it drops; version 1 does not.
+        return dropped if self.v2 else k("Rescaling", dropped, part="scale", scale=self.kept)
+
 
 @register("nn.SpatialDropout", "nn.VolumetricDropout")
 class SpatialDropout(Scaling):
@@ -68,6 +76,13 @@ class SpatialDropout(Scaling):
     @property
     def kept(self) -> float:
         return 1 - self.p
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        rank = at.inputs[0].rank
+        if rank not in (4, 5) or at.axis(0) != 0 or at.axis(1) != rank - 1:
+            return None
+        dropped = k(f"SpatialDropout{rank - 2}D", x, rate=self.p, data_format="channels_last")
+        return k("Rescaling", dropped, part="scale", scale=self.kept)
 
 
 @register("nn.TotalDropout", "nn.SpatialRegionDropout")

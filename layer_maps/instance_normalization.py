@@ -89,6 +89,20 @@ class InstanceNormalization(LayerMap):
             out = tf.add(out, along(tf, at.variable(self.bias), planes, rank))
         return out
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        if self.disabled or at.inputs[0].rank != 4:
+            return None
+        return k(
+            "GroupNormalization",
+            x,
+            weights=[each and at.variable(each) for each in (self.weight, self.bias)],
+            groups=-1,
+            axis=at.axis(1),
+            epsilon=self.eps,
+            scale=self.weight is not None,
+            center=self.bias is not None,
+        )
+
     def input_hint(self) -> TensorType:
         return TensorType((None, self.planes, None, None))
 

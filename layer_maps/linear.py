@@ -51,6 +51,18 @@ class FullyConnected(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if at.inputs[0].rank == 2 else tf.squeeze(out, 0)
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        if at.inputs[0].rank != 2:
+            return None
+        kernel = at.variable(self.weight, rows=at.flat_rows)
+        return k(
+            "Dense",
+            x,
+            weights=[kernel, self.bias and at.variable(self.bias)],
+            units=self.weight.shape[0],
+            use_bias=self.bias is not None,
+        )
+
     def layouts(
         self,
         given: tuple[Layout, ...],
@@ -59,6 +71,9 @@ class FullyConnected(LayerMap):
     ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
         taken = torch_order(inputs[0].rank) if given[0].flat is None else given[0]
         return (taken,), (torch_order(outputs[0].rank),)
+
+    def plane_axis(self, output: TensorType) -> int | None:
+        return output.rank - 1
 
     def input_hint(self) -> TensorType:
         return TensorType((None, self.weight.shape[1]))

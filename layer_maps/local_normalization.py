@@ -25,6 +25,9 @@ from porter.reader import TorchObject
 from porter.registry import register, structure
 from porter.walker import Walk
 
+LARGEST_WINDOW = 255
+"""Rows, columns or planes that a normalisation may look at; published nets stay below 20."""
+
 
 @register(
     "nn.SpatialCrossMapLRN", "cudnn.SpatialCrossMapLRN", "inn.SpatialCrossResponseNormalization"
@@ -46,6 +49,11 @@ class SpatialCrossMapLRN(LayerMap):
         if "K" in module:
             self.__dict__["k"] = module.number("K")
             self.notes += ("k from the old field `K`",)
+        if not 1 <= self.window <= LARGEST_WINDOW:
+            raise BadField(
+                f"'size' of {self.typename} should be 1 to {LARGEST_WINDOW}",
+                received=str(self.window),
+            )
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -55,7 +63,6 @@ class SpatialCrossMapLRN(LayerMap):
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
-        self.require(self.window > 0, f"has a window of {self.window} planes", x)
         return x
 
     def reference(self, x: Array) -> Array:
@@ -91,7 +98,7 @@ def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:
     one, and nn.Sum; newer ones sum in their last nn.SpatialConvolution.
     """
     planes = owner.integer("nInputPlane", 1)
-    kernel = np.ones((planes, 1, 1))
+    kernel: Array = np.ones((1, 1, 1))
     for child in estimator.list("modules"):
         if not isinstance(child, TorchObject) or not child.typename.startswith(
             "nn.SpatialConvolution"
@@ -105,7 +112,15 @@ def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:
                 "without bias",
                 received=f"{child.typename} with a weight of {'×'.join(map(str, weight.shape))}",
             )
+        made = [have + more - 1 for have, more in zip(kernel.shape[1:], size[1:], strict=True)]
+        if max(made) > LARGEST_WINDOW:
+            raise BadField(
+                f"the kernel of {owner.typename} has more than {LARGEST_WINDOW} rows or columns",
+                received="×".join(map(str, made)),
+            )
         kernel = composed(kernel, weight.reshape(size).astype(np.float64))
+    if kernel.shape[0] != planes:
+        raise BadField(f"an estimator of {owner.typename} should convolve {planes} planes")
     if kernel.shape[1] % 2 == 0 or kernel.shape[2] % 2 == 0:
         raise BadField(
             f"the kernel of {owner.typename} should have odd sizes",
@@ -116,8 +131,8 @@ def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:
 
 def composed(first: Array, second: Array) -> Array:
     """The kernel of two correlations one after the other: their full convolution, by plane."""
-    planes, height, width = first.shape
-    _, down, right = second.shape
+    _, height, width = first.shape
+    planes, down, right = second.shape
     both = np.zeros((planes, height + down - 1, width + right - 1))
     for y, x in np.ndindex(down, right):
         both[:, y : y + height, x : x + width] += first * second[:, y, x, None, None]

@@ -93,6 +93,21 @@ class Lookup(LayerMap):
             rows = tf.transpose(rows, [0, 2, 1])
         return rows
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        turned = self.features_first and at.inputs[0].rank == 2
+        plain = len(self.weight.shape) == 2 and self.blank is None and self.max_norm is None
+        if turned or not plain or at.inputs[0].rank != 2:
+            return None
+        # Keras counts from 0: rows that no index picks are put in front.
+        rows = np.pad(self.weight.array, ((self.first, 0), (0, 0)))
+        return k(
+            "Embedding",
+            x,
+            weights=[at.variable(self.weight.with_array(rows, tag="counted from 0"))],
+            input_dim=rows.shape[0],
+            output_dim=rows.shape[1],
+        )
+
     def input_hint(self) -> TensorType:
         return TensorType((None, None), INT)
 

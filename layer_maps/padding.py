@@ -184,6 +184,13 @@ class SpatialZeroPadding(Border):
             x = tf.strided_slice(x, begin, end, [1] * rank, end_mask=whole)
         return tf.pad(x, added) if any(map(any, added)) else x
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        if at.inputs[0].rank != 4 or at.axis(1) != 3:
+            return None
+        sides = [(before, behind) for _, before, behind in self.edges()]
+        cropped = k.cropped(x, [(max(-a, 0), max(-b, 0)) for a, b in sides])
+        return k.padded(cropped, [(max(a, 0), max(b, 0)) for a, b in sides])
+
 
 @register("nn.ShaveImage")
 class ShaveImage(SpatialZeroPadding):

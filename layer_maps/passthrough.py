@@ -66,6 +66,9 @@ class Same(LayerMap):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return x
 
+    def is_identity(self) -> bool:
+        return True
+
 
 @register("nn.Contiguous")
 class Contiguous(Same):

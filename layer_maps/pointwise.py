@@ -126,6 +126,9 @@ class MulConstant(LayerMap):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.multiply(x, self.factor)
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("Rescaling", x, scale=self.factor)
+
 
 @register("nn.SAdd")
 class SAdd(LayerMap):

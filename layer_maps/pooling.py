@@ -24,6 +24,8 @@ from porter.options import Options
 from porter.reader import TorchObject
 from porter.registry import register
 
+MOST_PADDED = 2**28
+"""Elements of an input with its padding, which no shape tells: a gigabyte."""
 LOWEST = float(np.finfo(np.float32).min)
 """What THNN starts a maximum from: padding with it never wins."""
 Pads = list[list[int]]
@@ -122,6 +124,9 @@ class Windows(LayerMap):
             self.pad,
             self.kernel,
         )
+        padded = [n + 2 * pad for n, pad in zip(x[-rank:], self.pad, strict=True)]
+        whole = math.prod((*x[:-rank], *padded))
+        self.require(whole <= MOST_PADDED, f"pads its input to {whole:,} elements", x)
         made = tuple(self.count(n, axis) for axis, n in enumerate(x[-rank:]))
         self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
         return (*x[:-rank], *made)
@@ -132,8 +137,8 @@ class Windows(LayerMap):
         for i in range(self.count(n, axis)):
             start = i * self.stride[axis] - self.pad[axis]
             end = min(start + self.window(axis), n)
-            while start < 0:
-                start += dilation
+            if start < 0:
+                start %= dilation
             seen.append(range(start, end, dilation))
         return seen
 
@@ -168,6 +173,20 @@ class MaxPooling(Windows):
 
     def reference(self, x: Array) -> Array:
         return self.reduce(x, functools.partial(np.max, initial=LOWEST))
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        # Keras knows no padding that never wins, and no dilation.
+        padded = any(map(any, self.pads(at.inputs[0])))
+        unbatched = at.inputs[0].rank != self.spatial_rank + 2
+        if padded or unbatched or max(self.dilation) > 1:
+            return None
+        return k(
+            f"MaxPooling{self.spatial_rank}D",
+            x,
+            pool_size=self.kernel,
+            strides=self.stride,
+            data_format="channels_last",
+        )
 
     def by_slices(self, tf: Any, x: Any, pads: Pads) -> Any:
         """Where TensorFlow has no kernel: the larger of strided slices, axis by axis."""
@@ -242,6 +261,20 @@ class AveragePooling(Windows):
         if any(map(any, pads)) and (clipped or not self.count_pad):
             out = tf.multiply(out, self.correction(tf, x, out, at))
         return out if self.divide else tf.multiply(out, float(math.prod(self.kernel)))
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        pads = self.pads(at.inputs[0])
+        beyond = any(behind > pad for (_, behind), pad in zip(pads, self.pad, strict=True))
+        exact = not any(map(any, pads)) or (self.count_pad and not beyond)
+        if not exact or not self.divide or at.inputs[0].rank != self.spatial_rank + 2:
+            return None
+        return k(
+            f"AveragePooling{self.spatial_rank}D",
+            k.padded(x, pads),
+            pool_size=self.kernel,
+            strides=self.stride,
+            data_format="channels_last",
+        )
 
     @abc.abstractmethod
     def mean(self, tf: Any, x: Any, at: Site) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from layer_maps.containers import one_tensor
 from layer_maps.sequence_rnn import SeqLSTM
 from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.fields import Array, Param, as_param
+from porter.fields import Array, Param, as_param, integers_of
 from porter.graph import Shape, TensorType, Value
 from porter.layer import LayerMap
 from porter.layout import Site
@@ -135,9 +135,10 @@ def zeros_of(module: TorchObject, size: Any, batch: Shape) -> Nested[Start]:
         numbers = [size]
     if numbers and isinstance(numbers[-1], Table | Storage):
         return [zeros_of(module, each, batch) for each in numbers]
-    if not all(isinstance(n, int | float) and n >= 0 and n == int(n) for n in numbers):
-        raise BadField(f"'outputSize' of {module.typename} should hold sizes")
-    return Start((*batch, *(int(n) for n in numbers)), bool(batch))
+    sizes = integers_of(numbers, f"'outputSize' of {module.typename}")
+    if min(sizes, default=0) < 0:
+        raise BadField(f"'outputSize' of {module.typename} should hold sizes", received=str(sizes))
+    return Start((*batch, *sizes), bool(batch))
 
 
 class FirstStep(LayerMap):

@@ -252,8 +252,10 @@ class SeqGRU(OverSequence):
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)) without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    """1 / (1 + exp(-x)), without overflow and as precise where it is almost zero."""
+    small = np.exp(-np.abs(x))
+    larger: Array = np.where(x < 0, small, 1) / (1 + small)
+    return larger
 
 
 @register("nn.SeqReverseSequence")

@@ -15,7 +15,7 @@ import numpy as np
 
 from layer_maps.containers import one_tensor
 from porter.errors import BadTable, ShapeMismatch
-from porter.fields import Array, integer
+from porter.fields import Array, integer, integers_of
 from porter.graph import INT, Shape, TensorType, Value
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
@@ -183,7 +183,9 @@ def recurrent_attention(walk: Walk, module: TorchObject, x: Nested[Value]) -> Ne
         )
     sizes = module.get("hiddenSize")
     hidden = sizes.list() if isinstance(sizes, Table) else module.list("hiddenSize")
-    start = Start((seen.shape[0], *(int(n) for n in hidden)), batched=True)
+    start = Start(
+        (seen.shape[0], *integers_of(hidden, f"'hiddenSize' of {module.typename}")), batched=True
+    )
 
     def step(_: Nested[Value]) -> Nested[Value]:
         before = previous(walk, module, start, seen)

@@ -50,6 +50,21 @@ class Reshaping(LayerMap):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.reshape(x, self.target(tf, x, at))
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        given, made = (
+            [type.shape[axis] for axis in layout.order]
+            for type, layout in (
+                (at.inputs[0], at.layouts[0]),
+                (at.outputs[0], at.output_layouts[0]),
+            )
+        )
+        sizes = [given[1:], made[1:]]
+        if given[:1] != made[:1] or any(None in each for each in sizes):
+            return None
+        if math.prod(sizes[0]) != math.prod(sizes[1]):  # type: ignore[arg-type]
+            return None
+        return k("Reshape", x, target_shape=tuple(made[1:]))
+
     def target(self, tf: Any, x: Any, at: Site) -> list[Any]:
         """The output's sizes in stored order; at most one is left to be inferred."""
         made = at.outputs[0]

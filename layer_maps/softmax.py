@@ -67,6 +67,9 @@ class SoftMax(OverFeatures):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return probabilities(tf, x, at.axis(self.feature_axis(at.inputs[0].rank)))
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("Softmax", x, axis=at.axis(self.feature_axis(at.inputs[0].rank)))
+
 
 @register("nn.LogSoftMax", "nn.SpatialLogSoftMax")
 class LogSoftMax(OverFeatures):
@@ -77,6 +80,12 @@ class LogSoftMax(OverFeatures):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.nn.log_softmax(x, axis=at.axis(self.feature_axis(at.inputs[0].rank)))
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        rank = at.inputs[0].rank
+        if at.axis(self.feature_axis(rank)) != rank - 1:
+            return None
+        return k("Activation", x, activation="log_softmax")
 
 
 @register("nn.SoftMin")

@@ -42,6 +42,9 @@ class Tanh(Sigmoidal):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.tanh(x)
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("Activation", x, activation="tanh")
+
 
 @register("nn.Sigmoid", "cudnn.Sigmoid")
 class Sigmoid(Sigmoidal):
@@ -52,6 +55,9 @@ class Sigmoid(Sigmoidal):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.sigmoid(x)
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("Activation", x, activation="sigmoid")
 
 
 @register("nn.LogSigmoid")
@@ -65,6 +71,9 @@ class LogSigmoid(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.math.log_sigmoid(x)
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("Activation", x, activation="log_sigmoid")
 
 
 @register("nn.SoftPlus")
@@ -97,6 +106,9 @@ class SoftSign(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.nn.softsign(x)
+
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        return k("Activation", x, activation="softsign")
 
 
 @register("nn.TanhShrink")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.errors import BadField, BadTable, ShapeMismatch
+from porter.errors import BadField, BadTable, ShapeMismatch, TooLarge
 from porter.fields import Array, integer
 from porter.graph import Shape, TensorType, Value
 from porter.layer import Accepts, LayerMap
@@ -19,6 +19,9 @@ from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import structure
 from porter.walker import Walk
+
+MOST_SLICES = 10_000
+"""Tensors that splitting one may make: as many as a model may call modules on."""
 
 
 class Join(LayerMap):
@@ -44,6 +47,9 @@ class Join(LayerMap):
     def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
         return tf.concat(list(xs), axis=at.axis(self.axis))
 
+    def keras(self, k: Any, *xs: Any, at: Site) -> Any:
+        return k("Concatenate", *xs, axis=at.axis(self.axis)) if len(xs) > 1 else None
+
 
 class Split(LayerMap):
     """All slices of a tensor across one axis, without that axis; they share its memory."""
@@ -56,6 +62,10 @@ class Split(LayerMap):
         # A Lua vector would be split into numbers, which no module takes.
         self.require(x.rank > 1, "splits tensors of two or more dimensions", x)
         shape = x.static
+        if shape[self.axis] > MOST_SLICES:
+            raise TooLarge(
+                f"{self.typename} makes more than {MOST_SLICES:,} tensors", received=str(x)
+            )
         kept = shape[: self.axis] + shape[self.axis + 1 :]
         return (TensorType(kept, x.dtype),) * shape[self.axis]
 

@@ -36,6 +36,8 @@ class TableArithmetic(LayerMap):
     takes_table = True
     reads: ClassVar[int | None] = None
     """How many tensors are read; Torch ignores those behind them."""
+    merge: ClassVar[str | None] = None
+    """The layer of Keras that computes the same."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         self.require(len(shapes) >= (self.reads or 1), f"takes {self.reads} tensors", *shapes)
@@ -52,6 +54,13 @@ class TableArithmetic(LayerMap):
         if len({each.shape for each in inputs}) == 1:
             return super().layouts(given, inputs, outputs)
         return tuple(torch_order(each.rank) for each in inputs), (torch_order(outputs[0].rank),)
+
+    def keras(self, k: Any, *xs: Any, at: Site) -> Any:
+        read = xs[: self.reads]
+        alike = len({type.shape for type in at.inputs[: self.reads]}) == 1
+        if self.merge is None or not alike or len(read) < 2:
+            return None
+        return k(self.merge, *read)
 
     @abc.abstractmethod
     def reference_step(self, total: Array, x: Array) -> Array:
@@ -77,6 +86,7 @@ class TableArithmetic(LayerMap):
 class CAddTable(TableArithmetic):
     """Sum of all tensors. In place, Torch writes into the first."""
 
+    merge = "Add"
     inplace = flag("inplace")
 
     def reference_step(self, total: Array, x: Array) -> Array:
@@ -90,6 +100,7 @@ class CAddTable(TableArithmetic):
 class CSubTable(TableArithmetic):
     """First tensor minus second."""
 
+    merge = "Subtract"
     reads = 2
 
     def reference_step(self, total: Array, x: Array) -> Array:
@@ -102,6 +113,8 @@ class CSubTable(TableArithmetic):
 @register("nn.CMulTable")
 class CMulTable(TableArithmetic):
     """Product of all tensors."""
+
+    merge = "Multiply"
 
     def reference_step(self, total: Array, x: Array) -> Array:
         return total * x

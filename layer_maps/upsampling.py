@@ -78,6 +78,13 @@ class UpSamplingNearest(UpSampling):
         made = [tf.multiply(height, self.scale), tf.multiply(width, self.scale)]
         return tf.image.resize(x, tf.stack(made), method="nearest")
 
+    def keras(self, k: Any, x: Any, at: Site) -> Any:
+        count = at.inputs[0].rank - 2
+        if count < 2:
+            return None
+        sizes = (self.scale,) * count
+        return k(f"UpSampling{count}D", x, size=sizes, data_format="channels_last")
+
 
 @register("nn.SpatialUpSamplingBilinear")
 class UpSamplingLinear(UpSampling):
