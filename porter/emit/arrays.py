@@ -1,0 +1,128 @@
+"""Files of named arrays: NumPy's `.npz`, `.safetensors` and HDF5.
+
+Each holds the arrays by name and a JSON text, `{"format", "order", "aliases"}`: as the entry
+`__metadata__` (npz, h5), and in the header under `porter` (safetensors).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from porter.errors import ParityError, UsageError
+from porter.fields import Array
+from porter.output import appearing_file
+from porter.weights import Weights
+
+METADATA = "__metadata__"
+FORMAT = "porter-weights 1"
+NEEDS = {"npz": "numpy", "safetensors": "safetensors.numpy", "h5": "h5py"}
+"""Kinds of files and the modules that write them."""
+
+
+def require(kind: str) -> Any:
+    """The module that writes a kind of file. Raises UsageError."""
+    if kind not in NEEDS:
+        raise UsageError(
+            f"weights cannot be written as '{kind}'", hint="kinds: " + ", ".join(NEEDS)
+        )
+    try:
+        return importlib.import_module(NEEDS[kind])
+    except ImportError as error:
+        raise UsageError(
+            f"{kind} files need the package {NEEDS[kind].partition('.')[0]}",
+            hint=f'pip install "porter-t7[{kind}]"',
+        ) from error
+
+
+def kind_of(path: Path) -> str:
+    """The kind that a file name asks for. Raises UsageError."""
+    kind = {".hdf5": "h5"}.get(path.suffix, path.suffix.removeprefix("."))
+    if kind not in NEEDS:
+        endings = ", ".join(f".{kind}" for kind in NEEDS)
+        raise UsageError(f"{path} does not tell what to write", hint=f"known endings: {endings}")
+    return kind
+
+
+def write_arrays(weights: Weights, path: Path, kind: str) -> None:
+    """Write, read back and compare, bit by bit. Raises UsageError and ParityError."""
+    library = require(kind)
+    about = {"format": FORMAT, "order": weights.order, "aliases": weights.aliases}
+    text = json.dumps(about, sort_keys=True)
+    WRITE[kind](library, path, weights.arrays, text)
+    stored, found = READ[kind](library, path)
+    if json.loads(found) != about or stored.keys() != weights.arrays.keys():
+        raise ParityError(f"{path.name} does not hold the names that were written")
+    for name, array in weights.arrays.items():
+        if not same_bits(array, stored[name]):
+            raise ParityError(f"{path.name} does not hold what was written as {name}")
+
+
+def save(weights: Weights, path: Path, force: bool = False) -> None:
+    """Write the kind of file that the name asks for. Raises UsageError and EmitError."""
+    kind = kind_of(path)
+    require(kind)
+    if path.exists() and not force:
+        raise UsageError(f"{path} already exists", hint="choose another with -o, or add --force")
+    with appearing_file(path) as new:
+        write_arrays(weights, new, kind)
+
+
+def same_bits(first: Array, second: Array) -> bool:
+    """Whether shape, dtype and every bit agree, NaN included."""
+    same_type = (first.shape, first.dtype) == (second.shape, second.dtype)
+    return same_type and first.tobytes() == second.tobytes()
+
+
+def write_npz(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
+    # A file object: np.savez would put .npz behind any other name.
+    with open(path, "wb") as file:
+        np.savez(file, allow_pickle=False, **{METADATA: np.array(text)}, **arrays)
+
+
+def read_npz(library: Any, path: Path) -> tuple[dict[str, Array], str]:
+    with np.load(path, allow_pickle=False) as archive:
+        stored = {name: archive[name] for name in archive.files}
+    return stored, str(stored.pop(METADATA))
+
+
+def write_safetensors(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
+    dense = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    library.save_file(dense, path, metadata={"porter": text})
+
+
+def read_safetensors(library: Any, path: Path) -> tuple[dict[str, Array], str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["porter"]
+
+
+def write_h5(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
+    with library.File(path, "w") as file:
+        file.create_dataset(METADATA, data=text)
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+
+
+def read_h5(library: Any, path: Path) -> tuple[dict[str, Array], str]:
+    with library.File(path, "r") as file:
+        text = file[METADATA].asstr()[()]
+        return {name: file[name][()] for name in file if name != METADATA}, str(text)
+
+
+WRITE: dict[str, Callable[[Any, Path, dict[str, Array], str], None]] = {
+    "npz": write_npz,
+    "safetensors": write_safetensors,
+    "h5": write_h5,
+}
+READ: dict[str, Callable[[Any, Path], tuple[dict[str, Array], str]]] = {
+    "npz": read_npz,
+    "safetensors": read_safetensors,
+    "h5": read_h5,
+}

@@ -1,0 +1,174 @@
+"""TensorFlow as layer maps see it when they are traced for LiteRT.
+
+LiteRT has fewer operations than TensorFlow, and no double precision. Layer maps are handed `tf`, so
+what LiteRT lacks is written here, once, in operations that it has; the maps know nothing of it.
+Only the arguments that layer maps use are taken.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from porter.emit.litert_loop import DenseArray, while_loop
+from porter.layout import size
+from porter.tensorflow import tf
+
+
+class Dialect:
+    """A namespace in which some names, given by their dotted path, mean something else."""
+
+    def __init__(self, namespace: Any, replaced: Mapping[str, Any], prefix: str = "") -> None:
+        self._namespace = namespace
+        self._replaced = replaced
+        self._prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        path = self._prefix + name
+        if path in self._replaced:
+            return self._replaced[path]
+        found = getattr(self._namespace, name)
+        if any(each.startswith(f"{path}.") for each in self._replaced):
+            return Dialect(found, self._replaced, f"{path}.")
+        return found
+
+
+def max_pool2d(x: Any, ksize: Sequence[int], strides: Sequence[int], padding: Any) -> Any:
+    """LiteRT pools with "SAME" or "VALID" only.
+
+    Padded windows see the border's elements several times: each of them sees those anyway. The
+    lowest number in their place would widen the range that 8 bits are spread over.
+    """
+    for axis, (before, behind) in enumerate([] if padding == "VALID" else padding):
+        if before or behind:
+            extent = size(tf, x, axis)
+            places = tf.range(-before, tf.add(extent, behind))
+            x = tf.gather(x, tf.clip_by_value(places, 0, tf.subtract(extent, 1)), axis=axis)
+    return tf.nn.max_pool2d(x, ksize, strides, "VALID")
+
+
+def pool3d(operation: Any, x: Any, ksize: Sequence[int], strides: Sequence[int]) -> Any:
+    """Over H and W of every picture, then over T: largest and mean elements can be found so."""
+    time, features = size(tf, x, 1), size(tf, x, 4)
+    flat = operation(merged(x, 0, 1), ksize[1:], strides[1:], "VALID")
+    height, width = size(tf, flat, 1), size(tf, flat, 2)
+    clips = tf.reshape(flat, tf.stack([-1, time, tf.multiply(height, width), features]))
+    pooled = operation(clips, [ksize[0], 1], [strides[0], 1], "VALID")
+    return tf.reshape(pooled, tf.stack([-1, size(tf, pooled, 1), height, width, features]))
+
+
+def merged(x: Any, first: int, last: int) -> Any:
+    """`x` with two neighbouring axes as one."""
+    sizes = [size(tf, x, axis) for axis in range(len(x.shape))]
+    return tf.reshape(x, tf.stack([*sizes[:first], -1, *sizes[last + 1 :]]))
+
+
+def max_pool3d(x: Any, ksize: Sequence[int], strides: Sequence[int], padding: str) -> Any:
+    """There is no pooling of volumes."""
+    assert padding == "VALID"
+    return pool3d(tf.nn.max_pool2d, x, ksize, strides)
+
+
+def avg_pool3d(x: Any, ksize: Sequence[int], strides: Sequence[int], padding: str) -> Any:
+    """There is no pooling of volumes."""
+    assert padding == "VALID"
+    return pool3d(tf.nn.avg_pool2d, x, ksize, strides)
+
+
+def max_pool_with_argmax(
+    x: Any,
+    ksize: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+    output_dtype: Any,
+    include_batch_in_index: bool,
+) -> tuple[Any, Any]:
+    """The largest elements and their places in the flattened tensor; the first of equal ones."""
+    assert padding == "VALID"
+    assert include_batch_in_index
+    places = tf.reshape(tf.range(tf.size(x)), tf.shape(x))
+    best = best_places = None
+    for taps in itertools.product(*map(range, ksize)):
+        element, place = (tap(each, taps, ksize, strides) for each in (x, places))
+        if best is None:
+            best, best_places = element, place
+        else:
+            best_places = tf.where(tf.greater(element, best), place, best_places)
+            best = tf.maximum(element, best)
+    return best, tf.cast(best_places, output_dtype)
+
+
+def tap(x: Any, taps: Sequence[int], ksize: Sequence[int], strides: Sequence[int]) -> Any:
+    """The element at `taps` of every window over H and W."""
+    ends = [
+        tf.add(tf.subtract(size(tf, x, axis), k - 1), offset)
+        for axis, (offset, k) in enumerate(zip(taps, ksize, strict=True), start=1)
+    ]
+    end = tf.stack([size(tf, x, 0), *ends, size(tf, x, 3)])
+    return tf.strided_slice(x, [0, *taps, 0], end, [1, *strides, 1])
+
+
+def pad(x: Any, paddings: Any, mode: str = "CONSTANT", constant_values: float = 0) -> Any:
+    """With amounts known only at run time LiteRT forgets all sizes: the others are told again."""
+    out = tf.pad(x, paddings, mode, constant_values)
+    rows = paddings if isinstance(paddings, list) else []
+    if all(isinstance(edge, int) for row in rows for edge in row):
+        return out
+    known = [
+        before + held + behind if all(isinstance(n, int) for n in (before, held, behind)) else None
+        for (before, behind), held in zip(rows, x.shape, strict=True)
+    ]
+    if known.count(None) == 1:
+        return tf.reshape(out, [-1 if extent is None else extent for extent in known])
+    whole = tf.shape(out)
+    return tf.reshape(
+        out, [whole[i] if extent is None else extent for i, extent in enumerate(known)]
+    )
+
+
+def scatter_nd(indices: Any, updates: Any, shape: Any) -> Any:
+    """Places count in 32 bits."""
+    return tf.scatter_nd(tf.cast(indices, tf.int32), updates, tf.cast(shape, tf.int32))
+
+
+def extract_patches(
+    images: Any, sizes: Sequence[int], strides: Sequence[int], rates: Sequence[int], padding: str
+) -> Any:
+    """A convolution whose every filter picks one element of the window."""
+    assert set(rates) == {1}
+    planes = images.shape[-1]
+    count = functools.reduce(int.__mul__, sizes[1:3], planes)
+    filters = tf.reshape(tf.eye(count, dtype=images.dtype), [*sizes[1:3], planes, count])
+    return tf.nn.conv2d(images, filters, strides=strides, padding=padding)
+
+
+def log_softmax(logits: Any, axis: int = -1) -> Any:
+    """LiteRT's own, in 8 bits, knows nothing below -16: it would cut off most of the range.
+
+    Written so that the converter does not find its own again.
+    """
+    largest = tf.reduce_max(logits, axis=axis, keepdims=True)
+    total = tf.reduce_sum(tf.exp(tf.subtract(logits, largest)), axis=axis, keepdims=True)
+    return tf.subtract(logits, tf.add(largest, tf.math.log(total)))
+
+
+REPLACED = {
+    "float64": tf.float32,
+    "pad": pad,
+    "nn.max_pool2d": max_pool2d,
+    "nn.max_pool3d": max_pool3d,
+    "nn.avg_pool3d": avg_pool3d,
+    "nn.max_pool_with_argmax": max_pool_with_argmax,
+    "scatter_nd": scatter_nd,
+    "image.extract_patches": extract_patches,
+    "TensorArray": DenseArray,
+    "while_loop": while_loop,
+}
+
+LITERT = Dialect(tf, REPLACED)
+"""What the TFLite emitter hands to layer maps as `tf`."""
+
+LITERT_INTEGER = Dialect(tf, REPLACED | {"nn.log_softmax": log_softmax})
+"""The same for files that compute in 8 bits."""

@@ -1,0 +1,80 @@
+"""How well a quantised file does: it is meant to differ, so it is judged by other numbers.
+
+    psnr      20 · log10(largest |wanted| / root of the mean squared error), in decibels
+    cosine    of both outputs as vectors
+    top1      how often the largest score is at the same place, where outputs are N×classes
+
+each the worst of all outputs. The least PSNR that passes is in BOUNDS, or the user's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from porter.fields import Array
+from porter.measure import Measure, compare
+
+Pair = tuple[Array, Array]
+
+BOUNDS = {"float16": 50.0, "dynamic": 30.0, "int8": 20.0, "uint8": 20.0}
+"""Least PSNR in dB by kind of file. 20 dB is an error of a tenth of the largest value (RMS)."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """`measure` is the largest error as for any format; `top1` is None where nothing is scored."""
+
+    measure: Measure
+    psnr: float
+    cosine: float
+    top1: float | None
+
+    def __str__(self) -> str:
+        scores = "" if self.top1 is None else f", top-1 {self.top1:.1%}"
+        return f"PSNR {self.psnr:.1f} dB, cosine {self.cosine:.6f}{scores}"
+
+    def json(self) -> dict[str, Any]:
+        """For the manifest; an infinite PSNR becomes null."""
+        finite = self.psnr if math.isfinite(self.psnr) else None
+        return {"psnr": finite, "cosine": self.cosine, "top1": self.top1}
+
+
+def judge(groups: Iterable[Sequence[Pair]]) -> Quality:
+    """Quality of (wanted, made) pairs in groups; a group's pairs are judged together.
+
+    A group is one output on inputs of one kind: a sample whose numbers happen to be small is no
+    worse for it.
+    """
+    known = [list(group) for group in groups]
+    pairs = [pair for group in known for pair in group]
+    measures = [compare(wanted, made) for wanted, made in pairs]
+    worst = Measure.worst(measures)
+    if worst.problem:
+        return Quality(worst, -math.inf, 0.0, None)
+    hits = [hit for wanted, made in pairs if wanted.ndim == 2 for hit in agreement(wanted, made)]
+    return Quality(
+        worst,
+        min(psnr(group) for group in known),
+        min(measure.cosine for measure in measures),
+        float(np.mean(hits)) if hits else None,
+    )
+
+
+def psnr(group: Sequence[Pair]) -> float:
+    """In decibels, over all elements of a group; infinite where all are equal."""
+    exact = np.concatenate([wanted.ravel() for wanted, _ in group]).astype(np.float64)
+    made = np.concatenate([made.ravel() for _, made in group])
+    error = float(np.sqrt(np.mean(np.square(exact - made))))
+    peak = float(np.max(np.abs(exact))) or 1.0
+    return math.inf if error == 0 else 20 * math.log10(peak / error)
+
+
+def agreement(wanted: Array, made: Array) -> list[bool]:
+    """For each row whether its largest element is at the same place."""
+    agrees: list[bool] = (wanted.argmax(axis=1) == made.argmax(axis=1)).tolist()
+    return agrees

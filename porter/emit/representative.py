@@ -1,0 +1,118 @@
+"""Inputs that a network really sees, for the ranges of its integers.
+
+    FOLDER     pictures, which become the net's numbers as its preset tells (`--preset`); where the
+               net leaves sizes open, the longer side is scaled to 256 pixels
+    FILE.npz   an array for each named input as the signature stores it (N×H×W×C …), samples first
+
+Every other sample calibrates, the rest is what the file is judged on; a single one does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from porter.emit.formats import Job
+from porter.emit.fresh import Named
+from porter.emit.port import Port
+from porter.errors import UsageError
+from porter.fields import Array
+from porter.images.files import photos_in
+from porter.images.photos import read_photo, resized
+from porter.images.pixels import to_net
+from porter.layout import from_torch, image_layout
+from porter.nested import named_leaves
+from porter.tensorflow import tf
+
+LONGEST = 256
+
+
+def read(source: Path, job: Job) -> list[Named]:
+    """Samples of named, stored inputs. Raises UsageError where they are not the port's."""
+    samples = list(pictures(source, job) if source.is_dir() else arrays(source, job.port))
+    if not samples:
+        raise UsageError(f"{source} holds no sample to calibrate on")
+    for sample in samples:
+        if not admitted(job.port, sample):
+            shown = ", ".join(f"{name} {array.shape}" for name, array in sample.items())
+            raise UsageError(
+                f"the samples in {source} do not fit the model's inputs",
+                received=f"{shown} where the model takes {signature(job.port)}",
+            )
+    return samples
+
+
+def halves(samples: list[Named]) -> tuple[list[Named], list[Named]]:
+    """What calibrates, and what judges."""
+    return samples[::2], samples[1::2] or samples
+
+
+def arrays(source: Path, port: Port) -> Iterator[Named]:
+    """The samples of an .npz, as many at once as the port's batch if that is fixed."""
+    names = [name for name, _ in named_leaves(port.graph.inputs, "input")]
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            held: Named = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{source} is no .npz of arrays", received=str(error)) from error
+    if sorted(held) != sorted(names) or len({len(array) for array in held.values()}) != 1:
+        raise UsageError(
+            f"{source} should hold one array for each input, all with as many samples",
+            received=", ".join(f"{name} {array.shape}" for name, array in held.items()),
+            hint=f"inputs: {signature(port)}",
+        )
+    batch = batch_of(port)
+    for start in range(0, len(held[names[0]]) - batch + 1, batch):
+        yield {name: held[name][start : start + batch].astype(np.float32) for name in names}
+
+
+def batch_of(port: Port) -> int:
+    """How many samples the port takes at once; 1 where it takes any number."""
+    specs = port.serve.structured_input_signature[0]
+    return specs[0].shape[0] or 1
+
+
+def pictures(folder: Path, job: Job) -> Iterator[Named]:
+    """Every picture of a folder as the net's numbers."""
+    if job.pictures is None:
+        raise UsageError(
+            "what pictures mean to this net is not known",
+            hint="name a --preset, or give --representative an .npz of the net's own numbers",
+        )
+    ((name, value),) = named_leaves(job.port.graph.inputs, "input")
+    height, width = value.type.shape[-2:]
+    for path in photos_in(folder):
+        photo = read_photo(path, LONGEST)
+        photo = resized(photo, height or photo.size[0], width or photo.size[1])
+        fed = to_net(photo.levels[None], job.pictures)
+        yield {name: from_torch(np.moveaxis(fed, -1, 1), image_layout(4, job.data_format))}
+
+
+def on_port(port: Port, samples: list[Named]) -> list[Named]:
+    """The float outputs, as stored."""
+    return [
+        {name: made.numpy() for name, made in port.serve(**tensors(sample)).items()}
+        for sample in samples
+    ]
+
+
+def tensors(sample: Named) -> dict[str, Array]:
+    return {name: tf.constant(array) for name, array in sample.items()}
+
+
+def admitted(port: Port, sample: Named) -> bool:
+    """Whether a traced port takes stored inputs of these sizes."""
+    specs = {spec.name: spec for spec in port.serve.structured_input_signature[0]}
+    return sample.keys() == specs.keys() and all(
+        spec.shape.is_compatible_with(sample[name].shape) for name, spec in specs.items()
+    )
+
+
+def signature(port: Port) -> str:
+    """Names and stored shapes of the inputs, for people."""
+    return ", ".join(
+        f"{spec.name} {'×'.join('?' if size is None else str(size) for size in spec.shape)}"
+        for spec in port.serve.structured_input_signature[0]
+    )

@@ -1,0 +1,195 @@
+"""`model.tflite`: one file for LiteRT, which phones, browsers and microcontrollers run.
+
+    float32    model.tflite            passes the same gate as every other format
+    float16    model.float16.tflite    weights in half precision
+    dynamic    model.dynamic.tflite    weights in 8 bits, numbers between layers in float
+    int8       model.int8.tflite       all in 8 bits, inputs and outputs too, signed
+    uint8      model.uint8.tflite      the same with inputs and outputs unsigned, as pictures are
+
+Sizes that are free in the port are free here (`interpreter.resize_tensor_input`, or a signature
+runner, which does it by itself); `--input-shape` fixes them. Only LiteRT's own operations are used:
+a layer that needs others is named in the error. Every file is run by the interpreter that its users
+have, ai-edge-litert, in a fresh process; TensorFlow's own stands in where it is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from porter.emit.formats import Emitted, Emitter, Job, size_of
+from porter.emit.fresh import Named, run_tflite
+from porter.emit.litert import LITERT, LITERT_INTEGER, Dialect
+from porter.emit.port import Port, build
+from porter.emit.quality import BOUNDS, Quality, judge
+from porter.emit.representative import admitted, halves, on_port, read
+from porter.emit.settings import TFLiteSettings
+from porter.errors import EmitError, ParityError, UsageError
+from porter.fields import Array
+from porter.fuse import fuse
+from porter.graph import Graph, Node, rename
+from porter.nested import leaves
+from porter.runner import Variables, scope_of
+from porter.tensorflow import quiet_stderr, tf
+
+KINDS = ("float32", "float16", "dynamic", "int8", "uint8")
+INTEGER = ("int8", "uint8")
+INTERPRETERS = {
+    "ai_edge_litert.interpreter": "",
+    "tensorflow.lite": "run by tf.lite, since ai-edge-litert is not installed",
+}
+"""Modules with an `Interpreter`, the first one preferred, and what the report then says."""
+
+
+class TFLite(Emitter):
+    """LiteRT files, float or quantised."""
+
+    name = "tflite"
+
+    def settings(self, settings: Mapping[str, Any]) -> TFLiteSettings:
+        found: TFLiteSettings = settings.get(self.name) or TFLiteSettings()
+        return found
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        chosen = self.settings(settings)
+        unknown = [kind for kind in chosen.kinds if kind not in KINDS]
+        if unknown:
+            raise UsageError(
+                f"there is no --tflite {unknown[0]}", hint="kinds: " + ", ".join(KINDS)
+            )
+        wants = [kind for kind in chosen.kinds if kind in INTEGER]
+        if wants and chosen.representative is None:
+            raise UsageError(
+                f"--tflite {wants[0]} must be calibrated on representative inputs",
+                hint="add --representative with a folder of pictures or an .npz of inputs",
+            )
+        if chosen.representative is not None and not chosen.representative.exists():
+            raise UsageError(f"no such file or folder: {chosen.representative}")
+
+    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+        chosen = self.settings(job.settings)
+        ports = {dialect: traced(job, dialect) for dialect in map(dialect_of, chosen.kinds)}
+        rows: list[Emitted] = []
+        for kind in chosen.kinds:
+            port = ports[dialect_of(kind)]
+            fitting = tuple(check for check in job.checks if admitted(port, check.inputs))
+            rows.append(emit_kind(kind, replace(job, port=port, checks=fitting), folder, chosen))
+        return rows
+
+
+def dialect_of(kind: str) -> Dialect:
+    """What a kind of file is traced with."""
+    return LITERT_INTEGER if kind in INTEGER else LITERT
+
+
+def traced(job: Job, dialect: Dialect) -> Port:
+    """The fused port in LiteRT's operations, for the sizes that the user fixed."""
+    return build(sized(fuse(job.port.graph), job), Variables(), job.data_format, dialect)
+
+
+def sized(graph: Graph, job: Job) -> Graph:
+    """The graph for the one input size that the user gave; as it is where they gave none."""
+    if job.fixed is None:
+        return graph
+    pairs = zip(leaves(graph.inputs), leaves(job.fixed), strict=True)
+    fixed = {v.id: replace(v, type=t) for v, t in pairs if v.type.admits(t.static)}
+    return rename(graph, fixed)
+
+
+def emit_kind(kind: str, job: Job, folder: Path, chosen: TFLiteSettings) -> Emitted:
+    """One file, run again and judged. Raises EmitError and ParityError."""
+    path = folder / ("model.tflite" if kind == "float32" else f"model.{kind}.tflite")
+    interpreter, note = interpreter_module()
+    if kind in INTEGER:
+        assert chosen.representative is not None
+        for_ranges, for_judging = halves(read(chosen.representative, job))
+        path.write_bytes(converted(job, kind, for_ranges))
+        made = run_tflite(path, for_judging, interpreter)
+        quality = judge(by_output(on_port(job.port, for_judging), made))
+    else:
+        path.write_bytes(converted(job, kind))
+        made = run_tflite(path, [check.inputs for check in job.checks], interpreter)
+        if kind == "float32":
+            return Emitted("tflite", job.compare(made), size_of(path), note, path.name)
+        quality = judge([pair] for pair in job.pairs(made))
+    require_quality(quality, kind, chosen.psnr)
+    note = ", ".join(filter(None, (str(quality), note)))
+    return Emitted("tflite", quality.measure, size_of(path), note, path.name, False, quality.json())
+
+
+def by_output(wanted: list[Named], made: list[Named]) -> Iterator[list[tuple[Array, Array]]]:
+    """What was wanted and made of each output, over all samples."""
+    for name in wanted[0]:
+        yield [(one[name], other[name]) for one, other in zip(wanted, made, strict=True)]
+
+
+def require_quality(quality: Quality, kind: str, least: float | None) -> None:
+    """Raise ParityError for a file that quantisation made useless."""
+    bound = BOUNDS[kind] if least is None else least
+    if quality.psnr < bound:
+        raise ParityError(
+            f"the {kind} LiteRT file is too far from the float outputs: nothing was written",
+            received=quality.measure.problem or f"{quality}, where {bound:g} dB are asked for",
+            hint="leave it out of --tflite, calibrate on better inputs, or ask for less with "
+            "--quantised-psnr",
+        )
+
+
+def interpreter_module() -> tuple[str, str]:
+    """The module of the interpreter to run files with, and a note where it is not the best."""
+    installed = importlib.util.find_spec("ai_edge_litert") is not None
+    return next(item for item in INTERPRETERS.items() if installed or item[1])
+
+
+def converted(job: Job, kind: str, samples: Sequence[Named] = ()) -> bytes:
+    """The bytes of a LiteRT file. Raises EmitError, naming the layers that LiteRT cannot do."""
+    # The error's class has no public name.
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([job.port.serve], job.port.module)
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if kind in INTEGER:
+        converter.representative_dataset = lambda: iter(samples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(kind)
+    with warnings.catch_warnings(), quiet_stderr():
+        warnings.simplefilter("ignore")
+        try:
+            content: bytes = converter.convert()
+        except ConverterError as error:
+            problem = error
+        else:
+            return content
+    raise refused(problem, job.port.graph)
+
+
+def refused(error: Any, graph: Graph) -> EmitError:
+    """What the converter could not translate, by Torch path: operations are named by it."""
+    layers = {scope_of(node.path): node for node in reversed(graph.nodes)}
+    places: dict[str, Node] = {}
+    operations: set[str] = set()
+    for each in error.errors:
+        operations.add(each.operator.name.rpartition(".")[2])
+        for call in each.location.call:
+            scope = call.name.partition("/")[0]
+            node = layers.get(scope) or layers.get(re.sub(r"_\d+$", "", scope))
+            if node is not None:
+                places[node.path] = node
+    first = str(error).strip().splitlines()[:1]
+    return EmitError(
+        "LiteRT has no operations for this model",
+        where=", ".join(f"{n.path or 'the root'} ({n.typename})" for n in places.values()) or None,
+        received=", ".join(sorted(operations)) or "".join(first),
+        hint="leave `tflite` out of --format",
+    )
+
+
+FORMAT = TFLite()

@@ -1,0 +1,53 @@
+"""`weights.npz`, `weights.safetensors`, `weights.h5`: arrays by Torch path (arrays.py).
+
+In TensorFlow's order they are the port's own variables: kernels as H×W×I×O, and the rows of a
+linear layer behind a flattening in the order H, W, C in which the port flattens. In Torch's order
+they are the tensors of the file, as `porter weights` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from porter.emit.arrays import require, write_arrays
+from porter.emit.formats import Emitted, Emitter, Job, size_of
+from porter.emit.settings import WeightSettings
+from porter.weights import Weights, collect
+
+
+class WeightFiles(Emitter):
+    """Plain arrays, for whoever brings a graph of their own."""
+
+    name = "weights"
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        for kind in self.settings(settings).kinds:
+            require(kind)
+
+    def settings(self, settings: Mapping[str, Any]) -> WeightSettings:
+        found: WeightSettings = settings.get(self.name) or WeightSettings()
+        return found
+
+    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+        chosen = self.settings(job.settings)
+        weights = collect(job.model.root) if chosen.order == "torch" else port_weights(job)
+        note = f"{len(weights.arrays)} arrays in {chosen.order}'s order, read back bit by bit"
+        rows: list[Emitted] = []
+        for kind in chosen.kinds:
+            path = folder / f"weights.{kind}"
+            write_arrays(weights, path, kind)
+            rows.append(Emitted(self.name, None, size_of(path), note, path.name))
+        return rows
+
+
+def port_weights(job: Job) -> Weights:
+    """The port's variables, and the Torch paths of those that Torch shares."""
+    arrays = {name: variable.numpy() for name, variable in job.port.variables.by_name.items()}
+    shared = collect(job.model.root).aliases
+    known = {other: name for other, name in shared.items() if name in arrays}
+    return Weights(arrays, known, "tensorflow")
+
+
+FORMAT = WeightFiles()

@@ -1,0 +1,111 @@
+"""The same function in fewer layers, for files that are only run: a plain function Graph → Graph.
+
+Layers that hand on what they are given (dropout in evaluation) are dropped:
+
+    conv → dropout → relu            conv → relu
+
+A layer that is an affine function of each plane, y[o] = scale[o] · x[o] + shift[o] (a batch
+normalisation with fixed statistics), is folded into the layer that makes its planes:
+
+    x[o] = bias[o] + Σ weight[o, …] · z            y[o] = bias'[o] + Σ weight'[o, …] · z
+    y[o] = scale[o] · x[o] + shift[o]              weight'[o, …] = scale[o] · weight[o, …]
+                                                   bias'[o] = scale[o] · bias[o] + shift[o]
+
+    batch normalisation: scale = gamma / sqrt(var + eps), shift = beta - mean · scale
+
+That is legal where nobody else reads x, where the planes are axis 1 of both layers, and where scale
+and shift are finite. The product is kept in float64, so that folding costs one rounding.
+
+A fused node makes the value that the last of its layers made, by the same id, and lists the Torch
+paths of all its layers in `origin`: parity lines up.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from porter.fields import Array, Param
+from porter.graph import Graph, Node, Value, rename, verify
+from porter.layer import LayerMap
+from porter.nested import leaves
+
+
+def fuse(graph: Graph) -> Graph:
+    """`graph` with identities dropped and affine layers folded into what they follow."""
+    fused = fold_affines(drop_identities(graph))
+    verify(fused)
+    return fused
+
+
+def drop_identities(graph: Graph) -> Graph:
+    """Whoever reads the output of an identity reads its input."""
+    instead: dict[int, Value] = {}
+    kept: list[Node] = []
+    for node in graph.nodes:
+        if not node.op.is_identity():
+            kept.append(node)
+            continue
+        (given,), (made,) = node.inputs, node.outputs
+        instead[made.id] = instead.get(given.id, given)
+    return rename(replace(graph, nodes=tuple(kept)), instead)
+
+
+def fold_affines(graph: Graph) -> Graph:
+    """Every affine layer that may be is folded into the node that makes its input."""
+    readers = Counter(value.id for node in graph.nodes for value in node.inputs)
+    readers.update(value.id for value in leaves(graph.outputs))
+    nodes: list[Node] = []
+    makers: dict[int, int] = {}
+    for node in graph.nodes:
+        maker = makers.get(node.inputs[0].id) if node.inputs else None
+        folded = None
+        if maker is not None and readers[node.inputs[0].id] == 1:
+            folded = fold(nodes[maker], node)
+        if folded is not None and maker is not None:
+            nodes[maker] = folded
+        else:
+            maker = len(nodes)
+            nodes.append(node)
+        makers |= {value.id: maker for value in node.outputs}
+    return replace(graph, nodes=tuple(nodes))
+
+
+def fold(maker: Node, node: Node) -> Node | None:
+    """Both as one node; None where that is not legal."""
+    affine = node.op.per_plane_affine()
+    if affine is None or maker.op.plane_axis(maker.outputs[0].type) != 1:
+        return None
+    op = scaled(maker.op, *affine, tag=f"folded with {node.path}")
+    if op is None:
+        return None
+    origin = (*maker.origin, *node.origin)
+    return replace(maker, op=op, outputs=node.outputs, origin=origin)
+
+
+def scaled(op: LayerMap, scale: Array, shift: Array, tag: str) -> LayerMap | None:
+    """`op` followed by scale · x + shift on its planes; None where its parameters do not allow it.
+
+    `weight` needs an axis O with one entry for each plane, and `bias`, if there is one, no other.
+    """
+    weight, bias = op.params().get("weight"), op.params().get("bias")
+    if weight is None or weight.axes.count("O") != 1 or "bias" not in op.fields():
+        return None
+    planes = weight.axes.index("O")
+    fits = scale.shape == shift.shape == (weight.shape[planes],)
+    if not fits or not np.isfinite([scale, shift]).all() or (bias and bias.axes != "O"):
+        return None
+    along = tuple(-1 if axis == planes else 1 for axis in range(len(weight.shape)))
+    product = weight.array.astype(np.float64) * scale.reshape(along)
+    moved = shift if bias is None else bias.array.astype(np.float64) * scale + shift
+    folded = copy.copy(op)
+    folded.__dict__["weight"] = weight.with_array(product, weight.axes, weight.to, tag)
+    folded.__dict__["bias"] = (
+        Param.constant("bias", moved, "O", trainable=True)
+        if bias is None
+        else bias.with_array(moved, "O", tag=tag)
+    )
+    return folded

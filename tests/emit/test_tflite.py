@@ -1,0 +1,256 @@
+"""LiteRT files, run as their users run them: every size, every kind, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter import Conversion, Request, convert
+from porter.emit import tflite
+from porter.emit.litert import LITERT
+from porter.emit.quality import judge
+from porter.emit.settings import TFLiteSettings
+from porter.errors import EmitError, ParityError, UsageError
+from porter.parity import Tolerance
+from porter.reader import TorchObject
+from tests.build import (
+    Array,
+    batch_norm,
+    conv,
+    linear,
+    randn,
+    relu,
+    run,
+    sequential,
+    small_net,
+    torch_module,
+    view,
+)
+from tests.write_t7 import write_t7
+
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+
+CLASSIFIER = sequential(
+    conv(3, 4, pad=1, stride=2, seed=1),
+    batch_norm(4),
+    relu(),
+    torch_module(
+        "nn.SpatialMaxPooling",
+        **dict.fromkeys(("kW", "kH"), 3),
+        **dict.fromkeys(("dW", "dH", "padW", "padH"), 1),
+    ),
+    view(64, sample_rank=3),
+    linear(64, 40, seed=2),
+    torch_module("nn.LogSoftMax"),
+)
+KINDS = ("float32", "float16", "dynamic", "int8", "uint8")
+
+
+def converted(net: TorchObject, folder: Path, *shape: int, **settings: Any) -> Conversion:
+    model = write_t7(folder / "model.t7", net)
+    return convert(
+        Request(
+            model,
+            folder / "port",
+            (shape,) if shape else (),
+            formats=("tflite",),
+            settings={"tflite": TFLiteSettings(**settings)},
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """A net with free sizes."""
+    return converted(small_net(), tmp_path_factory.mktemp("free"))
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """A classifier in every kind."""
+    folder = tmp_path_factory.mktemp("kinds")
+    samples = folder / "samples.npz"
+    np.savez(samples, input=np.moveaxis(randn(24, 3, 8, 8), 1, -1))
+    return converted(CLASSIFIER, folder, kinds=KINDS, representative=samples)
+
+
+def litert(path: Path, x: Array) -> Array:
+    """What the interpreter makes of N×C×H×W."""
+    runner = interpreter.Interpreter(str(path)).get_signature_runner("serving_default")
+    made: Array = runner(input=np.moveaxis(x, 1, -1))["output"]
+    return made
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (3, 3, 9, 31), (2, 3, 64, 8)])
+def test_free_sizes_stay_free(free: Conversion, shape: tuple[int, ...]) -> None:
+    x = randn(*shape)
+    made = np.moveaxis(litert(free.output / "model.tflite", x), -1, 1)
+    np.testing.assert_allclose(made, run(small_net(), x), rtol=1e-4, atol=1e-4)
+
+
+def test_float32_passes_the_gate(free: Conversion) -> None:
+    (row,) = free.emitted
+    assert row.exact
+    assert row.measure is not None
+    assert 0 < row.measure.max_rel <= 1e-6
+    assert row.bytes == (free.output / "model.tflite").stat().st_size
+
+
+def test_a_given_size_is_fixed(tmp_path: Path) -> None:
+    done = converted(small_net(), tmp_path, 3, 10, 12)
+    made = interpreter.Interpreter(str(done.output / "model.tflite"))
+    (details,) = made.get_input_details()
+    assert details["shape_signature"].tolist() == [1, 10, 12, 3]
+    assert litert(done.output / "model.tflite", randn(1, 3, 10, 12)).shape == (1, 5, 6, 2)
+
+
+def test_every_kind_has_a_row_and_a_file(kinds: Conversion) -> None:
+    rows = {row.variant: row for row in kinds.emitted}
+    files = ["model.tflite", *(f"model.{kind}.tflite" for kind in KINDS[1:])]
+    assert list(rows) == files
+    assert all((kinds.output / name).is_file() for name in files)
+    assert [row.exact for row in kinds.emitted] == [True, False, False, False, False]
+    smaller = [rows[name].bytes for name in files[:3]]
+    assert smaller == sorted(smaller, reverse=True)
+    for row in kinds.emitted[1:]:
+        assert re.fullmatch(r"PSNR [\d.]+ dB, cosine [\d.]+, top-1 [\d.]+%", row.note)
+
+
+def test_quantised_files_are_close(kinds: Conversion) -> None:
+    rows = json.loads((kinds.output / "manifest.json").read_text())["emitted"]
+    found = {row["variant"].split(".")[1]: row["details"]["psnr"] for row in rows[1:]}
+    assert found["float16"] > 60
+    assert found["dynamic"] > 30
+    assert found["int8"] > 25
+    assert found["uint8"] > 25
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_integers_go_in_and_out(kinds: Conversion, kind: str) -> None:
+    made = interpreter.Interpreter(str(kinds.output / f"model.{kind}.tflite"))
+    for details in (*made.get_input_details(), *made.get_output_details()):
+        assert details["dtype"] == np.dtype(kind)
+        assert details["quantization"][0] > 0
+
+
+def test_no_operation_of_tensorflow_is_needed(kinds: Conversion) -> None:
+    """Padded maximum pooling is not LiteRT's own: it is written as padding and pooling."""
+    made = interpreter.Interpreter(str(kinds.output / "model.tflite"))
+    operations = {op["op_name"] for op in made._get_ops_details()}
+    assert "MAX_POOL_2D" in operations
+    assert not [name for name in operations if name.startswith("Flex")]
+
+
+def test_too_much_loss_fails_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match="too far from the float outputs") as caught:
+        converted(small_net(), tmp_path, kinds=("float32", "float16"), psnr=200)
+    assert "where 200 dB are asked for" in str(caught.value)
+    assert not (tmp_path / "port").exists()
+
+
+def test_a_wrong_file_fails_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shifted(*args: Any) -> list[dict[str, Array]]:
+        return [{name: array + 1 for name, array in made.items()} for made in true_run(*args)]
+
+    true_run = tflite.run_tflite
+    monkeypatch.setattr(tflite, "run_tflite", shifted)
+    with pytest.raises(ParityError, match=r"tflite model\.tflite computes something else"):
+        converted(small_net(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kinds": ("float8",)}, "there is no --tflite float8"),
+        ({"kinds": ("int8",)}, "must be calibrated"),
+        ({"kinds": ("int8",), "representative": Path("nowhere.npz")}, "no such file"),
+    ],
+)
+def test_options_are_refused_before_any_work(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        converted(small_net(), tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"image": np.zeros((2, 8, 8, 3))}, "one array for each input"),
+        ({"input": np.zeros((2, 3, 8, 8))}, "do not fit the model's inputs"),
+        ({"input": np.zeros((0, 8, 8, 3))}, "no sample to calibrate on"),
+    ],
+)
+def test_unfit_samples_are_refused(tmp_path: Path, arrays: dict[str, Array], message: str) -> None:
+    np.savez(tmp_path / "samples.npz", **arrays)
+    with pytest.raises(UsageError, match=message):
+        converted(CLASSIFIER, tmp_path, kinds=("int8",), representative=tmp_path / "samples.npz")
+
+
+def test_a_layer_that_litert_lacks_is_named(tmp_path: Path) -> None:
+    random = torch_module(
+        "nn.VolumetricDilatedConvolution",
+        nInputPlane=1,
+        nOutputPlane=1,
+        **dict.fromkeys(("kT", "kW", "kH", "dilationT", "dilationW", "dilationH"), 2),
+        **dict.fromkeys(("dT", "dW", "dH"), 1),
+        weight=randn(1, 1, 2, 2, 2),
+        bias=randn(1),
+    )
+    with pytest.raises(EmitError) as caught:
+        converted(sequential(torch_module("nn.Abs"), random), tmp_path, 1, 6, 6, 6)
+    assert caught.value.where == "2 (nn.VolumetricDilatedConvolution)"
+    assert "SpaceToBatchND" in str(caught.value)
+    assert not (tmp_path / "port").exists()
+
+
+def test_the_terminal_stays_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, input=np.moveaxis(randn(2, 3, 8, 8), 1, -1))
+    converted(CLASSIFIER, tmp_path, kinds=("int8",), representative=samples, psnr=0.0)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
+def test_a_loop_over_time_runs_for_any_number_of_steps(tmp_path: Path) -> None:
+    net = torch_module("nn.Sequencer", modules=[sequential(linear(3, 4), torch_module("nn.Tanh"))])
+    done = converted(net, tmp_path, 5, 2, 3)
+    assert done.emitted[0].measure is not None
+    assert done.emitted[0].measure.within(Tolerance().isolated)
+
+
+def test_a_dialect_replaces_what_it_names() -> None:
+    from porter.tensorflow import tf
+
+    assert LITERT.nn.relu is tf.nn.relu
+    assert LITERT.nn.max_pool2d is not tf.nn.max_pool2d
+    assert LITERT.float64 is tf.float32
+    assert LITERT.add is tf.add
+
+
+def test_max_pooling_with_places_agrees_with_tensorflow() -> None:
+    from porter.tensorflow import tf
+
+    x = tf.constant(np.random.default_rng(1).integers(0, 4, (2, 7, 6, 3)).astype(np.float32))
+    arguments = (x, (2, 2), (2, 2), "VALID")
+    named = {"output_dtype": tf.int64, "include_batch_in_index": True}
+    for one, other in zip(
+        LITERT.nn.max_pool_with_argmax(*arguments, **named),
+        tf.nn.max_pool_with_argmax(*arguments, **named),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_quality_is_that_of_its_definition() -> None:
+    wanted = np.array([[0.0, 4.0], [3.0, 1.0]])
+    quality = judge([[(wanted, wanted + np.array([[0.04, 0.0], [0.0, 0.0]]))]])
+    assert quality.psnr == pytest.approx(20 * np.log10(4 / 0.02))
+    assert quality.top1 == 1.0
+    assert judge([[(wanted, wanted[:, ::-1])]]).top1 == 0.0
+    assert judge([[(wanted, np.full((2, 2), np.nan))]]).psnr == -np.inf
