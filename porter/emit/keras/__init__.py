@@ -1,0 +1,5 @@
+"""`model.keras` and `layers.py`: see `format.py`."""
+
+from porter.emit.keras.format import FORMAT
+
+__all__ = ["FORMAT"]

@@ -1,0 +1,119 @@
+"""What TensorFlow would compute on tensors of sizes, computed on Python's integers.
+
+`Size`s of the trace stand for integers that are known only when the model runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from porter.emit.keras.trace import Trace
+
+COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+
+
+def is_host(item: Any) -> bool:
+    """Whether a value is made of integers and sizes, and of words and dtypes beside them."""
+    from porter.emit.keras.trace import Size, Traced
+
+    if isinstance(item, Size):
+        return True
+    if isinstance(item, list | tuple):
+        return all(map(is_host, item))
+    return not isinstance(item, float | Traced)
+
+
+def sizes(item: Any) -> Any:
+    """Integers and sizes as one of them, or as an array of objects."""
+    if isinstance(item, list | tuple):
+        rows = [sizes(each) for each in item]
+        if rows and isinstance(rows[0], np.ndarray):
+            return np.stack(rows)
+        made = np.empty(len(rows), object)
+        made[:] = rows
+        return made
+    return item
+
+
+def larger(a: Any, b: Any) -> Any:
+    """The larger of two integers or sizes."""
+    from porter.emit.keras.trace import Size
+
+    if isinstance(a, Size):
+        return a.larger(b)
+    return b.larger(a) if isinstance(b, Size) else max(a, b)
+
+
+def smaller(a: Any, b: Any) -> Any:
+    """The smaller of two integers or sizes."""
+    from porter.emit.keras.trace import Size
+
+    if isinstance(a, Size):
+        return a.smaller(b)
+    return b.smaller(a) if isinstance(b, Size) else min(a, b)
+
+
+def binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda trace, x, y: function(sizes(x), sizes(y))
+
+
+def stack(trace: Trace, values: Any, axis: int = 0) -> Any:
+    return np.stack([np.asarray(sizes(each), object) for each in values], axis=axis)
+
+
+def concat(trace: Trace, values: Any, axis: int = 0) -> Any:
+    return np.concatenate([np.atleast_1d(sizes(each)) for each in values], axis=axis)
+
+
+def part(trace: Trace, input_: Any, begin: Any, size: Any) -> Any:
+    (start,), (count,) = begin, size
+    return sizes(input_)[start : None if count == -1 else start + count]
+
+
+def product(trace: Trace, input_tensor: Any, axis: Any = None) -> Any:
+    return functools.reduce(operator.mul, sizes(input_tensor), 1)
+
+
+def cast(trace: Trace, x: Any, dtype: Any) -> Any:
+    """Sizes stay integers of Python; only TensorFlow is told how wide they are."""
+    from porter.emit.keras.trace import Size, tf
+
+    if not dtype.is_integer:
+        return NotImplemented
+    if isinstance(x, np.ndarray | list | tuple):
+        return sizes([cast(trace, each, dtype) for each in x])
+    if isinstance(x, Size):
+        return trace.size(tf.cast(x.tensor, dtype), x.expression)
+    return x
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": binary(operator.add),
+    "subtract": binary(operator.sub),
+    "multiply": binary(operator.mul),
+    "math.floordiv": binary(operator.floordiv),
+    "math.floormod": binary(operator.mod),
+    "maximum": binary(np.frompyfunc(larger, 2, 1)),
+    "minimum": binary(np.frompyfunc(smaller, 2, 1)),
+    "negative": lambda trace, x: -sizes(x),
+    "zeros_like": lambda trace, input: sizes(input) * 0,
+    "stack": stack,
+    "concat": concat,
+    "slice": part,
+    "reduce_prod": product,
+    "reduce_max": lambda trace, input_tensor: functools.reduce(larger, sizes(input_tensor)),
+    "reshape": lambda trace, tensor, shape: np.reshape(sizes(tensor), shape),
+    "cast": cast,
+}

@@ -1,0 +1,262 @@
+"""`layers.py`: the layers that Keras lacks, as source that runs without porter.
+
+A layer's `call` is what its layer map's `apply` does, written with keras.ops. Layers with equal
+sources are one class; shapes of weights and outputs are in each layer's config. The name under
+which Keras keeps a class ends in a digest of its source, so that the layers of two models can be
+loaded side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.emit.keras import helpers
+from porter.emit.keras.expressions import Name, Writer
+from porter.emit.keras.library import keras
+from porter.emit.keras.trace import StandIn, Trace, placeholder, symbolically
+from porter.emit.keras.translate import TRANSLATIONS
+from porter.errors import EmitError, printable
+from porter.fields import Param
+from porter.graph import FLOAT, TensorType
+from porter.layout import Layout, Restore, Site, Step
+from porter.runner import Variables
+from porter.tensorflow import tf
+
+HEADER = '''"""The layers of a Torch model that Keras lacks, written with keras.ops.
+
+Import this file before the model is loaded, with any backend of Keras:
+
+    import keras, layers
+
+    model = keras.models.load_model("model.keras")
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class TorchLayer(keras.layers.Layer):
+    """What the layers below have in common.
+
+    `parameters` lists name, shape, dtype and trainability of the weights, `made` shape and dtype of
+    the outputs; None is a size that may change from call to call.
+    """
+
+    def __init__(self, parameters=(), made=(), **config):
+        super().__init__(**config)
+        self.parameters, self.made = parameters, made
+        for name, shape, dtype, trainable in parameters:
+            weight = self.add_weight(
+                shape=shape, dtype=dtype, trainable=trainable, name=name, initializer="zeros"
+            )
+            setattr(self, name, weight)
+
+    def compute_output_spec(self, *inputs):
+        outputs = [keras.KerasTensor(shape, dtype=dtype) for shape, dtype in self.made]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def get_config(self):
+        return {**super().get_config(), "parameters": self.parameters, "made": self.made}
+'''
+
+HELPERS = {
+    name: found
+    for name, found in inspect.getmembers(helpers, inspect.isfunction)
+    if found.__module__ == helpers.__name__
+}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight of a written layer: its name there, its values, and whether it is trained."""
+
+    name: str
+    stored: Any
+    trainable: bool
+
+    @property
+    def described(self) -> list[Any]:
+        dtype = self.stored.dtype.name
+        return [self.name, list(self.stored.shape), dtype, self.trainable]
+
+
+@dataclass
+class Written:
+    """A layer as source: `call`'s lines after its signature, its weights, and its outputs."""
+
+    typename: str
+    inputs: int
+    lines: list[str]
+    weights: list[Weight]
+    made: list[list[Any]]
+
+    @property
+    def body(self) -> str:
+        names = ", ".join(["self", *input_names(self.inputs)])
+        return "\n".join([f"    def call({names}):", *self.lines])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        parameters = [weight.described for weight in self.weights]
+        return {"parameters": parameters, "made": self.made}
+
+
+@dataclass
+class Sources:
+    """All classes of one `layers.py`, in the order in which they were first needed."""
+
+    bodies: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    namespace: dict[str, Any] = field(default_factory=dict)
+    """What the file defines; its classes are made from the very text that is written."""
+
+    def layer_class(self, layer: Written) -> Any:
+        """The class of a layer, a new one if no other has its body."""
+        stem = identifier(layer.typename.rsplit(".", 1)[-1])
+        count, name = 1, stem
+        while self.bodies.setdefault(name, layer.body) != layer.body:
+            count += 1
+            name = f"{stem}{count}"
+        if name not in self.texts:
+            digest = hashlib.sha256(layer.body.encode()).hexdigest()[:8]
+            self.texts[name] = (
+                f'@keras.saving.register_keras_serializable("porter", "{name}-{digest}")\n'
+                f'class {name}(TorchLayer):\n    """{printable(layer.typename)}."""\n\n'
+                f"{layer.body}\n"
+            )
+            if not self.namespace:
+                self.namespace |= {"__name__": "layers", **HELPERS}
+                exec(HEADER, self.namespace)
+            exec(self.texts[name], self.namespace)
+        return self.namespace[name]
+
+    def text(self) -> str:
+        """The file."""
+        functions = used_helpers("\n".join(self.bodies.values()))
+        return "\n\n".join([HEADER, *map(inspect.getsource, functions), *self.texts.values()])
+
+
+def identifier(text: str) -> str:
+    """A class name for what may be any bytes of a file."""
+    cleaned = re.sub(r"\W", "_", text, flags=re.ASCII)
+    return cleaned if cleaned[:1].isalpha() else f"Layer{cleaned}"
+
+
+def used_helpers(text: str) -> list[Callable[..., Any]]:
+    """The functions of `helpers` that a text calls, with those that they call."""
+    found: set[str] = set()
+    open_texts = [text]
+    while open_texts:
+        seen = open_texts.pop()
+        for name in HELPERS.keys() - found:
+            if re.search(rf"(?<![\w.]){name}\(", seen):
+                found.add(name)
+                open_texts.append(inspect.getsource(HELPERS[name]))
+    return [HELPERS[name] for name in sorted(found)]
+
+
+def input_names(count: int) -> list[str]:
+    """`x`, or `x1`, `x2`, …"""
+    return ["x"] if count == 1 else [f"x{i + 1}" for i in range(count)]
+
+
+def stored_shape(type: TensorType, layout: Layout) -> list[int | None]:
+    """The sizes of a tensor in the order in which it is stored."""
+    return [type.shape[axis] for axis in layout.order]
+
+
+def dtype_name(type: TensorType) -> str:
+    return "float32" if type.dtype == FLOAT else type.dtype
+
+
+def write(step: Step, variables: Variables) -> Written:
+    """The source of one layer. Raises EmitError if keras.ops cannot express it."""
+    node = step.node
+    types = [value.type for value in node.inputs]
+    weights: dict[int, Weight] = {}
+
+    def site_of(inside: Step, path: str) -> Site:
+        def variable(param: Param, rows: tuple[int, ...]) -> Any:
+            stored = variables.get(inside.node.path, param, rows)
+            if id(stored) not in weights:
+                name = weight_name(param, inside.node.path.removeprefix(path), weights)
+                weights[id(stored)] = Weight(name, stored, param.trainable)
+            symbol = placeholder(stored.shape, stored.dtype)
+            return trace.new(symbol, Name(f"self.{weights[id(stored)].name}"))
+
+        return Site(
+            inputs=tuple(value.type for value in inside.node.inputs),
+            outputs=tuple(value.type for value in inside.node.outputs),
+            layouts=inside.inputs,
+            output_layouts=inside.outputs,
+            make_variable=variable,
+            dtype=tf.float32,
+            inner=lambda deeper: site_of(deeper, path),
+        )
+
+    trace = Trace(TRANSLATIONS)
+
+    def apply() -> Any:
+        given = [
+            trace.new(placeholder(stored_shape(type, layout), dtype_name(type)), Name(name))
+            for type, layout, name in zip(types, step.inputs, input_names(len(types)), strict=True)
+        ]
+        return node.op.apply(StandIn(trace), *given, at=site_of(step, node.path))
+
+    try:
+        result = symbolically(apply)
+    except EmitError as error:
+        raise EmitError(
+            f"the layer cannot be written for Keras: {error.message}",
+            where=f"{node.path or 'the root'} ({node.op.typename})",
+        ) from None
+    results = list(result) if isinstance(result, list | tuple) else [result]
+    made = [
+        [stored_shape(value.type, layout), dtype_name(value.type)]
+        for value, layout in zip(node.outputs, step.outputs, strict=True)
+    ]
+    lines = written_lines(trace, results, len(types))
+    ordered = sorted(weights.values(), key=lambda weight: not weight.trainable)
+    return Written(node.op.typename, len(types), lines, ordered, made)
+
+
+def written_lines(trace: Trace, results: list[Any], inputs: int) -> list[str]:
+    """The lines of `call` that return `results`."""
+    writer = Writer(" " * 8, {}, Counter([*HELPERS, *input_names(inputs)]))
+    writer.body(tuple(trace.held), results[0] if len(results) == 1 else tuple(results))
+    return writer.lines
+
+
+def weight_name(param: Param, path: str, weights: dict[int, Weight]) -> str:
+    """An attribute's name that no layer of Keras has."""
+    words = [*path.split("."), *param.name.split(".")]
+    stem = re.sub(r"\W", "_", "_".join(word for word in words if word), flags=re.ASCII)
+    stem = f"at_{stem}" if stem[:1].isdigit() else stem
+    taken = {weight.name for weight in weights.values()}
+    count, name = 1, stem
+    while name in taken or hasattr(keras.layers.Layer, name) or name in ("parameters", "made"):
+        count += 1
+        name = f"{stem}_{count}"
+    return name
+
+
+def write_restore(step: Restore) -> Written:
+    """The source of a change of layout."""
+    trace = Trace(TRANSLATIONS)
+    shape = stored_shape(step.source.type, step.before)
+
+    def apply() -> Any:
+        x = trace.new(placeholder(shape, dtype_name(step.source.type)), Name("x"))
+        return step.apply(StandIn(trace), x)
+
+    result = symbolically(apply)
+    made = [[stored_shape(step.source.type, step.after), dtype_name(step.source.type)]]
+    return Written("Reorder", 1, written_lines(trace, [result], 1), [], made)
