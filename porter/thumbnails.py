@@ -76,9 +76,7 @@ def thumbnail(wanted: Array, made: Array) -> Thumbnail:
     depth = max(error.ndim - 2, 0) if error.ndim > 2 else max(error.ndim - 1, 0)
     leading = tuple(int(i) for i in worst[:depth])
     names = ("sample", "plane") if depth == 2 else ("sample", "plane", "frame")
-    place = ", ".join(
-        f"{name} {index + 1}" for name, index in zip(names, leading, strict=False)
-    )
+    place = ", ".join(f"{name} {index + 1}" for name, index in zip(names, leading, strict=False))
     return Thumbnail(
         shrink(folded(np.asarray(wanted, np.float64)[leading]), SIDE, np.add),
         shrink(folded(error[leading]), SIDE, np.maximum),

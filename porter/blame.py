@@ -1,0 +1,58 @@
+"""Errors inside a user's own layer maps, told with the line of the user's file.
+
+porter's maps are tested: what escapes from them is a bug of porter and keeps its traceback. A map
+that a user wrote for one model may be wrong in any way, at any time: when it is loaded, when the
+model is walked, when it runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from porter.errors import PorterError, UsageError
+
+USER_MODULE = "porter_user_maps_"
+"""What the modules made of users' files are called, with the file's name behind it."""
+
+
+@contextmanager
+def blaming(handler: Any, path: str, typename: str) -> Iterator[None]:
+    """Turn errors inside the block into UsageError where `handler` is a user's."""
+    try:
+        yield
+    except PorterError:
+        raise
+    except Exception as error:
+        if not str(handler.__module__).startswith(USER_MODULE):
+            raise
+        file, line = place(handler, error)
+        raise UsageError(
+            f"the layer map of {typename} failed: {type(error).__name__}: {error}",
+            where=f"{file}:{line}",
+            received=f"called for {path or 'the root'} ({typename})",
+            hint="correct the map and run again",
+        ) from error
+
+
+def place(handler: Any, error: BaseException) -> tuple[str, int]:
+    """File and line in a user's map that an error came from, or where the map is defined."""
+    file = inspect.getsourcefile(handler) or "<unknown>"
+    line = line_in(error, Path(file))
+    return file, line or inspect.getsourcelines(handler)[1]
+
+
+def line_in(error: BaseException, path: Path) -> int:
+    """The line of `path` from which an error came; 0 if it came from elsewhere."""
+    if isinstance(error, SyntaxError):
+        return error.lineno or 0
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

@@ -1,0 +1,41 @@
+"""How many multiply-adds a layer's weights take part in, from their declared axes alone.
+
+A weight is applied once for every place of the output, and a full convolution's once for every
+place of the input; a linear layer has one place for each sample. Elementwise arithmetic, biases and
+look-ups are not counted.
+"""
+
+from __future__ import annotations
+
+import math
+
+from porter.fields import Param
+from porter.graph import INT, Graph, Node
+
+FEATURES = "OMYX"
+"""Letters of axes that the output has too: planes, multiplier, and a local convolution's places."""
+
+
+def multiply_adds(node: Node) -> int:
+    """Of one layer at concrete sizes; a loop counts its body once for every step."""
+    body = getattr(node.op, "body", None)
+    if isinstance(body, Graph):
+        steps = node.outputs[0].shape[0] if node.outputs[0].shape else 1
+        return steps * sum(multiply_adds(inner) for inner in body.nodes)
+    if not node.inputs or any(value.dtype == INT for value in node.inputs):
+        return 0
+    return sum(uses(param, node) for param in node.op.params().values())
+
+
+def uses(param: Param, node: Node) -> int:
+    """Elements of a weight times how often it is applied."""
+    if len(param.axes) < 2 or "I" not in param.axes or not param.array.size:
+        return 0
+    sizes = dict(zip(param.axes, param.shape, strict=True))
+    if param.to.endswith("OI") and len(param.axes) > 2:
+        places = math.prod(node.inputs[0].shape) / sizes["I"]
+    else:
+        features = FEATURES + ("I" if "M" in param.axes else "")
+        made = math.prod(size for letter, size in sizes.items() if letter in features)
+        places = math.prod(node.outputs[0].shape) / made
+    return round(param.array.size * places)

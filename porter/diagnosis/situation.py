@@ -1,0 +1,59 @@
+"""A layer at work, and what it would make if one thing were different."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from porter.fields import Array
+from porter.graph import FLOAT, TensorType
+from porter.layer import LayerMap
+from porter.layout import Layout
+
+Arrays = tuple[Array, ...]
+MOST_ELEMENTS = 2**26
+"""Of an output that a hypothesis may make."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A layer at work: inputs in Torch's order, and the layouts in which TensorFlow held them."""
+
+    op: LayerMap
+    inputs: Arrays
+    layouts: tuple[Layout, ...] = ()
+    output_layouts: tuple[Layout, ...] = ()
+
+    def run(self, op: LayerMap | None = None, inputs: Arrays | None = None) -> Arrays:
+        """What the reference makes, of a changed layer or of changed inputs.
+
+        The shape rule is asked first: it refuses settings with which the reference never ends.
+        """
+        op, taken = op or self.op, self.inputs if inputs is None else inputs
+        types = op.output_types(*(TensorType(x.shape, FLOAT) for x in taken))
+        if sum(math.prod(type.static) for type in types) > MOST_ELEMENTS:
+            raise ValueError("a setting that makes a much larger output explains nothing")
+        made = op.reference(*taken)
+        return tuple(made) if isinstance(made, tuple) else (made,)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A sentence that goes on from "when", and what the reference makes if it is true."""
+
+    cause: str
+    outputs: Callable[[], Arrays]
+
+
+def varied(at: Situation, cause: str, name: str, value: Any) -> Hypothesis:
+    """The layer with one field or parameter changed."""
+
+    def outputs() -> Arrays:
+        op = copy.copy(at.op)
+        op.__dict__[name] = value
+        return at.run(op)
+
+    return Hypothesis(cause, outputs)

@@ -1,0 +1,86 @@
+"""Fixtures for regression: a model, its input, and what Torch made of it.
+
+Three kinds are found: a net (`model.t7` with `input.t7` and `activations.t7` or `output.t7`), a
+single layer (one file with `{module=, input=, output=}`) and a triple (`X.t7`, `X.in.t7`,
+`X.out.t7`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from porter import reader
+from porter.errors import T7Error, UsageError
+from porter.reader import Table
+
+Kind = Literal["net", "layer", "triple"]
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """Where a fixture's model, input and expected activations are."""
+
+    path: Path
+    kind: Kind
+
+    def files(self) -> list[Path]:
+        """Every file that the outcome depends on."""
+        stem = self.path.name.removesuffix(".t7")
+        names = {
+            "net": ("input.t7", "activations.t7", "output.t7"),
+            "triple": (f"{stem}.in.t7", f"{stem}.out.t7"),
+            "layer": (),
+        }
+        beside = (self.path.with_name(name) for name in names[self.kind])
+        return [self.path, *(path for path in beside if path.is_file())]
+
+
+def find(paths: list[Path]) -> list[Fixture]:
+    """All fixtures below some paths, in order. Raises UsageError for a path that is not there."""
+    found: dict[Path, Fixture] = {}
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"no such file or folder: {path}")
+        for fixture in search(path):
+            found.setdefault(fixture.path, fixture)
+    return list(found.values())
+
+
+def search(path: Path) -> Iterator[Fixture]:
+    """The fixtures of one file or folder."""
+    if path.is_file():
+        fixture = classify(path, alone=True)
+        if fixture is not None:
+            yield fixture
+        return
+    for folder, subfolders, names in os.walk(path):
+        subfolders.sort()
+        for name in sorted(names):
+            if name.endswith(".t7"):
+                fixture = classify(Path(folder, name))
+                if fixture is not None:
+                    yield fixture
+
+
+def classify(path: Path, alone: bool = False) -> Fixture | None:
+    """What kind of fixture a `.t7` file is the model of, if any."""
+    beside = path.with_name
+    recorded = any(beside(name).is_file() for name in ("activations.t7", "output.t7"))
+    if path.name == "model.t7" and beside("input.t7").is_file() and recorded:
+        return Fixture(path, "net")
+    stem = path.name.removesuffix(".t7")
+    if beside(f"{stem}.in.t7").is_file() and beside(f"{stem}.out.t7").is_file():
+        return Fixture(path, "triple")
+    if stem.endswith((".in", ".out")) or path.name in ("input.t7", "activations.t7", "output.t7"):
+        return None
+    try:
+        root = reader.read(path).root
+    except T7Error:
+        # A file named by the user is reported; in a folder it may be anything.
+        return Fixture(path, "layer") if alone else None
+    is_case = isinstance(root, Table) and {"module", "input", "output"} <= set(root.keys())
+    return Fixture(path, "layer") if is_case else None

@@ -1,0 +1,54 @@
+"""Reports that people look at: HTML, Markdown and SVG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter.errors import UsageError
+from porter.output import write_text
+
+if TYPE_CHECKING:
+    from porter.pages.document import Document
+
+SUFFIXES = {"html": ".html", "markdown": ".md"}
+"""Kinds of report, and what their files are called."""
+
+
+def kind_of(path: Path) -> str:
+    """The kind of report that a file name asks for. Raises UsageError for another suffix."""
+    for kind, suffix in SUFFIXES.items():
+        if path.suffix == suffix:
+            return kind
+    raise UsageError(
+        f"a report is a file that ends in {' or '.join(SUFFIXES.values())}", received=str(path)
+    )
+
+
+def require_kinds(kinds: tuple[str, ...]) -> None:
+    """Raise UsageError now, not after a long run, for a kind that is unknown or lacks a library."""
+    for kind in kinds:
+        if kind not in SUFFIXES:
+            raise UsageError(f"there is no report '{kind}'", hint=f"reports: {', '.join(SUFFIXES)}")
+    if "html" in kinds:
+        from porter.pages.html import environment
+        from porter.pages.pictures import imaging
+
+        environment()
+        imaging()
+
+
+def render(document: Document, kind: str) -> str:
+    """A report as text."""
+    if kind == "html":
+        from porter.pages.html import render as render_html
+
+        return render_html(document)
+    from porter.pages.markdown import render as render_markdown
+
+    return render_markdown(document)
+
+
+def write(document: Document, path: Path) -> None:
+    """Write a report into a file; its name tells the kind. Raises UsageError or EmitError."""
+    write_text(path, render(document, kind_of(path)))

@@ -1,0 +1,78 @@
+"""Reports as one self-contained HTML file: no network, no files beside it, readable in print.
+
+Everything that comes from a model file passes Jinja's autoescape and `printable`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from porter.errors import printable
+from porter.pages.chart import chart
+from porter.pages.diagram import draw, levels
+from porter.pages.document import Document
+from porter.pages.pictures import missing, strip_pictures, thumbnail_pictures
+from porter.report import times_noise
+
+MOST_STRIPS = 3
+"""How many inputs of an image net are shown as pictures."""
+
+
+def environment() -> Any:
+    """Jinja with autoescape on. Raises UsageError where it is not installed."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise missing("jinja2") from error
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("porter.pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters["number"] = number
+    made.filters["safe_text"] = safe_text
+    made.globals["infinity"] = math.inf
+    return made
+
+
+def render(document: Document) -> str:
+    """The page of one comparison."""
+    rows = document.rows
+    graph = next((report.graph for report in document.reports if report.graph), None)
+    strips = [(each.input, each.strip) for each in document.reports if each.strip is not None]
+    looks = levels({(row.path, row.count): row for row in rows})
+    page: str = (
+        environment()
+        .get_template("report.html")
+        .render(
+            document=document,
+            rows=rows,
+            chart=chart(rows, document.tolerance),
+            strips=[(name, strip_pictures(strip)) for name, strip in strips[:MOST_STRIPS]],
+            worst=[
+                (row, row.thumbnail.place, thumbnail_pictures(row.thumbnail))
+                for row in document.worst()
+                if row.thumbnail is not None
+            ],
+            diagram=None if graph is None else draw(graph, looks),
+            times_noise=times_noise,
+        )
+    )
+    return page
+
+
+def number(value: float | None) -> str:
+    """An error in a table cell."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    return "∞" if math.isinf(value) else f"{value:.1e}"
+
+
+def safe_text(text: str) -> str:
+    """Text of a model file without characters that could turn the rest of the line around."""
+    return printable(str(text), limit=2_000)

@@ -1,0 +1,94 @@
+"""The network as a picture: what `porter inspect` shows, in HTML or as one SVG."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from porter.cost import multiply_adds
+from porter.errors import UsageError
+from porter.graph import Graph
+from porter.inspect import Inspection
+from porter.pages.diagram import MOST_BOXES, Diagram, Look, draw
+from porter.pages.html import environment
+
+HEAVY = 0.1
+"""Layers with more than this share of the parameters or multiply-adds are marked."""
+
+
+def render_html(seen: Inspection) -> str:
+    """A page: what the file is, the drawing, and the module tree."""
+    costs = Counter[str]()
+    for node in seen.graph.nodes if seen.graph else ():
+        costs[node.path] += multiply_adds(node)
+    parameters = {line.path: line.parameters for line in seen.lines}
+    page: str = (
+        environment()
+        .get_template("network.html")
+        .render(
+            seen=seen,
+            facts=facts_of(seen, sum(costs.values())),
+            diagram=None if seen.graph is None else diagram_of(seen.graph, parameters, costs),
+            costs=costs,
+        )
+    )
+    return page
+
+
+def render_svg(seen: Inspection) -> str:
+    """The drawing alone. Raises UsageError where there is nothing to draw."""
+    if seen.graph is None:
+        raise UsageError("there is nothing to draw", received=seen.input_note)
+    costs = Counter[str]()
+    for node in seen.graph.nodes:
+        costs[node.path] += multiply_adds(node)
+    diagram = diagram_of(seen.graph, {line.path: line.parameters for line in seen.lines}, costs)
+    if diagram is None:
+        raise UsageError(f"a drawing of more than {MOST_BOXES} layers is not made")
+    drawing: str = (
+        environment().get_template("diagram.svg").render(diagram=diagram, standalone=True)
+    )
+    return drawing
+
+
+def diagram_of(graph: Graph, parameters: dict[str, int], costs: Counter[str]) -> Diagram | None:
+    """Boxes with path, parameters and multiply-adds; those with a large share are marked."""
+    most_parameters = max(sum(parameters.values()), 1)
+    most_costs = max(sum(costs.values()), 1)
+    looks = {}
+    for node in graph.nodes:
+        held, cost = parameters.get(node.path, 0), costs[node.path]
+        share = max(held / most_parameters, cost / most_costs)
+        counts = (held and f"{short(held)} p", cost and f"{short(cost)} ma")
+        numbers = ", ".join(each for each in counts if each)
+        looks[node.path, node.count] = Look(
+            "heavy" if share > HEAVY else "",
+            " · ".join(each for each in (node.path, numbers) if each),
+            f"{held:,} parameters, {cost:,} multiply-adds" if numbers else "",
+        )
+    return draw(graph, looks)
+
+
+def facts_of(seen: Inspection, cost: int) -> list[tuple[str, str]]:
+    """What the file is."""
+    facts = [
+        ("file", f"{seen.name} ({seen.size:,} bytes), Torch7 {seen.format}"),
+        ("parameters", f"{seen.parameters:,}"),
+        ("input", f"{seen.input_shape or 'unknown'} ({seen.input_note})"),
+        ("saved in", ", ".join(f"{mode} ×{count}" for mode, count in seen.modes.items())),
+        ("classes", ", ".join(f"{name} ×{count}" for name, count in seen.classes.items())),
+    ]
+    if seen.graph is not None:
+        facts.insert(2, ("multiply-adds", f"{cost:,} for this input"))
+    if seen.wrapper:
+        facts.append(("taken", f"{seen.selected} of {', '.join(seen.wrapper)}"))
+    if seen.unmapped:
+        facts.append(("unmapped", ", ".join(seen.unmapped)))
+    return facts
+
+
+def short(count: int) -> str:
+    """A count in three or four characters: 12k, 3.4M."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return str(count)

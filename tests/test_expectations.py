@@ -1,0 +1,276 @@
+"""porter.toml, recorded errors, several processes, the cache and the pytest plugin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+from porter import campaign
+from porter.campaign import Cache, Recipe, accept, by_severity
+from porter.check import Checker, Result, find
+from porter.errors import UsageError
+from porter.expectations import FILE, RECORDED, Expectations
+from porter.pages import checks
+from tests.build import FIXTURES, linear, lua, randn, relu, sequential, table, torch_module
+from tests.test_check import made, write_layer, write_net
+from tests.write_t7 import write_t7
+
+NETS = ("lenet_mm_tanh", "temporal_convnet_text")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two small nets, one layer, copied from Torch's own."""
+    for net in NETS:
+        shutil.copytree(FIXTURES / "nets" / net, tmp_path / "nets" / net)
+    shutil.copytree(FIXTURES / "layers" / "nn.Linear", tmp_path / "layers" / "nn.Linear")
+    return tmp_path
+
+
+def check(folder: Path, **more: Any) -> dict[str, Result]:
+    results = campaign.run(find([folder]), Recipe(), **more)
+    return {Path(each.path).relative_to(folder).as_posix(): each for each in results}
+
+
+def failing(results: dict[str, Result]) -> list[str]:
+    return [name for name, result in results.items() if result.status != "pass"]
+
+
+def expect(folder: Path, text: str) -> None:
+    (folder / FILE).write_text(text, encoding="utf-8")
+
+
+# Tampering ---------------------------------------------------------------------------------------
+
+
+def test_one_tampered_activation_fails_exactly_its_fixture_and_names_the_layer(
+    tmp_path: Path,
+) -> None:
+    x, net = randn(2, 4), sequential(linear(4, 3), relu(), linear(3, 2))
+    first, second = made(sequential(linear(4, 3)), x), made(sequential(linear(4, 3), relu()), x)
+    last = made(net, x)
+
+    def recording(middle: Any) -> Any:
+        records = [
+            table(path=path, type="?", output=output)
+            for path, output in (("1", first), ("2", middle), ("3", last), ("", last))
+        ]
+        return table(format="torch7-activations", version=1, input=x, output=last, records=records)
+
+    tampered = second.copy()
+    tampered[1, 2] += 0.01
+    for name, middle in (("a", second), ("b", tampered), ("c", second)):
+        write_net(tmp_path / name, net, x, recording(middle))
+    results = check(tmp_path)
+    assert failing(results) == ["b/model.t7"]
+    assert results["b/model.t7"].message.startswith("2 (nn.ReLU): isolated error")
+
+
+# porter.toml -------------------------------------------------------------------------------------
+
+
+def test_tolerances_of_one_model(folder: Path) -> None:
+    expect(folder, '[models."nets/lenet*/model.t7"]\nisolated = 1e-12\n')
+    assert failing(check(folder)) == ["nets/lenet_mm_tanh/model.t7"]
+
+
+def test_the_sha256_of_a_model(folder: Path) -> None:
+    path = "nets/lenet_mm_tanh/model.t7"
+    right = hashlib.sha256((folder / path).read_bytes()).hexdigest()
+    expect(folder, f'[models."{path}"]\nsha256 = "{right}"\n')
+    assert failing(check(folder)) == []
+    expect(folder, f'[models."{path}"]\nsha256 = "{"0" * 64}"\n')
+    results = check(folder)
+    assert failing(results) == [path]
+    assert right in results[path].message
+
+
+def test_expected_transposes(folder: Path) -> None:
+    path = "nets/lenet_mm_tanh/model.t7"
+    seen = check(folder)[path].transposes
+    assert seen is not None
+    expect(folder, f'[models."{path}"]\ntransposes = {seen}\n')
+    assert failing(check(folder)) == []
+    expect(folder, f'[models."{path}"]\ntransposes = {seen + 1}\n')
+    assert f"{seen} transposes" in check(folder)[path].message
+
+
+def test_formats_are_written_and_loaded_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("porter.conversion.convert", lambda request: asked.append(request))
+    expect(folder, '[models."nets/lenet*/*"]\nformats = ["saved_model"]\n')
+    assert failing(check(folder)) == []
+    (request,) = asked
+    assert request.formats == ("saved_model",)
+    assert request.reference is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[models.x]\nisolatd = 1\n", "there is no key 'isolatd'"),
+        ("[models.x]\ntransposes = '1'\n", "wrong kind"),
+        ("[models.x]\nbn = 'other'\n", "'bn' is unknown"),
+        ("[model.x]\n", "should hold tables"),
+        ("[models", "cannot be read"),
+    ],
+)
+def test_a_file_that_says_it_wrong_is_a_usage_error(folder: Path, text: str, told: str) -> None:
+    expect(folder, text)
+    with pytest.raises(UsageError, match=told):
+        check(folder)
+
+
+# Recorded errors ---------------------------------------------------------------------------------
+
+
+def test_updated_errors_hold_until_they_grow_tenfold(folder: Path) -> None:
+    fixtures = find([folder])
+    accept(campaign.run(fixtures, Recipe()), folder)
+    path = folder / RECORDED
+    body = json.loads(path.read_text(encoding="utf-8"))
+    name = "nets/lenet_mm_tanh/model.t7"
+    assert set(body["errors"][name]) == {"isolated", "accumulated"}
+    assert failing(check(folder)) == []
+
+    def judged(isolated: float) -> str:
+        return Expectations().of(folder / name).broken(folder / name, isolated, None, None)
+
+    recorded = max(body["errors"][name]["isolated"], 1.2e-7)
+    assert judged(9 * recorded) == ""
+    assert "porter check --update" in judged(11 * recorded)
+
+
+def test_recorded_errors_that_are_none_are_told(folder: Path) -> None:
+    (folder / RECORDED).write_text("[]", encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot be read"):
+        check(folder)
+
+
+# The cache ---------------------------------------------------------------------------------------
+
+
+def test_what_has_not_changed_is_not_checked_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = folder.parent / f"{folder.name}-cache"
+    before = check(folder, cache=cache)
+    checked: list[str] = []
+    original = Checker.check
+
+    def counting(self: Checker, fixture: Any) -> Result:
+        checked.append(fixture.path.parent.name)
+        return original(self, fixture)
+
+    monkeypatch.setattr(Checker, "check", counting)
+    after = check(folder, cache=cache)
+    assert checked == []
+    timeless = [{k: v for k, v in vars(r).items() if k != "seconds"} for r in after.values()]
+    assert timeless == [
+        {k: v for k, v in vars(r).items() if k != "seconds"} for r in before.values()
+    ]
+    activations = folder / "nets" / "lenet_mm_tanh" / "activations.t7"
+    changed = bytearray(activations.read_bytes())
+    changed[-3] ^= 1
+    activations.write_bytes(changed)
+    check(folder, cache=cache)
+    assert checked == ["lenet_mm_tanh"]
+
+
+def test_the_key_depends_on_options_and_expectations(folder: Path) -> None:
+    (fixture,) = find([folder / "nets" / "lenet_mm_tanh"])
+
+    def key(recipe: Recipe) -> str:
+        return Cache(folder, recipe).key(fixture)
+
+    plain = key(Recipe())
+    assert plain == key(Recipe())
+    assert plain != key(Recipe(identity=("nn.X",)))
+    expect(folder, '[models."nets/*"]\nisolated = 1e-3\n')
+    assert plain != key(Recipe())
+
+
+def test_a_broken_entry_is_a_miss(folder: Path) -> None:
+    fixtures = find([folder / "nets" / "lenet_mm_tanh"])
+    cache = folder / "cache"
+    campaign.run(fixtures, Recipe(), cache=cache)
+    for entry in cache.rglob("*.json"):
+        entry.write_text("{")
+    (result,) = campaign.run(fixtures, Recipe(), cache=cache)
+    assert result.status == "pass"
+
+
+# Processes ---------------------------------------------------------------------------------------
+
+
+def test_two_processes_give_the_same_results_in_the_same_order(folder: Path) -> None:
+    one, two = check(folder), check(folder, jobs=2)
+    assert list(one) == list(two)
+    for name, result in one.items():
+        assert (two[name].status, two[name].isolated) == (result.status, result.isolated)
+
+
+def test_a_number_of_processes_below_one_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--jobs"):
+        check(folder, jobs=0)
+
+
+# What people see ---------------------------------------------------------------------------------
+
+
+def test_failures_come_first_and_the_worst_of_them_first(tmp_path: Path) -> None:
+    results = [
+        Result("a", "net", "pass"),
+        Result("b", "net", "unmapped"),
+        Result("c", "net", "fail", isolated=1e-3),
+        Result("d", "net", "fail", isolated=1.0, message="<script>|"),
+    ]
+    assert [result.path for result in by_severity(results)] == ["d", "c", "b"]
+    checks.write(results, tmp_path / "check.md")
+    text = (tmp_path / "check.md").read_text(encoding="utf-8")
+    assert text.startswith("### ❌ porter check: 1 pass, 2 fail, 1 unmapped, 0 error")
+    assert "<script>" not in text
+    pytest.importorskip("jinja2")
+    checks.write(results, tmp_path / "check.html")
+    assert "<script>|" not in (tmp_path / "check.html").read_text(encoding="utf-8")
+
+
+def test_the_json_of_check_has_its_keys_and_no_more(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(folder / "layers"), "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert set(body) == {"results", "summary"}
+    assert set(body["summary"]) == {"pass", "fail", "unmapped", "error"}
+    for result in body["results"]:
+        assert list(result) == [
+            *("path", "kind", "status", "isolated", "accumulated"),
+            *("worst_path", "message", "seconds"),
+        ]
+
+
+# The pytest plugin -------------------------------------------------------------------------------
+
+pytest_plugins = ["pytester"]
+
+
+def test_every_fixture_is_a_test(tmp_path: Path, pytester: pytest.Pytester) -> None:
+    x, net = randn(2, 4), sequential(linear(4, 3), relu())
+    write_layer(pytester.path / "good.t7", net, x, made(net, x))
+    write_layer(pytester.path / "bad.t7", net, x, made(net, x) + 1)
+    write_layer(pytester.path / "new.t7", torch_module("my.Net"), x, x)
+    write_t7(pytester.path / "tensor.t7", lua(x))
+    plugin = ("-p", "porter.pytest_plugin")
+    ran = pytester.runpytest_inprocess(*plugin, "--porter", "-q", str(pytester.path))
+    ran.assert_outcomes(passed=1, failed=2)
+    ran.stdout.fnmatch_lines(["*fail: 2 (nn.ReLU): isolated error*", "*unmapped: *"])
+    without = pytester.runpytest_inprocess(*plugin, "-q", str(pytester.path))
+    without.assert_outcomes()

@@ -1,0 +1,92 @@
+"""Small pictures of activations, and how much memory a verification holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter import parity
+from porter.oracle import Oracle, last_readers
+from porter.parity import verify
+from porter.runner import Variables
+from porter.thumbnails import IMAGE_SIDE, KEPT, SIDE, Worst, shrink, strip, thumbnail
+from tests.build import concat_table, conv, image, model, randn, relu, sequential, torch_module
+
+
+def test_the_plane_with_the_largest_error_is_kept_and_its_worst_pixel_survives() -> None:
+    wanted = randn(2, 3, 200, 150)
+    made = wanted.copy()
+    made[1, 2, 117, 33] += 5
+    small = thumbnail(wanted, made)
+    assert small.place == "sample 2, plane 3"
+    assert small.wanted.shape == small.error.shape == (SIDE, SIDE)
+    assert small.error.max() == pytest.approx(5, rel=1e-5)
+    assert small.wanted.mean() == pytest.approx(wanted[1, 2].mean(), abs=0.01)
+
+
+def test_vectors_are_folded() -> None:
+    wanted = np.arange(20.0).reshape(2, 10)
+    small = thumbnail(wanted, wanted + np.array([[0.0], [1.0]]))
+    assert small.place == "sample 2"
+    assert small.wanted.shape == (3, 4)
+    assert np.isnan(small.wanted).sum() == 2
+
+
+def test_averages_and_maxima_of_blocks() -> None:
+    plane = np.arange(70.0)[:, None] * np.ones((1, 3))
+    assert shrink(plane, 7, np.add)[:, 0].tolist() == [4.5 + 10 * i for i in range(7)]
+    assert shrink(plane, 7, np.maximum)[:, 0].tolist() == [9 + 10 * i for i in range(7)]
+
+
+def test_only_the_worst_are_kept() -> None:
+    kept = Worst()
+    for number in range(50):
+        error = float((number * 7) % 50)
+        kept.offer(number, error, np.zeros(4), np.full(4, error))
+    assert sorted(error for error, _ in kept.found.values()) == [44, 45, 46, 47, 48, 49]
+    assert len(kept.found) == KEPT
+    kept.offer("shape", np.inf, np.zeros(4), np.zeros(5))
+    assert kept.get("shape") is None
+
+
+def test_a_strip_of_an_image_net() -> None:
+    fed, wanted = randn(2, 3, 300, 20), randn(2, 1, 300, 20)
+    shown = strip(fed, wanted, wanted + 0.5)
+    assert shown is not None
+    assert shown.fed.shape == (IMAGE_SIDE, 20, 3)
+    assert shown.made.shape == (IMAGE_SIDE, 20, 1)
+    assert shown.largest == pytest.approx(0.5, rel=1e-6)
+    assert strip(fed, randn(2, 10), randn(2, 10)) is None
+    assert strip([fed, fed], wanted, wanted) is None
+
+
+# Memory ------------------------------------------------------------------------------------------
+
+
+def test_values_are_needed_until_their_last_reader() -> None:
+    net = sequential(concat_table(conv(3, 4), conv(3, 4)), torch_module("nn.CAddTable"), relu())
+    graph = model(net).walk(image(1, 3, 5, 5))
+    ends = last_readers(graph)
+    first, second, total, last = (node.outputs[0].id for node in graph.nodes)
+    assert ends == {1: [graph.inputs.id], 2: [first, second], 3: [total]}
+    assert last not in {value for values in ends.values() for value in values}
+
+
+def test_a_long_net_holds_few_activations_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+    original = Oracle.complete
+
+    def counting(self: Oracle, node: Any) -> None:
+        nonlocal most
+        original(self, node)
+        most = max(most, len(self.values))
+
+    monkeypatch.setattr(parity.Oracle, "complete", counting)
+    net = sequential(*(relu() for _ in range(40)))
+    variables = {precision: Variables(precision) for precision in ("float32", "float64")}
+    report = verify(model(net), randn(1, 2, 4, 4), variables)
+    assert report.passed
+    assert len(report.rows) == 40
+    assert most == 2
