@@ -27,7 +27,7 @@ TRANSPOSES = {
     "hourglass_nngraph": 0,
     "inception_nn4_like": 0,
     "lenet_mm_tanh": 0,
-    "nngraph_multi_io": 3,  # it hands out features that it flattened, and an image it transposed
+    "nngraph_multi_io": 3,  # spreads features over an image, joins flattened ones, swaps axes
     "temporal_convnet_text": 0,
     "texture_nets_johnson_slim": 0,
     "unet_nested_concat": 0,

@@ -1,0 +1,110 @@
+"""No silent gaps: a class is recorded, covered by another's cases, or unrecorded for a reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import layer_maps
+from porter import coverage
+from porter.registry import default_registry
+from tests.layer_maps.built import BUILT
+from tests.layer_maps.cases import CASES, RECORDED
+
+REGISTERED = default_registry().handlers
+LONGEST_FILE = 310
+
+ALIASES = {
+    "cudnn.Dropout": "nn.Dropout",
+    "cudnn.SpatialDilatedConvolution": "nn.SpatialDilatedConvolution",
+    "cudnn.VolumetricDilatedConvolution": "nn.VolumetricDilatedConvolution",
+    "inn.SpatialCrossResponseNormalization": "nn.SpatialCrossMapLRN",
+    "nn.Decorator": "nn.FireModule",
+    "nn.ElementTable": "nn.SelectTable",
+    "nn.FasterLookup": "nn.LookupTable",
+    "nn.GradNormalization": "nn.GradientReversal",
+    "nn.LinearNB": "nn.LinearNoBias",
+    "nn.ModelParallel": "nn.Concat",
+    "nn.ModuleFromCriterion": "nn.CriterionTable",
+    "nn.Serial": "nn.DontCast",
+    "nn.TrimZero": "nn.MaskZero",
+    "nn.VolumetricConvolutionMM": "nn.VolumetricConvolution",
+}
+"""Classes that compute what another does, with the same map: name → name whose cases cover it."""
+
+GPU_ONLY = "computes on a GPU only; recordings are made on a CPU"
+IN_CRITERION_TABLE = "runs inside nn.CriterionTable only, which is recorded with one criterion"
+
+UNRECORDED = {
+    "ccn2.SpatialConvolution": GPU_ONLY,
+    "cudnn.SpatialConvolutionUpsample": GPU_ONLY,
+    "cudnn.VolumetricLogSoftMax": GPU_ONLY,
+    "cudnn.VolumetricSoftMax": GPU_ONLY,
+    "inn.ConstAffine": GPU_ONLY,
+    "inn.LocalResponseNormalization": GPU_ONLY,
+    "inn.SpatialAveragePooling": GPU_ONLY,
+    "inn.SpatialMaxPooling": GPU_ONLY,
+    "inn.SpatialPyramidPooling": GPU_ONLY,
+    "inn.SpatialSameResponseNormalization": GPU_ONLY,
+    "nn.AbsCriterion": IN_CRITERION_TABLE,
+    "nn.BCECriterion": IN_CRITERION_TABLE,
+    "nn.ClassNLLCriterion": IN_CRITERION_TABLE,
+    "nn.DataParallel": GPU_ONLY,
+    "nn.DataParallelTable": "splits its batch over GPUs; two files of fixtures/formats hold it",
+    "nn.DistKLDivCriterion": IN_CRITERION_TABLE,
+    "nn.LookupTableGPU": GPU_ONLY,
+    "nn.MSECriterion": "is the criterion that nn.CriterionTable is recorded with",
+    "nn.SmoothL1Criterion": IN_CRITERION_TABLE,
+    "nn.SpatialConvolutionCUDA": GPU_ONLY,
+    "nn.SpatialConvolutionCuFFT": GPU_ONLY,
+    "nn.SpatialConvolutionFBFFT": GPU_ONLY,
+    "nn.SpatialConvolutionFFT": GPU_ONLY,
+    "nn.SpatialConvolutionUpsample": "is defined in two projects, neither of which is recorded",
+}
+"""Classes that no Torch recorded, and why; the laws hold them to what `built.py` builds."""
+
+
+def test_every_class_is_recorded_or_accounted_for() -> None:
+    groups = [set(RECORDED), set(ALIASES), set(UNRECORDED)]
+    assert set.union(*groups) == REGISTERED.keys()
+    assert sum(map(len, groups)) == len(REGISTERED), "some class is listed twice"
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_an_alias_has_the_map_of_what_covers_it(name: str) -> None:
+    covered_by = ALIASES[name]
+    assert covered_by in RECORDED
+    assert REGISTERED[name] is REGISTERED[covered_by]
+
+
+def test_what_is_unrecorded_is_built_for_the_laws() -> None:
+    assert BUILT.keys() == UNRECORDED.keys() - {"nn.MSECriterion"}
+
+
+@pytest.mark.parametrize("typename", RECORDED)
+def test_a_folder_of_cases_holds_cases(typename: str) -> None:
+    assert list((CASES / typename).glob("*.t7"))
+
+
+def test_layer_map_files_stay_short() -> None:
+    files = Path(layer_maps.__path__[0]).glob("*.py")
+    lengths = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+    assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def test_the_coverage_table_counts_the_cases_that_there_are() -> None:
+    counted = {row.typename: row.cases for row in coverage.table()}
+    there = {name: len(list((CASES / name).glob("*.t7"))) for name in RECORDED}
+    assert {name: n for name, n in counted.items() if n} == there
+
+
+def test_every_measured_error_is_within_the_tolerance() -> None:
+    worst = {row.typename: row.worst for row in coverage.table() if row.cases}
+    assert {name: error for name, error in worst.items() if error is None or error > 1e-5} == {}
+
+
+def test_every_class_of_torch_nn_is_handled() -> None:
+    standard = json.loads((CASES / "TORCH_NN.json").read_text(encoding="utf-8"))
+    assert set(standard) - REGISTERED.keys() == set()

@@ -1,0 +1,205 @@
+"""What every layer map must satisfy, whatever it computes.
+
+Each class is driven by its recorded cases: Hypothesis draws other batches, sizes, numbers and
+precisions, and every node of the walked case has to obey, so that maps which only structure rules
+emit are held to the laws as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import example, given, note
+from hypothesis import strategies as st
+
+from porter import parity, reference, runner
+from porter.emit.port import Port, build_widest
+from porter.graph import FLOAT, Graph, Node, TensorType
+from porter.inputs import types_of
+from porter.layout import Layout, Step, channels_last, plan, torch_order
+from porter.measure import compare
+from porter.nested import Nested, leaves
+from porter.registry import default_registry
+from tests.build import Array
+from tests.layer_maps.built import BUILT
+from tests.layer_maps.cases import RECORDED, VARIATIONS, Case, Variation, cases, varied
+
+DRIVEN = sorted({*RECORDED, *BUILT})
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+PRECISIONS = st.sampled_from(sorted(TOLERANCE))
+
+GROWN = Variation((1, 2, 0, 1, 3), seed=1)
+"""Tried for every class, besides what Hypothesis draws."""
+
+every_class = pytest.mark.parametrize("typename", DRIVEN)
+
+
+def walked(case: Case, variation: Variation, precision: str) -> tuple[Graph, Nested[Array]]:
+    """The case's graph for a varied input, and that input."""
+    note(f"{case}: {variation}")
+    inputs = varied(case, variation, precision)
+    return case.model.walk(types_of(inputs)), inputs
+
+
+def computed(
+    graph: Graph, inputs: Nested[Array], precision: str
+) -> Iterator[tuple[Node, list[Array], list[Array]]]:
+    """Every node with its inputs in a precision, and what they exactly make."""
+    values = parity.bind(graph.inputs, inputs)
+    for node in graph.nodes:
+        taken = [values[value.id] for value in node.inputs]
+        exact = reference.run_node(node, tuple(taken), np.float64)
+        yield node, taken, exact
+        for value, array in zip(node.outputs, exact, strict=True):
+            values[value.id] = array.astype(precision) if value.dtype == FLOAT else array
+
+
+def test_every_layer_map_is_driven() -> None:
+    driven = {
+        type(node.op)
+        for typename in DRIVEN
+        for case in cases(typename)
+        for node in case.model.walk(types_of(case.inputs)).nodes
+    }
+    assert set(default_registry().layer_maps().values()) - driven == set()
+
+
+# (a) Shapes ---------------------------------------------------------------------------------------
+
+
+@every_class
+@example(variation=GROWN)
+@given(variation=VARIATIONS)
+def test_the_shape_rule_agrees_with_the_reference(typename: str, variation: Variation) -> None:
+    for case in cases(typename):
+        graph, inputs = walked(case, variation, "float64")
+        values = parity.bind(graph.inputs, inputs)
+        for node in graph.nodes:
+            taken = [values[value.id] for value in node.inputs]
+            with np.errstate(all="ignore"):
+                result = node.op.reference(*taken)
+            made = [np.asarray(a) for a in (result if isinstance(result, tuple) else (result,))]
+            ruled = node.op.output_types(*(value.type for value in node.inputs))
+            assert len(made) == len(ruled)
+            for array, type in zip(made, ruled, strict=True):
+                assert type.admits(array.shape), f"{node.path}: {type}, not {array.shape}"
+            values |= {value.id: a for value, a in zip(node.outputs, made, strict=True)}
+
+
+# (b) Layouts and (d) precision --------------------------------------------------------------------
+
+
+def factors(features: int) -> tuple[int, int, int] | None:
+    """Some C, H, W that features could have been flattened from."""
+    for planes in range(2, features):
+        for height in range(1, features // planes + 1):
+            width, rest = divmod(features, planes * height)
+            if rest == 0 and height * width > 1:
+                return planes, height, width
+    return None
+
+
+def candidates(type: TensorType) -> Iterator[Layout]:
+    """Ways in which a tensor might be stored: any order of axes, or flattened channels-last."""
+    if type.rank <= 4:
+        yield from map(Layout, itertools.permutations(range(type.rank)))
+    else:
+        yield torch_order(type.rank)
+        yield from (channels_last(type.rank, rank) for rank in range(1, type.rank - 1))
+    if type.rank in (1, 2) and (flat := factors(type.static[-1])) is not None:
+        yield Layout(torch_order(type.rank).order, flat)
+
+
+def accepted(node: Node) -> set[tuple[tuple[Layout, ...], tuple[Layout, ...]]]:
+    """All layouts in which a node runs, of its inputs and outputs."""
+    inputs = tuple(value.type for value in node.inputs)
+    outputs = tuple(value.type for value in node.outputs)
+    if not inputs:
+        return {node.op.layouts((), inputs, outputs)}
+    found = set()
+    for layout in candidates(inputs[0]):
+        fits = [
+            type.rank == inputs[0].rank
+            and (layout.flat is None or type.shape[-1] == inputs[0].shape[-1])
+            for type in inputs
+        ]
+        offered = tuple(
+            layout if fit else torch_order(type.rank)
+            for fit, type in zip(fits, inputs, strict=True)
+        )
+        found.add(node.op.layouts(offered, inputs, outputs))
+    return found
+
+
+@every_class
+@example(variation=GROWN, precision="float32")
+@example(variation=GROWN, precision="float64")
+@given(variation=VARIATIONS, precision=PRECISIONS)
+def test_tensorflow_agrees_with_the_reference_in_every_layout(
+    typename: str, variation: Variation, precision: str
+) -> None:
+    for case in cases(typename):
+        variables = runner.Variables(precision)
+        graph, inputs = walked(case, variation, precision)
+        for node, taken, exact in computed(graph, inputs, precision):
+            for layouts in accepted(node):
+                made = runner.run_isolated(Step(node, *layouts), taken, variables)
+                for value, wanted, got in zip(node.outputs, exact, made, strict=True):
+                    error = compare(wanted, got)
+                    where = f"{case} {node.path} {precision} {layouts[0]}: {error}"
+                    assert error.within(TOLERANCE[precision]), where
+                    assert got.dtype == (precision if value.dtype == FLOAT else value.dtype), where
+
+
+@every_class
+@example(variation=GROWN)
+@given(variation=VARIATIONS)
+def test_a_layer_that_gets_the_layout_it_wants_keeps_it(
+    typename: str, variation: Variation
+) -> None:
+    for case in cases(typename):
+        graph, _ = walked(case, variation, "float32")
+        for node in graph.nodes:
+            inputs = tuple(value.type for value in node.inputs)
+            outputs = tuple(value.type for value in node.outputs)
+            for wanted, made in accepted(node):
+                assert node.op.layouts(wanted, inputs, outputs) == (wanted, made)
+
+
+# (e) Open sizes -----------------------------------------------------------------------------------
+
+
+@functools.cache
+def opened(case: Case) -> Port:
+    """The case traced, with its free sizes open."""
+    return build_widest(case.model, types_of(case.inputs), runner.Variables())
+
+
+@every_class
+@example(variation=GROWN)
+@given(variation=VARIATIONS)
+def test_a_graph_with_open_sizes_equals_one_with_fixed_sizes(
+    typename: str, variation: Variation
+) -> None:
+    for case in cases(typename):
+        port = opened(case)
+        graph, inputs = walked(case, variation, "float32")
+        free, arrays = list(leaves(port.graph.inputs)), list(leaves(inputs))
+        if not all(v.type.admits(a.shape) for v, a in zip(free, arrays, strict=True)):
+            graph, inputs = walked(case, Variation((), variation.seed), "float32")
+            arrays = list(leaves(inputs))
+        fixed = plan(graph)
+        stored = {
+            value.id: runner.store(array, value, fixed.inputs[value.id], "float32")
+            for value, array in zip(leaves(graph.inputs), arrays, strict=True)
+        }
+        wanted = runner.run(fixed, stored, port.variables)
+        made = port.module.serve(*stored.values()).values()
+        for value, got in zip(leaves(graph.outputs), made, strict=True):
+            layout = fixed.outputs[value.id]
+            error = compare(np.asarray(wanted[value.id]), np.asarray(got))
+            assert error.within(TOLERANCE["float32"]), f"{case} {layout}: {error}"
