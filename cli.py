@@ -1,4 +1,4 @@
-"""The command line: `porter inspect | convert | diff | check | record | layers | scaffold`.
+"""The command line; `porter --help` lists the commands.
 
 No logic lives here. Exit codes: 0 ok, 1 parity failed, 2 usage or output, 3 unreadable file,
 4 unmapped or malformed modules.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.errors import ParityError, PorterError, UsageError
+from porter.errors import ParityError, PorterError, TooLarge, UsageError
 
 if TYPE_CHECKING:
     from porter.options import Options
@@ -27,6 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except PorterError as error:
         return report_error(error, options)
+    except MemoryError:
+        return report_error(
+            TooLarge("there is not enough memory", hint="give a smaller input with --input-shape"),
+            options,
+        )
     except BrokenPipeError:
         sys.stderr.close()
         return 0
@@ -38,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report_error(error: PorterError, options: argparse.Namespace) -> int:
     """Show an error, as JSON where that was asked for; returns its exit code."""
-    from porter.console import out, parity_table, show_error
+    from porter.console import out, parity_table, show_error, show_hints
     from porter.report import report_json, worst_rows
 
     reports = error.reports if isinstance(error, ParityError) else ()
@@ -54,14 +60,16 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
         }
         show_json(body)
     elif reports:
-        out().print(parity_table(worst_rows(reports)))
+        console, rows = out(), worst_rows(reports)
+        console.print(parity_table(rows, console.width))
+        show_hints(console, rows)
     show_error(error)
     return error.exit_code
 
 
 def show_json(body: Any) -> None:
-    """One JSON object on standard output."""
-    json.dump(body, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    """One JSON object on standard output, in ASCII: strings of a file may hold anything."""
+    json.dump(body, sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
 
 
@@ -80,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("inspect", help="what a .t7 file is and holds")
     one.add_argument("file", type=Path)
+    one.add_argument("--html", type=Path, metavar="FILE", help="also write a page with a drawing")
+    one.add_argument("--svg", type=Path, metavar="FILE", help="also write the drawing alone")
     model_options(one)
     one.set_defaults(run=run_inspect)
 
@@ -99,14 +109,63 @@ def parser() -> argparse.ArgumentParser:
         default="channels_last",
         help="order of image inputs and outputs (default: channels_last, N×H×W×C)",
     )
+    preset_option(one)
+    format_options(one)
     one.add_argument("--force", action="store_true", help="replace an earlier port in the folder")
+    one.add_argument(
+        "--report",
+        metavar="html,markdown",
+        help="write report.html or report.md into the folder; beside it if the conversion fails",
+    )
     tolerance_options(one)
     model_options(one)
     one.set_defaults(run=run_convert)
 
+    one = commands.add_parser("weights", help="every tensor by Torch path, also of unknown classes")
+    one.add_argument("file", type=Path)
+    one.add_argument(
+        "-o", "--output", type=Path, required=True, help="a file .npz, .safetensors or .h5"
+    )
+    one.add_argument(
+        "--order", choices=["torch", "tensorflow"], default="torch", help="order of axes"
+    )
+    one.add_argument("--force", action="store_true", help="replace the file if it is there")
+    one.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    map_options(one)
+    one.set_defaults(run=run_weights)
+
+    one = commands.add_parser("stylize", help="photographs through a model, and its pictures")
+    one.add_argument("model", type=Path, help=".t7, converted folder, .keras or .tflite")
+    one.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders or patterns")
+    one.add_argument(
+        "-o", "--output", type=Path, required=True, help="a file for one picture, else a folder"
+    )
+    preset_option(one)
+    one.add_argument(
+        "--image-size", type=int, metavar="N", help="scale the longer side to N pixels first"
+    )
+    one.add_argument(
+        "--crop", action="store_true", help="cut pictures that came out larger than the photo"
+    )
+    one.add_argument(
+        "--compare", action="store_true", help="also write NAME_compare: photo and picture"
+    )
+    one.add_argument("--batch", type=int, default=8, metavar="N", help="most pictures at once")
+    one.add_argument("--force", action="store_true", help="replace pictures that are there")
+    model_options(one)
+    one.set_defaults(run=run_stylize)
+
     one = commands.add_parser("diff", help="compare models, ports and recordings layer by layer")
     one.add_argument("first", type=Path, help="the oracle: .t7 model, converted folder, recording")
     one.add_argument("second", type=Path, help="what is compared with it")
+    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="for people")
+    one.add_argument(
+        "--factor",
+        type=float,
+        default=10.0,
+        metavar="K",
+        help="between two JSON reports: errors more than K times larger are drift (default: 10)",
+    )
     tolerance_options(one)
     model_options(one)
     one.set_defaults(run=run_diff)
@@ -114,6 +173,16 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("check", help="regression over folders of fixtures")
     one.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     one.add_argument("--junit", type=Path, help="also write a JUnit XML file")
+    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="for people")
+    one.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    one.add_argument(
+        "--cache", type=Path, metavar="DIR", help="do not check again what has not changed"
+    )
+    one.add_argument(
+        "--update",
+        action="store_true",
+        help="record the errors in porter.expected.json: ten times larger ones fail from then on",
+    )
     tolerance_options(one)
     map_options(one)
     one.set_defaults(run=run_check)
@@ -149,6 +218,46 @@ def model_options(command: argparse.ArgumentParser) -> None:
     map_options(command)
 
 
+def preset_option(command: argparse.ArgumentParser) -> None:
+    """What the numbers of a net of pictures mean."""
+    command.add_argument(
+        "--preset",
+        metavar="NAME|FILE.toml",
+        help="how pictures become the net's numbers (default: as the file tells)",
+    )
+
+
+def format_options(command: argparse.ArgumentParser) -> None:
+    """Options of single formats."""
+    command.add_argument(
+        "--tflite",
+        default="float32",
+        metavar="KIND,…",
+        help="for --format tflite: float32, float16, dynamic, int8, uint8",
+    )
+    command.add_argument(
+        "--representative",
+        type=Path,
+        metavar="DIR|.npz",
+        help="what int8 and uint8 are calibrated on: pictures, or the net's own inputs",
+    )
+    command.add_argument(
+        "--quantised-psnr", type=float, metavar="DB", help="least PSNR of quantised files"
+    )
+    command.add_argument(
+        "--weights",
+        default="npz",
+        metavar="KIND,…",
+        help="for --format weights: npz, safetensors, h5",
+    )
+    command.add_argument(
+        "--order",
+        choices=["torch", "tensorflow"],
+        default="tensorflow",
+        help="for --format weights: order of axes",
+    )
+
+
 def map_options(command: argparse.ArgumentParser) -> None:
     """Options that say what a module means."""
     command.add_argument(
@@ -172,8 +281,16 @@ def map_options(command: argparse.ArgumentParser) -> None:
         default="as-saved",
         help="which statistics batch normalisation uses (default: as the file says)",
     )
-    command.add_argument("--seed", type=int, default=1, help="for inputs and random modules")
+    command.add_argument("--seed", type=natural, default=1, help="for inputs and random modules")
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def natural(text: str) -> int:
+    """An integer from 0 on, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("an integer from 0 on is needed")
+    return number
 
 
 def tolerance_options(command: argparse.ArgumentParser) -> None:
@@ -202,7 +319,7 @@ def tolerance_of(options: argparse.Namespace) -> Any:
     from porter.parity import Tolerance
 
     for value in (options.isolated, options.accumulated):
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise UsageError("a tolerance is a positive number", received=str(value))
     return Tolerance(options.isolated, options.accumulated)
 
@@ -213,12 +330,31 @@ def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
     return tuple(parse_shape(text) for text in options.input_shape)
 
 
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Options of single formats by format."""
+    from porter.emit.settings import TFLiteSettings, WeightSettings
+
+    kinds, weights = (tuple(text.split(",")) for text in (options.tflite, options.weights))
+    return {
+        "tflite": TFLiteSettings(kinds, options.representative, options.quantised_psnr),
+        "weights": WeightSettings(weights, options.order),
+    }
+
+
 def run_inspect(options: argparse.Namespace) -> int:
     from porter.inspect import inspect
     from porter.model_file import open_model
 
     opened = open_model(options.file, options.select)
     seen = inspect(opened, registry_of(options), options_of(options), shapes_of(options))
+    if options.html or options.svg:
+        from porter.output import write_text
+        from porter.pages import network
+
+        if options.html:
+            write_text(options.html, network.render_html(seen))
+        if options.svg:
+            write_text(options.svg, network.render_svg(seen))
     if options.json:
         show_json(seen.json())
         return 0
@@ -230,7 +366,7 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 def run_convert(options: argparse.Namespace) -> int:
     from porter import recording
-    from porter.console import out, parity_table, progress
+    from porter.console import format_table, out, parity_table, progress
     from porter.conversion import DEFAULT, Request, convert
     from porter.report import worst_rows
 
@@ -244,8 +380,11 @@ def run_convert(options: argparse.Namespace) -> int:
         options=options_of(options),
         tolerance=tolerance_of(options),
         data_format=options.data_format,
+        preset=options.preset,
         formats=tuple(options.format.split(",")) if options.format else DEFAULT,
+        settings=settings_of(options),
         force=options.force,
+        pages=tuple(options.report.split(",")) if options.report else (),
     )
     with progress() as display:
         task = display.add_task("start")
@@ -256,25 +395,97 @@ def run_convert(options: argparse.Namespace) -> int:
         show_json(done.json())
         return 0
     console = out()
-    console.print(parity_table(worst_rows(done.reports)))
+    console.print(parity_table(worst_rows(done.reports), console.width))
+    console.print()
+    console.print(format_table(done.emitted))
     console.print(f"\n{done.summary()}")
     return 0
 
 
+def run_weights(options: argparse.Namespace) -> int:
+    from porter.console import out, size_shown
+    from porter.emit.arrays import save
+    from porter.model_file import open_model
+    from porter.weights import collect, collect_as_tensorflow
+
+    root = open_model(options.file, options.select).root
+    if options.order == "torch":
+        weights = collect(root)
+    else:
+        weights = collect_as_tensorflow(root, registry_of(options))
+    save(weights, options.output, options.force)
+    if options.json:
+        show_json(weights.json())
+        return 0
+    out().print(
+        f"{len(weights.arrays)} arrays in {weights.order}'s order, {len(weights.aliases)} aliases; "
+        f"{size_shown(options.output.stat().st_size)}, read back bit by bit: {options.output}"
+    )
+    return 0
+
+
+def run_stylize(options: argparse.Namespace) -> int:
+    from porter.console import out, progress, show_error, stylized_line
+    from porter.images.files import pairs
+    from porter.images.opening import Choices, open_net
+    from porter.images.stylize import Result, Settings, stylize
+
+    settings = Settings(options.image_size, options.crop, options.batch)
+    settings.require_sensible()
+    photos = pairs(options.inputs, options.output, options.compare, options.force)
+    choices = Choices(
+        options.preset,
+        options.select,
+        shapes_of(options),
+        registry_of(options),
+        options_of(options),
+    )
+    console = out()
+    with progress() as display:
+        task = display.add_task(f"open {options.model}", total=len(photos))
+        net, meaning = open_net(options.model, choices)
+        display.reset(task)
+
+        def seen(result: Result) -> None:
+            display.update(task, advance=1, description=result.source.name)
+            if result.error is not None:
+                show_error(result.error)
+            elif not options.json:
+                console.print(stylized_line(result))
+
+        done = stylize(net, meaning, photos, settings, seen)
+    if options.json:
+        show_json(done.json())
+    else:
+        console.print(done.summary())
+    return done.exit_code
+
+
 def run_diff(options: argparse.Namespace) -> int:
-    from porter.console import out, parity_table
+    from porter.console import out, parity_table, show_hints
     from porter.diff import diff, open_side
     from porter.report import report_json
 
+    if options.first.suffix == options.second.suffix == ".json":
+        return run_drift(options)
+    if options.report:
+        require_report(options.report)
     registry, choices = registry_of(options), options_of(options)
     first = open_side(options.first, registry, choices, options.select)
     second = open_side(options.second, registry, choices, options.select)
     report = diff(first, second, tolerance_of(options), options.seed)
+    if options.report:
+        from porter.pages import write
+        from porter.pages.document import Document
+
+        title = f"{options.first.name} and {options.second.name}"
+        write(Document(title, (report,)), options.report)
     if options.json:
         show_json(report_json([report]))
     else:
         console = out()
-        console.print(parity_table(report.rows))
+        console.print(parity_table(report.rows, console.width))
+        show_hints(console, report.rows)
         diverging = report.first_diverging
         console.print(
             f"\nthe same, by {report.oracle}"
@@ -285,12 +496,40 @@ def run_diff(options: argparse.Namespace) -> int:
     return 0 if report.passed else 1
 
 
+def require_report(path: Path) -> None:
+    """Refuse a report that cannot be written before anything is run."""
+    from porter.pages import kind_of, require_kinds
+
+    require_kinds((kind_of(path),))
+
+
+def run_drift(options: argparse.Namespace) -> int:
+    from porter import drift
+    from porter.console import out, show_drift
+
+    if not options.factor > 1:
+        raise UsageError("a factor of drift is larger than 1", received=str(options.factor))
+    changes = drift.compare(drift.read(options.first), drift.read(options.second), options.factor)
+    if options.json:
+        show_json(changes.json())
+    else:
+        show_drift(out(), changes)
+    return 1 if changes.worse else 0
+
+
 def run_check(options: argparse.Namespace) -> int:
-    from porter import check
+    from porter import campaign, check
     from porter.console import out, progress, result_line
 
+    if options.report:
+        require_report(options.report)
     fixtures = check.find(options.paths)
-    checker = check.Checker(registry_of(options), options_of(options), tolerance_of(options))
+    recipe = campaign.Recipe(
+        tuple(options.layer_maps),
+        tuple(options.identity),
+        options_of(options),
+        tolerance_of(options),
+    )
     console = out()
     with progress() as display:
         task = display.add_task("check", total=len(fixtures))
@@ -300,11 +539,15 @@ def run_check(options: argparse.Namespace) -> int:
             if not options.json:
                 console.print(result_line(result))
 
-        results = check.run(fixtures, checker, seen)
+        results = campaign.run(fixtures, recipe, options.jobs, options.cache, seen)
     counts = check.summary(results)
     if options.json:
         show_json({"results": [result.json() for result in results], "summary": counts})
     else:
+        if len(results) > console.height:
+            # What failed has scrolled away.
+            for result in campaign.by_severity(results):
+                console.print(result_line(result))
         console.print(", ".join(f"{count} {status}" for status, count in counts.items()))
         if not results:
             console.print("no fixtures were found")
@@ -312,6 +555,13 @@ def run_check(options: argparse.Namespace) -> int:
         from porter.junit import write_junit
 
         write_junit(results, options.junit)
+    if options.report:
+        from porter.pages import checks
+
+        checks.write(results, options.report)
+    if options.update:
+        for path in campaign.accept(results, options.paths[0]):
+            print(f"recorded: {path}", file=sys.stderr)
     return check.exit_code(results)
 
 

@@ -1,24 +1,25 @@
 """Regression over folders of fixtures: convert each model and compare with what Torch recorded.
 
-Three kinds of fixture are found: a net (`model.t7` with `input.t7` and `activations.t7` or
-`output.t7`), a single layer (one file with `{module=, input=, output=}`) and a triple (`X.t7`,
-`X.in.t7`, `X.out.t7`). Everything runs in one process; TensorFlow is imported once.
+`fixtures.py` finds them, `expectations.py` knows what is expected of each beyond parity,
+`campaign.py` runs many, in several processes and with a cache.
 """
 
 from __future__ import annotations
 
-import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from porter import parity, reader, recording
-from porter.errors import PorterError, T7Error, UnmappedModules, UsageError
+from porter.errors import ParityError, PorterError, UnmappedModules, UsageError
+from porter.expectations import Expectation, Expectations
 from porter.fields import Array
+from porter.fixtures import Fixture, Kind, find
 from porter.inputs import types_of
 from porter.measure import Measure, compare
 from porter.model_file import choose, find_modules, require_mapped
@@ -31,19 +32,15 @@ from porter.registry import Registry, default_registry
 from porter.report import badness
 from porter.walker import Model
 
-Kind = Literal["net", "layer", "triple"]
+if TYPE_CHECKING:
+    from porter.emit.port import Port
+
 Status = Literal["pass", "fail", "unmapped", "error"]
+
+__all__ = ["Checker", "Fixture", "Result", "exit_code", "find", "run", "summary"]
 
 DOUBLE = Tolerance(isolated=1e-10, accumulated=1e-10)
 """For cases that Torch computed in double precision."""
-
-
-@dataclass(frozen=True)
-class Fixture:
-    """Where a fixture's model, input and expected activations are."""
-
-    path: Path
-    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,8 @@ class Result:
     worst_path: str | None = None
     message: str = ""
     seconds: float = 0.0
+    transposes: int | None = None
+    """Of the emitted graph; None for a single layer."""
 
     def json(self) -> dict[str, Any]:
         return {
@@ -77,53 +76,6 @@ def finite(number: float | None) -> float | None:
     return number if number is not None and np.isfinite(number) else None
 
 
-def find(paths: list[Path]) -> list[Fixture]:
-    """All fixtures below some paths, in order. Raises UsageError for a path that is not there."""
-    found: dict[Path, Fixture] = {}
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"no such file or folder: {path}")
-        for fixture in search(path):
-            found.setdefault(fixture.path, fixture)
-    return list(found.values())
-
-
-def search(path: Path) -> Iterator[Fixture]:
-    """The fixtures of one file or folder."""
-    if path.is_file():
-        fixture = classify(path, alone=True)
-        if fixture is not None:
-            yield fixture
-        return
-    for folder, subfolders, names in os.walk(path):
-        subfolders.sort()
-        for name in sorted(names):
-            if name.endswith(".t7"):
-                fixture = classify(Path(folder, name))
-                if fixture is not None:
-                    yield fixture
-
-
-def classify(path: Path, alone: bool = False) -> Fixture | None:
-    """What kind of fixture a `.t7` file is the model of, if any."""
-    beside = path.with_name
-    recorded = any(beside(name).is_file() for name in ("activations.t7", "output.t7"))
-    if path.name == "model.t7" and beside("input.t7").is_file() and recorded:
-        return Fixture(path, "net")
-    stem = path.name.removesuffix(".t7")
-    if beside(f"{stem}.in.t7").is_file() and beside(f"{stem}.out.t7").is_file():
-        return Fixture(path, "triple")
-    if stem.endswith((".in", ".out")) or path.name in ("input.t7", "activations.t7", "output.t7"):
-        return None
-    try:
-        root = reader.read(path).root
-    except T7Error:
-        # A file named by the user is reported; in a folder it may be anything.
-        return Fixture(path, "layer") if alone else None
-    is_case = isinstance(root, Table) and {"module", "input", "output"} <= set(root.keys())
-    return Fixture(path, "layer") if is_case else None
-
-
 class Checker:
     """Checks fixtures one after the other with the same registry and options."""
 
@@ -132,21 +84,67 @@ class Checker:
         registry: Registry | None = None,
         options: Options | None = None,
         tolerance: Tolerance | None = None,
+        expectations: Expectations | None = None,
     ) -> None:
         self.registry = registry or default_registry()
         self.options = options or Options()
         self.tolerance = tolerance or Tolerance()
+        self.expectations = expectations or Expectations()
 
     def check(self, fixture: Fixture) -> Result:
-        """Check one fixture; whatever goes wrong becomes its status."""
+        """Check one fixture; whatever goes wrong becomes its status.
+
+        Raises UsageError for a `porter.toml` that cannot be understood.
+        """
         started = time.perf_counter()
+        expected = self.expectations.of(fixture.path)
         try:
-            result = self.compare(fixture)
+            result = self.adjusted(expected).compare(fixture)
+            if result.status == "pass":
+                result = self.hold(fixture, result, expected)
         except UnmappedModules as error:
             result = Result(str(fixture.path), fixture.kind, "unmapped", message=str(error))
         except PorterError as error:
             result = Result(str(fixture.path), fixture.kind, "error", message=str(error))
-        return Result(**{**vars(result), "seconds": time.perf_counter() - started})
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def adjusted(self, expected: Expectation) -> Checker:
+        """A checker with one model's own tolerances and choices."""
+        return Checker(
+            self.registry, expected.options(self.options), expected.tolerance(self.tolerance)
+        )
+
+    def hold(self, fixture: Fixture, result: Result, expected: Expectation) -> Result:
+        """A result that passed, held against what is expected of this model."""
+        broken = expected.broken(
+            fixture.path, result.isolated, result.accumulated, result.transposes
+        )
+        if not broken and expected.formats and fixture.kind != "layer":
+            broken = self.emit(fixture, expected)
+        return replace(result, status="fail", message=broken) if broken else result
+
+    def emit(self, fixture: Fixture, expected: Expectation) -> str:
+        """Write and reload the expected formats in a folder that is thrown away; what failed."""
+        from porter.conversion import Request, convert
+
+        _, recorded = self.load(fixture)
+        with tempfile.TemporaryDirectory(prefix="porter-check-") as folder:
+            try:
+                convert(
+                    Request(
+                        fixture.path,
+                        Path(folder, "port"),
+                        reference=recorded,
+                        select=expected.select,
+                        registry=self.registry,
+                        options=expected.options(self.options),
+                        tolerance=expected.tolerance(self.tolerance),
+                        formats=expected.formats,
+                    )
+                )
+            except ParityError as error:
+                return str(error)
+        return ""
 
     def compare(self, fixture: Fixture) -> Result:
         """Run the comparison that a fixture asks for."""
@@ -193,6 +191,7 @@ class Checker:
 
     def compare_module(self, fixture: Fixture, module: TorchObject, expected: Recording) -> Result:
         """Every layer of one module against the recording, and the emitted graph at the end."""
+        from porter.emit.port import build_widest
         from porter.runner import Variables
 
         require_mapped(module, self.registry)
@@ -226,12 +225,12 @@ class Checker:
                     deep=False,
                 )
             )
-        emitted = (
-            Measure()
-            if fixture.kind == "layer"
-            else run_emitted(model, arrays, expected, variables["float32"])
-        )
-        return summarise(fixture, reports, emitted, self.tolerance)
+        if fixture.kind == "layer":
+            return summarise(fixture, reports, Measure(), self.tolerance)
+        port = build_widest(model, types_of(arrays), variables["float32"])
+        emitted = run_emitted(port, arrays, single.wanted)
+        result = summarise(fixture, reports, emitted, self.tolerance)
+        return replace(result, transposes=port.plan.transposes)
 
 
 def with_input(expected: Recording, path: Path) -> Recording:
@@ -242,28 +241,22 @@ def with_input(expected: Recording, path: Path) -> Recording:
     return Recording(expected.source, given, expected.output, expected.outputs, expected.summaries)
 
 
-def run_emitted(
-    model: Model, arrays: Nested[Array], expected: Recording, variables: Any
-) -> Measure:
+def run_emitted(port: Port, arrays: Nested[Array], wanted: tuple[Array, ...]) -> Measure:
     """The error of the traced graph that would be saved, its free sizes left open."""
-    from porter.emit.port import build_widest
     from porter.runner import load, store
 
-    port = build_widest(model, types_of(arrays), variables)
-    exact = model.walk(types_of(arrays))
-    oracle = parity.consult(exact, arrays, expected)
     inputs = parity.bind(port.graph.inputs, arrays)
     by_id = {value.id: value for value in leaves(port.graph.inputs)}
     made = port.module.serve(
         *(
-            store(inputs[i], by_id[i], layout, variables.precision)
+            store(inputs[i], by_id[i], layout, port.variables.precision)
             for i, layout in port.plan.inputs.items()
         )
     )
     measures = [
-        compare(oracle.values[value.id], load(tensor, port.plan.outputs[emitted.id]))
-        for value, emitted, tensor in zip(
-            leaves(exact.outputs), leaves(port.graph.outputs), made.values(), strict=True
+        compare(expected, load(tensor, port.plan.outputs[emitted.id]))
+        for expected, emitted, tensor in zip(
+            wanted, leaves(port.graph.outputs), made.values(), strict=True
         )
     ]
     return Measure.worst(measures)

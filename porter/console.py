@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -12,10 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.check import Result
+from porter.drift import Drift
+from porter.emit.formats import Emitted
 from porter.errors import PorterError, printable
 from porter.inspect import Inspection
 from porter.parity import Row
 from porter.report import times_noise
+
+if TYPE_CHECKING:
+    from porter.images.stylize import Result as Stylized
 
 COLOUR = {"pass": "green", "fail": "red", "unmapped": "yellow", "error": "red"}
 
@@ -56,30 +62,88 @@ def number(value: float | None) -> str:
     return "∞" if math.isinf(value) else f"{value:.1e}"
 
 
-def parity_table(rows: Iterable[Row]) -> Table:
-    """One line a layer: errors in units of the layer's scale."""
+NARROW = 110
+"""Below this many columns the parity table leaves out what can be said in one line."""
+
+
+def parity_table(rows: Iterable[Row], width: int = 160) -> Table:
+    """One line a layer: errors in units of the layer's scale. Folds below 110 columns."""
+    shown = list(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("path", "type", "output"):
+    wide = width >= NARROW
+    for name in ("path", "type", "output") if wide else ("path", "type"):
         table.add_column(name, overflow="fold")
-    for name in ("isolated", "accumulated", "float64", "×noise"):
-        table.add_column(name, justify="right")
-    table.add_column("oracle", overflow="fold")
-    table.add_column("")
-    for row in rows:
+    numbers = ("isolated", "accumulated", "float64", "×noise")
+    for name in numbers if wide else ("isolated", "accum.", "×noise"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("oracle", overflow="fold")
+    table.add_column("", overflow="fold")
+    for row in shown:
         times = times_noise(row)
         status = "pass" if row.passed else "fail"
-        table.add_row(
-            printable(row.path) or "(root)",
-            printable(row.type),
-            row.shape,
-            number(row.isolated.max_rel if row.isolated else None),
-            number(row.accumulated.max_rel if row.accumulated else None),
-            number(row.float64),
-            "–" if times is None else f"{times:.1f}",
-            printable(row.oracle),
-            Text(status if not row.problem else f"{status}: {row.problem}", COLOUR[status]),
-        )
+        outcome = Text(status if not row.problem else f"{status}: {row.problem}", COLOUR[status])
+        path, kind = printable(row.path) or "(root)", printable(row.type)
+        isolated = number(row.isolated.max_rel if row.isolated else None)
+        accumulated = number(row.accumulated.max_rel if row.accumulated else None)
+        noise = "–" if times is None else f"{times:.1f}"
+        if wide:
+            exact, oracle = number(row.float64), printable(row.oracle)
+            errors = (isolated, accumulated, exact, noise)
+            table.add_row(path, kind, row.shape, *errors, oracle, outcome)
+        else:
+            table.add_row(path, kind, isolated, accumulated, noise, outcome)
+    if not wide:
+        oracles = ", ".join(dict.fromkeys(printable(row.oracle) for row in shown))
+        table.caption = f"oracle: {oracles}; a wider terminal shows shapes and float64"
+        table.caption_justify = "left"
     return table
+
+
+def show_hints(console: Console, rows: Iterable[Row]) -> None:
+    """What may be the cause of failing layers, apart from the verdict."""
+    for row in rows:
+        if row.hint is not None:
+            where = f"{printable(row.path) or 'the root'} ({printable(row.type)})"
+            console.print(Text("hint: ", "yellow") + Text(f"{where}: {row.hint.text()}"))
+
+
+def show_drift(console: Console, drift: Drift) -> None:
+    """What changed between two reports, worst first."""
+    for mark, colour, changes in (
+        ("worse", COLOUR["fail"], drift.worse),
+        ("better", COLOUR["pass"], drift.better),
+    ):
+        for change in changes:
+            line = Text(f"{mark:6} ", colour).append(f"{printable(change.name)}: ", "default")
+            line.append(change.what, "default")
+            if change.before is not None or change.after is not None:
+                line.append(f" {number(change.before)} → {number(change.after)}", "default")
+            console.print(line)
+    for name in drift.added:
+        console.print(f"new    {printable(name)}", markup=False)
+    outcome = f"{len(drift.worse)} worse" if drift.worse else "no drift"
+    console.print(f"{drift.compared} compared, {outcome}, {len(drift.better)} better")
+
+
+def format_table(rows: Iterable[Emitted]) -> Table:
+    """One line for each file or folder: how it did after it was loaded again."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("format")
+    table.add_column("size", justify="right")
+    table.add_column("error", justify="right")
+    table.add_column("note", overflow="fold")
+    for row in rows:
+        error = row.measure.max_rel if row.measure else None
+        table.add_row(row.label, size_shown(row.bytes), number(error), row.note)
+    return table
+
+
+def size_shown(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 1_000_000:
+        return f"{count / 1e3:,.1f} kB"
+    return f"{count / 1e6:,.1f} MB"
 
 
 def result_line(result: Result) -> Text:
@@ -92,6 +156,15 @@ def result_line(result: Result) -> Text:
     )
     if result.message:
         line.append("\n         " + result.message.replace("\n", "\n         "), "default")
+    return line
+
+
+def stylized_line(result: Stylized) -> Text:
+    """One picture of `porter stylize`."""
+    sizes = [f"{size[1]}×{size[0]}" for size in (result.size, result.made) if size]
+    line = Text(f"{result.source} → {result.target}  {' → '.join(dict.fromkeys(sizes))}")
+    for note in result.notes:
+        line.append(f"\n    {note}")
     return line
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,22 @@ from porter import leftovers, parity
 from porter.emit.formats import DEFAULT, Emitted, Job, find
 from porter.errors import ParityError
 from porter.feeding import batched, checks, input_shapes, verification_inputs
+from porter.images.meaning import meaning_of
 from porter.inputs import Sample, Shapes, types_of
 from porter.manifest import manifest
 from porter.measure import Measure
 from porter.model_file import default_output, open_model
+from porter.nested import leaves
 from porter.options import Options
-from porter.output import appearing
-from porter.parity import Report, Tolerance
+from porter.output import appearing, write_text
+from porter.pages import SUFFIXES, render, require_kinds
+from porter.pages.document import Document, facts_of, facts_of_failure
+from porter.parity import Report, Row, Tolerance
 from porter.recording import Recording
 from porter.registry import Registry
+from porter.repeatable import one_thread
 from porter.report import report_json
+from porter.seal import MANIFEST, digests
 from porter.walker import Model
 
 DEEP_ELEMENTS = 400_000
@@ -57,7 +64,11 @@ class Request:
     data_format: str = "channels_last"
     formats: tuple[str, ...] = DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    """What the pictures mean: a preset, a TOML file, "none", or None to see if the file tells."""
     force: bool = False
+    pages: tuple[str, ...] = ()
+    """Reports to write for people: `html`, `markdown`."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +86,29 @@ class Conversion:
             f"{name} {'×'.join('?' if size is None else str(size) for size in each['shape'])}"
             for name, each in self.manifest["signature"].items()
         )
-        worst = Measure.worst([each.measure for each in self.emitted if each.measure and each.exact])
+        worst = Measure.worst(
+            [each.measure for each in self.emitted if each.measure and each.exact]
+        )
         return (
             f"parity: pass on {len(self.reports)} inputs; oracle: {self.manifest['oracle']}; "
             f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
             f"input size: {self.manifest['input_size']}\n"
             f"signature: {signature}; {self.manifest['transposes']} transposes in the graph\n"
+            f"{self.warnings()}{self.pictures()}"
             f"written: {self.output} ({', '.join(self.manifest['formats'])})"
         )
+
+    def warnings(self) -> str:
+        """What to know of the port although it passed, a line each."""
+        return "".join(f"warning: {each}\n" for each in self.manifest["warnings"])
+
+    def pictures(self) -> str:
+        """A line on what the numbers mean where that is known."""
+        told = self.manifest["pictures"]
+        if told is None:
+            return ""
+        proof = next((each.note for each in self.emitted if each.name == "saved_model"), "")
+        return f"pictures: preset {told['preset']['name']} ({told['why']}); {proof}\n"
 
     def json(self) -> dict[str, Any]:
         """`diff`'s report with the output folder, formats, transposes and signature."""
@@ -96,26 +122,39 @@ class Conversion:
 
 def convert(request: Request, progress: Progress = silent) -> Conversion:
     """Convert a model. Raises PorterError; then no output exists."""
+    started = time.perf_counter()
+    require_kinds(request.pages)
     progress("read", str(request.source))
     opened = open_model(request.source, request.select)
     model = opened.model(request.registry, request.options)
     target = request.output or default_output(request.source)
     for name in request.formats:
         find(name).check(request.settings)
-    with appearing(target, request.force) as folder:
+    with one_thread(), appearing(target, request.force) as folder:
         shapes = input_shapes(model, request)
+        pictures = meaning_of(opened, model, shapes, request.preset)
         checked = verification_inputs(model, shapes, request)
         from porter.runner import Variables
 
         variables = {p: Variables(p) for p in ("float32", "float64")}
         reports = verify_all(model, checked, request, variables, progress)
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
+        if pictures is not None:
+            (fed,) = leaves(job.port.graph.inputs)
+            job = replace(job, pictures=pictures.seen_by(fed.type.shape[2:]))
         emitted = [
-            row for name in request.formats for row in emit_one(name, job, request, folder, progress)
+            row
+            for name in request.formats
+            for row in emit_one(name, job, request, folder, progress)
         ]
         described = manifest(opened, request, job, emitted, shapes.solved, reports)
-        write_json(folder / "manifest.json", described)
         write_json(folder / "parity.json", report_json(reports, emitted))
+        described["files"] = digests(folder)
+        write_json(folder / MANIFEST, described)
+        facts = facts_of(described, time.perf_counter() - started)
+        document = Document(request.source.name, tuple(reports), tuple(emitted), facts)
+        for kind in request.pages:
+            write_text(folder / f"report{SUFFIXES[kind]}", render(document, kind))
     return Conversion(target, tuple(reports), tuple(emitted), described)
 
 
@@ -151,11 +190,29 @@ def verify_all(
         reports.append(left)
     failed = [report for report in reports if not report.passed]
     if failed:
-        raise parity_failure(reports, failed[0])
+        raise parity_failure(reports, failed[0], write_failed(reports, request))
     return reports
 
 
-def parity_failure(reports: list[Report], failed: Report) -> ParityError:
+def write_failed(reports: list[Report], request: Request) -> list[Path]:
+    """The reports of a conversion that failed: beside the output folder, which does not appear."""
+    target = request.output or default_output(request.source)
+    asked = {
+        "model": str(request.source),
+        "batch normalisation": f"--bn {request.options.bn}",
+        "seed": str(request.options.seed),
+    }
+    document = Document(request.source.name, tuple(reports), (), facts_of_failure(reports, asked))
+    written: list[Path] = []
+    for kind in request.pages:
+        written.append(target.with_name(f"{target.name}.failed{SUFFIXES[kind]}"))
+        write_text(written[-1], render(document, kind))
+    return written
+
+
+def parity_failure(
+    reports: list[Report], failed: Report, pages: Sequence[Path] = ()
+) -> ParityError:
     """The error of a port that does not compute what the oracle says."""
     row = failed.first_diverging
     assert row is not None
@@ -163,10 +220,18 @@ def parity_failure(reports: list[Report], failed: Report) -> ParityError:
         f"the port differs from {row.oracle}: nothing was written",
         where=f"{row.path or 'the root'} ({row.type}), on input {failed.input}",
         received=row.summary(),
-        hint="run with --json for every layer; if the layer map is wrong, that is a bug of porter",
+        hint=advice(row, pages),
     )
     error.reports = tuple(reports)
     return error
+
+
+def advice(row: Row, pages: Sequence[Path]) -> str:
+    """Where to look next."""
+    lines = [f"hint: {row.hint.text()}"] if row.hint else []
+    lines += [f"report: {path}" for path in pages]
+    seen = "" if pages else "run with --report html or --json for every layer; "
+    return "\n".join([*lines, f"{seen}if the layer map is wrong, that is a bug of porter"])
 
 
 def prepare(

@@ -7,7 +7,6 @@ fed alone (isolated) only where the second side is a model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from porter import parity, reader, recording, reference
-from porter.errors import T7Error, UsageError
+from porter import parity, reader, recording, reference, seal
+from porter.errors import UsageError
 from porter.fields import Array
-from porter.inputs import samples, solve, types_of
+from porter.inputs import samples, types_of
 from porter.layout import Layout, from_torch, image_layout, to_torch
 from porter.measure import Measure, compare, failed
 from porter.model_file import ModelFile, choose
@@ -27,6 +26,7 @@ from porter.options import Options
 from porter.parity import Report, Row, Tolerance
 from porter.recording import Recording, Summary, is_recording
 from porter.registry import Registry
+from porter.search import solve
 from porter.walker import Model
 
 
@@ -55,17 +55,9 @@ def open_side(path: Path, registry: Registry, options: Options, select: str | No
 
 
 def open_port(folder: Path) -> Port:
-    """A folder that `porter convert` made."""
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        raise UsageError(
-            f"{folder} is not a folder that porter made", hint="it should hold a manifest.json"
-        )
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        assert isinstance(content["signature"], dict)
-    except (ValueError, KeyError, AssertionError, TypeError) as error:
-        raise T7Error(f"the manifest cannot be read: {error}", where=str(manifest)) from error
+    """A folder that `porter convert` made. Raises UsageError, or Corrupt if it was changed."""
+    content = seal.read_manifest(folder)
+    seal.check(folder, content["files"], below="saved_model")
     return Port(folder, content)
 
 

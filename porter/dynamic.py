@@ -15,7 +15,7 @@ from porter.graph import Graph, TensorType, merge
 from porter.nested import Nested, leaves, map_leaves
 from porter.walker import Model
 
-STEPS = (1, 2, 3, 4, 8, 16, 32, 64)
+STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 """By how much a size is changed: nets with strides accept only some sizes."""
 
 Place = tuple[int, int]

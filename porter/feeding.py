@@ -18,7 +18,6 @@ from porter.inputs import (
     given,
     hint_of,
     samples,
-    solve,
     types_of,
     with_batch,
 )
@@ -26,6 +25,7 @@ from porter.layout import Plan
 from porter.nested import Nested, leaves, map_leaves, named_leaves
 from porter.parity import Report
 from porter.recording import Recording
+from porter.search import solve
 from porter.walker import Model
 
 if TYPE_CHECKING:
@@ -64,9 +64,16 @@ def verification_inputs(
 
 
 def batched_type(model: Model, types: Nested[TensorType]) -> Nested[TensorType]:
-    """With a batch in front, where Torch was fed one image without and the model takes both."""
+    """With a batch in front, where Torch was fed one image without and the model takes both.
+
+    And of integers where the model takes indices: Torch's recording has them as floats.
+    """
     hint = hint_of(model)
-    if isinstance(types, TensorType) and hint is not None and hint.rank == types.rank + 1:
+    if not isinstance(types, TensorType) or hint is None:
+        return types
+    told = replace(types, dtype=hint.dtype)
+    types = told if accepts(model, told) else types
+    if hint.rank == types.rank + 1:
         fuller = replace(types, shape=(1, *types.shape))
         return fuller if accepts(model, fuller) else types
     return types

@@ -12,7 +12,7 @@ Letters of `param` bind sizes: `O` of the bias must equal `O` of the weight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.errors import BadField, MissingField
-from porter.reader import Tensor, TorchObject
+from porter.reader import Tensor, TorchObject, as_integer, describe
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -90,6 +90,8 @@ class Field(Generic[T]):
         try:
             value: T = instance.__dict__[self.name]
         except KeyError:
+            if self.name in instance.__dict__.get("unread", {}):
+                raise instance.__dict__["unread"][self.name] from None
             if self.default is REQUIRED:
                 raise AssertionError(f"{owner.__name__} was made without {self.name}") from None
             value = self.default
@@ -178,11 +180,16 @@ def read_sizes(module: TorchObject, lua_name: str) -> tuple[int, ...]:
             f"field '{lua_name}' of {module.typename} should be a list of sizes",
             received=type(value).__name__,
         )
-    if not all(isinstance(item, int | float) and item == int(item) for item in items):
-        raise BadField(
-            f"field '{lua_name}' of {module.typename} should hold integers", received=str(items)
-        )
-    return tuple(int(item) for item in items)
+    return integers_of(items, f"field '{lua_name}' of {module.typename}")
+
+
+def integers_of(items: Sequence[Any], what: str) -> tuple[int, ...]:
+    """Lua numbers as integers. Raises BadField, naming `what`, unless all are."""
+    numbers = [as_integer(item) for item in items]
+    if None in numbers:
+        shown = ", ".join(describe(item) for item in items)
+        raise BadField(f"{what} should hold integers", received=shown)
+    return tuple(number for number in numbers if number is not None)
 
 
 def raw(lua_name: str, default: Any = None) -> Field[Any]:

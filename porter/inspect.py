@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from porter.errors import PorterError
-from porter.inputs import Shapes, given, solve
+from porter.graph import Graph
+from porter.inputs import Shapes, given
 from porter.model_file import ModelFile, functions_in, histogram, parts, submodules
 from porter.nested import leaves
 from porter.options import Options
 from porter.reader import Tensor, TorchObject
 from porter.registry import Registry
+from porter.search import solve
 from porter.walker import Model
 
 GRADIENTS = ("gradWeight", "gradBias", "gradInput")
@@ -52,6 +54,7 @@ class Inspection:
     input_shape: str = ""
     input_note: str = ""
     notes: dict[str, str] = field(default_factory=dict)
+    graph: Graph | None = None
 
     def json(self) -> dict[str, Any]:
         return {
@@ -96,7 +99,7 @@ def inspect(
         if module.typename not in registry:
             unmapped.setdefault(module.typename, []).append(path)
     model = Model(opened.root, registry, options or Options())
-    shapes, shown, note, notes = shapes_of(model, unmapped, input_shapes)
+    graph, shown, note = walked(model, unmapped, input_shapes)
     form: str = opened.file.format
     if opened.file.long_size is not None:
         form += f", {opened.file.long_size}-byte longs"
@@ -111,33 +114,38 @@ def inspect(
         tensor_types=dict(tensor_types(opened.root)),
         classes=dict(histogram(opened.root).most_common()),
         parameters=count_parameters(opened.root),
-        lines=tuple(tree(opened.root, registry, shapes)),
+        lines=tuple(tree(opened.root, registry, shapes_of(graph))),
         unmapped=unmapped,
         functions=[path for path, _ in functions_in(opened.root)],
         input_shape=shown,
         input_note=note,
-        notes=notes,
+        notes=dict(graph.notes) if graph else {},
+        graph=graph,
     )
 
 
-def shapes_of(
+def shapes_of(graph: Graph | None) -> dict[str, str]:
+    """Output shape of every module by path."""
+    return {
+        call.path: ", ".join(str(value.type) for value in leaves(call.output))
+        for call in (graph.calls if graph else ())
+    }
+
+
+def walked(
     model: Model, unmapped: dict[str, list[str]], input_shapes: tuple[tuple[int, ...], ...]
-) -> tuple[dict[str, str], str, str, dict[str, str]]:
-    """Output shape of every module by path, the input's shape, how it was found, and notes."""
+) -> tuple[Graph | None, str, str]:
+    """The model walked with an input, the input's shape, and how it was found or why not."""
     if unmapped:
-        return {}, "", "shapes are not known while classes are unmapped", {}
+        return None, "", "shapes are not known while classes are unmapped"
     try:
         found: Shapes = given(model, list(input_shapes)) if input_shapes else solve(model)
         graph = model.walk(found.types[0])
     except PorterError as error:
-        return {}, "", str(error), {}
-    made = {
-        call.path: ", ".join(str(value.type) for value in leaves(call.output))
-        for call in graph.calls
-    }
+        return None, "", str(error)
     shown = ", ".join(str(type) for type in leaves(found.types[0]))
     origin = "as given" if input_shapes else found.solved or "an example: sizes are free"
-    return made, shown, origin, dict(graph.notes)
+    return graph, shown, origin
 
 
 def mode_of(module: TorchObject) -> str:

@@ -16,7 +16,9 @@ from __future__ import annotations
 import abc
 import inspect
 import sys
+from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, ClassVar
 
 from porter.errors import BadField, MissingField, ShapeMismatch
@@ -58,6 +60,8 @@ class LayerMap(abc.ABC):
     """Whether a view is a copy after all where the input is not contiguous (nn.Reshape)."""
     notes: tuple[str, ...] = ()
     """What the report should say of this layer: a mode chosen, a legacy rule applied."""
+    unread: Mapping[str, MissingField | BadField] = {}
+    """Why declared fields could not be read; raised when one of them is asked for."""
     inplace: bool | Field[bool] = False
     """Whether Torch overwrites the first input with the output."""
 
@@ -69,6 +73,7 @@ class LayerMap(abc.ABC):
         self.typename = self.typename or type(self).__name__
 
     @classmethod
+    @cache
     def fields(cls) -> dict[str, Field[Any]]:
         """Declared fields by name, base classes first."""
         found: dict[str, Field[Any]] = {}
@@ -81,18 +86,16 @@ class LayerMap(abc.ABC):
         """Read the declared fields of a module; legacy spellings are put right by `adapt`."""
         op = cls.__new__(cls)
         op.typename = module.typename
-        values: dict[str, Any] = {}
-        missing: MissingField | BadField | None = None
+        op.unread = {}
         for name, field in cls.fields().items():
             try:
-                values[name] = field.read(module)
+                op.__dict__[name] = field.read(module)
             except (MissingField, BadField) as error:
-                missing = missing or error
-        op.__dict__.update(values)
+                op.unread[name] = error
         rewritten = op.adapt(module, options)
-        for name in cls.fields():
-            if name not in op.__dict__ and missing is not None:
-                raise missing
+        for name, why in op.unread.items():
+            if name not in op.__dict__:
+                raise why
         op.bind_axes()
         return rewritten if rewritten is not None else op
 
@@ -153,6 +156,7 @@ class LayerMap(abc.ABC):
             raise ShapeMismatch(f"{self.typename} {expected}", received=shown or None)
 
     @classmethod
+    @cache
     def arity(cls) -> tuple[int, int]:
         """The fewest and the most tensors that the layer takes, from `reference`'s signature."""
         parameters = list(inspect.signature(cls.reference).parameters.values())[1:]
@@ -212,6 +216,33 @@ class LayerMap(abc.ABC):
             tuple(torch_order(each.rank) for each in inputs),
             tuple(torch_order(each.rank) for each in outputs),
         )
+
+    # Keras (emit/keras/) ------------------------------------------------------------------------
+
+    def keras(self, k: Any, *inputs: Any, **at: Any) -> Any:
+        """The layer made of Keras's own layers, as `k` makes them (`emit/keras/place.py`).
+
+        None where Keras has none: then the layer is written from `apply`, in keras.ops.
+        """
+        return None
+
+    # Folding (fuse.py) --------------------------------------------------------------------------
+
+    def is_identity(self) -> bool:
+        """Whether the output holds the numbers of the only input, whatever they are."""
+        return False
+
+    def plane_axis(self, output: TensorType) -> int | None:
+        """The axis of the output that `weight` and `bias` make plane by plane.
+
+        Plane o is `bias[o]` plus something linear in what `weight` holds for letter O. None where
+        that is not so.
+        """
+        return None
+
+    def per_plane_affine(self) -> tuple[Array, Array] | None:
+        """Scale and shift of each plane on axis 1 where the layer is y = scale · x + shift."""
+        return None
 
     # Help for the user --------------------------------------------------------------------------
 

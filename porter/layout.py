@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from porter.blame import blaming
+from porter.errors import WalkError
 from porter.graph import Graph, Node, TensorType, Value
 from porter.nested import leaves
 
@@ -200,7 +202,8 @@ def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
         types = tuple(value.type for value in node.inputs)
         given = tuple(laid[value.id] for value in node.inputs)
         results = tuple(value.type for value in node.outputs)
-        wanted, made = node.op.layouts(given, types, results)
+        with blaming(type(node.op), node.path, node.typename):
+            wanted, made = node.op.layouts(given, types, results)
         for value, layout in zip(node.inputs, wanted, strict=True):
             provide(value, layout)
         steps.append(Step(node, wanted, made))
@@ -214,7 +217,7 @@ def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
     return Plan(graph, tuple(steps), inputs, outputs)
 
 
-class NotDynamic(Exception):
+class NotDynamic(WalkError):
     """A layer cannot be emitted for sizes that are only known when the graph runs."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from porter.emit.formats import Emitted, Job
 from porter.model_file import ModelFile, functions_in, histogram
 from porter.parity import Report
-from porter.report import emitted_json
+from porter.report import emitted_json, warnings
 
 if TYPE_CHECKING:
     from porter.conversion import Request
@@ -57,6 +57,7 @@ def manifest(
         "formats": list(dict.fromkeys(each.name for each in emitted)),
         "signature": stored_shapes(job.port.graph, job.data_format),
         "data_format": job.data_format,
+        "pictures": job.pictures.json() if job.pictures else None,
         "transposes": job.port.plan.transposes,
         "input_size": solved or "free or given",
         "oracle": reports[0].oracle,
@@ -70,6 +71,7 @@ def manifest(
         "emitted": [emitted_json(each) for each in emitted],
         "layers": {row.path: row.type for report in reports for row in report.rows},
         "notes": notes,
+        "warnings": warnings(reports),
         "versions": {
             "porter": version(),
             "tensorflow": tf.__version__,

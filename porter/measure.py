@@ -29,6 +29,8 @@ class Measure:
     cosine: float = 1.0
     worst_index: tuple[int, ...] = ()
     problem: str | None = None
+    nonfinite: int = 0
+    """How many numbers are NaN or infinite, the same in both."""
 
     def within(self, tolerance: float) -> bool:
         return self.problem is None and self.max_rel <= tolerance
@@ -69,6 +71,7 @@ def compare(reference: Array, computed: Array) -> Measure:
         float(high),
         _cosine(wanted, got, scale),
         tuple(int(i) for i in np.unravel_index(worst, difference.shape)),
+        nonfinite=finite.size - int(np.count_nonzero(finite)),
     )
 
 

@@ -21,6 +21,10 @@ MODULE_FIELDS = ("modules", "_type", "gradInput", "output", "train")
 """Fields that nn.Module gives every module; old files lack some of them."""
 
 
+MAX_TABLES = 4
+"""Tables in tables that are searched for modules."""
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """A file and the module in it that was chosen; `wrapper` names the table's other keys."""
@@ -76,16 +80,24 @@ def choose(file: T7File, name: str, select: str | None = None) -> ModelFile:
     return ModelFile(file, root, key, wrapper)
 
 
-def find_modules(root: Any, path: str = "", depth: int = 4) -> Iterator[tuple[str, TorchObject]]:
-    """Modules in nested tables, with their keys joined by dots; nothing inside a module."""
-    if isinstance(root, TorchObject):
-        if is_module(root):
-            yield path, root
-    elif isinstance(root, Table) and depth and not is_recording(root):
-        for key in list(root.keys()):
-            if isinstance(key, str | int):
-                inner = f"{path}.{key}" if path else str(key)
-                yield from find_modules(root[key], inner, depth - 1)
+def find_modules(root: Any) -> Iterator[tuple[str, TorchObject]]:
+    """Modules in nested tables, with their keys joined by dots; nothing inside a module.
+
+    A table that stands at several places is looked at once: a few could stand for millions.
+    """
+    seen: set[int] = set()
+    pending: list[tuple[str, Any, int]] = [("", root, 0)]
+    while pending:
+        path, value, depth = pending.pop()
+        if isinstance(value, TorchObject) and is_module(value):
+            yield path, value
+        if not isinstance(value, Table) or value.index in seen or is_recording(value):
+            continue
+        seen.add(value.index)
+        if depth < MAX_TABLES:
+            inner = [(key, value[key]) for key in value.keys() if isinstance(key, str | int)]
+            named = [(f"{path}.{key}" if path else str(key), item) for key, item in inner]
+            pending.extend((name, item, depth + 1) for name, item in reversed(named))
 
 
 def is_module(thing: TorchObject) -> bool:

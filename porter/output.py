@@ -1,21 +1,34 @@
-"""Folders that appear whole or not at all.
+"""Folders and files that appear whole or not at all.
 
-Everything is written to a hidden sibling of the target and renamed at the end. A run that was
-killed leaves that sibling behind; the next run on the same target removes it.
+Everything is written to a hidden sibling of the target and renamed at the end. That sibling is
+locked for as long as the process lives, whichever way it ends: what a killed run left behind is
+told by its free lock, and the next run on the same target removes it.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from porter.errors import EmitError, UsageError
 
+if sys.platform != "win32":
+    import fcntl
+
 MARK = ".porter-"
+UNIQUE = re.compile("[a-z0-9_]{8}")
+"""What tempfile.mkdtemp puts behind the prefix."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+DISK_ERRORS = (*FULL, *FORBIDDEN, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -27,22 +40,70 @@ def appearing(target: Path, force: bool = False) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(target))
     require_free(target, force)
-    sweep(target)
-    work = target.with_name(f"{MARK}{target.name}-{os.getpid()}")
+    with reported(target), workplace(target) as place:
+        new = place / "new"
+        new.mkdir()
+        yield new
+        settle(new)
+        with alone_in(target.parent):
+            require_free(target, force)
+            replace(new, target, place / "old")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file that appears whole or not at all. Raises EmitError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """A file that appears whole or not at all. Raises EmitError."""
+    with appearing_file(path) as new:
+        new.write_bytes(content)
+
+
+@contextmanager
+def appearing_file(path: Path) -> Iterator[Path]:
+    """A place to write a file to, which becomes `path` when the block ends well."""
+    path = Path(os.path.abspath(path))
+    with reported(path):
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with workplace(path) as place:
+            new = place / "new"
+            yield new
+            sync(new)
+            os.replace(new, path)
+            sync(path.parent)
+
+
+@contextmanager
+def reported(target: Path) -> Iterator[None]:
+    """Turn errors of the operating system into EmitError."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
-        yield work
-        settle(work)
-        require_free(target, force)
-        replace(work, target)
-    except OSError as error:
+        yield
+    except Exception as error:
+        code = code_of(error)
+        if code is None:
+            raise
         raise EmitError(
-            f"{target} cannot be written: {os.strerror(error.errno) if error.errno else error}",
-            hint=advice(error),
+            f"{target} cannot be written: {os.strerror(code) if code else error}",
+            hint=advice(code),
         ) from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def code_of(error: Exception) -> int | None:
+    """The operating system's number for an error of its own (0 if it has none), else None.
+
+    TensorFlow says the same in exceptions of its own, with the system's words in the message.
+    """
+    if isinstance(error, OSError):
+        return error.errno or 0
+    if not type(error).__module__.startswith("tensorflow."):
+        return None
+    return next((code for code in DISK_ERRORS if os.strerror(code) in str(error)), None)
+
+
+# What is in the way -------------------------------------------------------------------------------
 
 
 def require_free(target: Path, force: bool) -> None:
@@ -59,23 +120,111 @@ def require_free(target: Path, force: bool) -> None:
 
 
 def is_port(folder: Path) -> bool:
-    """Whether a folder is one that porter made, or empty."""
-    return folder.is_dir() and ((folder / "manifest.json").is_file() or not any(folder.iterdir()))
+    """Whether a folder is one that porter made, or empty: others have a manifest.json as well."""
+    if not folder.is_dir():
+        return False
+    try:
+        content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return not any(folder.iterdir())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "manifest" in content and "source" in content
 
 
-def replace(work: Path, target: Path) -> None:
-    """Put `work` in the place of `target`; between two renames the target may be absent."""
-    old = target.with_name(f"{MARK}{target.name}-{os.getpid()}-old")
+def replace(new: Path, target: Path, old: Path) -> None:
+    """Put `new` in the place of `target`; between two renames the target may be absent."""
     if target.exists():
         os.rename(target, old)
     try:
-        os.rename(work, target)
+        os.rename(new, target)
     except OSError:
         if old.exists():
             os.rename(old, target)
         raise
     sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+# Where it is written ------------------------------------------------------------------------------
+
+
+@contextmanager
+def workplace(target: Path) -> Iterator[Path]:
+    """A hidden sibling folder of `target` for this process alone; gone when the block ends.
+
+    First removes what killed runs left of theirs.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target)
+    folder, handle = claim(target)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def claim(target: Path) -> tuple[Path, int]:
+    """A new folder beside `target`, and the handle that keeps it locked."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{MARK}{target.name}-", dir=target.parent))
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # Another run swept it away before it was locked.
+        if lock(handle) is False or not folder.exists():
+            os.close(handle)
+            continue
+        return folder, handle
+
+
+def sweep(target: Path) -> None:
+    """Remove what earlier runs on this target left behind when they were killed."""
+    prefix = f"{MARK}{target.name}-"
+    for left in list(target.parent.iterdir()):
+        if not left.name.startswith(prefix) or not UNIQUE.fullmatch(left.name[len(prefix) :]):
+            continue
+        try:
+            handle = os.open(left, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            if lock(handle) is True:
+                if (left / "old").exists() and not target.exists():
+                    os.rename(left / "old", target)
+                shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """While open, no other porter replaces anything in this folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def lock(handle: int, wait: bool = False) -> bool | None:
+    """Lock an open folder until it is closed; False where another process has it.
+
+    None where the file system knows no locks: then nobody's leftovers can be told from work.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+# The disk -----------------------------------------------------------------------------------------
 
 
 def settle(folder: Path) -> None:
@@ -94,53 +243,10 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sweep(target: Path) -> None:
-    """Remove what earlier runs on this target left behind when they were killed."""
-    prefix = f"{MARK}{target.name}-"
-    if not target.parent.is_dir():
-        return
-    for left in target.parent.glob(f"{prefix}*"):
-        process, _, kind = left.name[len(prefix) :].partition("-")
-        if not process.isdecimal() or alive(int(process)):
-            continue
-        if kind == "old" and not target.exists():
-            os.rename(left, target)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def alive(process: int) -> bool:
-    """Whether a process of this number runs."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def advice(error: OSError) -> str:
+def advice(code: int) -> str:
     """What to do about a failed write."""
-    if error.errno == errno.ENOSPC:
+    if code in FULL:
         return "the disk is full: free some space, or choose another folder with -o"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if code in FORBIDDEN:
         return "no permission to write there: choose another folder with -o"
     return "choose another folder with -o"
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file that appears whole or not at all. Raises EmitError."""
-    path = Path(os.path.abspath(path))
-    work = path.with_name(f"{MARK}{path.name}-{os.getpid()}")
-    try:
-        work.write_text(text, encoding="utf-8")
-        sync(work)
-        os.replace(work, path)
-    except OSError as error:
-        raise EmitError(
-            f"{path} cannot be written: {os.strerror(error.errno) if error.errno else error}",
-            hint=advice(error),
-        ) from error
-    finally:
-        work.unlink(missing_ok=True)

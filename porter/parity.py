@@ -8,8 +8,8 @@ and NumPy in float32 tells the noise floor: the error that rounding alone explai
 The oracle of a value is, strongest first: what real Torch7 recorded, what Torch left in the model
 file, porter's own NumPy reference. Every row names it.
 
-All this happens layer by layer in one pass: an activation is let go when no later layer reads it, so
-that memory is bounded by the widest place of the net, not by its length.
+All this happens layer by layer in one pass: an activation is let go when no later layer reads it,
+so that memory is bounded by the widest place of the net, not by its length.
 """
 
 from __future__ import annotations
@@ -19,20 +19,42 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from porter import reference
+from porter import memory, reference
 from porter.diagnosis import Hint, explain
 from porter.fields import Array
-from porter.graph import Call, Graph, Node, Value
+from porter.graph import Graph, Node, Value
 from porter.layout import Plan, Step, plan
 from porter.measure import Measure, compare, failed, relative_error
-from porter.nested import Nested, leaves, map_leaves, same_structure
+from porter.nested import Nested, leaves, map_leaves
+from porter.oracle import (
+    LEFT_IN_FILE,
+    RECORDED,
+    REFERENCE,
+    Oracle,
+    bind,
+    consult,
+    last_readers,
+    recorded_values,
+)
 from porter.recording import Recording, Summary
 from porter.thumbnails import Strip, Thumbnail, Worst, strip
 from porter.walker import Model
 
-RECORDED = "torch7"
-LEFT_IN_FILE = "left in file"
-REFERENCE = "numpy float64"
+__all__ = [
+    "LEFT_IN_FILE",
+    "RECORDED",
+    "REFERENCE",
+    "Comparison",
+    "Oracle",
+    "Report",
+    "Row",
+    "Tolerance",
+    "bind",
+    "consult",
+    "measured",
+    "verify",
+]
+
 EXPLAINED = 4
 """How many failing layers of one input are diagnosed: those behind them mostly follow from them."""
 
@@ -63,6 +85,12 @@ class Row:
     tolerance: Tolerance = field(default_factory=Tolerance)
     hint: Hint | None = None
     thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def nonfinite(self) -> bool:
+        """Whether Torch itself makes NaN or infinity here, and the port the same."""
+        measures = (self.isolated, self.accumulated)
+        return any(measure is not None and measure.nonfinite for measure in measures)
 
     @property
     def problem(self) -> str | None:
@@ -123,95 +151,6 @@ class Report:
     @property
     def first_diverging(self) -> Row | None:
         return next((row for row in self.rows if not row.passed), None)
-
-
-@dataclass
-class Oracle:
-    """What each value should be, in Torch's order, and who says so."""
-
-    values: dict[int, Array]
-    sources: dict[int, str]
-    contradictions: dict[tuple[str, int], str]
-    summaries: dict[int, Summary]
-
-    def complete(self, node: Node) -> None:
-        """Compute in NumPy what was not recorded of a node's outputs; its inputs are there."""
-        if all(value.id in self.values for value in node.outputs):
-            return
-        taken = tuple(self.values[value.id] for value in node.inputs)
-        for value, array in zip(node.outputs, reference.run_node(node, taken), strict=True):
-            if value.id not in self.values:
-                self.values[value.id] = array
-                self.sources[value.id] = REFERENCE
-
-
-def bind(values: Nested[Value], arrays: Nested[Array]) -> dict[int, Array]:
-    """Arrays by value id; both must have the same structure."""
-    assert same_structure(values, arrays), "inputs do not fit the graph"
-    return {value.id: array for value, array in zip(leaves(values), leaves(arrays), strict=True)}
-
-
-def consult(
-    graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
-) -> Oracle:
-    """All of the oracle's values; what was not recorded is computed in NumPy from what was."""
-    oracle = recorded_values(graph, inputs, recording, source)
-    for node in graph.nodes:
-        oracle.complete(node)
-    return oracle
-
-
-def recorded_values(
-    graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
-) -> Oracle:
-    """The oracle before anything is computed: the inputs, and what was recorded."""
-    oracle = Oracle(bind(graph.inputs, inputs), {}, {}, {})
-    if recording is not None:
-        for call in graph.calls:
-            take_recorded(oracle, call, recording, source)
-    return oracle
-
-
-def last_readers(graph: Graph) -> dict[int, list[int]]:
-    """Values that are needed no more after each node, by the node's position."""
-    last = {value.id: -1 for value in leaves(graph.inputs)}
-    for position, node in enumerate(graph.nodes):
-        last |= {value.id: position for value in (*node.inputs, *node.outputs)}
-    for value in leaves(graph.outputs):
-        last.pop(value.id, None)
-    ends: dict[int, list[int]] = {}
-    for identity, position in last.items():
-        ends.setdefault(position, []).append(identity)
-    return ends
-
-
-def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str) -> None:
-    """Take over what Torch recorded of one call."""
-    key = (call.path, call.count)
-    recorded = recording.outputs.get(key)
-    if recorded is None and call.path == "" and call.count == 1:
-        recorded = recording.output
-    if recorded is None:
-        summary = recording.summaries.get(key)
-        if summary is not None and same_structure(call.output, summary):
-            for value, short in zip(leaves(call.output), leaves(summary), strict=True):
-                oracle.summaries.setdefault(value.id, short)
-        return
-    if isinstance(recorded, list) and len(recorded) == 1 and isinstance(call.output, Value):
-        recorded = recorded[0]
-    if not same_structure(call.output, recorded):
-        oracle.contradictions[key] = "another table structure than the recording's"
-        return
-    for value, array in zip(leaves(call.output), leaves(recorded), strict=True):
-        if not value.type.admits(array.shape):
-            oracle.contradictions[key] = (
-                f"shape {value.type} where Torch recorded {'×'.join(map(str, array.shape))}"
-            )
-        elif value.id not in oracle.values:
-            oracle.values[value.id] = array
-            oracle.sources[value.id] = source
-        elif not np.array_equal(oracle.values[value.id], array, equal_nan=True):
-            oracle.contradictions[key] = "another tensor than the one Torch recorded here"
 
 
 class Comparison:
@@ -330,13 +269,13 @@ def verify(
     from porter.inputs import types_of
 
     graph = model.walk(types_of(inputs))
+    memory.require(graph, label)
     layout = plan(graph, data_format)
     oracle = recorded_values(graph, inputs, recording, source)
     comparison = Comparison(graph, oracle, tolerance or Tolerance())
     held = variables[precision]
-    double = variables["float64"]
+    double = variables["float64"] if deep else None
     assert isinstance(held, runner.Variables)
-    assert isinstance(double, runner.Variables)
     ends = last_readers(graph)
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
 
@@ -347,13 +286,17 @@ def verify(
         oracle.complete(node)
         taken = comparison.inputs_of(node)
         comparison.add_isolated(step, runner.run_isolated(step, list(taken), held))
-        if deep:
+        if isinstance(double, runner.Variables):
             exact = reference.run_node(node, taken, np.float64)
             doubles = runner.run_isolated(step, [_double(a) for a in taken], double)
             comparison.add_float64(node, exact, doubles)
             comparison.add_noise(node, exact, reference.run_node(node, taken, np.float32))
-        for value, at, tensor in zip(node.outputs, step.outputs, made, strict=True):
-            comparison.add_accumulated(value, runner.load(tensor, at))
+        for i, (value, at) in enumerate(zip(node.outputs, step.outputs, strict=True)):
+            array, wanted = runner.load(made[i], at), oracle.values[value.id]
+            comparison.add_accumulated(value, array)
+            if array.shape != wanted.shape:
+                # The layers behind it could not run on that, and would be blamed in its place.
+                made[i] = runner.store(wanted, value, at, held.precision)
         for identity in ends.get(positions[id(node)], ()):
             oracle.values.pop(identity, None)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from porter.blame import blaming
 from porter.fields import Array
 from porter.graph import FLOAT, Graph, Node
 from porter.nested import leaves
@@ -17,18 +18,19 @@ def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64
         array.astype(precision) if value.dtype == FLOAT else array
         for value, array in zip(node.inputs, inputs, strict=True)
     ]
-    with np.errstate(all="ignore"):
-        result = node.op.reference(*cast)
-    outputs = list(result) if isinstance(result, tuple) else [result]
-    assert len(outputs) == len(node.outputs), f"{node.typename} made {len(outputs)} outputs"
-    made: list[Array] = []
-    for value, array in zip(node.outputs, outputs, strict=True):
-        array = np.asarray(array)
-        assert value.type.admits(array.shape), (
-            f"{node.path} ({node.typename}): the reference makes {array.shape}, "
-            f"the shape rule says {value.type}"
-        )
-        made.append(array.astype(precision if value.dtype == FLOAT else np.int64, copy=False))
+    with blaming(type(node.op), node.path, node.typename):
+        with np.errstate(all="ignore"):
+            result = node.op.reference(*cast)
+        outputs = list(result) if isinstance(result, tuple) else [result]
+        assert len(outputs) == len(node.outputs), f"{node.typename} made {len(outputs)} outputs"
+        made: list[Array] = []
+        for value, array in zip(node.outputs, outputs, strict=True):
+            array = np.asarray(array)
+            assert value.type.admits(array.shape), (
+                f"{node.path} ({node.typename}): the reference makes {array.shape}, "
+                f"the shape rule says {value.type}"
+            )
+            made.append(array.astype(precision if value.dtype == FLOAT else np.int64, copy=False))
     return made
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
+from porter.blame import USER_MODULE, line_in
 from porter.errors import UsageError
 from porter.graph import Value
 from porter.layer import LayerMap
@@ -142,7 +143,7 @@ def load_layer_maps(path: str | Path, registry: Registry) -> Registry:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"no such file of layer maps: {path}")
-    spec = importlib.util.spec_from_file_location(f"porter_user_maps_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{USER_MODULE}{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -171,16 +172,3 @@ def with_identity(registry: Registry, typenames: list[str]) -> Registry:
     for typename in typenames:
         extended.add(typename, identity, override=True)
     return extended
-
-
-def line_in(error: BaseException, path: Path) -> int:
-    """The line of `path` from which an error came."""
-    if isinstance(error, SyntaxError):
-        return error.lineno or 0
-    line = 0
-    trace = error.__traceback__
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from porter.diagnosis import Hint
 from porter.emit.formats import Emitted
 from porter.measure import Measure
 from porter.parity import Report, Row
@@ -68,12 +69,43 @@ def row_json(row: Row) -> dict[str, Any]:
         "oracle": row.oracle,
         "isolated": measure_json(row.isolated),
         "accumulated": measure_json(row.accumulated),
-        "float64": row.float64,
-        "noise_floor": row.noise,
+        "float64": finite(row.float64),
+        "noise_floor": finite(row.noise),
         "times_noise": times_noise(row),
         "status": "pass" if row.passed else "fail",
         "note": row.note,
+        "nonfinite": row.nonfinite,
+        "hint": hint_json(row.hint),
     }
+
+
+def warnings(reports: Sequence[Report]) -> list[str]:
+    """What a user should know of a port that passed."""
+    first = next((row for report in reports for row in report.rows if row.nonfinite), None)
+    if first is None:
+        return []
+    return [
+        f"{first.path or 'the root'} ({first.type}) makes NaN or infinity, and with it what "
+        "follows: the model does so itself, and the port makes the same numbers"
+    ]
+
+
+def hint_json(hint: Hint | None) -> dict[str, Any] | None:
+    """What may be the cause of a failing layer, with the evidence; never part of the verdict."""
+    if hint is None:
+        return None
+    return {
+        "cause": hint.cause,
+        "explains": hint.side,
+        "before": finite(hint.before),
+        "after": finite(hint.after),
+        "text": hint.text(),
+    }
+
+
+def finite(number: float | None) -> float | None:
+    """None in place of what JSON has no word for."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def times_noise(row: Row) -> float | None:
@@ -88,15 +120,13 @@ def measure_json(measure: Measure | None) -> dict[str, Any] | None:
     if measure is None:
         return None
 
-    def finite(number: float) -> float | None:
-        return number if math.isfinite(number) else None
-
     return {
         "max_abs": finite(measure.max_abs),
         "max_rel": finite(measure.max_rel),
         "p50": finite(measure.p50),
         "p99": finite(measure.p99),
-        "cosine": measure.cosine,
+        "cosine": finite(measure.cosine),
         "worst_index": list(measure.worst_index),
         "problem": measure.problem,
+        "nonfinite": measure.nonfinite,
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
+from porter.blame import blaming
 from porter.execute import execute
 from porter.fields import Array, Param
 from porter.graph import FLOAT, Value
@@ -75,16 +77,17 @@ def site(step: Step, variables: Variables) -> Site:
     )
 
 
-def apply_step(
-    step: Step, inputs: list[Any], variables: Variables, dialect: Any = tf
-) -> list[Any]:
+def apply_step(step: Step, inputs: list[Any], variables: Variables, dialect: Any = tf) -> list[Any]:
     """The output tensors of one node on stored input tensors.
 
     Operations are named by the node's Torch path. `dialect` stands in for TensorFlow.
     """
-    with tf.name_scope(scope_of(step.node.path)):
-        result = step.node.op.apply(dialect, *inputs, at=site(step, variables))
-    return list(result) if isinstance(result, tuple | list) else [result]
+    node = step.node
+    with tf.name_scope(scope_of(node.path)), blaming(type(node.op), node.path, node.typename):
+        result = node.op.apply(dialect, *inputs, at=site(step, variables))
+        made = list(result) if isinstance(result, tuple | list) else [result]
+        assert len(made) == len(node.outputs), f"{node.typename} made {len(made)} outputs"
+    return made
 
 
 def scope_of(path: str) -> str:
@@ -120,8 +123,14 @@ def store(array: Array, value: Value, layout: Any, precision: str) -> Any:
 
 
 def load(tensor: Any, layout: Any) -> Array:
-    """A stored tensor as a NumPy array in Torch's order."""
-    return to_torch(np.asarray(tensor), layout)
+    """A stored tensor as a NumPy array in Torch's order.
+
+    What a wrong layer map made with other axes or features stays as it is, for `compare` to refuse.
+    """
+    array = np.asarray(tensor)
+    features = layout.flat is None or array.shape[-1:] == (math.prod(layout.flat),)
+    fits = array.ndim == len(layout.order) and features
+    return to_torch(array, layout) if fits else array
 
 
 def run_isolated(step: Step, inputs: list[Array], variables: Variables) -> list[Array]:

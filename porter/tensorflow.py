@@ -39,6 +39,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with warnings.catch_warnings(), quiet_stderr():
     warnings.simplefilter("ignore")
     import tensorflow
+    from tensorflow.core.protobuf import fingerprint_pb2 as fingerprint_pb2
 
     tensorflow.get_logger().setLevel("ERROR")
     tensorflow.autograph.set_verbosity(0)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from porter.aliasing import MakeBatch, Overwritten, Reinterpret, Windows
+from porter.blame import blaming
 from porter.errors import (
     BadField,
     BadTable,
@@ -35,13 +36,13 @@ from porter.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.layer import LayerMap
 from porter.nested import Nested, map_leaves
 from porter.options import Options
-from porter.reader import TorchObject
+from porter.reader import TorchObject, describe
 from porter.registry import Handler, Registry, StructureRule, is_layer_map
 
 MAX_DEPTH = 400
 """Containers in containers; the deepest published nets stay below 30."""
-MAX_CALLS = 100_000
-"""Calls of modules in one walk; a few shared modules can ask for astronomically many."""
+MAX_CALLS = 10_000
+"""Calls of modules in one walk: a ResNet-1202 makes 6,000, shared modules can ask for 2**40."""
 MAX_VALUES = 1_000_000
 """Tensors in one walk: splitting a long axis makes one for each element."""
 MAX_ELEMENTS = 2**31
@@ -58,6 +59,8 @@ class Model:
     registry: Registry
     options: Options = field(default_factory=Options)
     ops: dict[int, LayerMap] = field(default_factory=dict)
+    calls: int = 0
+    """Calls of modules in all walks so far, also in those that ended early."""
 
     def op(self, module: TorchObject) -> LayerMap:
         """The layer map of a module; one module used twice has one map and one set of weights."""
@@ -87,6 +90,8 @@ class Model:
         sys.setrecursionlimit(max(limit, FRAMES_PER_LEVEL * MAX_DEPTH))
         try:
             return kind(self).graph(inputs)
+        except RecursionError:
+            raise Endless("tables or modules are nested too deep, or inside themselves") from None
         finally:
             sys.setrecursionlimit(limit)
 
@@ -131,10 +136,11 @@ class Walk:
             handler = self.model.handler(module)
             calls_before = len(self.calls)
             made: Nested[Value]
-            if is_layer_map(handler):
-                made = self.call_layer(module, x)
-            else:
-                made = cast(StructureRule, handler)(self, module, x)
+            with blaming(handler, self.path, module.typename):
+                if is_layer_map(handler):
+                    made = self.call_layer(module, x)
+                else:
+                    made = cast(StructureRule, handler)(self, module, x)
             output = self.resolve_all(made)
             self.counts[self.path] += 1
             is_leaf = len(self.calls) == calls_before
@@ -174,6 +180,7 @@ class Walk:
             )
         if len(self.calls) >= MAX_CALLS:
             raise Endless(f"the model calls its modules more than {MAX_CALLS:,} times")
+        self.model.calls += 1
         self.path = f"{before}.{at}" if before and at else before or at
         self.active.append(module)
         try:
@@ -190,9 +197,9 @@ class Walk:
         items = module.list("modules")
         for position, item in enumerate(items, start=1):
             if not isinstance(item, TorchObject):
-                raise BadTable(
+                raise BadField(
                     f"modules[{position}] of {module.typename} should be a module",
-                    received=type(item).__name__,
+                    received=describe(item),
                 )
         return list(items)
 
@@ -224,9 +231,7 @@ class Walk:
         if self.made > MAX_VALUES:
             raise TooLarge(f"the model makes more than {MAX_VALUES:,} tensors")
         if math.prod(size for size in type.shape if size is not None) > MAX_ELEMENTS:
-            raise TooLarge(
-                f"a tensor of more than {MAX_ELEMENTS:,} elements", received=str(type)
-            )
+            raise TooLarge(f"a tensor of more than {MAX_ELEMENTS:,} elements", received=str(type))
 
     def emit(self, op: LayerMap, *inputs: Value) -> Nested[Value]:
         """Add a node; returns its output, or the list of its outputs."""

@@ -134,6 +134,24 @@ def linear(inputs: int, outputs: int, seed: int = 0) -> TorchObject:
     )
 
 
+def batch_norm(planes: int, seed: int = 0, kind: str = "Spatial", **fields: Any) -> TorchObject:
+    """A batch normalisation in evaluation, with statistics far from 0 and 1."""
+    random = np.random.default_rng(seed)
+    numbers = {
+        "weight": random.standard_normal(planes).astype(np.float32),
+        "bias": random.standard_normal(planes).astype(np.float32),
+        "running_mean": random.standard_normal(planes).astype(np.float32),
+        "running_var": random.uniform(0.1, 4, planes).astype(np.float32),
+    }
+    chosen = {"eps": 1e-5, "train": False} | numbers | fields
+    return torch_module(f"nn.{kind}BatchNormalization", **chosen)
+
+
+def dropout(p: float = 0.5) -> TorchObject:
+    """nn.Dropout of version 2: the identity in evaluation."""
+    return torch_module("nn.Dropout", p=p, v2=True)
+
+
 def small_net() -> TorchObject:
     """A net with free sizes: five layers, one of them in a container of its own."""
     return sequential(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +30,38 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """`small_net`, converted. Do not write into its folder."""
     return convert(Request(model_path, tmp_path_factory.mktemp("ports") / "small"))
+
+
+@pytest.fixture
+def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run saved models in this process: a fresh one takes seconds to start."""
+    from porter.tensorflow import tf
+
+    def run_here(folder: Path, samples: list[Any], *signatures: str) -> Any:
+        model = tf.saved_model.load(str(folder))
+        made = []
+        for sample, name in zip(samples, cycle(signatures or ("serving_default",)), strict=False):
+            tensors = {name: tf.constant(array) for name, array in sample.items()}
+            outputs = model.signatures[name](**tensors)
+            made.append({name: tensor.numpy() for name, tensor in outputs.items()})
+        return made
+
+    for home in ("porter.emit.fresh", "porter.emit.saved_model"):
+        monkeypatch.setattr(f"{home}.run_saved_model", run_here)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """`mutation score: 46/46`; with -v a table of which comparison caught what."""
+    stats = terminalreporter.stats
+    reports = [report for outcome in ("passed", "failed") for report in stats.get(outcome, [])]
+    told = [dict(report.user_properties) for report in reports if report.when == "call"]
+    mutations = [each for each in told if "mutation" in each]
+    if not mutations:
+        return
+    caught = [each for each in mutations if "caught by" in each]
+    shown = mutations if terminalreporter.config.get_verbosity() > 0 else []
+    terminalreporter.section("mutations")
+    for each in shown:
+        verdict = each.get("caught by", "NOT CAUGHT")
+        terminalreporter.write_line(f"{each['mutation']:<64} {verdict}")
+    terminalreporter.write_line(f"mutation score: {len(caught)}/{len(mutations)}")

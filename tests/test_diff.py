@@ -55,7 +55,7 @@ def test_a_model_and_its_port_agree(model_path: Path, converted: Conversion) -> 
 
 
 def test_a_port_and_a_model_with_another_weight_disagree_from_there_on(
-    converted: Conversion, tmp_path: Path
+    converted: Conversion, tmp_path: Path, no_reload: None
 ) -> None:
     other = small_net()
     weight = other.list("modules")[2].list("modules")[0].fields
@@ -105,7 +105,7 @@ def test_a_net_and_its_own_recording_agree() -> None:
 
 
 def test_a_recording_of_another_net_against_a_port_names_the_first_layer(
-    converted: Conversion,
+    converted: Conversion, no_reload: None
 ) -> None:
     x = randn(1, 3, 8, 8)
     other = sequential(conv(3, 4, pad=1, seed=77), relu())

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz.fuzz_reader import loop, use
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from porter.errors import Corrupt, PorterError, T7Error, Truncated, Unsupported, WrongFile
 from porter.reader import Tensor, read, read_bytes
+from tests.fuzz import fuzz_reader
+from tests.fuzz.fuzz_reader import use
+from tests.fuzz.harness import loop
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 HOSTILE = FIXTURES / "hostile"
@@ -286,4 +288,4 @@ def test_mutated_files_give_typed_errors_only(
 
 
 def test_the_fuzzer_finds_nothing_in_a_short_run(tmp_path: Path) -> None:
-    assert loop(runs=1_000, seed=0, keep=tmp_path) == 0
+    assert loop(fuzz_reader.one, fuzz_reader.cases(1_000, seed=0), "reader", tmp_path) == 0

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -21,21 +22,19 @@ from porter.output import appearing, write_text
 
 def fill(folder: Path, content: str = "new") -> None:
     """Make a folder look like a port."""
-    (folder / "manifest.json").write_text(content, encoding="utf-8")
+    described = json.dumps({"manifest": 1, "source": content})
+    (folder / "manifest.json").write_text(described, encoding="utf-8")
     (folder / "saved_model").mkdir()
+
+
+def content(folder: Path) -> str:
+    """What `fill` was given."""
+    return str(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["source"])
 
 
 def names(folder: Path) -> list[str]:
     """What a folder holds, hidden entries included."""
     return sorted(entry.name for entry in folder.iterdir())
-
-
-@pytest.fixture
-def dead() -> int:
-    """The number of a process that no longer runs."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
-    return process.pid
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_a_folder_appears_at_the_end(tmp_path: Path) -> None:
     with appearing(target) as folder:
         fill(folder)
         assert not target.exists()
-        assert folder.parent == target.parent
+        assert folder.parent.parent == target.parent
     assert names(target) == ["manifest.json", "saved_model"]
     assert names(target.parent) == ["port"]
 
@@ -100,16 +99,16 @@ def test_an_existing_target_is_refused(earlier: Path) -> None:
     with pytest.raises(UsageError, match="already exists") as caught, appearing(earlier):
         pytest.fail("the block must not run")
     assert "--force" in str(caught.value.hint)
-    assert (earlier / "manifest.json").read_text() == "old"
+    assert content(earlier) == "old"
 
 
 def test_force_replaces_an_earlier_port_as_a_whole(earlier: Path) -> None:
     (earlier / "left.txt").write_text("of the earlier run")
     with appearing(earlier, force=True) as folder:
         fill(folder)
-        assert (earlier / "manifest.json").read_text() == "old"
+        assert content(earlier) == "old"
     assert names(earlier) == ["manifest.json", "saved_model"]
-    assert (earlier / "manifest.json").read_text() == "new"
+    assert content(earlier) == "new"
     assert names(earlier.parent) == ["port"]
 
 
@@ -117,7 +116,7 @@ def test_a_failing_run_with_force_keeps_the_earlier_port(earlier: Path) -> None:
     with pytest.raises(KeyError), appearing(earlier, force=True) as folder:
         fill(folder)
         raise KeyError("anything")
-    assert (earlier / "manifest.json").read_text() == "old"
+    assert content(earlier) == "old"
     assert names(earlier.parent) == ["port"]
 
 
@@ -164,44 +163,64 @@ def test_a_target_that_appears_meanwhile_is_not_replaced_without_force(tmp_path:
         fill(folder, "mine")
         target.mkdir()
         fill(target, "the other's")
-    assert (target / "manifest.json").read_text() == "the other's"
+    assert content(target) == "the other's"
     assert names(tmp_path) == ["port"]
 
 
 # Leftovers of killed runs -------------------------------------------------------------------------
 
 
-def test_work_folders_of_dead_processes_are_removed(tmp_path: Path, dead: int) -> None:
-    stale = tmp_path / f".porter-port-{dead}"
-    stale.mkdir()
-    fill(stale)
+def leftover(target: Path, part: str, words: str) -> Path:
+    """What a killed run leaves: a folder that nobody holds locked."""
+    left = target.with_name(f".porter-{target.name}-abcd_123")
+    (left / part).mkdir(parents=True)
+    fill(left / part, words)
+    return left
+
+
+def test_work_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    stale = leftover(tmp_path / "port", "new", "half")
     with appearing(tmp_path / "port") as folder:
         assert not stale.exists()
         fill(folder)
     assert names(tmp_path) == ["port"]
 
 
-def test_work_folders_of_running_processes_and_other_targets_stay(
-    tmp_path: Path, dead: int
-) -> None:
-    running = tmp_path / f".porter-port-{os.getppid()}"
-    other = tmp_path / f".porter-another-{dead}"
+def test_work_folders_of_running_processes_and_other_targets_stay(tmp_path: Path) -> None:
+    other = leftover(tmp_path / "another", "new", "half")
+    longer = leftover(tmp_path / "port-2", "new", "half")
     strange = tmp_path / ".porter-port-notes"
-    for folder in (running, other, strange):
-        folder.mkdir()
-    with appearing(tmp_path / "port") as folder:
+    strange.mkdir()
+    with appearing(tmp_path / "port") as running:
+        fill(running)
+        output.sweep(tmp_path / "port")
+        assert running.exists()
+    assert names(tmp_path) == sorted(["port", longer.name, other.name, strange.name])
+
+
+@pytest.mark.parametrize("name", ["model[1]", "a*", "größe 2"])
+def test_leftovers_of_targets_with_odd_names_are_found(tmp_path: Path, name: str) -> None:
+    leftover(tmp_path / name, "new", "half")
+    with appearing(tmp_path / name) as folder:
         fill(folder)
-    assert names(tmp_path) == sorted(["port", running.name, other.name, strange.name])
+    assert names(tmp_path) == [name]
 
 
-def test_a_port_that_a_killed_run_had_moved_away_comes_back(tmp_path: Path, dead: int) -> None:
+def test_a_port_that_a_killed_run_had_moved_away_comes_back(tmp_path: Path) -> None:
     # Killed between the two renames of --force.
-    moved = tmp_path / f".porter-port-{dead}-old"
-    moved.mkdir()
-    fill(moved, "old")
+    leftover(tmp_path / "port", "old", "old")
     output.sweep(tmp_path / "port")
     assert names(tmp_path) == ["port"]
-    assert (tmp_path / "port" / "manifest.json").read_text() == "old"
+    assert content(tmp_path / "port") == "old"
+
+
+def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "app"
+    target.mkdir()
+    (target / "manifest.json").write_text('{"short_name": "a web app"}')
+    with pytest.raises(UsageError, match="not written by porter"), appearing(target, force=True):
+        pytest.fail("the block must not run")
+    assert names(target) == ["manifest.json"]
 
 
 def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
@@ -224,25 +243,21 @@ def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_two_writers_of_one_target_do_not_mix(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
-) -> None:
+def test_two_writers_of_one_target_do_not_mix(tmp_path: Path, force: bool) -> None:
     """The slower one replaces what the faster one wrote only if it was given --force."""
     target = tmp_path / "port"
     slower = appearing(target, force)
     first = slower.__enter__()
     fill(first, "slower")
-    with monkeypatch.context() as other_process:
-        other_process.setattr(os, "getpid", os.getppid)
-        with appearing(target) as second:
-            assert second != first
-            fill(second, "faster")
+    with appearing(target) as second:
+        assert second != first
+        fill(second, "faster")
     if force:
         slower.__exit__(None, None, None)
     else:
         with pytest.raises(UsageError, match="already exists"):
             slower.__exit__(None, None, None)
-    assert (target / "manifest.json").read_text() == ("slower" if force else "faster")
+    assert content(target) == ("slower" if force else "faster")
     assert names(tmp_path) == ["port"]
 
 
@@ -268,7 +283,7 @@ def test_a_full_disk_with_force_keeps_the_earlier_port(
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(EmitError), appearing(earlier, force=True) as folder:
         fill(folder)
-    assert (earlier / "manifest.json").read_text() == "old"
+    assert content(earlier) == "old"
     assert names(earlier.parent) == ["port"]
 
 
@@ -278,14 +293,14 @@ def test_a_rename_that_fails_puts_the_earlier_port_back(
     rename = os.rename
 
     def only_away(source: Path, target: Path) -> None:
-        if Path(target) == earlier and not str(source).endswith("-old"):
+        if Path(target) == earlier and Path(source).name == "new":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", only_away)
     with pytest.raises(EmitError), appearing(earlier, force=True) as folder:
         fill(folder)
-    assert (earlier / "manifest.json").read_text() == "old"
+    assert content(earlier) == "old"
     assert names(earlier.parent) == ["port"]
 
 

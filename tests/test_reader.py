@@ -14,7 +14,6 @@ import pytest
 
 from porter.errors import (
     BadField,
-    BadTable,
     MissingField,
     PorterError,
     T7Error,
@@ -141,7 +140,7 @@ def test_a_lua_boolean_key_is_not_the_number_one() -> None:
 
 def test_a_list_with_a_hole_is_refused() -> None:
     assert Table(1, {1: "a", 2: "b", "n": 2}).list() == ["a", "b"]
-    with pytest.raises(BadTable, match="no entry 3") as caught:
+    with pytest.raises(BadField, match="no entry 3") as caught:
         TorchObject("nn.Sequential", 1, 1, 0, {"modules": Table(2, {1: 1, 2: 2, 4: 4})}).list(
             "modules"
         )

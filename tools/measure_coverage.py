@@ -35,9 +35,9 @@ def main() -> int:
     if not only_check:
         write(MEASURED, json.dumps(measure(), indent=1, sort_keys=True) + "\n")
     texts = {TABLE: table_page(), README: readme_with_counts()}
-    stale = [path for path, text in texts.items() if path.read_text(encoding="utf-8") != text]
-    stale += [] if counts_match() else [MEASURED]
     if only_check:
+        stale = [path for path, text in texts.items() if written(path) != text]
+        stale += [] if counts_match() else [MEASURED]
         for path in stale:
             print(f"{path.relative_to(ROOT)} is out of date: run `make coverage`", file=sys.stderr)
         return 1 if stale else 0
@@ -48,6 +48,11 @@ def main() -> int:
 
 def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def written(path: Path) -> str:
+    """What a file holds; nothing if it was never generated."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def measure() -> dict[str, dict[str, Any]]:

@@ -39,7 +39,7 @@ class Checkpoint(Format):
         reader = tf.train.load_checkpoint(str(folder / self.name))
         for name, variable in job.port.variables.by_name.items():
             stored = reader.get_tensor(name.replace(".", "/") + SUFFIX)
-            if not np.array_equal(stored, variable.numpy()):
+            if not np.array_equal(stored, variable.numpy(), equal_nan=True):
                 raise ParityError(f"the checkpoint does not hold what was written as {name}")
         return None, f"{len(job.port.variables.by_name)} variables read back"
 

@@ -5,6 +5,8 @@
     frozen        SavedModel and GraphDef of constants, folded      porter/emit/frozen.py
     tflite        LiteRT files, float or quantised                  porter/emit/tflite.py
     weights       arrays by Torch path: npz, safetensors, h5        porter/emit/weights.py
+    source        model.py and weights.npz, to be read              porter/emit/source/
+    keras         Keras 3, for TensorFlow, JAX and PyTorch          porter/emit/keras/
 
 A format passes only if what was written, loaded again by the runtime that its user will use,
 computes what the oracle says.
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +31,7 @@ from porter.walker import Model
 
 if TYPE_CHECKING:
     from porter.emit.port import Port
+    from porter.images.meaning import Meaning
 
 HOMES = {
     "saved_model": "porter.emit.saved_model",
@@ -36,6 +39,8 @@ HOMES = {
     "frozen": "porter.emit.frozen",
     "tflite": "porter.emit.tflite",
     "weights": "porter.emit.weights",
+    "source": "porter.emit.source",
+    "keras": "porter.emit.keras",
 }
 """Which module holds the `FORMAT` of a name; imported only when asked for."""
 
@@ -66,19 +71,22 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     fixed: Nested[TensorType] | None = None
     """The input types that the user gave; None where the sizes were solved."""
+    pictures: Meaning | None = None
+    """What the numbers mean where input and output are pictures."""
 
     def compare(self, made: list[dict[str, Array]]) -> Measure:
         """The worst error of named, stored outputs, one dict for each check."""
-        graph = self.port.graph
-        measures: list[Measure] = []
+        return Measure.worst([compare(wanted, got) for wanted, got in self.pairs(made)])
+
+    def pairs(self, made: list[dict[str, Array]]) -> Iterator[tuple[Array, Array]]:
+        """What the oracle says of each output of each check, and what was made of it."""
         for check, outputs in zip(self.checks, made, strict=True):
-            names = named_leaves(graph.outputs, "output")
+            names = named_leaves(self.port.graph.outputs, "output")
             for (name, value), wanted in zip(names, check.wanted, strict=True):
                 got = to_torch(outputs[name], image_layout(value.type.rank, self.data_format))
                 # Torch's View drops a batch of one; the port keeps it, the values are the same.
                 kept = got.shape == (1, *wanted.shape)
-                measures.append(compare(wanted, got[0] if kept else got))
-        return Measure.worst(measures)
+                yield wanted, got[0] if kept else got
 
 
 @dataclass(frozen=True)
@@ -98,20 +106,36 @@ class Emitted:
     exact: bool = True
     details: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """The format, and the file where it has several."""
+        return f"{self.name}: {self.variant}" if self.variant else self.name
 
-class Format(abc.ABC):
-    """One format. `write` makes `folder / name...`; `verify` loads it again and compares.
 
-    Both raise EmitError, naming the layer, for a model that the format cannot express.
-    """
+class Emitter(abc.ABC):
+    """A name that `--format` takes, and what is written and verified for it."""
 
     name: ClassVar[str]
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise UsageError for options with which nothing can be written; asked before any work."""
+        """Raise UsageError for options that cannot be met; asked before any work is done."""
+        return
+
+    @abc.abstractmethod
+    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+        """Write below `folder`, load again and compare: a row for each variant.
+
+        Raises EmitError, naming the layer, for a model that the format cannot express.
+        """
+
+
+class Format(Emitter):
+    """A format of one variant. `write` makes `folder / name...`; `verify` loads it and compares.
+
+    Both raise EmitError, naming the layer, for a model that the format cannot express.
+    """
 
     def emit(self, job: Job, folder: Path) -> list[Emitted]:
-        """Write, load again and compare: a row for each variant. Raises ParityError and EmitError."""
         paths = self.write(job, folder)
         measure, note = self.verify(job, folder)
         return [Emitted(self.name, measure, sum(map(size_of, paths)), note)]
@@ -125,11 +149,11 @@ class Format(abc.ABC):
         """Load what was written, in a fresh process where it runs, and compare; adds a note."""
 
 
-def find(name: str) -> Format:
+def find(name: str) -> Emitter:
     """The format of a name. Raises UsageError with the known names."""
     if name not in HOMES:
         raise UsageError(f"there is no format '{name}'", hint="formats: " + ", ".join(HOMES))
-    found: Format = importlib.import_module(HOMES[name]).FORMAT
+    found: Emitter = importlib.import_module(HOMES[name]).FORMAT
     return found
 
 

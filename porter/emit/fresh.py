@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,45 @@ import numpy as np
 
 from porter.errors import EmitError
 from porter.fields import Array
+from porter.output import workplace
 
-RELOAD = Path(__file__).with_name("reload.py")
+HERE = Path(__file__).parent
+RELOAD = HERE / "reload.py"
+RELOAD_GRAPH = HERE / "reload_graph.py"
+RELOAD_TFLITE = HERE / "reload_tflite.py"
+
+Named = dict[str, Array]
+"""Tensors by name, as they are stored."""
 
 
-def run_saved_model(
-    folder: Path, samples: list[dict[str, Array]], signature: str = "serving_default"
-) -> list[dict[str, Array]]:
-    """Named outputs for each sample of named inputs, all as stored.
+def run_saved_model(folder: Path, samples: Sequence[Named], *signatures: str) -> list[Named]:
+    """Named outputs of a SavedModel for each sample. Raises EmitError.
 
-    Raises EmitError if the model cannot be loaded or run.
+    `signatures` is `serving_default` if none, one for all samples, or one for each.
     """
-    with tempfile.TemporaryDirectory(prefix="porter-reload-") as scratch:
-        given, made = Path(scratch, "in.npz"), Path(scratch, "out.npz")
+    return run_fresh(RELOAD, folder, samples, *(signatures or ("serving_default",)))
+
+
+def run_frozen_graph(file: Path, samples: Sequence[Named], outputs: dict[str, str]) -> list[Named]:
+    """Named outputs of a GraphDef; `outputs` names their tensors. Raises EmitError."""
+    pairs = [f"{name}={tensor}" for name, tensor in outputs.items()]
+    return run_fresh(RELOAD_GRAPH, file, samples, *pairs)
+
+
+def run_tflite(file: Path, samples: Sequence[Named], interpreter: str) -> list[Named]:
+    """Named outputs of a LiteRT file, as numbers that quantisation stands for. Raises EmitError."""
+    return run_fresh(RELOAD_TFLITE, file, samples, interpreter)
+
+
+def run_fresh(script: Path, model: Path, samples: Sequence[Named], *extra: str) -> list[Named]:
+    """Named outputs that `script` makes of each sample of named inputs, all as stored.
+
+    The script is started as `python -I SCRIPT MODEL INPUTS.npz OUTPUTS.npz EXTRA…`, where porter
+    cannot be imported from the working folder. Raises EmitError if the model cannot be loaded or
+    run.
+    """
+    with scratch() as folder:
+        given, made = folder / "in.npz", folder / "out.npz"
         named: dict[str, Any] = {
             f"{i}/{name}": array
             for i, sample in enumerate(samples)
@@ -32,19 +61,34 @@ def run_saved_model(
         }
         np.savez(given, **named)
         done = subprocess.run(
-            [sys.executable, "-I", RELOAD, folder, given, made, signature],
+            [sys.executable, "-I", script, model, given, made, *extra],
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode != 0 or not made.is_file():
             raise EmitError(
-                f"the model in {folder} cannot be run after it was reloaded",
+                f"the model in {model} cannot be run after it was reloaded",
                 received="\n".join(done.stderr.strip().splitlines()[-3:]) or None,
             )
-        results: list[dict[str, Array]] = [{} for _ in samples]
+        results: list[Named] = [{} for _ in samples]
         with np.load(made, allow_pickle=False) as archive:
             for key in archive.files:
                 sample, name = key.split("/", 1)
                 results[int(sample)][name] = archive[key]
         return results
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder; those of killed runs are removed. Raises EmitError if it cannot be."""
+    home = Path(tempfile.gettempdir())
+    try:
+        with workplace(home / "reload") as folder:
+            yield folder
+    except OSError as error:
+        raise EmitError(
+            f"the temporary folder {home} cannot be written: "
+            f"{os.strerror(error.errno) if error.errno else error}",
+            hint="free some space there, or name another folder in the variable TMPDIR",
+        ) from error

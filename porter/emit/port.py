@@ -32,8 +32,16 @@ class Port:
         return self.plan.graph
 
 
-def build(graph: Graph, variables: Variables, data_format: str = "channels_last") -> Port:
-    """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open."""
+def build(
+    graph: Graph,
+    variables: Variables,
+    data_format: str = "channels_last",
+    dialect: Any = tf,
+) -> Port:
+    """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
+
+    `dialect` stands in for TensorFlow where layers are applied.
+    """
     layout = plan(graph, data_format)
     inputs = named_leaves(graph.inputs, "input")
     outputs = named_leaves(graph.outputs, "output")
@@ -43,7 +51,7 @@ def build(graph: Graph, variables: Variables, data_format: str = "channels_last"
         return {value.id: t for (_, value), t in zip(inputs, tensors, strict=True)}
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        made = run(layout, feed(tensors), variables)
+        made = run(layout, feed(tensors), variables, dialect=dialect)
         return {name: tf.identity(made[value.id], name=name) for name, value in outputs}
 
     module = tf.Module(name="port")
@@ -56,7 +64,7 @@ def build(graph: Graph, variables: Variables, data_format: str = "channels_last"
     names = activation_names(graph)
 
     def activations(*tensors: Any) -> dict[str, Any]:
-        made = run(watched, feed(tensors), variables)
+        made = run(watched, feed(tensors), variables, dialect=dialect)
         return {name: tf.identity(made[value.id]) for name, value in names.items()}
 
     traced = [

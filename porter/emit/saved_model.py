@@ -1,17 +1,19 @@
 """`saved_model/`: runs wherever TensorFlow runs, without porter; CPU or GPU unchanged.
 
-Signatures: `serving_default` (named inputs and outputs) and `activations` (every layer's output by
-Torch path). `tf.saved_model.load(DIR)(x)` also works.
+Signatures: `serving_default` (named inputs and outputs), `activations` (every layer's output by
+Torch path) and, where it is known what the numbers mean, `image` (8-bit pictures).
+`tf.saved_model.load(DIR)(x)` also works.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from porter.emit.formats import Format, Job
 from porter.emit.fresh import run_saved_model
 from porter.measure import Measure
-from porter.tensorflow import quiet_stderr, tf
+from porter.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
 
 class SavedModel(Format):
@@ -25,13 +27,40 @@ class SavedModel(Format):
             "serving_default": port.serve,
             "activations": port.activations.get_concrete_function(),
         }
+        if job.pictures is not None:
+            from porter.images.signature import NAME, image_signature
+
+            signatures[NAME] = image_signature(job.pictures, port, job.data_format)
         with quiet_stderr():
             tf.saved_model.save(port.module, str(target), signatures=signatures)
+        name_by_content(target / "fingerprint.pb")
         return [target]
 
     def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
-        made = run_saved_model(folder / self.name, [check.inputs for check in job.checks])
-        return job.compare(made), ""
+        samples = [check.inputs for check in job.checks]
+        if job.pictures is None:
+            return job.compare(run_saved_model(folder / self.name, samples)), ""
+        from porter.images.proof import judge, photographs
+        from porter.images.signature import NAME
+
+        photos = photographs(job)
+        signatures = ["serving_default"] * len(samples) + [NAME]
+        *made, pictures = run_saved_model(
+            folder / self.name, [*samples, {NAME: photos}], *signatures
+        )
+        return job.compare(made), judge(job, job.pictures, photos, pictures)
+
+
+def name_by_content(fingerprint: Path) -> None:
+    """Give a SavedModel a unique id that follows from its checksums; TensorFlow draws a random one.
+
+    Otherwise two conversions of one file would differ in nothing but this.
+    """
+    described = fingerprint_pb2.FingerprintDef.FromString(fingerprint.read_bytes())
+    described.uuid = ""
+    content = hashlib.sha256(described.SerializeToString(deterministic=True)).digest()
+    described.uuid = str(int.from_bytes(content[:16], "big"))
+    fingerprint.write_bytes(described.SerializeToString(deterministic=True))
 
 
 FORMAT = SavedModel()

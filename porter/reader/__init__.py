@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from porter.errors import T7Error, Unsupported, WrongFile
 from porter.reader.cursor import AsciiCursor, BinaryCursor
-from porter.reader.objects import TorchObject, describe
+from porter.reader.objects import TorchObject, as_integer, describe
 from porter.reader.parse import Parser
 from porter.reader.sniff import diagnose, is_ascii, is_big_endian, is_binary
 from porter.reader.types import (
@@ -34,6 +34,7 @@ __all__ = [
     "Table",
     "Tensor",
     "TorchObject",
+    "as_integer",
     "describe",
     "diagnose",
     "read",

@@ -42,10 +42,10 @@ class TorchObject:
         value = self._field(name, (float, int), "an integer", default)
         if value is default:
             return default  # type: ignore[no-any-return]
-        value = float(value)
-        if not math.isfinite(value) or abs(value - round(value)) > INTEGER_TOLERANCE:
+        whole = as_integer(value)
+        if whole is None:
             raise self._bad(name, "an integer", value)
-        return round(value)
+        return whole
 
     def boolean(self, name: str, default: bool = False) -> bool:
         """A Lua boolean; nil is `default`."""
@@ -69,8 +69,11 @@ class TorchObject:
         try:
             return value.list() if isinstance(value, Table) else value.array.tolist()
         except BadTable as error:
-            error.message = f"{printable(self.typename)}, field '{name}': {error.message}"
-            raise
+            raise BadField(
+                f"{printable(self.typename)}, field '{name}': {error.message}",
+                received=error.received,
+                hint=error.hint,
+            ) from error
 
     def tensor(self, name: str) -> Tensor:
         """A tensor with at least one element."""
@@ -108,6 +111,13 @@ class TorchObject:
 
     def __repr__(self) -> str:
         return f"<{printable(self.typename)} #{self.index}>"
+
+
+def as_integer(value: Any) -> int | None:
+    """A Lua number within 1e-6 of an integer as that; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return round(value) if abs(value - round(value)) <= INTEGER_TOLERANCE else None
 
 
 def describe(value: Any) -> str:

@@ -219,7 +219,9 @@ def test_hostile_strings_of_a_file_are_shown_harmlessly(
             assert hostile in shown
 
 
-def test_a_port_of_a_model_under_a_hostile_key_is_written(porter: Porter, tmp_path: Path) -> None:
+def test_a_port_of_a_model_under_a_hostile_key_is_written(
+    porter: Porter, tmp_path: Path, no_reload: None
+) -> None:
     key = "\udcff\x1b"
     path = write_t7(tmp_path / "m.t7", table(**{key: sequential(conv(3, 2))}, other=conv(3, 2)))
     ran = porter("convert", path, "-o", tmp_path / "out", "--select", key)
@@ -291,6 +293,13 @@ def test_a_missing_file_exits_with_3(porter: Porter, tmp_path: Path, command: st
     ran = porter(command, tmp_path / "none.t7")
     assert ran.code == 3
     assert "no such file" in ran.err
+
+
+def test_inspect_survives_every_hostile_file(porter: Porter) -> None:
+    for path in sorted((FIXTURES / "hostile").glob("*.t7")):
+        ran = porter("inspect", path, "--json")
+        assert ran.code in (0, 2, 3, 4), path
+        assert ("error" in ran.json) is (ran.code != 0), path
 
 
 def test_a_recording_is_not_taken_for_a_model(porter: Porter) -> None:
@@ -380,7 +389,7 @@ def test_convert_in_a_process_of_its_own_is_quiet(model_path: Path, tmp_path: Pa
 
 
 def test_diff_of_a_model_and_its_port(
-    porter: Porter, model_path: Path, converted: Conversion
+    porter: Porter, model_path: Path, converted: Conversion, no_reload: None
 ) -> None:
     ran = porter("diff", model_path, converted.output, "--json")
     assert ran.code == 0

@@ -1,7 +1,7 @@
 """Fuzzes the reader: whatever the bytes, only PorterError may come out, and soon.
 
-    python tests/fuzz/fuzz_reader.py --runs 200000 --seed 1      structure-aware, pure Python
-    python tests/fuzz/fuzz_reader.py --atheris [libFuzzer flags]  coverage-guided, needs atheris
+    python -m tests.fuzz.fuzz_reader --runs 200000 --seed 1      structure-aware, pure Python
+    python -m tests.fuzz.fuzz_reader --atheris [libFuzzer flags]  coverage-guided, needs atheris
 
 The pure Python loop knows where in each seed file the reader found integers, and mostly changes
 those; the rest of the time it flips, cuts, inserts and splices bytes. After a read that succeeds
@@ -10,12 +10,9 @@ every tensor is summed, so that a window outside its storage would be found.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import random
 import sys
-import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +21,9 @@ from porter.errors import PorterError
 from porter.reader import Storage, Table, Tensor, TorchObject, read_bytes
 from porter.reader.cursor import BinaryCursor
 from porter.reader.parse import Parser
+from tests.fuzz.harness import accepted, main
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
-HANG_SECONDS = 2.0
 LARGEST_SEED = 16_000
 LARGEST_SUM = 1_000_000  # elements; expanded tensors may have more than is worth summing
 
@@ -107,13 +104,8 @@ def use(value: Any) -> None:
 
 
 def one(data: bytes) -> bool:
-    """Reads `data`; whether it was accepted. Anything but a PorterError escapes."""
-    try:
-        use(read_bytes(data).root)
-    except PorterError as error:
-        str(error)
-        return False
-    return True
+    """Reads `data` and touches all of it."""
+    return accepted(lambda: use(read_bytes(data).root))
 
 
 def cases(runs: int, seed: int) -> Iterator[bytes]:
@@ -123,51 +115,5 @@ def cases(runs: int, seed: int) -> Iterator[bytes]:
         yield mutate(rng.choice(corpus), rng.choice(corpus), rng)
 
 
-def loop(runs: int, seed: int, keep: Path) -> int:
-    """Runs the pure Python fuzzer, prints the score, returns the number of bad cases."""
-    crashes = hangs = accepted = 0
-    begin = time.monotonic()
-    for number, data in enumerate(cases(runs, seed)):
-        start = time.monotonic()
-        try:
-            accepted += one(data)
-        except Exception:
-            crashes += 1
-            traceback.print_exc()
-            (keep / f"crash-{seed}-{number}.t7").write_bytes(data)
-        if time.monotonic() - start > HANG_SECONDS:
-            hangs += 1
-            (keep / f"hang-{seed}-{number}.t7").write_bytes(data)
-    seconds = time.monotonic() - begin
-    print(
-        f"{runs:,} executions in {seconds:.0f} s ({runs / max(seconds, 1e-9):,.0f}/s), "
-        f"{accepted:,} accepted, {crashes} crashes, {hangs} hangs"
-    )
-    return crashes + hangs
-
-
-def guided(arguments: list[str]) -> None:
-    """Runs atheris (libFuzzer) with `arguments`."""
-    import atheris
-
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *arguments], one)
-    atheris.Fuzz()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--runs", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, default=Path(), help="folder for bad cases")
-    parser.add_argument("--atheris", action="store_true", help="coverage-guided instead")
-    options, rest = parser.parse_known_args()
-    if options.atheris:
-        guided(rest)
-    return 1 if loop(options.runs, options.seed, options.keep) else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, one, cases))

@@ -1,0 +1,57 @@
+"""Whether a model's activations fit into this machine's memory, asked before any is made."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from porter.errors import TooLarge
+from porter.graph import Graph, Value
+
+BYTES = 24
+"""For each number at the widest node, at least: the oracle's in float64, the port's in float32, and
+the float64 copies and differences that comparing takes."""
+
+MEMINFO = Path("/proc/meminfo")
+GROUP = Path("/sys/fs/cgroup")
+
+
+def require(graph: Graph, what: str) -> None:
+    """Raise TooLarge where verifying a walked model on `what` must run out of memory."""
+    needed, free = widest(graph) * BYTES, available()
+    if free is not None and needed > free:
+        raise TooLarge(
+            f"verification on {what} takes at least {gigabytes(needed)} of memory",
+            received=f"{gigabytes(free)} are free",
+            hint="give a smaller input with --input-shape, or use a machine with more memory",
+        )
+
+
+def widest(graph: Graph) -> int:
+    """Elements of inputs and outputs at the node that has most."""
+    nodes = (sum(map(elements, (*node.inputs, *node.outputs))) for node in graph.nodes)
+    return max(nodes, default=0)
+
+
+def elements(value: Value) -> int:
+    """How many numbers a tensor has, a free size counted as one."""
+    return math.prod(size or 1 for size in value.type.shape)
+
+
+def available() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not tell."""
+    try:
+        rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        free = int(rows["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        limit = int((GROUP / "memory.max").read_text())
+        return min(free, limit - int((GROUP / "memory.current").read_text()))
+    except (OSError, ValueError):  # no group, or one without a limit
+        return free
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 2**30:,.1f} GB"

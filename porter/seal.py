@@ -1,0 +1,92 @@
+"""The manifest of a converted folder, and the checksums in it: what is there is what was proven.
+
+A seal against damage, half-finished copies and files that were exchanged; not against somebody who
+writes a new manifest as well. A SavedModel is a program, as TensorFlow says: open only those of
+people you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from porter.errors import Corrupt, UsageError
+
+MANIFEST = "manifest.json"
+BLOCK = 2**20
+AGAIN = "convert the model again, or fetch a complete copy"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder` by relative path, but for the manifest's own."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: digest(path) for name, path in named.items() if name != MANIFEST}
+
+
+def digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    hashed = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder that porter made. Raises UsageError, or Corrupt if it is damaged."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} is not a folder that porter made", hint="it should hold a manifest.json"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for described in content["signature"].values():
+            check_described(described)
+        is_sound = isinstance(content["files"], dict) and isinstance(content["data_format"], str)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Corrupt(
+            "the manifest cannot be read", where=str(path), received=repr(error), hint=AGAIN
+        ) from error
+    if not is_sound:
+        raise Corrupt("the manifest is not as porter writes it", where=str(path), hint=AGAIN)
+    return dict(content)
+
+
+def check_described(described: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a signature's entry is one that porter writes."""
+    shape, axes = described["torch_shape"], described["torch_axes"]
+    if not all(size is None or (type(size) is int and 0 < size < 2**31) for size in shape):
+        raise ValueError(f"a shape {shape}")
+    if sorted(axes) != list(range(len(shape))) or described["dtype"] not in ("float32", "int64"):
+        raise ValueError(f"axes {axes} of type {described['dtype']}")
+
+
+def check(folder: Path, files: Mapping[str, str], below: str = "") -> None:
+    """Compare the files of a converted folder, or those below a name. Raises Corrupt at the first.
+
+    Files that the manifest does not list are not looked at.
+    """
+    for name, wanted in sorted(files.items()):
+        parts = PurePosixPath(name).parts
+        if below and parts[:1] != (below,):
+            continue
+        if ".." in parts or PurePosixPath(name).is_absolute():
+            raise Corrupt("the manifest names a file outside", where=str(folder), received=name)
+        try:
+            found = digest(folder / name)
+        except OSError as error:
+            raise Corrupt(
+                f"{name} is missing or cannot be read", where=str(folder), hint=AGAIN
+            ) from error
+        if found != wanted:
+            raise Corrupt(
+                f"{name} is not what porter wrote",
+                where=str(folder),
+                received=f"SHA-256 {found}, the manifest says {wanted}",
+                hint=AGAIN,
+            )
