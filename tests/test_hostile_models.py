@@ -151,7 +151,7 @@ def test_convert_refuses_with_one_error_and_no_output(
 
 
 def expected_code(case: dict[str, str]) -> int:
-    """3 for what is no sound file or holds no model, 4 for a malformed one, 2 to ask for a shape."""
+    """3 for no sound file or no model, 4 for a malformed model, 2 where a shape must be given."""
     if case["file"] in UNTOLD:
         return 2
     no_model = case["kind"] != "semantic" or case["file"].startswith("root_")

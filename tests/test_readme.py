@@ -1,4 +1,4 @@
-"""The README says what is true: its commands run, its links lead somewhere, its table is current."""
+"""The README is true: its commands run, its links lead somewhere, its table is current."""
 
 from __future__ import annotations
 

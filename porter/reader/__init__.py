@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _HEAD = 4_096  # bytes that are enough to tell what a file is
+_BLOCK = 8 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +61,13 @@ class T7File:
     data: memoryview = field(repr=False)
 
     def sha256(self) -> str:
-        """Hexadecimal digest of the whole file."""
-        return hashlib.sha256(self.data).hexdigest()
+        """Hexadecimal digest of the whole file, which is not kept in memory for it."""
+        hashed, mapped = hashlib.sha256(), self.data.obj
+        for start in range(0, self.size, _BLOCK):
+            hashed.update(self.data[start : start + _BLOCK])
+            if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED, start, min(_BLOCK, self.size - start))
+        return hashed.hexdigest()
 
 
 def read(path: str | os.PathLike[str]) -> T7File:

@@ -1,0 +1,269 @@
+"""Real runs that are killed, that meet a full or locked disk, huge files, or each other.
+
+PORTER_KILLS=100 pytest tests/test_kill.py -k killed    kills a hundred conversions instead of 8
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cli
+from porter import Conversion
+from porter.seal import check, read_manifest
+from tests.build import conv, sequential
+from tests.write_t7 import write_t7
+
+ROOT = Path(__file__).parent.parent
+KILLS = int(os.environ.get("PORTER_KILLS", "8"))
+MEGABYTE = 2**20
+
+
+def start(temporary: Path, *arguments: object) -> subprocess.Popen[bytes]:
+    """`porter` in a process of its own, with its own temporary folder."""
+    return subprocess.Popen(
+        [sys.executable, "cli.py", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def sources(target: Path) -> str:
+    """Which model a complete port was made from; asserts that it is complete."""
+    manifest = read_manifest(target)
+    check(target, manifest["files"])
+    assert set(manifest["formats"]) == {path.name for path in target.iterdir() if path.is_dir()}
+    return str(manifest["source"]["name"])
+
+
+def hidden(*folders: Path) -> list[str]:
+    """What porter's runs left in these folders."""
+    return [path.name for folder in folders for path in folder.iterdir() if path.name[0] == "."]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+# Killed -------------------------------------------------------------------------------------------
+
+
+def test_a_killed_conversion_leaves_nothing_or_all(tmp_path: Path, temporary: Path) -> None:
+    """At any moment the target is absent, the complete old port, or the complete new one."""
+    old = write_t7(tmp_path / "old.t7", sequential(conv(3, 2, seed=1)))
+    new = write_t7(tmp_path / "new.t7", sequential(conv(3, 2, seed=2)))
+    target, generator = tmp_path / "ports" / "port", random.Random(KILLS)
+    begin = time.monotonic()
+    assert start(temporary, "convert", old, "-o", target).wait() == 0
+    whole = time.monotonic() - begin
+    seen: dict[str, int] = {}
+    for _ in range(KILLS):
+        process = start(temporary, "convert", new, "-o", target, "--force")
+        time.sleep(generator.uniform(0.2, 1.0) * whole)
+        process.kill()
+        process.wait()
+        state = sources(target) if target.exists() else "absent"
+        seen[state] = seen.get(state, 0) + 1
+        assert state in ("absent", "old.t7", "new.t7")
+    print(f"{KILLS} kills within {whole:.1f} s: {seen}")
+    finished = start(temporary, "convert", new, "-o", target, "--force")
+    assert finished.wait() == 0, finished.stderr
+    assert sources(target) == "new.t7"
+    assert hidden(target.parent) == []
+    # The last killed run's reloading child may still have ended while the next run swept.
+    assert all(name.startswith(".porter-reload-") for name in hidden(temporary))
+    assert len(hidden(temporary)) <= 1
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from porter.output import appearing
+while True:
+    with appearing(Path(sys.argv[1]), force=True) as folder:
+        (folder / "manifest.json").write_text('{"manifest": 1, "source": "whole"}')
+        for number in range(20):
+            (folder / str(number)).write_bytes(b"x" * 10_000)
+"""
+
+
+def test_a_writer_killed_again_and_again_never_shows_half_a_folder(tmp_path: Path) -> None:
+    target, generator = tmp_path / "port", random.Random(2)
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(target)], cwd=ROOT)
+        time.sleep(generator.uniform(0.15, 0.5))
+        process.kill()
+        process.wait()
+        if target.exists():
+            assert len(list(target.iterdir())) == 21
+            assert {path.stat().st_size for path in target.iterdir()} <= {10_000, 34}
+    assert cli.main(["record", "-o", str(target) + ".lua"]) == 0
+    from porter.output import sweep
+
+    sweep(target)
+    assert hidden(tmp_path) == []
+
+
+# Two at once --------------------------------------------------------------------------------------
+
+
+def test_two_conversions_into_one_folder_do_not_mix(
+    model_path: Path, tmp_path: Path, temporary: Path
+) -> None:
+    target = tmp_path / "port"
+    arguments = ("convert", model_path, "-o", target, "--force")
+    both = [start(temporary, *arguments) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert sources(target) == model_path.name
+    assert hidden(tmp_path, temporary) == []
+
+
+def test_two_conversions_of_one_file_are_equal_to_the_byte(
+    model_path: Path, tmp_path: Path, temporary: Path
+) -> None:
+    """In processes of their own, with other numbers of threads."""
+    ports = [tmp_path / "one", tmp_path / "two"]
+    for threads, port in enumerate(ports, start=1):
+        count = dict.fromkeys(
+            ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads)
+        )
+        subprocess.run(
+            [sys.executable, "cli.py", "convert", str(model_path), "-o", str(port)],
+            cwd=ROOT,
+            env={**os.environ, **count},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    one, two = ({p.relative_to(port): p for p in port.rglob("*") if p.is_file()} for port in ports)
+    assert one.keys() == two.keys()
+    differing = [str(name) for name in one if one[name].read_bytes() != two[name].read_bytes()]
+    assert differing == []
+
+
+# Disks --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of its own with the options that the test asks for."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("mounted", ["size=40k", "size=120k", "size=200k"], indirect=True)
+def test_a_full_disk_is_told_and_nothing_stays(
+    model_path: Path, mounted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", str(model_path), "-o", str(mounted / "port")]) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "free some space" in error
+    assert "Traceback" not in error
+    assert list(mounted.iterdir()) == []
+
+
+@pytest.mark.parametrize("mounted", ["ro"], indirect=True)
+def test_a_read_only_disk_is_told(
+    model_path: Path, mounted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", str(model_path), "-o", str(mounted / "port")]) == 2
+    assert "Read-only file system" in capsys.readouterr().err
+
+
+# Huge files ---------------------------------------------------------------------------------------
+
+LOOK = """
+import json, resource, sys, time
+from porter.inspect import inspect
+from porter.model_file import open_model
+from porter.registry import default_registry
+
+registry = default_registry()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.process_time()
+opened = open_model(sys.argv[1])
+seen = inspect(opened, registry)
+seconds = time.process_time() - start
+digest = opened.file.sha256() if sys.argv[2] == "digest" else ""
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(json.dumps([seen.parameters, seconds, grown // 1024, digest]))
+"""
+
+
+def sparse(path: Path, rows: int, columns: int) -> Path:
+    """{net = a small net, big = rows × columns floats}, whose zeros take no room on the disk."""
+    write_t7(path, {"net": sequential(conv(3, 4)), "big": 0.0})
+    with open(path, "r+b") as file:
+        file.seek(-12, os.SEEK_END)  # the number in the place of the tensor
+        file.truncate()
+        file.write(struct.pack("<ii", 4, 10_001) + named("torch.FloatTensor"))
+        file.write(struct.pack("<i5q", 2, rows, columns, columns, 1, 1))
+        file.write(struct.pack("<ii", 4, 10_002) + named("torch.FloatStorage"))
+        file.write(struct.pack("<q", rows * columns))
+        file.truncate(file.tell() + 4 * rows * columns)
+    return path
+
+
+def named(typename: str) -> bytes:
+    """A class's version and name."""
+    return b"".join(struct.pack("<i", len(t)) + t.encode() for t in ("V 1", typename))
+
+
+@pytest.mark.parametrize(("gigabytes", "digest"), [(4, "none"), (1, "digest")])
+def test_memory_grows_with_what_is_used_of_a_file(
+    tmp_path: Path, gigabytes: int, digest: str
+) -> None:
+    path = sparse(tmp_path / "huge.t7", gigabytes * 2**14, 2**14)
+    assert path.stat().st_size > gigabytes * 2**30
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, str(path), digest], cwd=ROOT, capture_output=True, check=True
+    )
+    parameters, seconds, megabytes, _ = json.loads(done.stdout)
+    assert parameters == 4 * 3 * 9 + 4
+    assert seconds < 2
+    assert megabytes < 100
+
+
+def test_a_port_that_was_changed_is_named(
+    converted: Conversion, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each file in turn: one flipped bit, then none at all."""
+    import shutil
+
+    for name in read_manifest(converted.output)["files"]:
+        if not name.startswith("saved_model/"):
+            continue
+        port = tmp_path / "port"
+        shutil.copytree(converted.output, port)
+        content = bytearray((port / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (port / name).write_bytes(content)
+        assert cli.main(["diff", str(model_path), str(port)]) == 3
+        assert f"{name} is not what porter wrote" in capsys.readouterr().err
+        (port / name).unlink()
+        assert cli.main(["diff", str(model_path), str(port)]) == 3
+        assert f"{name} is missing" in capsys.readouterr().err
+        shutil.rmtree(port)
