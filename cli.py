@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except PorterError as error:
         return report_error(error, options)
+    except RecursionError:
+        return report_error(UsageError("a file holds something that is nested too deep"), options)
     except MemoryError:
         return report_error(
             TooLarge("there is not enough memory", hint="give a smaller input with --input-shape"),

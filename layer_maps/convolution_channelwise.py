@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.convolution import MOST_ELEMENTS, check_sizes, correlate, every, shaped
+from layer_maps.correlation import MOST_ELEMENTS, check_sizes, correlate, every, shaped
 from porter.fields import Array, integer, integers, optional_param, param
 from porter.graph import Shape, TensorType
 from porter.layer import Accepts, LayerMap

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.convolution import SpatialConvolution, check_sizes
+from layer_maps.convolution import SpatialConvolution
+from layer_maps.correlation import check_sizes
 from porter.errors import BadField, BadTable
 from porter.fields import Array, Param, integer, integers, param
 from porter.graph import Shape, TensorType, Value

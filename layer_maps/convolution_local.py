@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.convolution import SpatialConvolution, check_sizes
+from layer_maps.convolution import SpatialConvolution
 from layer_maps.convolution_transposed import FullConvolution
+from layer_maps.correlation import check_sizes
 from porter.errors import BadField
 from porter.fields import Array, Param, integer, integers, optional_param, param
 from porter.graph import Shape, TensorType

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.convolution import check_sizes, correlate, shaped
+from layer_maps.correlation import check_sizes, correlate, shaped
 from porter.fields import Array, flag, integer, optional_param, param
 from porter.graph import Shape, TensorType
 from porter.layer import LayerMap

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.convolution import MOST_ELEMENTS, check_sizes, shaped
+from layer_maps.correlation import MOST_ELEMENTS, check_sizes, shaped
 from porter.errors import BadField
 from porter.fields import (
     Array,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import one_tensor, sequential, tensors
-from layer_maps.pooling import taps
 from layer_maps.table import Join
+from layer_maps.windows import taps
 from porter.errors import ShapeMismatch
 from porter.fields import Array, flag, integer, number
 from porter.graph import Shape, Value

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import one_tensor
-from layer_maps.pooling import LOWEST, MaxPooling, surround
+from layer_maps.pooling import MaxPooling
+from layer_maps.windows import LOWEST, surround
 from porter.errors import BadField, WalkError
 from porter.fields import Array, Field, raw
 from porter.graph import Shape, Value

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from layer_maps.pooling import LOWEST, AveragePooling, MaxPooling, Pads, surround, taps
+from layer_maps.pooling import AveragePooling, MaxPooling
+from layer_maps.windows import LOWEST, Pads, surround, taps
 from porter.fields import integers
 from porter.layout import Site
 from porter.options import Options

@@ -127,7 +127,7 @@ def is_port(folder: Path) -> bool:
         content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return not any(folder.iterdir())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "manifest" in content and "source" in content
 

@@ -17,15 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from porter import reader
-from porter.errors import BadField, BadTable, T7Error, WrongFile
-from porter.fields import Array
-from porter.nested import Nested
+from porter import memory, reader
+from porter.errors import BadField, BadTable, T7Error, TooLarge, WrongFile
+from porter.fields import Array, integers_of
+from porter.nested import Nested, leaves
 from porter.reader import Table, Tensor
 
 FORMAT = "torch7-activations"
+MOST_TENSORS = 100_000
+"""Tensors and tables of one activation: a few shared tables can stand for millions."""
 
-BROKEN = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+BROKEN = (
+    *(ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 """What NumPy and zipfile raise for a damaged, encrypted or pickled archive."""
 
 
@@ -52,20 +57,48 @@ class Recording:
 
 
 def as_arrays(value: Any, what: str) -> Nested[Array]:
-    """A tensor or a Lua table of tensors (lists, or string keys) as NumPy arrays."""
-    if isinstance(value, Tensor):
-        return value.array.reshape(value.shape) if value.shape else value.array.reshape(0)
-    if isinstance(value, Table):
-        if any(isinstance(key, str) for key in value.keys()):
-            return {
-                key: as_arrays(value[key], f"{what}.{key}")
-                for key in list(value.keys())
-                if isinstance(key, str)
-            }
-        return [as_arrays(item, f"{what}[{i}]") for i, item in enumerate(value.list(), start=1)]
-    if isinstance(value, bool | int | float):
-        return np.asarray([value], np.float64)
-    raise BadField(f"{what} should be a tensor or a table of tensors", received=str(value))
+    """A tensor or a Lua table of tensors (lists, or string keys) as NumPy arrays.
+
+    Raises BadField for anything else, BadTable for tables that never end.
+    """
+    room = iter(range(MOST_TENSORS))
+
+    def arrays(value: Any, what: str) -> Nested[Array]:
+        if next(room, None) is None:
+            raise BadTable(f"{what}: more than {MOST_TENSORS:,} tensors, or a table inside itself")
+        if isinstance(value, Tensor):
+            return value.array
+        if isinstance(value, Table):
+            named = {key: item for key, item in value.items.items() if isinstance(key, str)}
+            if named:
+                return {key: arrays(item, f"{what}.{key}") for key, item in named.items()}
+            return [arrays(item, f"{what}[{i}]") for i, item in enumerate(value.list(), start=1)]
+        if isinstance(value, bool | int | float):
+            return np.asarray([value], np.float64)
+        raise BadField(
+            f"{what} should be a tensor or a table of tensors", received=reader.describe(value)
+        )
+
+    try:
+        return arrays(value, what)
+    except RecursionError:
+        raise BadTable(f"{what} is a table inside itself") from None
+
+
+def numbers(array: Array, what: str) -> Array:
+    """The array, if it is one of numbers. Raises BadField."""
+    if array.dtype.kind not in "fiub":
+        raise BadField(f"{what} should be a tensor of numbers", received=str(array.dtype))
+    return array
+
+
+def with_elements(given: Nested[Array]) -> Nested[Array]:
+    """An input, if it can be fed to a model. Raises BadField."""
+    for array in leaves(given):
+        if not array.size:
+            shown = "×".join(map(str, array.shape))
+            raise BadField("the recorded input should have elements", received=shown)
+    return given
 
 
 def is_recording(root: Any) -> bool:
@@ -88,7 +121,9 @@ def from_t7(root: Table, source: str) -> Recording:
     for position, record in enumerate(records.list() if isinstance(records, Table) else [], 1):
         if not isinstance(record, Table) or not isinstance(record.get("path"), str):
             raise BadTable(f"record {position} of {source} names no path")
-        path, call = record["path"], int(record.get("call", 1) or 1)
+        path, call = record["path"], reader.as_integer(record.get("call", 1.0))
+        if call is None:
+            raise BadTable(f"record {position} of {source} numbers its call by no integer")
         types[path] = str(record.get("type", ""))
         summary = record.get("summary")
         if record.get("output") is not None:
@@ -98,7 +133,7 @@ def from_t7(root: Table, source: str) -> Recording:
     given, made = root.get("input"), root.get("output")
     return Recording(
         source,
-        None if given is None else as_arrays(given, "input"),
+        None if given is None else with_elements(as_arrays(given, "input")),
         None if made is None else as_arrays(made, "output"),
         outputs,
         summaries,
@@ -117,35 +152,47 @@ def _summary(table: Table) -> Nested[Summary]:
         sizes = np.asarray(shape.array).ravel().tolist()
     else:
         raise BadTable("a summary in the recording has no shape")
-    return Summary(
-        tuple(int(size) for size in sizes),
-        float(table.get("absmax", np.nan)),
-        float(table.get("mean", np.nan)),
-        float(table.get("abssum", np.nan)),
-    )
+    kept = [table.get(name, np.nan) for name in ("absmax", "mean", "abssum")]
+    if not all(isinstance(number, float) for number in kept):
+        raise BadTable("a summary in the recording should hold numbers")
+    return Summary(integers_of(sizes, "the shape of a summary"), *kept)
 
 
 def from_npz(path: str | os.PathLike[str]) -> Recording:
     """A recording out of an `.npz`; files with pickled objects are refused."""
     name = os.fspath(path)
     outputs: dict[tuple[str, int], Nested[Array]] = {}
-    given: Array | None = None
+    given: Nested[Array] | None = None
     made: Array | None = None
     try:
         with open(name, "rb") as file, zipped(np.load(file, allow_pickle=False)) as archive:
+            require_room(archive, name)
             for key in archive.files:
+                array = numbers(archive[key], f"'{key}' of {name}")
                 if key == "input":
-                    given = archive[key]
+                    given = with_elements(array)
                 elif key == "output":
-                    made = archive[key]
+                    made = array
                 else:
                     module, _, call = key.partition("#")
-                    outputs[module, int(call or 1)] = archive[key]
+                    outputs[module, int(call or 1)] = array
     except FileNotFoundError as error:
         raise T7Error("There is no such file.", where=name) from error
     except BROKEN as error:
         raise T7Error(f"The recording cannot be read: {error}", where=name) from error
     return Recording(name, given, made, outputs)
+
+
+def require_room(archive: NpzFile, name: str) -> None:
+    """Raise TooLarge for an archive that unpacks to more than memory holds."""
+    members = archive.zip.infolist() if archive.zip else []
+    unpacked: int = sum(member.file_size for member in members)
+    free = memory.available()
+    if free is not None and unpacked > free:
+        raise TooLarge(
+            f"{name} unpacks to {memory.gigabytes(unpacked)}",
+            received=f"{memory.gigabytes(free)} are free",
+        )
 
 
 def zipped(loaded: Any) -> NpzFile:

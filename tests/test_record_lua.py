@@ -38,7 +38,12 @@ def run(tmp_path: Path) -> Run:
             (tmp_path / f"{name}.t7").write_text(chunk)
         env = {"LUA_PATH": f"{STUBS}/?.lua;;", "NN_BATCH1": nn, "PATH": os.environ["PATH"]}
         return subprocess.run(
-            [str(LUA), str(SCRIPT), *args], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            [str(LUA), str(SCRIPT), *args],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run
@@ -49,7 +54,9 @@ def record(run: Run, tmp_path: Path) -> Callable[..., Any]:
     """Record a model given as a Lua expression; returns the recording."""
 
     def record(model: str, *options: str, input: str = INPUT, nn: str = "old") -> Any:
-        files = ["model.t7", "acts.t7"] if "-size" in options else ["model.t7", "input.t7", "acts.t7"]
+        files = (
+            ["model.t7", "acts.t7"] if "-size" in options else ["model.t7", "input.t7", "acts.t7"]
+        )
         done = run(*files, *options, nn=nn, model=f"return {model}", input=input)
         assert done.returncode == 0, done.stderr
         assert not (tmp_path / "acts.t7.part").exists()
@@ -63,13 +70,17 @@ def paths(recording: Any) -> list[tuple[str, int]]:
 
 
 def values(recording: Any, path: str, call: int = 1) -> Any:
-    (output,) = (r["output"] for r in recording["records"] if (r["path"], r["call"]) == (path, call))
+    (output,) = (
+        r["output"] for r in recording["records"] if (r["path"], r["call"]) == (path, call)
+    )
     return output["data"]
 
 
 @needs_lua
 class TestRecords:
-    def test_leaves_come_before_containers_and_the_root_last(self, record: Callable[..., Any]) -> None:
+    def test_leaves_come_before_containers_and_the_root_last(
+        self, record: Callable[..., Any]
+    ) -> None:
         got = record(
             "nn.Sequential():add(nn.AddConstant(1))"
             ":add(nn.ConcatTable():add(nn.Identity()):add(nn.Sequential():add(nn.AddConstant(2))))"
@@ -82,14 +93,18 @@ class TestRecords:
         assert table["shape"] == [[2, 2], [2, 2]]
         assert [t["data"] for t in got["output"]] == [[2, 3, 4, 5], [4, 5, 6, 7]]
 
-    def test_in_place_layers_do_not_change_records_or_input(self, record: Callable[..., Any]) -> None:
+    def test_in_place_layers_do_not_change_records_or_input(
+        self, record: Callable[..., Any]
+    ) -> None:
         got = record("nn.Sequential():add(nn.Identity()):add(nn.AddConstant(1, true))")
         assert values(got, "1") == [1, 2, 3, 4]
         assert values(got, "2") == [2, 3, 4, 5]
         assert got["input"]["data"] == [1, 2, 3, 4]
 
     def test_equal_consecutive_outputs_are_one_tensor(self, record: Callable[..., Any]) -> None:
-        got = record("nn.Sequential():add(nn.AddConstant(1)):add(nn.Identity()):add(nn.AddConstant(1))")
+        got = record(
+            "nn.Sequential():add(nn.AddConstant(1)):add(nn.Identity()):add(nn.AddConstant(1))"
+        )
         ids = [r["output"]["id"] for r in got["records"]]
         assert ids[0] == ids[1]
         assert ids[1] != ids[2]
@@ -97,9 +112,16 @@ class TestRecords:
 
     def test_gmodule_paths_are_positions_in_forwardnodes(self, record: Callable[..., Any]) -> None:
         got = record("nn.gModule{nn.AddConstant(1), nn.Sequential():add(nn.Identity())}")
-        assert [(r["path"], r.get("gnode")) for r in got["records"]] == [("2", 2), ("3.1", None), ("3", 3), ("", None)]
+        assert [(r["path"], r.get("gnode")) for r in got["records"]] == [
+            ("2", 2),
+            ("3.1", None),
+            ("3", 3),
+            ("", None),
+        ]
 
-    def test_shared_module_is_recorded_at_each_of_its_paths(self, record: Callable[..., Any]) -> None:
+    def test_shared_module_is_recorded_at_each_of_its_paths(
+        self, record: Callable[..., Any]
+    ) -> None:
         got = record(
             "(function() local shared = nn.AddConstant(1) return nn.Sequential():add(shared)"
             ":add(nn.AddConstant(5)):add(shared):add(nn.Sequential():add(shared)) end)()"
@@ -116,7 +138,9 @@ class TestRecords:
         assert paths(got) == [*steps[0], *steps[1], *steps[2], ("", 1)]
         assert values(got, "1.1.1", call=3) == [4]
 
-    def test_clones_made_during_forward_have_their_own_path(self, record: Callable[..., Any]) -> None:
+    def test_clones_made_during_forward_have_their_own_path(
+        self, record: Callable[..., Any]
+    ) -> None:
         got = record(
             "(function() local m = nn.MapTable() m:add(nn.AddConstant(1)) return m end)()",
             input="return {torch.FloatTensor{1}, torch.FloatTensor{2}}",
@@ -146,25 +170,42 @@ class TestRecords:
         got = record("nn.Sequential():add(nn.AddConstant(-5))", "-summary")
         leaf, root = got["records"]
         assert "output" not in leaf
-        assert leaf["summary"] == {"shape": [2, 2], "sum": -10, "absmax": 4, "mean": -2.5, "abssum": 10}
+        assert leaf["summary"] == {
+            "shape": [2, 2],
+            "sum": -10,
+            "absmax": 4,
+            "mean": -2.5,
+            "abssum": 10,
+        }
         assert got["summary"] is True
         assert root["output"]["data"] == got["output"]["data"] == [-4, -3, -2, -1]
 
     def test_random_input_is_seeded_and_saved(self, record: Callable[..., Any]) -> None:
-        one, same, other = (record("nn.Identity()", "-size", "1x3", "-seed", s)["input"]["data"] for s in "112")
+        one, same, other = (
+            record("nn.Identity()", "-size", "1x3", "-seed", s)["input"]["data"] for s in "112"
+        )
         assert one == same != other
         two = record("nn.Identity()", "-size", "1x3,2")
         assert [t["sizes"] for t in two["input"]] == [[1, 3], [2]]
 
     @pytest.mark.parametrize(("nn", "used"), [("old", "native"), ("new", "patched")])
-    def test_one_training_sample_uses_batch_statistics(self, record: Callable[..., Any], nn: str, used: str) -> None:
-        got = record("nn.SpatialBatchNormalization()", "-training", input="return torch.FloatTensor{{{{1, 3}}}}", nn=nn)
+    def test_one_training_sample_uses_batch_statistics(
+        self, record: Callable[..., Any], nn: str, used: str
+    ) -> None:
+        got = record(
+            "nn.SpatialBatchNormalization()",
+            "-training",
+            input="return torch.FloatTensor{{{{1, 3}}}}",
+            nn=nn,
+        )
         assert (got["nn_batch1"], got["mode"]) == (used, "training")
         assert got["output"]["data"] == [-1, 1]
         assert got["output"]["sizes"] == [1, 1, 1, 2]
 
     def test_evaluate_mode_is_left_alone(self, record: Callable[..., Any]) -> None:
-        got = record("nn.SpatialBatchNormalization()", input="return torch.FloatTensor{{{{1, 3}}}}", nn="new")
+        got = record(
+            "nn.SpatialBatchNormalization()", input="return torch.FloatTensor{{{{1, 3}}}}", nn="new"
+        )
         assert got["output"]["data"] == [1, 3]
 
     def test_checkpoint_and_input_table(self, record: Callable[..., Any]) -> None:
@@ -173,7 +214,9 @@ class TestRecords:
         assert values(got, "") == [7]
 
     def test_select(self, record: Callable[..., Any]) -> None:
-        got = record("{protos = {cnn = nn.Identity(), rnn = nn.AddConstant(1)}}", "-select", "protos.rnn")
+        got = record(
+            "{protos = {cnn = nn.Identity(), rnn = nn.AddConstant(1)}}", "-select", "protos.rnn"
+        )
         assert values(got, "") == [2, 3, 4, 5]
 
 
@@ -183,16 +226,31 @@ class TestRecords:
     [
         ("return nn.Identity()", INPUT, ["-nonsense"], "usage: th record.lua"),
         ("return nn.Identity()", INPUT, ["-size"], "usage: th record.lua"),
-        ("return nn.Identity()", INPUT, ["-require", "gone.lua"], "-require gone.lua: cannot open gone.lua"),
+        (
+            "return nn.Identity()",
+            INPUT,
+            ["-require", "gone.lua"],
+            "-require gone.lua: cannot open gone.lua",
+        ),
         ("return {a = 1}", INPUT, [], "model.t7 holds no nn module"),
-        ("return {g = nn.Identity(), d = nn.Copy()}", INPUT, [], "-select PATH:\n  d  (nn.Copy)\n  g  (nn.Identity)"),
+        (
+            "return {g = nn.Identity(), d = nn.Copy()}",
+            INPUT,
+            [],
+            "-select PATH:\n  d  (nn.Copy)\n  g  (nn.Identity)",
+        ),
         ("return {g = nn.Identity()}", INPUT, ["-select", "d"], "nothing at d"),
         ("error('unknown Torch class <nn.Mine>')", INPUT, [], "model.t7 holds the class nn.Mine"),
         ("error('unknown Torch class <torch.CudaTensor>')", INPUT, [], "Without a working cutorch"),
         ("error('read error: read 3 blocks instead of 4')", INPUT, [], "cannot read model.t7"),
         ("", INPUT, [], "cannot read model.t7: no such file, or an empty one"),
         ("return nn.Identity()", "return {1, 'two'}", [], "not a tensor or a table of tensors"),
-        ("return nn.Sequential():add(nn.Broken())", INPUT, [], "forward failed: module '1' (nn.Broken)"),
+        (
+            "return nn.Sequential():add(nn.Broken())",
+            INPUT,
+            [],
+            "forward failed: module '1' (nn.Broken)",
+        ),
     ],
 )
 def test_mistakes_are_explained(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from porter.errors import BadField, BadTable, T7Error, WrongFile
+from porter import memory
+from porter.errors import BadField, BadTable, T7Error, TooLarge, WrongFile
 from porter.recording import Summary, read
 from tests.build import FIXTURES, Array, lua, randn, storage, table, torch_module
 from tests.write_t7 import write_t7
@@ -179,3 +181,65 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         with pytest.raises(T7Error, match="no such file") as caught:
             read(tmp_path / name)
         assert re.search(re.escape(name), str(caught.value))
+
+
+# Hostile recordings -------------------------------------------------------------------------------
+
+
+def test_a_call_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    for call in ("one", float("nan"), 1.5):
+        root = recording(record("1", randn(2), call=call))
+        with pytest.raises(BadTable, match="numbers its call by no integer"):
+            read(write_t7(tmp_path / "activations.t7", root))
+
+
+def test_a_summary_of_words_is_refused(tmp_path: Path) -> None:
+    root = recording(record("1", summary=table(shape=[2, 2], absmax="large")))
+    with pytest.raises(BadTable, match="should hold numbers"):
+        read(write_t7(tmp_path / "activations.t7", root))
+    root = recording(record("1", summary=table(shape=[float("inf")], absmax=1.0)))
+    with pytest.raises(BadField, match="should hold integers"):
+        read(write_t7(tmp_path / "activations.t7", root))
+
+
+def test_tables_that_never_end_are_refused(tmp_path: Path) -> None:
+    endless = table(randn(2))
+    endless.items[2] = endless
+    with pytest.raises(BadTable, match="inside itself"):
+        read(write_t7(tmp_path / "activations.t7", recording(record("1", endless))))
+    bomb = table(randn(2))
+    for _ in range(30):
+        bomb = table(*[bomb] * 10)
+    with pytest.raises(BadTable, match="more than 100,000 tensors"):
+        read(write_t7(tmp_path / "activations.t7", recording(record("1", bomb))))
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0, 3)])
+def test_an_input_without_elements_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.savez(tmp_path / "x.npz", input=np.zeros(shape, np.float32))
+    with pytest.raises(BadField, match="should have elements"):
+        read(tmp_path / "x.npz")
+
+
+def test_arrays_of_anything_but_numbers_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", output=np.array(["a", "b"]))
+    with pytest.raises(BadField, match="tensor of numbers"):
+        read(tmp_path / "x.npz")
+
+
+def test_an_archive_larger_than_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "x.npz", output=np.zeros(100_000, np.float32))
+    monkeypatch.setattr(memory, "available", lambda: 10_000)
+    with pytest.raises(TooLarge, match="unpacks to"):
+        read(tmp_path / "x.npz")
+
+
+def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 1000), }"
+    npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("output.npy", npy + b"1234")
+    with pytest.raises(T7Error, match="cannot be read"):
+        read(tmp_path / "x.npz")

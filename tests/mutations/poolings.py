@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from layer_maps.padding import SpatialReflectionPadding, SpatialSymmetricPadding
-from layer_maps.pooling import surround
+from layer_maps.windows import surround
 from porter.layout import Site, size
 from porter.reader import TorchObject
 from tests.build import torch_module

@@ -6,6 +6,7 @@ here knows of TensorFlow or Keras.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -128,7 +129,7 @@ class Item(Expression):
 
 @dataclass(eq=False)
 class Block(Expression):
-    """A function defined inside of the body: its parameters, its own values, and what it returns."""
+    """A function defined inside of the body: parameters, own values, and what it returns."""
 
     name: str
     parameters: tuple[str, ...]
@@ -186,7 +187,7 @@ class Writer:
         text = self(item)
         expression = getattr(item, "expression", item)
         named = id(item) in self.names
-        bare = named or not isinstance(expression, Infix) and not text.startswith("-")
+        bare = named or (not isinstance(expression, Infix) and not text.startswith("-"))
         return text if bare else f"({text})"
 
     def fresh(self, stem: str) -> str:
@@ -249,6 +250,6 @@ def literal(item: Any) -> str:
         number = float(item)
         return repr(number) if math.isfinite(number) else f'float("{number}")'
     if isinstance(item, str):
-        return f'"{item}"'
+        return json.dumps(item)
     assert item is None, f"{type(item).__name__} has no literal"
     return "None"

@@ -6,18 +6,17 @@ Layers that Keras lacks are in `layers.py`, which is written beside it where the
 
     model = keras.models.load_model("model.keras")
 
-Each layer is named by its Torch path with `_` for `.`: module 12.1.2 is `model.get_layer("12_1_2")`.
+Each layer is named by its Torch path with `_` for `.`: `model.get_layer("12_1_2")` is module
+12.1.2.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from porter.emit.formats import Format, Job
+from porter.emit.formats import Emitted, Emitter, Job, size_of
 from porter.emit.fresh import run_fresh
 from porter.emit.keras.network import build
-from porter.measure import Measure
 from porter.nested import named_leaves
 from porter.tensorflow import quiet_stderr
 
@@ -25,26 +24,23 @@ RELOAD = Path(__file__).with_name("reload.py")
 MODEL, LAYERS = "model.keras", "layers.py"
 
 
-class Keras(Format):
+class Keras(Emitter):
     """Keras's own format."""
 
     name = "keras"
 
-    def write(self, job: Job, folder: Path) -> list[Path]:
+    def emit(self, job: Job, folder: Path) -> list[Emitted]:
         model, network = build(job.port.plan)
-        target = folder / MODEL
+        target, written = folder / MODEL, folder / LAYERS
         with quiet_stderr():
             model.save(target)
-        if not network.written:
-            return [target]
-        (folder / LAYERS).write_text(network.sources.text(), encoding="utf-8")
-        return [target, folder / LAYERS]
-
-    def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
+        if network.written:
+            written.write_text(network.sources.text(), encoding="utf-8")
         names = [name for name, _ in named_leaves(job.port.graph.outputs, "output")]
         samples = [check.inputs for check in job.checks]
-        made = run_fresh(RELOAD, folder / MODEL, samples, "tensorflow", *names)
-        return job.compare(made), ""
+        made = run_fresh(RELOAD, target, samples, "tensorflow", *names)
+        size = size_of(target) + (size_of(written) if network.written else 0)
+        return [Emitted(self.name, job.compare(made), size, network.note)]
 
 
 FORMAT = Keras()

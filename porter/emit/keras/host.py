@@ -8,26 +8,16 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from porter.emit.keras.trace import Trace
-
-COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "//": operator.floordiv,
-    "%": operator.mod,
-}
+from porter.emit.keras.traced import Holder, Size, Traced
+from porter.tensorflow import tf
 
 
 def is_host(item: Any) -> bool:
     """Whether a value is made of integers and sizes, and of words and dtypes beside them."""
-    from porter.emit.keras.trace import Size, Traced
-
     if isinstance(item, Size):
         return True
     if isinstance(item, list | tuple):
@@ -49,8 +39,6 @@ def sizes(item: Any) -> Any:
 
 def larger(a: Any, b: Any) -> Any:
     """The larger of two integers or sizes."""
-    from porter.emit.keras.trace import Size
-
     if isinstance(a, Size):
         return a.larger(b)
     return b.larger(a) if isinstance(b, Size) else max(a, b)
@@ -58,8 +46,6 @@ def larger(a: Any, b: Any) -> Any:
 
 def smaller(a: Any, b: Any) -> Any:
     """The smaller of two integers or sizes."""
-    from porter.emit.keras.trace import Size
-
     if isinstance(a, Size):
         return a.smaller(b)
     return b.smaller(a) if isinstance(b, Size) else min(a, b)
@@ -69,27 +55,25 @@ def binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return lambda trace, x, y: function(sizes(x), sizes(y))
 
 
-def stack(trace: Trace, values: Any, axis: int = 0) -> Any:
+def stack(trace: Holder, values: Any, axis: int = 0) -> Any:
     return np.stack([np.asarray(sizes(each), object) for each in values], axis=axis)
 
 
-def concat(trace: Trace, values: Any, axis: int = 0) -> Any:
+def concat(trace: Holder, values: Any, axis: int = 0) -> Any:
     return np.concatenate([np.atleast_1d(sizes(each)) for each in values], axis=axis)
 
 
-def part(trace: Trace, input_: Any, begin: Any, size: Any) -> Any:
+def part(trace: Holder, input_: Any, begin: Any, size: Any) -> Any:
     (start,), (count,) = begin, size
     return sizes(input_)[start : None if count == -1 else start + count]
 
 
-def product(trace: Trace, input_tensor: Any, axis: Any = None) -> Any:
+def product(trace: Holder, input_tensor: Any, axis: Any = None) -> Any:
     return functools.reduce(operator.mul, sizes(input_tensor), 1)
 
 
-def cast(trace: Trace, x: Any, dtype: Any) -> Any:
+def cast(trace: Holder, x: Any, dtype: Any) -> Any:
     """Sizes stay integers of Python; only TensorFlow is told how wide they are."""
-    from porter.emit.keras.trace import Size, tf
-
     if not dtype.is_integer:
         return NotImplemented
     if isinstance(x, np.ndarray | list | tuple):

@@ -23,10 +23,9 @@ from porter.emit.keras.written import (
     write,
     write_restore,
 )
-from porter.layout import Layout, Plan, Restore, Site, Step
+from porter.layout import Layout, Plan, Restore, Step
 from porter.nested import leaves, named_leaves
-from porter.runner import Variables
-from porter.tensorflow import tf
+from porter.runner import Variables, site
 
 
 @dataclass
@@ -40,6 +39,20 @@ class Network:
     """Layers with weights by what they compute: modules that share memory are one layer."""
     native: int = 0
     written: list[str] = field(default_factory=list)
+    owners: dict[int, Any] = field(default_factory=dict)
+    split: set[int] = field(default_factory=set)
+    """Weights in layers of different kinds: Keras holds them once for each."""
+
+    @property
+    def note(self) -> str:
+        """Which layers there are, and what training will not keep."""
+        parts = [f"{self.native} Torch layers of Keras's own"]
+        if self.written:
+            names = ", ".join(sorted(set(self.written)))
+            parts.append(f"{len(self.written)} in layers.py ({names})")
+        if self.split:
+            parts.append(f"{len(self.split)} weights that Torch shares are stored apart")
+        return "; ".join(parts)
 
     def free_name(self, path: str, kind: str, part: str = "") -> str:
         """A layer's name: its path with `_` for `.`, which PyTorch does not allow in names."""
@@ -74,6 +87,9 @@ class Network:
         if weights:
             layer.set_weights([np.asarray(weight) for weight in weights])
             self.shared[key] = layer
+        for weight in weights:
+            if self.owners.setdefault(id(weight), layer) is not layer:
+                self.split.add(id(weight))
         return made
 
 
@@ -120,18 +136,9 @@ def build(plan: Plan) -> tuple[Any, Network]:
 
 def applied(network: Network, step: Step, taken: list[Any]) -> list[Any]:
     """The outputs of one Torch layer: by layers of Keras if its map knows any, else written."""
-    node = step.node
-    at = Site(
-        inputs=tuple(value.type for value in node.inputs),
-        outputs=tuple(value.type for value in node.outputs),
-        layouts=step.inputs,
-        output_layouts=step.outputs,
-        make_variable=lambda param, rows: network.variables.get(node.path, param, rows),
-        dtype=tf.float32,
-        inner=lambda _: at,
-    )
-    made = None
+    node, made = step.node, None
     if defines_both(type(node.op)):
+        at = site(step, network.variables)
         made = node.op.keras(Place(network, node.path), *taken, at=at)
     if made is not None:
         network.native += 1

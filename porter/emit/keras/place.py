@@ -50,7 +50,7 @@ class Place:
         config: dict[str, Any] = {"cropping" if kind == "Cropping" else "padding": amounts}
         if rank == 1:
             (amounts,) = amounts
-            config = {name: amounts for name in config}
+            config = dict.fromkeys(config, amounts)
         if rank > 1 or kind == "ZeroPadding":
             config["data_format"] = "channels_last"
         return self(f"{kind}{rank}D", x, part=part, **config)

@@ -1,14 +1,15 @@
 """Load a model of Keras in a process that knows nothing of porter and run it on stored inputs.
 
 Run as a script in a fresh interpreter: `python -I reload.py MODEL.keras INPUTS.npz OUTPUTS.npz
-BACKEND OUTPUT…`. INPUTS holds `<sample>/<input name>`, OUTPUTS gets `<sample>/<output name>` for the
-names given, in the order of the model's outputs. `layers.py` beside the model is imported if it is
-there.
+BACKEND OUTPUT…`. INPUTS holds `<sample>/<input name>`, OUTPUTS gets `<sample>/<output name>` for
+the names given, in the order of the model's outputs. `layers.py` beside the model is imported if it
+is there.
 """
 
 import importlib.util
 import os
 import sys
+from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -30,7 +31,7 @@ def main(model: str, inputs: str, outputs: str, backend: str, *names: str) -> No
         for key in archive.files:
             sample, name = key.split("/", 1)
             samples.setdefault(sample, {})[name] = archive[key]
-    made = {}
+    made: dict[str, Any] = {}
     for sample, arrays in samples.items():
         given = [arrays[tensor.name] for tensor in loaded.inputs]
         results = loaded.predict_on_batch(given if len(given) > 1 else given[0])

@@ -1,8 +1,7 @@
-"""Run a layer's `apply` with a stand-in for TensorFlow that writes down, in keras.ops, what it does.
+"""Run a layer's `apply` with a stand-in for TensorFlow that writes its calls down in keras.ops.
 
-Tensors are symbolic, so that real TensorFlow tells shapes and dtypes. Sizes (the elements of
-`tf.shape`) are integers in Python, or expressions of integers where they are known only when the
-model runs: keras.ops has no tensors of sizes, and JAX wants plain integers.
+Sizes (the elements of `tf.shape`) are integers in Python, or expressions of integers where they are
+known only when the model runs: keras.ops has no tensors of sizes, and JAX wants plain integers.
 """
 
 from __future__ import annotations
@@ -10,128 +9,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from porter.emit.keras import host
-from porter.emit.keras.expressions import Block, Call, Expression, Infix, Item, Name, literal
+from porter.emit.keras.expressions import Block, Call, Expression, Item, Name, literal
+from porter.emit.keras.traced import Size, Traced, bare, is_known, known, placeholder
 from porter.errors import EmitError
 from porter.tensorflow import tf
 
-T = TypeVar("T")
 MOST_FOLDED = 64
 """Constants of more elements are computed in the model, not printed into its source."""
-
-
-class Traced:
-    """A tensor: what TensorFlow knows of it, and how keras.ops computes it."""
-
-    def __init__(self, tensor: Any, expression: Expression, constant: Any = None) -> None:
-        self.tensor = tensor
-        self.expression = expression
-        self.constant = constant
-        """Its value as a NumPy array, where that is known now."""
-
-    @property
-    def shape(self) -> Any:
-        return self.tensor.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.tensor.dtype
-
-
-class Size(Traced):
-    """An integer that is known when the model runs. Arithmetic writes expressions."""
-
-    def __init__(self, trace: Trace, tensor: Any, expression: Expression) -> None:
-        super().__init__(tensor, expression)
-        self.trace = trace
-
-    def combine(self, operator: str, first: Any, second: Any) -> Any:
-        return self.trace.size(
-            host.COMPUTE[operator](bare(first), bare(second)), Infix(operator, first, second)
-        )
-
-    def __add__(self, other: Any) -> Any:
-        return self if is_number(other, 0) else self.combine("+", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self if is_number(other, 0) else self.combine("+", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return self if is_number(other, 0) else self.combine("-", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self.combine("-", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return self if is_number(other, 1) else self.combine("*", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self if is_number(other, 1) else self.combine("*", other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return self if is_number(other, 1) else self.combine("//", self, other)
-
-    def __mod__(self, other: Any) -> Any:
-        return self.combine("%", self, other)
-
-    def __neg__(self) -> Any:
-        return self.combine("-", 0, self)
-
-    def larger(self, other: Any) -> Any:
-        """The larger of two sizes."""
-        chosen = tf.maximum(bare(self), bare(other))
-        return self.trace.size(chosen, Call("larger", (self, other)))
-
-    def smaller(self, other: Any) -> Any:
-        """The smaller of two sizes."""
-        chosen = tf.minimum(bare(self), bare(other))
-        return self.trace.size(chosen, Call("smaller", (self, other)))
-
-
-def is_number(item: Any, number: int) -> bool:
-    """Whether an operand is this very number."""
-    return isinstance(item, int | np.integer) and item == number
-
-
-def bare(item: Any) -> Any:
-    """What TensorFlow is given in place of traced values."""
-    if isinstance(item, Traced):
-        return item.tensor
-    if isinstance(item, np.ndarray) and item.dtype == object:
-        # A list of numbers takes the width that TensorFlow needs.
-        if not any(isinstance(each, Traced) for each in item.ravel()):
-            return item.tolist()
-        return tf.stack([bare(each) for each in item])
-    if isinstance(item, list | tuple):
-        inside = [bare(each) for each in item]
-        return type(item)(*inside) if hasattr(item, "_fields") else type(item)(inside)
-    return item
-
-
-def is_known(item: Any) -> bool:
-    """Whether a value does not depend on the model's input or variables."""
-    if isinstance(item, Traced):
-        return item.constant is not None
-    if isinstance(item, list | tuple):
-        return all(map(is_known, item))
-    if isinstance(item, np.ndarray) and item.dtype == object:
-        return all(map(is_known, item))
-    return not isinstance(item, tf.Tensor)
-
-
-def known(item: Any) -> Any:
-    """The value of something known."""
-    if isinstance(item, Traced):
-        return tf.constant(item.constant)
-    if isinstance(item, np.ndarray) and item.dtype == object:
-        return item.tolist()
-    if isinstance(item, list | tuple):
-        return type(item)(known(each) for each in item)
-    return item
 
 
 @dataclass
@@ -200,14 +89,14 @@ class Trace:
             return expression
         return self.wrap(run(function, bound, bare), expression)
 
-    def wrap(self, result: Any, expression: Any) -> Any:
+    def wrap(self, result: Any, expression: Expression) -> Any:
         """Traced values for what a call made."""
         if not isinstance(result, list | tuple):
             return self.new(result, expression)
         # The elements of a pack; the pack itself is no tensor.
         pack = self.new(None, expression)
-        made = [self.new(each, Item(pack, (i,))) for i, each in enumerate(result)]
-        return type(result)(*made) if hasattr(result, "_fields") else made
+        items: list[Any] = [self.new(each, Item(pack, (i,))) for i, each in enumerate(result)]
+        return type(result)(*items) if hasattr(result, "_fields") else items
 
     def over_time(
         self,
@@ -239,7 +128,8 @@ class Trace:
         block = self.new(
             None, Block("step", ("carry", "elements"), tuple(inside), (carried, carried))
         )
-        free = [size for x in [*sequences, *states] for size in self.shape(x) if is_free(size)]
+        sizes = [size for x in [*sequences, *states] for size in self.shape(x)]
+        free = [size for size in sizes if isinstance(size, Size)]
         init = [
             Call("ops.zeros", (self.filled(shape, free), dtype.name))
             for shape, dtype in zip(shapes[:count], dtypes, strict=False)
@@ -272,24 +162,6 @@ def run(
         return function(**given)
     everything = given.pop(star[0])
     return function(*given.values(), *everything)
-
-
-def is_free(size: Any) -> bool:
-    """Whether a size is known only when the model runs."""
-    return isinstance(size, Size)
-
-
-def symbolically(function: Callable[[], T]) -> T:
-    """What `function` returns when its tensors are symbolic."""
-    returned: list[T] = []
-    traced = tf.function(lambda: returned.append(function()), autograph=False)
-    traced.get_concrete_function()
-    return returned[0]
-
-
-def placeholder(shape: Any, dtype: Any) -> Any:
-    """A symbolic tensor."""
-    return tf.compat.v1.placeholder(dtype, list(shape))
 
 
 class StandIn:

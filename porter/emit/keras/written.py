@@ -13,20 +13,20 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from porter.emit.keras import helpers
 from porter.emit.keras.expressions import Name, Writer
 from porter.emit.keras.library import keras
-from porter.emit.keras.trace import StandIn, Trace, placeholder, symbolically
-from porter.emit.keras.translate import TRANSLATIONS
-from porter.errors import EmitError, printable
+from porter.emit.keras.trace import StandIn, Trace
+from porter.emit.keras.traced import placeholder, symbolically
+from porter.emit.keras.translations import TRANSLATIONS
+from porter.errors import EmitError
 from porter.fields import Param
 from porter.graph import FLOAT, TensorType
 from porter.layout import Layout, Restore, Site, Step
-from porter.runner import Variables
-from porter.tensorflow import tf
+from porter.runner import Variables, site
 
 HEADER = '''"""The layers of a Torch model that Keras lacks, written with keras.ops.
 
@@ -46,14 +46,14 @@ from keras import ops
 class TorchLayer(keras.layers.Layer):
     """What the layers below have in common.
 
-    `parameters` lists name, shape, dtype and trainability of the weights, `made` shape and dtype of
-    the outputs; None is a size that may change from call to call.
+    `held` lists name, shape, dtype and trainability of the weights, `made` shape and dtype of the
+    outputs; None is a size that may change from call to call.
     """
 
-    def __init__(self, parameters=(), made=(), **config):
+    def __init__(self, held=(), made=(), **config):
         super().__init__(**config)
-        self.parameters, self.made = parameters, made
-        for name, shape, dtype, trainable in parameters:
+        self.held, self.made = held, made
+        for name, shape, dtype, trainable in held:
             weight = self.add_weight(
                 shape=shape, dtype=dtype, trainable=trainable, name=name, initializer="zeros"
             )
@@ -64,7 +64,7 @@ class TorchLayer(keras.layers.Layer):
         return outputs[0] if len(outputs) == 1 else outputs
 
     def get_config(self):
-        return {**super().get_config(), "parameters": self.parameters, "made": self.made}
+        return {**super().get_config(), "held": self.held, "made": self.made}
 '''
 
 HELPERS = {
@@ -105,8 +105,7 @@ class Written:
 
     @property
     def config(self) -> dict[str, Any]:
-        parameters = [weight.described for weight in self.weights]
-        return {"parameters": parameters, "made": self.made}
+        return {"held": [weight.described for weight in self.weights], "made": self.made}
 
 
 @dataclass
@@ -121,15 +120,16 @@ class Sources:
     def layer_class(self, layer: Written) -> Any:
         """The class of a layer, a new one if no other has its body."""
         stem = identifier(layer.typename.rsplit(".", 1)[-1])
-        count, name = 1, stem
+        count, name = 1, stem if stem not in ("Any", "TorchLayer") else f"{stem}1"
         while self.bodies.setdefault(name, layer.body) != layer.body:
             count += 1
             name = f"{stem}{count}"
         if name not in self.texts:
+            words = re.sub(r"[^\w.]", "_", layer.typename)
             digest = hashlib.sha256(layer.body.encode()).hexdigest()[:8]
             self.texts[name] = (
                 f'@keras.saving.register_keras_serializable("porter", "{name}-{digest}")\n'
-                f'class {name}(TorchLayer):\n    """{printable(layer.typename)}."""\n\n'
+                f'class {name}(TorchLayer):\n    """{words}."""\n\n'
                 f"{layer.body}\n"
             )
             if not self.namespace:
@@ -192,13 +192,9 @@ def write(step: Step, variables: Variables) -> Written:
             symbol = placeholder(stored.shape, stored.dtype)
             return trace.new(symbol, Name(f"self.{weights[id(stored)].name}"))
 
-        return Site(
-            inputs=tuple(value.type for value in inside.node.inputs),
-            outputs=tuple(value.type for value in inside.node.outputs),
-            layouts=inside.inputs,
-            output_layouts=inside.outputs,
+        return replace(
+            site(inside, variables),
             make_variable=variable,
-            dtype=tf.float32,
             inner=lambda deeper: site_of(deeper, path),
         )
 
@@ -213,9 +209,10 @@ def write(step: Step, variables: Variables) -> Written:
 
     try:
         result = symbolically(apply)
-    except EmitError as error:
+    except (EmitError, TypeError) as error:
+        # A TypeError is that of a map which computes with tensors by other means than `tf`.
         raise EmitError(
-            f"the layer cannot be written for Keras: {error.message}",
+            f"the layer cannot be written for Keras: {getattr(error, 'message', error)}",
             where=f"{node.path or 'the root'} ({node.op.typename})",
         ) from None
     results = list(result) if isinstance(result, list | tuple) else [result]
@@ -242,7 +239,7 @@ def weight_name(param: Param, path: str, weights: dict[int, Weight]) -> str:
     stem = f"at_{stem}" if stem[:1].isdigit() else stem
     taken = {weight.name for weight in weights.values()}
     count, name = 1, stem
-    while name in taken or hasattr(keras.layers.Layer, name) or name in ("parameters", "made"):
+    while name in taken or hasattr(keras.layers.Layer, name) or name in ("held", "made"):
         count += 1
         name = f"{stem}_{count}"
     return name

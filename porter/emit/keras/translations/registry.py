@@ -1,0 +1,27 @@
+"""Which function of TensorFlow is written how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from porter.emit.keras.expressions import Call
+
+TRANSLATIONS: dict[str, Callable[..., Any]] = {}
+
+
+def translates(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the translation of `tf.<name>`."""
+
+    def keep(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names:
+            assert name not in TRANSLATIONS, f"tf.{name} is translated twice"
+            TRANSLATIONS[name] = function
+        return function
+
+    return keep
+
+
+def ops(name: str, *args: Any, **options: Any) -> Call:
+    """A call of keras.ops; options that are None are left out."""
+    return Call(f"ops.{name}", args, {k: v for k, v in options.items() if v is not None})

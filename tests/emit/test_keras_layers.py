@@ -1,0 +1,263 @@
+"""Single layers as Keras models, against what Torch recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter import reader
+from porter.emit.keras import helpers
+from porter.emit.keras.network import build, defines_both
+from porter.errors import EmitError
+from porter.fields import flag
+from porter.inputs import types_of
+from porter.layer import Accepts, LayerMap
+from porter.layout import from_torch, plan, to_torch
+from porter.measure import compare
+from porter.nested import leaves
+from porter.reader import Table
+from porter.recording import as_arrays
+from porter.registry import Registry
+from porter.tensorflow import tf
+from tests.build import (
+    FIXTURES,
+    Array,
+    concat_table,
+    linear,
+    model,
+    randn,
+    sequential,
+    torch_module,
+)
+
+NATIVE = {
+    "cudnn.ClippedReLU": "ReLU",
+    "cudnn.SpatialConvolution/g2_asym": "Conv2D",
+    "nn.BatchNormalization": "BatchNormalization",
+    "nn.CAddTable": "Add",
+    "nn.Dropout/v1": "Dropout Rescaling",
+    "nn.ELU": "ELU",
+    "nn.InstanceNormalization/fns_b3": "GroupNormalization",
+    "nn.LookupTable/2d": "Embedding",
+    "nn.PReLU/channel_4d": "PReLU",
+    "nn.SpatialAveragePooling/k3s2p1_include": "ZeroPadding2D AveragePooling2D",
+    "nn.SpatialConvolution/asym_k5x2_s2x1_p2x0": "ZeroPadding2D Conv2D",
+    "nn.SpatialDilatedConvolution/d2_p2": "ZeroPadding2D Conv2D",
+    "nn.SpatialFullConvolution/k3_s2_p1_a1": "Conv2DTranspose Cropping2D",
+    "nn.SpatialMaxPooling/k2s2": "MaxPooling2D",
+    "nn.SpatialSoftMax": "Softmax",
+    "nn.SpatialUpSamplingNearest": "UpSampling2D",
+    "nn.TemporalConvolution": "Conv1D",
+    "nn.VolumetricFullConvolution": "Conv3DTranspose Cropping3D",
+}
+"""Cases by the layers of Keras that they become."""
+WRITTEN = [
+    "nn.BiSequencer",
+    "nn.Bilinear",
+    "nn.Cosine",
+    "nn.DepthConcat/odd_sizes",
+    "nn.FastLSTM",
+    "nn.Index",
+    "nn.LookupTable/maxnorm",
+    "nn.LookupTableMaskZero",
+    "nn.Recurrent/elman_seq",
+    "nn.SeqLSTM/batchfirst",
+    "nn.Sequencer/gru_tensor",
+    "nn.SpatialAdaptiveAveragePooling",
+    "nn.SpatialAveragePooling/k4x3_ceil_exclude",
+    "nn.SpatialConvolutionLocal/k3_p1",
+    "nn.SpatialCrossMapLRN/default5",
+    "nn.SpatialDepthWiseConvolution",
+    "nn.SpatialDilatedConvolution/nobias_3d",
+    "nn.SpatialFractionalMaxPooling/ratio",
+    "nn.SpatialFullConvolution/target_table",
+    "nn.SpatialMaxPooling/k2s3_ceil_pad_lastwindow",
+    "nn.SpatialMaxUnpooling/net",
+    "nn.SpatialUpSamplingBilinear/x2",
+    "nn.SplitTable",
+    "nn.VolumetricMaxUnpooling",
+]
+"""Cases that need layers of their own."""
+
+
+def first_case(name: str) -> Path:
+    """The recorded case of this name, or a class's first."""
+    path = FIXTURES / "layers" / f"{name}.t7"
+    return path if path.is_file() else min(path.with_suffix("").parent.glob(f"{path.stem}/*.t7"))
+
+
+def computed(path: Path) -> tuple[Any, list[Array], list[Array]]:
+    """The Keras model of a recorded layer, what it makes, and what Torch made."""
+    case = reader.read(path).root
+    assert isinstance(case, Table)
+    x = as_arrays(case.get("input"), "input")
+    laid = plan(model(case.get("module")).walk(types_of(x)))
+    made, network = build(laid)
+    given = [
+        from_torch(array, laid.inputs[value.id]).astype(tensor.dtype)
+        for array, value, tensor in zip(
+            leaves(x), leaves(laid.graph.inputs), made.inputs, strict=True
+        )
+    ]
+    results = made(given if len(given) > 1 else given[0])
+    tensors = results if isinstance(results, list | tuple) else [results]
+    got = [
+        to_torch(np.asarray(tensor), laid.outputs[value.id])
+        for tensor, value in zip(tensors, leaves(laid.graph.outputs), strict=True)
+    ]
+    made.network = network
+    return made, got, list(leaves(as_arrays(case.get("output"), "output")))
+
+
+def assert_equal(got: list[Array], wanted: list[Array]) -> None:
+    for made, recorded in zip(got, wanted, strict=True):
+        kept = made.shape == (1, *recorded.shape)
+        assert compare(recorded, made[0] if kept else made).within(1e-5)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_layer_that_keras_has(name: str) -> None:
+    made, got, wanted = computed(first_case(name))
+    assert_equal(got, wanted)
+    kinds = [type(layer).__name__ for layer in made.layers]
+    moves = ("InputLayer", "Permute", "Reshape")
+    assert " ".join(kind for kind in kinds if kind not in moves) == NATIVE[name]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_layer_that_is_written(name: str) -> None:
+    made, got, wanted = computed(first_case(name))
+    assert_equal(got, wanted)
+    assert made.network.written
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("nn.MaskedSelect", "depends on their values"), ("nn.NoiseFill", "64 bits")]
+)
+def test_a_layer_that_cannot_be_written(name: str, why: str) -> None:
+    with pytest.raises(EmitError, match=why) as raised:
+        computed(first_case(name))
+    assert name in (raised.value.where or "")
+
+
+def test_a_map_that_computes_by_other_means_is_refused(registry: Registry) -> None:
+    class Doubling(LayerMap):
+        accepts = Accepts.ELEMENTWISE
+
+        def reference(self, x: Array) -> Array:
+            return 2 * x
+
+        def apply(self, tf: Any, x: Any, at: Any) -> Any:
+            return x * 2
+
+    registry.add("my.Doubling", Doubling)
+    graph = model(torch_module("my.Doubling"), registry).walk(types_of(randn(2, 3)))
+    with pytest.raises(EmitError, match="unsupported operand"):
+        build(plan(graph))
+
+
+def test_modules_that_share_a_weight_are_one_layer() -> None:
+    shared = linear(4, 4)
+    made, network = build(plan(model(sequential(shared, shared)).walk(types_of(randn(2, 4)))))
+    assert [type(layer).__name__ for layer in made.layers] == ["InputLayer", "Dense"]
+    assert made.count_params() == 20
+    assert not network.split
+
+
+def test_weights_in_layers_of_different_kinds_are_told() -> None:
+    first = linear(4, 4)
+    weight = first.fields.get("weight")
+    transposed = torch_module("nn.Cosine", weight=weight)
+    net = concat_table(first, transposed)
+    _, network = build(plan(model(net).walk(types_of(randn(2, 4)))))
+    assert "1 weights that Torch shares are stored apart" in network.note
+
+
+def test_keras_of_a_class_is_not_that_of_a_subclass_with_another_apply() -> None:
+    class Parent(LayerMap):
+        inplace = flag("inplace")
+
+        def reference(self, x: Array) -> Array:
+            return x
+
+        def apply(self, tf: Any, x: Any, at: Any) -> Any:
+            return x
+
+        def keras(self, k: Any, x: Any, at: Any) -> Any:
+            return x
+
+    class Same(Parent):
+        pass
+
+    class Other(Parent):
+        def apply(self, tf: Any, x: Any, at: Any) -> Any:
+            return tf.negative(x)
+
+    assert [defines_both(each) for each in (Parent, Same, Other)] == [True, True, False]
+
+
+# What keras.ops lacks -----------------------------------------------------------------------------
+
+IMAGES = randn(2, 6, 8, 4)
+
+
+def test_maxima_and_their_places() -> None:
+    wanted = tf.nn.max_pool_with_argmax(
+        IMAGES, (2, 3), (2, 3), "VALID", include_batch_in_index=True
+    )
+    for made, each in zip(helpers.max_pool_with_argmax(IMAGES, (2, 3)), wanted, strict=True):
+        assert np.array_equal(made, each)
+
+
+def test_blocks_of_pixels() -> None:
+    made = helpers.depth_to_space(IMAGES, 2)
+    assert np.array_equal(made, tf.nn.depth_to_space(IMAGES, 2))
+
+
+def test_interleaved_images() -> None:
+    padding = [[0, 0], [1, 0]]
+    apart = helpers.space_to_batch(IMAGES, [2, 3], padding)
+    assert np.array_equal(apart, tf.space_to_batch(IMAGES, [2, 3], padding))
+    together = helpers.batch_to_space(apart, [2, 3], padding)
+    assert np.array_equal(together, IMAGES)
+
+
+@pytest.mark.parametrize("sizes", [(11, 15), (3, 4)])
+def test_aligned_corners(sizes: tuple[int, int]) -> None:
+    wanted = tf.raw_ops.ResizeBilinear(images=IMAGES, size=sizes, align_corners=True)
+    assert np.allclose(helpers.resize_aligned(IMAGES, sizes), wanted, atol=1e-6)
+
+
+def test_nearest_pixels() -> None:
+    made = helpers.resize_nearest(IMAGES, (12, 24))
+    assert np.array_equal(made, IMAGES.repeat(2, 1).repeat(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "reach", "padding"),
+    [
+        (3, 2, 3, "valid"),
+        (3, 2, 4, "valid"),
+        (2, 3, 3, "valid"),
+        (4, 2, 2, "same"),
+        (3, 2, 1, "same"),
+    ],
+)
+def test_transposed_convolutions(kernel: int, stride: int, reach: int, padding: str) -> None:
+    weight = randn(kernel, kernel, 5, 4)
+    sizes = [(size - 1) * stride + reach for size in (6, 8)]
+    wanted = tf.nn.conv2d_transpose(
+        IMAGES, weight, [2, *sizes, 5], [1, stride, stride, 1], padding.upper()
+    )
+    made = helpers.conv_transpose(IMAGES, weight, (stride, stride), tuple(sizes), padding)
+    assert np.allclose(made, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("axis", "batch"), [(1, 0), (2, 1), (3, 2), (1, 1)])
+def test_elements_by_place(axis: int, batch: int) -> None:
+    places = np.random.default_rng(1).integers(0, 4, (*IMAGES.shape[:batch], 3, 2))
+    made = helpers.take_batched(IMAGES, places, axis, batch)
+    assert np.array_equal(made, tf.gather(IMAGES, places, axis=axis, batch_dims=batch))

@@ -1,0 +1,26 @@
+"""Refusing what cannot fit into memory, before it is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from porter import memory
+from porter.errors import TooLarge
+from tests.build import conv, image, model, sequential
+
+
+def test_the_widest_node_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = model(sequential(conv(3, 4), conv(4, 1))).walk(image(1, 3, 10, 10))
+    assert memory.widest(graph) == 3 * 10 * 10 + 4 * 8 * 8
+    needed = memory.widest(graph) * memory.BYTES
+    monkeypatch.setattr(memory, "available", lambda: needed)
+    memory.require(graph, "an input")
+    monkeypatch.setattr(memory, "available", lambda: needed - 1)
+    with pytest.raises(TooLarge, match="verification on an input takes at least"):
+        memory.require(graph, "an input")
+
+
+def test_a_system_that_tells_nothing_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MEMINFO", memory.MEMINFO / "none")
+    assert memory.available() is None
+    memory.require(model(conv(3, 4)).walk(image(1, 3, 10, 10)), "an input")
