@@ -35,8 +35,13 @@ def mean_over(tf: Any, x: Any, axes: tuple[int, ...]) -> Any:
 
 
 def centred(tf: Any, x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
-    """`x` minus its mean, and its biased variance: the mean of squares of what was centred."""
+    """`x` minus its mean, and its biased variance: the mean of squares of what was centred.
+
+    Centred twice: where the mean is large beside the deviations, its rounding error is what the
+    first pass leaves, and the second pass takes that away.
+    """
     deviation = tf.subtract(x, mean_over(tf, x, axes))
+    deviation = tf.subtract(deviation, mean_over(tf, deviation, axes))
     return deviation, mean_over(tf, tf.square(deviation), axes)
 
 

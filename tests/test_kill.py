@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 import cli
-from porter import Conversion
 from porter.seal import check, read_manifest
 from tests.build import conv, sequential
 from tests.write_t7 import write_t7
@@ -245,25 +244,3 @@ def test_memory_grows_with_what_is_used_of_a_file(
     assert parameters == 4 * 3 * 9 + 4
     assert seconds < 2
     assert megabytes < 100
-
-
-def test_a_port_that_was_changed_is_named(
-    converted: Conversion, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each file in turn: one flipped bit, then none at all."""
-    import shutil
-
-    for name in read_manifest(converted.output)["files"]:
-        if not name.startswith("saved_model/"):
-            continue
-        port = tmp_path / "port"
-        shutil.copytree(converted.output, port)
-        content = bytearray((port / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (port / name).write_bytes(content)
-        assert cli.main(["diff", str(model_path), str(port)]) == 3
-        assert f"{name} is not what porter wrote" in capsys.readouterr().err
-        (port / name).unlink()
-        assert cli.main(["diff", str(model_path), str(port)]) == 3
-        assert f"{name} is missing" in capsys.readouterr().err
-        shutil.rmtree(port)

@@ -15,16 +15,11 @@ from porter.emit.fresh import run_fresh
 from porter.emit.keras.format import RELOAD
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build
-from porter.graph import FLOAT, INT
 from porter.inputs import types_of
-from porter.layout import from_torch, plan, to_torch
+from porter.layout import plan
 from porter.measure import compare
-from porter.nested import leaves
-from porter.reader import Table, TorchObject
-from porter.recording import as_arrays
+from porter.reader import TorchObject
 from tests.build import (
-    FIXTURES,
-    Array,
     batch_norm,
     conv,
     dropout,

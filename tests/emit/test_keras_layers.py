@@ -35,7 +35,7 @@ from tests.build import (
 
 NATIVE = {
     "cudnn.ClippedReLU": "ReLU",
-    "cudnn.SpatialConvolution/g2_asym": "Conv2D",
+    "cudnn.SpatialConvolution/g2_asym": "ZeroPadding2D Conv2D",
     "nn.BatchNormalization": "BatchNormalization",
     "nn.CAddTable": "Add",
     "nn.Dropout/v1": "Dropout Rescaling",
@@ -51,7 +51,7 @@ NATIVE = {
     "nn.SpatialSoftMax": "Softmax",
     "nn.SpatialUpSamplingNearest": "UpSampling2D",
     "nn.TemporalConvolution": "Conv1D",
-    "nn.VolumetricFullConvolution": "Conv3DTranspose Cropping3D",
+    "nn.VolumetricFullConvolution/nobias": "Conv3DTranspose",
 }
 """Cases by the layers of Keras that they become."""
 WRITTEN = [
@@ -153,7 +153,7 @@ def test_a_map_that_computes_by_other_means_is_refused(registry: Registry) -> No
         def apply(self, tf: Any, x: Any, at: Any) -> Any:
             return x * 2
 
-    registry.add("my.Doubling", Doubling)
+    registry.add("my.Doubling", Doubling, override=False)
     graph = model(torch_module("my.Doubling"), registry).walk(types_of(randn(2, 3)))
     with pytest.raises(EmitError, match="unsupported operand"):
         build(plan(graph))

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+sys.dont_write_bytecode = True  # nothing is left beside the model
 
 
 def main(model: str, inputs: str, outputs: str, backend: str, *names: str) -> None:

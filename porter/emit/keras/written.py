@@ -37,8 +37,6 @@ Import this file before the model is loaded, with any backend of Keras:
     model = keras.models.load_model("model.keras")
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -67,6 +65,7 @@ class TorchLayer(keras.layers.Layer):
         return {**super().get_config(), "held": self.held, "made": self.made}
 '''
 
+TYPING = "from typing import Any\n\n"
 HELPERS = {
     name: found
     for name, found in inspect.getmembers(helpers, inspect.isfunction)
@@ -141,7 +140,9 @@ class Sources:
     def text(self) -> str:
         """The file."""
         functions = used_helpers("\n".join(self.bodies.values()))
-        return "\n\n".join([HEADER, *map(inspect.getsource, functions), *self.texts.values()])
+        imports = f"{TYPING}import keras\n" if functions else "import keras\n"
+        header = HEADER.replace("import keras\n", imports, 1)
+        return "\n\n".join([header, *map(inspect.getsource, functions), *self.texts.values()])
 
 
 def identifier(text: str) -> str:
