@@ -47,9 +47,9 @@ def show_error(error: PorterError) -> None:
 def progress() -> Iterator[Progress]:
     """A spinner with stage and layer on standard error, gone at the end."""
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(
-        *columns, console=Console(stderr=True, highlight=False), transient=True
-    ) as display:
+    console = Console(stderr=True, highlight=False)
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as display:
         yield display
 
 
