@@ -13,7 +13,7 @@ import pytest
 from porter import Request, convert
 from porter.emit import tflite
 from porter.emit.formats import Job
-from porter.emit.keras.format import Keras
+from porter.emit.keras.network import build
 from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
 from porter.errors import PorterError
@@ -38,7 +38,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
     types = TensorType((2, 3, 18, 26))
     job = Job(model, types, build_widest(model, types, Variables()), (), pictures=meaning)
     SavedModel().write(job, folder)
-    Keras().write(job, folder)
+    keras_model, _ = build(job.port.plan)
+    keras_model.save(folder / "model.keras")
     port = tflite.traced(job, tflite.dialect_of("float32"))
     flat = tflite.converted(replace(job, port=port), "float32")
     (folder / "model.tflite").write_bytes(flat)
