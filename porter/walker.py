@@ -289,14 +289,20 @@ class Walk:
 
     def overwrite(self, old: Value, new: Value) -> None:
         """Everything that shares elements with `old` now holds what `new` holds."""
+        current: list[Value] = []
         for value in self.memory[old.storage]:
             # What was overwritten before leads, by what overwrote it, to the newest value.
-            if value.id == new.id or value.id in self.overwritten:
+            if value.id in self.overwritten:
                 continue
-            if self.windows.agree(value, old):
+            if value.id == new.id:
+                current.append(value)
+            elif self.windows.agree(value, old):
                 self.overwritten[value.id] = new
             elif self.windows.meet(value, old):
                 self.overwritten[value.id] = Overwritten(by=self.path, now=new)
+            else:
+                current.append(value)
+        self.memory[old.storage] = current
 
     def make_batch(self, value: Value) -> Value:
         """Give a tensor a batch of one; whoever else holds it sees that (addSingletonDimension)."""
@@ -306,12 +312,15 @@ class Walk:
 
     def resolve(self, value: Value) -> Value:
         """What memory holds now where `value` was written."""
+        passed: list[int] = []
         while value.id in self.overwritten:
             current = self.overwritten[value.id]
             if isinstance(current, Overwritten):
                 current = self.reshaped(value, current)
-                self.overwritten[value.id] = current
+            passed.append(value.id)
             value = current
+        # The next who asks need not follow the whole chain again.
+        self.overwritten.update(dict.fromkeys(passed, value))
         return value
 
     def resolve_all(self, nested: Nested[Value]) -> Nested[Value]:
