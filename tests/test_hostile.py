@@ -44,7 +44,7 @@ LOADS = {
 
 @pytest.mark.parametrize("case", INDEX, ids=[case["file"] for case in INDEX])
 def test_hostile_file(case: dict[str, str]) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     path = HOSTILE / case["file"]
     if case["kind"] in ("semantic", "control") or case["file"] in LOADS:
         read(path)
@@ -56,7 +56,7 @@ def test_hostile_file(case: dict[str, str]) -> None:
         assert case["file"] in text
         assert len(text) < 1_000
         assert text.replace("\n", "").isprintable()
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def test_pickles_are_never_unpickled() -> None:
@@ -117,11 +117,11 @@ def nested_functions(depth: int) -> bytes:
 )
 def test_nesting_a_million_deep_is_refused(write: object) -> None:
     data = write(1_000_000 if write is not nested_sequentials else 100_000)  # type: ignore[operator]
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises((Unsupported, Corrupt)) as caught:
         read_bytes(data)
     assert len(str(caught.value)) < 1_000
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 # --- numbers that name more than there is --------------------------------------------------------
@@ -182,10 +182,10 @@ def test_a_cut_storage_is_not_taken_for_one_with_4_byte_longs(missing: int) -> N
     "word", [b"9" * 1_000_000, b"9" * 1_000_000 + b"x ", b" " * 1_000_000 + b"x ", b"1_0 ", b"0x1 "]
 )
 def test_odd_words_in_ascii_files_take_no_time(word: bytes) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises((Corrupt, Truncated)):
         read_bytes(b"1\n" + word)
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def test_ascii_numbers_beyond_their_type() -> None:

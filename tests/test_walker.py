@@ -274,10 +274,10 @@ def bomb(depth: int) -> TorchObject:
 
 
 def test_a_module_bomb_is_refused_fast() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(WalkError, match="more than 10,000 times"):
         run(bomb(40), randn(1, 3))
-    assert time.monotonic() - started < 15
+    assert time.process_time() - started < 15
     root = read(FIXTURES / "hostile" / "module_bomb_2pow40.t7").root
     require_mapped(root, default_registry())
 
