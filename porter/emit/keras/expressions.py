@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from porter.emit.keras.wrapping import wrapped
+
 LONGEST = 40
 """An expression of more characters gets a name of its own."""
 RESERVED = frozenset({"self", "ops", "keras", "math", "carry", "elements", "step", "init"})
@@ -225,7 +227,7 @@ class Writer:
         self.lines += [*inner.lines, ""]
 
     def line(self, text: str) -> None:
-        self.lines.append(f"{self.indent}{text}" if text else "")
+        self.lines += wrapped(f"{self.indent}{text}") if text else [""]
 
 
 def reachable(held: tuple[Any, ...], results: Any) -> tuple[set[int], Counter[int]]:

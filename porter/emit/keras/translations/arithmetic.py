@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.keras.expressions import Expression, Infix
+from porter.emit.keras.expressions import Expression, Infix, Name
 from porter.emit.keras.trace import Trace
 from porter.emit.keras.traced import Traced
 from porter.emit.keras.translations.registry import ops, translates
@@ -41,8 +41,6 @@ SAME = {
     "stop_gradient": "stop_gradient",
     "tanh": "tanh",
     "where": "where",
-    "zeros_like": "zeros_like",
-    "ones_like": "ones_like",
     "equal": "equal",
     "not_equal": "not_equal",
 }
@@ -78,6 +76,19 @@ for tensorflow_name, symbol in INFIX.items():
 def constant(trace: Trace, value: Any, dtype: Any = None) -> Expression:
     array = np.asarray(value, None if dtype is None else dtype.as_numpy_dtype)
     return ops("array", array.tolist(), dtype=str(array.dtype))
+
+
+def like(function: str) -> Callable[..., Any]:
+    def translate(trace: Trace, input: Traced) -> Expression:
+        # JAX takes no variable here.
+        is_weight = isinstance(input.expression, Name) and input.expression.text.startswith("self.")
+        return ops(function, ops("convert_to_tensor", input) if is_weight else input)
+
+    return translate
+
+
+for tensorflow_name in ("zeros_like", "ones_like"):
+    translates(tensorflow_name)(like(tensorflow_name))
 
 
 @translates("cast")
