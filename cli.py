@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report_error(error: PorterError, options: argparse.Namespace) -> int:
     """Show an error, as JSON where that was asked for; returns its exit code."""
-    from porter.console import out, parity_table, show_error, show_hints
-    from porter.report import report_json, worst_rows
+    from porter.reports.as_json import report_json, worst_rows
+    from porter.reports.console import out, parity_table, show_error, show_hints
 
     reports = error.reports if isinstance(error, ParityError) else ()
     if getattr(options, "json", False):
@@ -77,7 +77,7 @@ def show_json(body: Any) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    from porter.manifest import version
+    from porter.conversion.manifest import version
 
     top = argparse.ArgumentParser(
         prog="porter",
@@ -318,7 +318,7 @@ def options_of(options: argparse.Namespace) -> Options:
 
 
 def tolerance_of(options: argparse.Namespace) -> Any:
-    from porter.parity import Tolerance
+    from porter.parity.compare import Tolerance
 
     for value in (options.isolated, options.accumulated):
         if not 0 < value < math.inf:
@@ -327,7 +327,7 @@ def tolerance_of(options: argparse.Namespace) -> Any:
 
 
 def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
-    from porter.inputs import parse_shape
+    from porter.walk.inputs import parse_shape
 
     return tuple(parse_shape(text) for text in options.input_shape)
 
@@ -344,13 +344,13 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_inspect(options: argparse.Namespace) -> int:
-    from porter.inspect import inspect
+    from porter.commands.inspect import inspect
     from porter.model_file import open_model
 
     opened = open_model(options.file, options.select)
     seen = inspect(opened, registry_of(options), options_of(options), shapes_of(options))
     if options.html or options.svg:
-        from porter.output import write_text
+        from porter.conversion.output import write_text
         from porter.pages import network
 
         if options.html:
@@ -360,7 +360,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     if options.json:
         show_json(seen.json())
         return 0
-    from porter.console import out, show_inspection
+    from porter.reports.console import out, show_inspection
 
     show_inspection(out(), seen)
     return 0
@@ -368,9 +368,11 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 def run_convert(options: argparse.Namespace) -> int:
     from porter import recording
-    from porter.console import format_table, out, parity_table, progress
-    from porter.conversion import DEFAULT, Request, convert
-    from porter.report import worst_rows
+    from porter.conversion.pipeline import convert
+    from porter.conversion.request import Request
+    from porter.emit.formats import DEFAULT
+    from porter.reports.as_json import worst_rows
+    from porter.reports.console import format_table, out, parity_table, progress
 
     request = Request(
         source=options.file,
@@ -405,10 +407,10 @@ def run_convert(options: argparse.Namespace) -> int:
 
 
 def run_weights(options: argparse.Namespace) -> int:
-    from porter.console import out, size_shown
+    from porter.commands.weights import collect, collect_as_tensorflow
     from porter.emit.arrays import save
     from porter.model_file import open_model
-    from porter.weights import collect, collect_as_tensorflow
+    from porter.reports.console import out, size_shown
 
     root = open_model(options.file, options.select).root
     if options.order == "torch":
@@ -427,10 +429,10 @@ def run_weights(options: argparse.Namespace) -> int:
 
 
 def run_stylize(options: argparse.Namespace) -> int:
-    from porter.console import out, progress, show_error, stylized_line
     from porter.images.files import pairs
     from porter.images.opening import Choices, open_net
     from porter.images.stylize import Result, Settings, stylize
+    from porter.reports.console import out, progress, show_error, stylized_line
 
     settings = Settings(options.image_size, options.crop, options.batch)
     settings.require_sensible()
@@ -464,9 +466,9 @@ def run_stylize(options: argparse.Namespace) -> int:
 
 
 def run_diff(options: argparse.Namespace) -> int:
-    from porter.console import out, parity_table, show_hints
-    from porter.diff import diff, open_side
-    from porter.report import report_json
+    from porter.commands.diff import diff, open_side
+    from porter.reports.as_json import report_json
+    from porter.reports.console import out, parity_table, show_hints
 
     if options.first.suffix == options.second.suffix == ".json":
         return run_drift(options)
@@ -506,8 +508,8 @@ def require_report(path: Path) -> None:
 
 
 def run_drift(options: argparse.Namespace) -> int:
-    from porter import drift
-    from porter.console import out, show_drift
+    from porter.reports import drift
+    from porter.reports.console import out, show_drift
 
     if not options.factor > 1:
         raise UsageError("a factor of drift is larger than 1", received=str(options.factor))
@@ -520,12 +522,12 @@ def run_drift(options: argparse.Namespace) -> int:
 
 
 def run_check(options: argparse.Namespace) -> int:
-    from porter import campaign, check
-    from porter.console import out, progress, result_line
+    from porter.check import campaign, checker
+    from porter.reports.console import out, progress, result_line
 
     if options.report:
         require_report(options.report)
-    fixtures = check.find(options.paths)
+    fixtures = checker.find(options.paths)
     recipe = campaign.Recipe(
         tuple(options.layer_maps),
         tuple(options.identity),
@@ -536,13 +538,13 @@ def run_check(options: argparse.Namespace) -> int:
     with progress() as display:
         task = display.add_task("check", total=len(fixtures))
 
-        def seen(result: check.Result) -> None:
+        def seen(result: checker.Result) -> None:
             display.update(task, advance=1, description=result.path)
             if not options.json:
                 console.print(result_line(result))
 
         results = campaign.run(fixtures, recipe, options.jobs, options.cache, seen)
-    counts = check.summary(results)
+    counts = checker.summary(results)
     if options.json:
         show_json({"results": [result.json() for result in results], "summary": counts})
     else:
@@ -554,7 +556,7 @@ def run_check(options: argparse.Namespace) -> int:
         if not results:
             console.print("no fixtures were found")
     if options.junit:
-        from porter.junit import write_junit
+        from porter.check.junit import write_junit
 
         write_junit(results, options.junit)
     if options.report:
@@ -564,11 +566,11 @@ def run_check(options: argparse.Namespace) -> int:
     if options.update:
         for path in campaign.accept(results, options.paths[0]):
             print(f"recorded: {path}", file=sys.stderr)
-    return check.exit_code(results)
+    return checker.exit_code(results)
 
 
 def run_record(options: argparse.Namespace) -> int:
-    from porter.output import write_text
+    from porter.conversion.output import write_text
     from porter.recorder import script
 
     if options.output:
@@ -579,7 +581,7 @@ def run_record(options: argparse.Namespace) -> int:
 
 
 def run_layers(options: argparse.Namespace) -> int:
-    from porter import coverage
+    from porter.commands import coverage
 
     table = coverage.table()
     if options.json:
@@ -587,16 +589,16 @@ def run_layers(options: argparse.Namespace) -> int:
     elif options.markdown:
         sys.stdout.write(coverage.as_markdown(table))
     else:
-        from porter.console import out
+        from porter.reports.console import out
 
         out().print(coverage.as_rich(table))
     return 0
 
 
 def run_scaffold(options: argparse.Namespace) -> int:
+    from porter.commands.scaffold import stub
+    from porter.conversion.output import write_text
     from porter.model_file import open_model
-    from porter.output import write_text
-    from porter.scaffold import stub
 
     text = stub(options.typename, open_model(options.file, options.select).root)
     if options.output:

@@ -14,7 +14,7 @@ from porter.graph import Value
 from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 def inside(walk: Walk, module: TorchObject, old_field: str = "module") -> TorchObject:

@@ -22,7 +22,7 @@ from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import structure
 from porter.relabel import regrouped
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 def one_tensor(module: TorchObject, x: Nested[Value]) -> Value:

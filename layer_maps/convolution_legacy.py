@@ -24,7 +24,7 @@ from porter.nested import Nested
 from porter.options import Options
 from porter.reader import TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 @register("nn.SpatialConvolutionFFT", "nn.SpatialConvolutionCuFFT", "nn.SpatialConvolutionFBFFT")

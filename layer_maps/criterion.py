@@ -20,7 +20,7 @@ from porter.layout import Site, size
 from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 @structure("nn.CriterionTable", "nn.ModuleFromCriterion")

@@ -12,7 +12,7 @@ from porter.graph import Value
 from porter.nested import Nested
 from porter.reader import Table, TorchObject, describe
 from porter.registry import structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 Inputs = dict[int, Nested[Value]]
 """What a node was given so far, by 1-based position among its inputs."""

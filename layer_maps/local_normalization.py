@@ -23,7 +23,7 @@ from porter.nested import Nested
 from porter.options import Options
 from porter.reader import TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 LARGEST_WINDOW = 255
 """Rows, columns or planes that a normalisation may look at; published nets stay below 20."""
@@ -106,7 +106,7 @@ def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:
             continue
         size = (planes, child.integer("kH"), child.integer("kW"))
         weight = child.tensor("weight").array
-        if weight.size != math.prod(size) or np.any(child.tensor("bias").array):
+        if min(size) < 1 or weight.size != math.prod(size) or np.any(child.tensor("bias").array):
             raise BadField(
                 f"an estimator of {owner.typename} should convolve {planes} planes one by one, "
                 "without bias",

@@ -22,7 +22,7 @@ from porter.layout import Layout, Site
 from porter.nested import Nested
 from porter.reader import Storage, Tensor, TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 @register("nn.Normalize")

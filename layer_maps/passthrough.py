@@ -27,7 +27,7 @@ from porter.nested import Nested
 from porter.options import Options
 from porter.reader import LuaFunction, Tensor, TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 # One module inside --------------------------------------------------------------------------------
 

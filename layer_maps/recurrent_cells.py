@@ -23,9 +23,9 @@ from porter.layer import LayerMap
 from porter.layout import Site
 from porter.nested import Nested, leaves
 from porter.reader import Storage, Table, Tensor, TorchObject
-from porter.recurrence import Start, keep, memory, previous
 from porter.registry import structure
-from porter.walker import Walk
+from porter.walk.recurrence import Start, keep, memory, previous
+from porter.walk.walker import Walk
 
 
 def inner_module(module: TorchObject) -> TorchObject:

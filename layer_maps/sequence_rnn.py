@@ -14,12 +14,12 @@ from porter.fields import Array, Param, flag, integer, optional_param, param
 from porter.graph import Shape, TensorType, Value
 from porter.layer import LayerMap
 from porter.layout import Site, size
-from porter.loop import over_time
 from porter.nested import Nested
 from porter.options import Options
 from porter.reader import TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.loop import over_time
+from porter.walk.walker import Walk
 
 
 class OverSequence(LayerMap):

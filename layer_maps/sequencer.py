@@ -21,9 +21,9 @@ from porter.layer import Accepts, LayerMap
 from porter.layout import Site
 from porter.nested import Nested, leaves, map_leaves, same_structure
 from porter.reader import Table, TorchObject
-from porter.recurrence import Start, forgetting, keep, loop, previous
 from porter.registry import structure
-from porter.walker import Walk
+from porter.walk.recurrence import Start, forgetting, keep, loop, previous
+from porter.walk.walker import Walk
 
 
 def stepped(module: TorchObject) -> TorchObject:

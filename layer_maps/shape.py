@@ -20,7 +20,7 @@ from porter.options import Options
 from porter.reader import TorchObject
 from porter.registry import register, structure
 from porter.relabel import regrouped
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 Layouts = tuple[tuple[Layout, ...], tuple[Layout, ...]]
 

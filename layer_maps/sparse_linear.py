@@ -18,7 +18,7 @@ from porter.layout import Site, size
 from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 def weighted_sum(tf: Any, rows: Any, values: Any) -> Any:

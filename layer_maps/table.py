@@ -18,7 +18,7 @@ from porter.layout import Layout, Site, torch_order
 from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 MOST_SLICES = 10_000
 """Tensors that splitting one may make: as many as a model may call modules on."""

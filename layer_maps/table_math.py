@@ -22,7 +22,7 @@ from porter.layout import Layout, Site, size, torch_order
 from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 class TableArithmetic(LayerMap):

@@ -26,7 +26,7 @@ from porter.layout import Site, size
 from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import is_layer_map, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 @structure("nn.SpatialMaxUnpooling", "nn.VolumetricMaxUnpooling")

@@ -21,7 +21,7 @@ from porter.layout import Layout, Site, channels_last, size
 from porter.nested import Nested
 from porter.reader import TorchObject
 from porter.registry import register, structure
-from porter.walker import Walk
+from porter.walk.walker import Walk
 
 
 class UpSampling(LayerMap):

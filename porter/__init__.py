@@ -15,25 +15,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from porter.conversion import Conversion, Request, convert
+    from porter.conversion.pipeline import Conversion, convert
+    from porter.conversion.request import Request
     from porter.errors import PorterError
     from porter.layer import Accepts, LayerMap
     from porter.model_file import open_model
     from porter.options import Options
-    from porter.parity import Report, Tolerance
+    from porter.parity.compare import Report, Tolerance
     from porter.reader import read
     from porter.registry import register, structure
 
 _HOME = {
     "Accepts": "layer",
-    "Conversion": "conversion",
+    "Conversion": "conversion.pipeline",
     "LayerMap": "layer",
     "Options": "options",
     "PorterError": "errors",
-    "Report": "parity",
-    "Request": "conversion",
-    "Tolerance": "parity",
-    "convert": "conversion",
+    "Report": "parity.compare",
+    "Request": "conversion.request",
+    "Tolerance": "parity.compare",
+    "convert": "conversion.pipeline",
     "open_model": "model_file",
     "read": "reader",
     "register": "registry",

@@ -15,7 +15,7 @@ from porter.options import Options
 from porter.reader import LuaFunction, T7File, Table, TorchObject, describe
 from porter.recording import is_recording
 from porter.registry import Registry, default_registry
-from porter.walker import Model
+from porter.walk.walker import Model
 
 MODULE_FIELDS = ("modules", "_type", "gradInput", "output", "train")
 """Fields that nn.Module gives every module; old files lack some of them."""

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from porter import memory, reader
+from porter import reader
 from porter.errors import BadField, BadTable, T7Error, TooLarge, WrongFile
 from porter.fields import Array, integers_of
 from porter.nested import Nested, leaves
 from porter.reader import Table, Tensor
+from porter.run import memory
 
 FORMAT = "torch7-activations"
 MOST_TENSORS = 100_000

@@ -31,7 +31,7 @@ from porter.nested import Nested
 from porter.reader import TorchObject
 
 if TYPE_CHECKING:
-    from porter.walker import Walk
+    from porter.walk.walker import Walk
 
 StructureRule = Callable[["Walk", TorchObject, Nested[Value]], Nested[Value]]
 Handler = type[LayerMap] | StructureRule

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porter import parity, reference
 from porter.graph import TensorType
-from porter.inputs import types_of
 from porter.nested import Nested, map_leaves
 from porter.options import Options
+from porter.parity import compare as parity
 from porter.reader import Storage, Table, Tensor, TorchObject
 from porter.registry import Registry, default_registry
-from porter.walker import Model
+from porter.run import reference
+from porter.walk.inputs import types_of
+from porter.walk.walker import Model
 
 Array = npt.NDArray[Any]
 

@@ -35,7 +35,7 @@ def converted(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Con
 @pytest.fixture
 def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run saved models in this process: a fresh one takes seconds to start."""
-    from porter.tensorflow import tf
+    from porter.run.tensorflow import tf
 
     def run_here(folder: Path, samples: list[Any], *signatures: str) -> Any:
         model = tf.saved_model.load(str(folder))

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import check
-from porter.check import Checker, Result, find, summary
+from porter.check import checker
+from porter.check.checker import Checker, Result, exit_code, find, summary
+from porter.check.junit import write_junit
 from porter.errors import UsageError
-from porter.junit import write_junit
 from porter.reader import TorchObject
 from tests.build import (
     FIXTURES,
@@ -85,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def results(folder: Path) -> dict[str, Result]:
     """Every fixture of the folder, checked."""
-    found = check.run(find([folder]), Checker())
+    found = checker.run(find([folder]), Checker())
     return {str(Path(result.path).relative_to(folder)): result for result in found}
 
 
@@ -119,7 +119,7 @@ def test_a_path_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_an_empty_folder_has_no_fixtures_and_passes(tmp_path: Path) -> None:
     assert find([tmp_path]) == []
-    assert check.exit_code([]) == 0
+    assert exit_code([]) == 0
 
 
 def test_statuses(results: dict[str, Result]) -> None:
@@ -180,7 +180,7 @@ def test_the_recording_tells_which_network_of_a_checkpoint_it_is_of(tmp_path: Pa
     x = randn(2, 4)
     nets = {"generator": sequential(linear(4, 3, seed=1)), "critic": sequential(linear(4, 3))}
     write_triple(tmp_path, "both", table(**nets), x, made(nets["critic"], x))
-    (result,) = check.run(find([tmp_path]), Checker())
+    (result,) = checker.run(find([tmp_path]), Checker())
     assert result.status == "pass"
 
 
@@ -188,13 +188,13 @@ def test_an_unmapped_network_beside_the_right_one_does_not_matter(tmp_path: Path
     x = randn(2, 4)
     nets = {"aaa": sequential(torch_module("my.Net", modules=[])), "net": sequential(linear(4, 3))}
     write_triple(tmp_path, "both", table(**nets), x, made(nets["net"], x))
-    (result,) = check.run(find([tmp_path]), Checker())
+    (result,) = checker.run(find([tmp_path]), Checker())
     assert result.status == "pass"
 
 
 def test_a_module_of_real_torch_is_checked(tmp_path: Path) -> None:
     paths = sorted((FIXTURES / "layers" / "nn.Linear").glob("*.t7"))[:2]
-    for result in check.run(find(paths), Checker()):
+    for result in checker.run(find(paths), Checker()):
         assert result.status == "pass", result.message
 
 
@@ -212,7 +212,7 @@ def result_with(status: Any) -> Result:
     ],
 )
 def test_exit_codes(statuses: list[str], code: int) -> None:
-    assert check.exit_code([result_with(status) for status in statuses]) == code
+    assert exit_code([result_with(status) for status in statuses]) == code
 
 
 # JUnit --------------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from porter import Conversion
-from porter.console import out, parity_table, show_hints
-from porter.diagnosis import Hint
-from porter.measure import Measure
-from porter.parity import Row
-from porter.report import worst_rows
+from porter.parity.compare import Row
+from porter.parity.diagnosis import Hint
+from porter.parity.measure import Measure
+from porter.reports.as_json import worst_rows
+from porter.reports.console import out, parity_table, show_hints
 
 LONG = Row(
     "16.1.2.5.3.1",

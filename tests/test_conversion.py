@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import Conversion, Request, conversion, convert
+from porter import Conversion, Request, convert
+from porter.conversion import pipeline
 from porter.emit.saved_model import SavedModel
 from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
 from porter.layer import LayerMap
 from porter.recording import read as read_recording
 from porter.registry import Registry, default_registry, register, registering_into
-from porter.tensorflow import tf
+from porter.run.tensorflow import tf
 from tests.build import FIXTURES, Array, classifier, randn, run, sequential, small_net, torch_module
 from tests.write_t7 import write_t7
 
@@ -340,6 +341,6 @@ def test_unmapped_classes_leave_nothing(tmp_path: Path) -> None:
 def test_an_existing_folder_is_refused_before_any_work(
     model_path: Path, converted: Conversion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "verify_all", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr(pipeline, "verify_all", lambda *_: pytest.fail("work was done"))
     with pytest.raises(UsageError, match="already exists"):
         convert(Request(model_path, converted.output))

@@ -25,17 +25,17 @@ from layer_maps.padding import SpatialReflectionPadding
 from layer_maps.pooling import SpatialAveragePooling, SpatialMaxPooling
 from layer_maps.softmax import SoftMax
 from layer_maps.table_math import CSubTable
-from porter.diagnosis import explain
 from porter.fields import Param
 from porter.layer import LayerMap
 from porter.layout import Site
 from porter.nested import Nested
-from porter.parity import Report, Row, verify
+from porter.parity.compare import Report, Row, verify
+from porter.parity.diagnosis import explain
 from porter.reader import TorchObject
 from porter.recording import Recording
 from porter.registry import Registry, register, registering_into
-from porter.report import report_json
-from porter.runner import Variables
+from porter.reports.as_json import report_json
+from porter.run.runner import Variables
 from tests.build import (
     Array,
     concat_table,

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from porter import Conversion
-from porter.diff import Side, common_input, diff, open_side
+from porter.commands.diff import Side, common_input, diff, open_side
 from porter.errors import T7Error, UsageError, WrongFile
 from porter.nested import Nested
 from porter.options import Options
 from porter.recording import Recording
 from porter.registry import default_registry
-from porter.report import report_json
+from porter.reports.as_json import report_json
 from tests.build import (
     FIXTURES,
     Array,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import cli
-from porter import drift
 from porter.errors import UsageError
-from porter.measure import Measure
-from porter.parity import Report, Row
-from porter.report import report_json
+from porter.parity.compare import Report, Row
+from porter.parity.measure import Measure
+from porter.reports import drift
+from porter.reports.as_json import report_json
 
 
 def report(path: Path, **errors: float) -> Path:

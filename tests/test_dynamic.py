@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from porter.dynamic import candidates, generalise
 from porter.graph import TensorType, verify
 from porter.nested import Nested, leaves
 from porter.reader import TorchObject
+from porter.walk.dynamic import candidates, generalise
 from tests.build import (
     classifier,
     conv,

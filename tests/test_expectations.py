@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import cli
-from porter import campaign
-from porter.campaign import Cache, Recipe, accept, by_severity
-from porter.check import Checker, Result, find
+from porter.check import campaign
+from porter.check.campaign import Cache, Recipe, accept, by_severity
+from porter.check.checker import Checker, Result, find
+from porter.check.expectations import FILE, RECORDED, Expectations
 from porter.errors import UsageError
-from porter.expectations import FILE, RECORDED, Expectations
 from porter.pages import checks
 from tests.build import FIXTURES, linear, lua, randn, relu, sequential, table, torch_module
 from tests.test_check import made, write_layer, write_net
@@ -106,7 +106,7 @@ def test_formats_are_written_and_loaded_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("porter.conversion.convert", lambda request: asked.append(request))
+    monkeypatch.setattr("porter.conversion.pipeline.convert", lambda request: asked.append(request))
     expect(folder, '[models."nets/lenet*/*"]\nformats = ["saved_model"]\n')
     assert failing(check(folder)) == []
     (request,) = asked
@@ -271,7 +271,7 @@ def test_every_fixture_is_a_test(tmp_path: Path, pytester: pytest.Pytester) -> N
     write_t7(pytester.path / "tensor.t7", lua(x))
     # Where porter is installed its entry point has loaded the plugin already.
     installed = entry_points(group="pytest11", name="porter")
-    plugin = () if installed else ("-p", "porter.pytest_plugin")
+    plugin = () if installed else ("-p", "porter.check.pytest_plugin")
     ran = pytester.runpytest_inprocess(*plugin, "--porter", "-q", str(pytester.path))
     ran.assert_outcomes(passed=1, failed=2)
     ran.stdout.fnmatch_lines(["*fail: 2 (nn.ReLU): isolated error*", "*unmapped: *"])

@@ -19,9 +19,9 @@ import cli
 from porter.blame import blaming
 from porter.errors import Endless, PorterError, TooLarge
 from porter.layer import LayerMap
-from porter.memory import available
 from porter.model_file import find_modules
 from porter.reader import TorchObject
+from porter.run.memory import available
 from tests.build import (
     FIXTURES,
     container,
@@ -99,7 +99,7 @@ NAMED = {
 @pytest.fixture(scope="module", autouse=True)
 def _tensorflow_is_there() -> None:
     """Its start takes seconds, which are not counted."""
-    import porter.tensorflow  # noqa: F401
+    import porter.run.tensorflow  # noqa: F401
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from porter.measure import Measure, compare
+from porter.parity.measure import Measure, compare
 from tests.build import randn
 
 

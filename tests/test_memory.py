@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from porter import memory
 from porter.errors import TooLarge
+from porter.run import memory
 from tests.build import conv, image, model, sequential
 
 

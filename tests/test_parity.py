@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from porter.graph import FLOAT
-from porter.inputs import types_of
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
 from porter.nested import Nested, leaves
-from porter.parity import REFERENCE, Oracle, Report, Row, Tolerance, consult, verify
+from porter.parity.compare import REFERENCE, Oracle, Report, Row, Tolerance, consult, verify
 from porter.reader import TorchObject
 from porter.recording import Recording, Summary
 from porter.registry import Registry, register, registering_into
-from porter.runner import Variables
+from porter.run.runner import Variables
+from porter.walk.inputs import types_of
 from tests.build import (
     Array,
     concat_table,

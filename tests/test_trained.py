@@ -13,7 +13,7 @@ from porter.fields import Array
 from porter.graph import TensorType
 from porter.model_file import open_model
 from porter.recording import as_arrays
-from porter.runner import Variables
+from porter.run.runner import Variables
 
 TRAINED = Path(__file__).resolve().parent.parent / "fixtures" / "trained"
 DIGITS = TRAINED / "digits_lenet"

@@ -24,7 +24,7 @@ from porter.model_file import require_mapped
 from porter.nested import leaves
 from porter.reader import TorchObject, read
 from porter.registry import default_registry
-from porter.runner import Variables
+from porter.run.runner import Variables
 from tests.build import (
     FIXTURES,
     Array,

@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from porter import Request, convert, recording  # noqa: E402
-from porter.console import number, size_shown  # noqa: E402
 from porter.emit.formats import Emitted  # noqa: E402
 from porter.emit.settings import TFLiteSettings, WeightSettings  # noqa: E402
 from porter.errors import ParityError, PorterError  # noqa: E402
+from porter.reports.console import number, size_shown  # noqa: E402
 
 FORMATS = "saved_model,checkpoint,frozen,tflite,weights"
 HEADER = "| net | file | error | size | note |\n|---|---|---:|---:|---|"

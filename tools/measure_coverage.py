@@ -17,7 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from porter import check, coverage  # noqa: E402
+from porter.check import checker  # noqa: E402
+from porter.commands import coverage  # noqa: E402
 
 MEASURED = ROOT / "layer_maps" / "measured.json"
 TABLE = ROOT / "docs" / "layers.md"
@@ -60,7 +61,7 @@ def measure() -> dict[str, dict[str, Any]]:
     packages = json.loads(PACKAGES.read_text(encoding="utf-8"))
     worst: dict[str, list[float]] = defaultdict(list)
     failures = []
-    for result in check.run(check.find([CASES]), check.Checker()):
+    for result in checker.run(checker.find([CASES]), checker.Checker()):
         if result.status != "pass":
             failures.append(f"{result.path}: {result.message}")
         worst[Path(result.path).parent.name].append(result.isolated or 0.0)

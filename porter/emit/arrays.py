@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from porter.commands.weights import Weights
+from porter.conversion.output import appearing_file
 from porter.errors import ParityError, UsageError
 from porter.fields import Array
-from porter.output import appearing_file
-from porter.weights import Weights
 
 METADATA = "__metadata__"
 FORMAT = "porter-weights 1"

@@ -25,9 +25,9 @@ from porter.errors import UsageError
 from porter.fields import Array
 from porter.graph import TensorType
 from porter.layout import image_layout, to_torch
-from porter.measure import Measure, compare
 from porter.nested import Nested, named_leaves
-from porter.walker import Model
+from porter.parity.measure import Measure, compare
+from porter.walk.walker import Model
 
 if TYPE_CHECKING:
     from porter.emit.port import Port

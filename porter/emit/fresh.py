@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from porter.conversion.output import workplace
 from porter.errors import EmitError
 from porter.fields import Array
-from porter.output import workplace
 
 HERE = Path(__file__).parent
 RELOAD = HERE / "reload.py"

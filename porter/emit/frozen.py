@@ -17,10 +17,10 @@ from porter.emit.formats import Emitted, Emitter, Job, size_of
 from porter.emit.fresh import run_frozen_graph, run_saved_model
 from porter.emit.port import Port, build
 from porter.errors import EmitError
-from porter.fuse import fuse
 from porter.nested import named_leaves
-from porter.runner import Variables
-from porter.tensorflow import quiet_stderr, tf
+from porter.run.runner import Variables
+from porter.run.tensorflow import quiet_stderr, tf
+from porter.walk.fuse import fuse
 
 LARGEST = 2**31 - 2**20
 """Bytes of weights; a protocol buffer, which a GraphDef is, ends at 2³¹."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from porter.emit.litert_loop import DenseArray, while_loop
 from porter.layout import size
-from porter.tensorflow import tf
+from porter.run.tensorflow import tf
 
 
 class Dialect:

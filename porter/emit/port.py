@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from porter.dynamic import generalise
 from porter.graph import FLOAT, Graph, TensorType, Value
 from porter.layout import Layout, NotDynamic, Plan, image_layout, plan
 from porter.nested import Nested, map_leaves, named_leaves
-from porter.runner import Variables, run
-from porter.tensorflow import tf
-from porter.walker import Model
+from porter.run.runner import Variables, run
+from porter.run.tensorflow import tf
+from porter.walk.dynamic import generalise
+from porter.walk.walker import Model
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from porter.fields import Array
-from porter.measure import Measure, compare
+from porter.parity.measure import Measure, compare
 
 Pair = tuple[Array, Array]
 

@@ -24,7 +24,7 @@ from porter.images.photos import read_photo, resized
 from porter.images.pixels import to_net
 from porter.layout import from_torch, image_layout
 from porter.nested import named_leaves
-from porter.tensorflow import tf
+from porter.run.tensorflow import tf
 
 LONGEST = 256
 

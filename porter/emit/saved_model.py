@@ -12,8 +12,8 @@ from pathlib import Path
 
 from porter.emit.formats import Format, Job
 from porter.emit.fresh import run_saved_model
-from porter.measure import Measure
-from porter.tensorflow import fingerprint_pb2, quiet_stderr, tf
+from porter.parity.measure import Measure
+from porter.run.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
 
 class SavedModel(Format):

@@ -31,11 +31,11 @@ from porter.emit.representative import admitted, halves, on_port, read
 from porter.emit.settings import TFLiteSettings
 from porter.errors import EmitError, ParityError, UsageError
 from porter.fields import Array
-from porter.fuse import fuse
 from porter.graph import Graph, Node, rename
 from porter.nested import leaves
-from porter.runner import Variables, scope_of
-from porter.tensorflow import quiet_stderr, tf
+from porter.run.runner import Variables, scope_of
+from porter.run.tensorflow import quiet_stderr, tf
+from porter.walk.fuse import fuse
 
 KINDS = ("float32", "float16", "dynamic", "int8", "uint8")
 INTEGER = ("int8", "uint8")

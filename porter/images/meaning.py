@@ -12,10 +12,10 @@ from porter.images.detect import detect
 from porter.images.geometry import Geometry, last_picture, measure
 from porter.images.preset_file import parse
 from porter.images.presets import BUILT_IN, Preset, find
-from porter.inputs import Shapes, with_batch
 from porter.model_file import ModelFile
 from porter.nested import leaves
-from porter.walker import Model
+from porter.walk.inputs import Shapes, with_batch
+from porter.walk.walker import Model
 
 NONE = "none"
 """The choice that switches detection off."""

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter import seal
+from porter.conversion import seal
+from porter.conversion.feeding import batched
 from porter.errors import UsageError
-from porter.feeding import batched
 from porter.images.geometry import Geometry, last_picture
 from porter.images.meaning import Meaning, from_json, image_type, meaning_of, others_hint, walked
 from porter.images.presets import find
-from porter.inputs import Shapes, given
 from porter.model_file import open_model
 from porter.nested import leaves
 from porter.options import Options
 from porter.registry import Registry
-from porter.search import solve
-from porter.walker import Model
+from porter.walk.inputs import Shapes, given
+from porter.walk.search import solve
+from porter.walk.walker import Model
 
 if TYPE_CHECKING:
     from porter.images.runners import Net
@@ -65,7 +65,7 @@ def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
         raise pictureless(path, model, shapes) or untold(path)
     from porter.emit.port import build_widest
     from porter.images.runners import Traced
-    from porter.runner import Variables
+    from porter.run.runner import Variables
 
     return Traced(build_widest(model, batched(model, shapes), Variables())), meaning
 

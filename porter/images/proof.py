@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porter import parity, reference
 from porter.emit.formats import Job
 from porter.errors import ParityError
 from porter.images.meaning import Meaning
 from porter.images.pixels import probabilities, to_net, to_pictures
 from porter.images.signature import NAME
-from porter.inputs import types_of
 from porter.nested import leaves
+from porter.parity import compare as parity
+from porter.run import reference
+from porter.walk.inputs import types_of
 
 Array = npt.NDArray[Any]
 

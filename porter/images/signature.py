@@ -14,7 +14,7 @@ from porter.images.pixels import RGB, YUV, lost
 from porter.images.presets import Side
 from porter.layout import channels_last, image_layout
 from porter.nested import leaves
-from porter.tensorflow import tf
+from porter.run.tensorflow import tf
 
 NAME = "image"
 BEST = 5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.conversion.output import write_text
 from porter.errors import UsageError
-from porter.output import write_text
 
 if TYPE_CHECKING:
     from porter.pages.document import Document

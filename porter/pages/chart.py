@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from porter.measure import Measure
-from porter.parity import Row, Tolerance, measured
+from porter.parity.compare import Row, Tolerance, measured
+from porter.parity.measure import Measure
 
 WIDTH, HEIGHT = 960.0, 340.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 14.0, 26.0

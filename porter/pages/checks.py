@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from porter.campaign import by_severity
-from porter.check import Result, exit_code, summary
-from porter.output import write_text
+from porter.check.campaign import by_severity
+from porter.check.checker import Result, exit_code, summary
+from porter.conversion.output import write_text
 from porter.pages import kind_of
 from porter.pages.html import environment
 from porter.pages.markdown import code, folded, number, plain, table

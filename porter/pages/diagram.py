@@ -11,7 +11,7 @@ from porter.errors import printable
 from porter.graph import Graph, Value
 from porter.nested import leaves
 from porter.pages.layered import Placed, Point, Sizes, place
-from porter.parity import Row
+from porter.parity.compare import Row
 
 MOST_BOXES = 1500
 """Larger graphs are not drawn: nobody reads them, and the page would not load."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from porter.emit.formats import Emitted
-from porter.parity import Report, Row, Tolerance
-from porter.report import worst_rows
+from porter.parity.compare import Report, Row, Tolerance
+from porter.reports.as_json import worst_rows
 
 Facts = tuple[tuple[str, str], ...]
 

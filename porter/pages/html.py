@@ -13,7 +13,7 @@ from porter.pages.chart import chart
 from porter.pages.diagram import draw, levels
 from porter.pages.document import Document
 from porter.pages.pictures import missing, strip_pictures, thumbnail_pictures
-from porter.report import times_noise
+from porter.reports.as_json import times_noise
 
 MOST_STRIPS = 3
 """How many inputs of an image net are shown as pictures."""

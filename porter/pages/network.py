@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from porter.cost import multiply_adds
+from porter.commands.inspect import Inspection
 from porter.errors import UsageError
 from porter.graph import Graph
-from porter.inspect import Inspection
+from porter.pages.cost import multiply_adds
 from porter.pages.diagram import MOST_BOXES, Diagram, Look, draw
 from porter.pages.html import environment
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from porter.errors import UsageError
 from porter.fields import Array
-from porter.thumbnails import Strip, Thumbnail
+from porter.parity.thumbnails import Strip, Thumbnail
 
 VIRIDIS = ("#440154", "#21918c", "#fde725")
 MAGMA = ("#000004", "#b73779", "#fcfdbf")

@@ -15,10 +15,10 @@ from porter.emit.fresh import run_fresh
 from porter.emit.keras.format import RELOAD
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build
-from porter.inputs import types_of
 from porter.layout import plan
-from porter.measure import compare
+from porter.parity.measure import compare
 from porter.reader import TorchObject
+from porter.walk.inputs import types_of
 from tests.build import (
     batch_norm,
     conv,

@@ -13,15 +13,15 @@ from porter.emit.keras import helpers
 from porter.emit.keras.network import build, defines_both
 from porter.errors import EmitError
 from porter.fields import flag
-from porter.inputs import types_of
 from porter.layer import Accepts, LayerMap
 from porter.layout import from_torch, plan, to_torch
-from porter.measure import compare
 from porter.nested import leaves
+from porter.parity.measure import compare
 from porter.reader import Table
 from porter.recording import as_arrays
 from porter.registry import Registry
-from porter.tensorflow import tf
+from porter.run.tensorflow import tf
+from porter.walk.inputs import types_of
 from tests.build import (
     FIXTURES,
     Array,

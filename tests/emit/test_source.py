@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.check import Checker, Fixture
+from porter.check.checker import Checker, Fixture
 from porter.emit.formats import Check, Job, find
 from porter.emit.port import Port, build_widest
 from porter.emit.source import FORMAT, written
@@ -31,14 +31,14 @@ from porter.emit.source.expression import Path as WeightsPath
 from porter.emit.source.text import WIDTH, lines, text
 from porter.errors import EmitError
 from porter.fields import Array
-from porter.inputs import types_of
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
 from porter.nested import Nested, leaves, named_leaves
 from porter.reader import TorchObject
 from porter.registry import Registry
-from porter.runner import Variables, store
-from porter.tensorflow import tf
+from porter.run.runner import Variables, store
+from porter.run.tensorflow import tf
+from porter.walk.inputs import types_of
 from tests.build import (
     FIXTURES,
     classifier,

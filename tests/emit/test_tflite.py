@@ -16,7 +16,7 @@ from porter.emit.litert import LITERT
 from porter.emit.quality import judge
 from porter.emit.settings import TFLiteSettings
 from porter.errors import EmitError, ParityError, UsageError
-from porter.parity import Tolerance
+from porter.parity.compare import Tolerance
 from porter.reader import TorchObject
 from tests.build import (
     Array,
@@ -225,7 +225,7 @@ def test_a_loop_over_time_runs_for_any_number_of_steps(tmp_path: Path) -> None:
 
 
 def test_a_dialect_replaces_what_it_names() -> None:
-    from porter.tensorflow import tf
+    from porter.run.tensorflow import tf
 
     assert LITERT.nn.relu is tf.nn.relu
     assert LITERT.nn.max_pool2d is not tf.nn.max_pool2d
@@ -234,7 +234,7 @@ def test_a_dialect_replaces_what_it_names() -> None:
 
 
 def test_max_pooling_with_places_agrees_with_tensorflow() -> None:
-    from porter.tensorflow import tf
+    from porter.run.tensorflow import tf
 
     x = tf.constant(np.random.default_rng(1).integers(0, 4, (2, 7, 6, 3)).astype(np.float32))
     arguments = (x, (2, 2), (2, 2), "VALID")

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.inspect import inspect
+from porter.commands.inspect import inspect
 from porter.model_file import choose, find_modules
 from porter.reader import Storage, Table, Tensor, TorchObject, read_bytes
 from porter.registry import default_registry

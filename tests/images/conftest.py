@@ -11,7 +11,7 @@ from porter import Conversion, Request, convert
 from porter.images.meaning import Meaning, meaning_of
 from porter.model_file import ModelFile, open_model
 from porter.reader import TorchObject
-from porter.search import solve
+from porter.walk.search import solve
 from tests.build import FIXTURES, conv, relu, sequential, torch_module, view
 from tests.write_t7 import write_t7
 

@@ -90,7 +90,7 @@ def test_a_border_is_repeated_and_a_multiple_filled_and_both_cut_again() -> None
 )
 def test_tensorflow_makes_the_same_pictures(preset: Preset, geometry: dict[str, int]) -> None:
     from porter.images import signature
-    from porter.tensorflow import tf
+    from porter.run.tensorflow import tf
 
     said = meaning(preset, **geometry)
     photo = levels(2, 13, 10, 3)

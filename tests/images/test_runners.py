@@ -22,7 +22,7 @@ from porter.graph import TensorType
 from porter.images.opening import Choices, open_net
 from porter.images.runners import Net, Sizes, refused
 from porter.model_file import open_model
-from porter.runner import Variables
+from porter.run.runner import Variables
 from tests.images.conftest import OILPAINT, meaning_for, skipping
 from tests.write_t7 import write_t7
 
@@ -109,7 +109,7 @@ def test_porter_s_own_errors_pass() -> None:
 
 
 def test_a_torch_file_keeps_full_precision() -> None:
-    from porter.tensorflow import tf
+    from porter.run.tensorflow import tf
 
     open_net(OILPAINT / "model.t7", Choices())
     assert not tf.config.experimental.tensor_float_32_execution_enabled()

@@ -42,7 +42,7 @@ def test_torch_s_own_picture_comes_out(oilpaint: Conversion) -> None:
 
 def test_the_server_s_loader_finds_the_signature(oilpaint: Conversion) -> None:
     """TensorFlow Serving reads the tag `serve` and the signature definitions, nothing else."""
-    from porter.tensorflow import tf
+    from porter.run.tensorflow import tf
 
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
@@ -59,7 +59,7 @@ def test_the_server_s_loader_finds_the_signature(oilpaint: Conversion) -> None:
 
 def called(done: Conversion, photo: Array) -> dict[str, Array]:
     """What the signature makes of a photo, in this process."""
-    from porter.tensorflow import tf
+    from porter.run.tensorflow import tf
 
     model = tf.saved_model.load(str(done.output / "saved_model"))
     made = model.signatures["image"](image=tf.constant(photo))

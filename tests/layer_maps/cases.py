@@ -15,13 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from porter import check
-from porter.check import Checker
+from porter.check.checker import Checker, find
 from porter.errors import PorterError
 from porter.graph import TensorType
-from porter.inputs import types_of
 from porter.nested import Nested, leaves, map_leaves
-from porter.walker import Model
+from porter.walk.inputs import types_of
+from porter.walk.walker import Model
 from tests.build import FIXTURES, Array, model
 from tests.layer_maps.built import BUILT
 
@@ -48,7 +47,7 @@ def cases(typename: str) -> tuple[Case, ...]:
         module, inputs = BUILT[typename]()
         return (Case(f"{typename}/built", model(module), inputs),)
     checker, found = Checker(), []
-    for fixture in check.find([CASES / typename]):
+    for fixture in find([CASES / typename]):
         (module,), recorded = checker.load(fixture)
         assert recorded.input is not None
         found.append(Case(f"{typename}/{fixture.path.stem}", model(module), recorded.input))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import layer_maps
-from porter import coverage
+from porter.commands import coverage
 from porter.registry import default_registry
 from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import CASES, RECORDED

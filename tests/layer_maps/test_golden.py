@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from porter import check
-from porter.check import Checker
-from porter.parity import Tolerance
+from porter.check.checker import DOUBLE, Checker, find, run
+from porter.parity.compare import Tolerance
 from tests.build import FIXTURES
 
 CASES = FIXTURES / "layers"
@@ -22,14 +21,14 @@ def checker() -> Checker:
 
 
 def test_cases_recorded_in_double_precision_are_held_to_it() -> None:
-    assert check.DOUBLE.isolated == 1e-10
+    assert DOUBLE.isolated == 1e-10
 
 
 @pytest.mark.parametrize("typename", CLASSES)
 def test_all_cases_of_a_class(typename: str, checker: Checker) -> None:
-    fixtures = check.find([CASES / typename])
+    fixtures = find([CASES / typename])
     assert len(fixtures) == len(list((CASES / typename).glob("*.t7"))) > 0
-    results = check.run(fixtures, checker)
+    results = run(fixtures, checker)
     failed = {Path(result.path).stem: result.message for result in results if result.message}
     assert failed == {}
     assert {result.status for result in results} == {"pass"}

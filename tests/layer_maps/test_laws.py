@@ -16,14 +16,15 @@ import pytest
 from hypothesis import example, given, note
 from hypothesis import strategies as st
 
-from porter import parity, reference, runner
 from porter.emit.port import Port, build_widest
 from porter.graph import FLOAT, Graph, Node, TensorType
-from porter.inputs import types_of
 from porter.layout import Layout, Step, channels_last, plan, torch_order
-from porter.measure import compare
 from porter.nested import Nested, leaves
+from porter.parity import compare as parity
+from porter.parity.measure import compare
 from porter.registry import default_registry
+from porter.run import reference, runner
+from porter.walk.inputs import types_of
 from tests.build import Array
 from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import RECORDED, VARIATIONS, Case, Variation, cases, varied

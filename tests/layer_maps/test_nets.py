@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from porter import check
-from porter.check import Checker, Fixture
+from porter.check.checker import Checker, Fixture, find
 from porter.emit.port import build_widest
-from porter.inputs import types_of
 from porter.registry import default_registry
-from porter.runner import Variables
-from porter.walker import Model
+from porter.run.runner import Variables
+from porter.walk.inputs import types_of
+from porter.walk.walker import Model
 from tests.build import FIXTURES
 
-NETS = {fixture.path: fixture for fixture in check.find([FIXTURES / "nets", FIXTURES / "trained"])}
-FORMATS = {fixture.path: fixture for fixture in check.find([FIXTURES / "formats"])}
+NETS = {fixture.path: fixture for fixture in find([FIXTURES / "nets", FIXTURES / "trained"])}
+FORMATS = {fixture.path: fixture for fixture in find([FIXTURES / "formats"])}
 
 TRANSPOSES = {
     "alexnet_lrn_groups": 0,

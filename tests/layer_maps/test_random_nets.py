@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from porter import graph as graphs
-from porter import parity, reference, runner
 from porter.emit.port import build_widest
-from porter.inputs import types_of
 from porter.layout import Layout, plan, torch_order
-from porter.measure import compare
 from porter.nested import Nested, leaves
 from porter.options import Options
+from porter.parity import compare as parity
+from porter.parity.measure import compare
 from porter.reader import TorchObject
 from porter.registry import default_registry, is_layer_map
+from porter.run import reference, runner
+from porter.walk.inputs import types_of
 from tests.build import (
     Array,
     concat_table,

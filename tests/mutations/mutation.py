@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from porter.check import Checker, find
-from porter.conversion import Request, silent, verify_all
+from porter.check.checker import Checker, find
+from porter.conversion.feeding import input_shapes, verification_inputs
+from porter.conversion.pipeline import silent, verify_all
+from porter.conversion.request import Request
 from porter.errors import ParityError, WalkError
-from porter.feeding import input_shapes, verification_inputs
 from porter.fields import Array, Param
 from porter.layer import LayerMap
 from porter.options import Options
-from porter.parity import Report, Row
+from porter.parity.compare import Report, Row
 from porter.reader import TorchObject
 from porter.recording import Recording
 from porter.registry import Handler, Registry, default_registry, is_layer_map
-from porter.runner import Variables
-from porter.walker import Model
+from porter.run.runner import Variables
+from porter.walk.walker import Model
 from tests.build import FIXTURES, conv, sequential
 
 ORIGINAL = default_registry()

@@ -13,7 +13,7 @@ from layer_maps.table import Join
 from porter.fields import Array, Param
 from porter.layout import Site
 from porter.reader import TorchObject
-from porter.runner import Variables
+from porter.run.runner import Variables
 from tests.build import (
     concat_table,
     container,

@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from porter.cost import multiply_adds
+from porter.commands.inspect import Inspection, inspect
 from porter.errors import UsageError
 from porter.graph import Graph
-from porter.inspect import Inspection, inspect
 from porter.model_file import open_model
 from porter.nested import leaves
+from porter.pages.cost import multiply_adds
 from porter.pages.diagram import draw
 from porter.pages.layered import Sizes, place
 from porter.registry import default_registry

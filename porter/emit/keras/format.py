@@ -18,7 +18,7 @@ from porter.emit.formats import Emitted, Emitter, Job, size_of
 from porter.emit.fresh import run_fresh
 from porter.emit.keras.network import build
 from porter.nested import named_leaves
-from porter.tensorflow import quiet_stderr
+from porter.run.tensorflow import quiet_stderr
 
 RELOAD = Path(__file__).with_name("reload.py")
 MODEL, LAYERS = "model.keras", "layers.py"

@@ -25,7 +25,7 @@ from porter.emit.keras.written import (
 )
 from porter.layout import Layout, Plan, Restore, Step
 from porter.nested import leaves, named_leaves
-from porter.runner import Variables, site
+from porter.run.runner import Variables, site
 
 
 @dataclass

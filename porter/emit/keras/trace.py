@@ -17,7 +17,7 @@ from porter.emit.keras import host
 from porter.emit.keras.expressions import Block, Call, Expression, Item, Name, literal
 from porter.emit.keras.traced import Size, Traced, bare, is_known, known, placeholder
 from porter.errors import EmitError
-from porter.tensorflow import tf
+from porter.run.tensorflow import tf
 
 MOST_FOLDED = 64
 """Constants of more elements are computed in the model, not printed into its source."""
@@ -107,7 +107,7 @@ class Trace:
         shapes: Any,
         dtypes: list[Any],
     ) -> tuple[Any, ...]:
-        """`porter.loop.over_time` as a scan: outputs travel with the states, as TensorFlow's needs.
+        """`porter.walk.loop.over_time` as a scan: outputs travel with the states.
 
         The carried outputs start as zeros; what one step carries is stacked for all of them.
         """

@@ -26,7 +26,7 @@ from porter.errors import EmitError
 from porter.fields import Param
 from porter.graph import FLOAT, TensorType
 from porter.layout import Layout, Restore, Site, Step
-from porter.runner import Variables, site
+from porter.run.runner import Variables, site
 
 HEADER = '''"""The layers of a Torch model that Keras lacks, written with keras.ops.
 

@@ -27,8 +27,8 @@ from porter.emit.source.shapes import formulas
 from porter.emit.source.text import WIDTH
 from porter.emit.source.trace import Trace, record
 from porter.graph import Value
-from porter.measure import Measure
 from porter.nested import Nested, named_leaves
+from porter.parity.measure import Measure
 
 RUN = Path(__file__).with_name("run.py")
 

@@ -31,8 +31,8 @@ from porter.emit.source.expression import (
 )
 from porter.fields import Array
 from porter.layout import Step
-from porter.runner import Variables
-from porter.tensorflow import tf
+from porter.run.runner import Variables
+from porter.run.tensorflow import tf
 
 MOST_NUMBERS = 16
 """Lists with more numbers than that are stored beside the weights."""

@@ -15,7 +15,7 @@ from typing import Any
 from porter.errors import WalkError
 from porter.graph import Graph, TensorType
 from porter.nested import Nested, leaves, map_leaves
-from porter.walker import Model
+from porter.walk.walker import Model
 
 ROUND = 64
 """A multiple of nearly all nets' strides."""

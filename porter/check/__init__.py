@@ -1,0 +1,1 @@
+"""Regression over folders of fixtures."""

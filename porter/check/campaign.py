@@ -1,0 +1,182 @@
+"""Many fixtures: in several processes, and not again where nothing changed.
+
+The cache is keyed by content: the fixture's files, what is expected of it, porter's own sources and
+the libraries that compute. A changed byte in any of them is a miss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+
+from porter.check.checker import Checker, Result
+from porter.check.expectations import Expectations
+from porter.check.fixtures import Fixture
+from porter.conversion.output import write_text
+from porter.errors import UsageError
+from porter.options import Options
+from porter.parity.compare import Tolerance
+from porter.registry import default_registry, load_layer_maps, with_identity
+
+LIBRARIES = ("tensorflow", "numpy", "keras")
+CACHED = ("pass", "fail", "unmapped")
+"""An error may come from the machine, so it is tried again."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a checker is made of, as it can be sent to another process."""
+
+    layer_maps: tuple[Path, ...] = ()
+    identity: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+    def checker(self) -> Checker:
+        registry = default_registry()
+        for path in self.layer_maps:
+            registry = load_layer_maps(path, registry)
+        registry = with_identity(registry, list(self.identity))
+        return Checker(registry, self.options, self.tolerance)
+
+
+class Cache:
+    """Results in a folder, by the hash of everything they depend on."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder = folder
+        self.expectations = Expectations()
+        self.salt = salt(recipe)
+
+    def key(self, fixture: Fixture) -> str:
+        digest = hashlib.sha256(self.salt)
+        digest.update(repr((fixture.kind, self.expectations.of(fixture.path))).encode())
+        for path in fixture.files():
+            digest.update(path.name.encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def get(self, fixture: Fixture) -> Result | None:
+        """A result of the same content; a file that cannot be read is a miss."""
+        try:
+            text = self.file(fixture).read_text(encoding="utf-8")
+            held = Result(**json.loads(text))
+        except (OSError, ValueError, TypeError):
+            return None
+        return replace(held, path=str(fixture.path), seconds=0.0)
+
+    def put(self, fixture: Fixture, result: Result) -> None:
+        if result.status in CACHED:
+            file = self.file(fixture)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(vars(result)))
+
+    def file(self, fixture: Fixture) -> Path:
+        key = self.key(fixture)
+        return self.folder / key[:2] / f"{key}.json"
+
+
+def salt(recipe: Recipe) -> bytes:
+    """Hash of what all fixtures depend on: sources, user's maps, libraries, options."""
+    digest = hashlib.sha256(repr((recipe.options, recipe.tolerance, recipe.identity)).encode())
+    digest.update(f"{platform.python_version()} {platform.machine()}".encode())
+    for library in LIBRARIES:
+        try:
+            digest.update(f"{library} {metadata.version(library)}".encode())
+        except metadata.PackageNotFoundError:
+            continue
+    home = Path(__file__).parent.parent
+    maps = Path(os.fspath(home.parent / "layer_maps"))
+    for path in sorted([*home.rglob("*.py"), *maps.rglob("*.py"), *recipe.layer_maps]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.digest()
+
+
+def run(
+    fixtures: list[Fixture],
+    recipe: Recipe,
+    jobs: int = 1,
+    cache: Path | None = None,
+    seen: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:
+    """Check all fixtures; results in their order. `seen` is told of each as it is known.
+
+    Raises UsageError for a number of processes below one.
+    """
+    if jobs < 1:
+        raise UsageError("--jobs takes a positive number", received=str(jobs))
+    known = Cache(cache, recipe) if cache is not None else None
+    results: dict[Path, Result] = {}
+    for fixture in fixtures if known else ():
+        held = known.get(fixture) if known else None
+        if held is not None:
+            results[fixture.path] = held
+            seen(held)
+    missing = [fixture for fixture in fixtures if fixture.path not in results]
+    for fixture, result in compute(missing, recipe, jobs):
+        results[fixture.path] = result
+        if known:
+            known.put(fixture, result)
+        seen(result)
+    return [results[fixture.path] for fixture in fixtures]
+
+
+def compute(fixtures: list[Fixture], recipe: Recipe, jobs: int) -> Iterator[tuple[Fixture, Result]]:
+    """Check fixtures in this process, or in `jobs` others: a fresh TensorFlow in each."""
+    jobs = min(jobs, len(fixtures))
+    if jobs <= 1:
+        checker = recipe.checker()
+        yield from ((fixture, checker.check(fixture)) for fixture in fixtures)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, begin, (recipe,)) as pool:
+        # Large fixtures first, so that none is left for the end.
+        ordered = sorted(fixtures, key=weight, reverse=True)
+        running = {pool.submit(check_one, fixture): fixture for fixture in ordered}
+        yield from ((running[each], each.result()) for each in as_completed(running))
+
+
+def weight(fixture: Fixture) -> int:
+    """Bytes of a fixture: about how long it takes."""
+    return sum(path.stat().st_size for path in fixture.files())
+
+
+_checker: Checker | None = None
+"""The checker of a worker process."""
+
+
+def begin(recipe: Recipe) -> None:
+    """Start a worker process."""
+    global _checker
+    _checker = recipe.checker()
+
+
+def check_one(fixture: Fixture) -> Result:
+    """Check one fixture in a worker process."""
+    assert _checker is not None
+    return _checker.check(fixture)
+
+
+def accept(results: Iterable[Result], below: Path) -> list[Path]:
+    """Record the errors of what passed; returns the files written."""
+    passed = [
+        (Path(result.path), result.isolated, result.accumulated)
+        for result in results
+        if result.status == "pass"
+    ]
+    return Expectations().update(passed, below if below.is_dir() else below.parent)
+
+
+def by_severity(results: Iterable[Result]) -> list[Result]:
+    """What did not pass, the gravest first: wrong numbers, by how wrong, then what did not run."""
+    order = {"fail": 0, "error": 1, "unmapped": 2}
+    failed = [result for result in results if result.status in order]
+    return sorted(failed, key=lambda each: (order[each.status], -(each.isolated or 0.0)))

@@ -1,0 +1,319 @@
+"""Regression over folders of fixtures: convert each model and compare with what Torch recorded.
+
+`fixtures.py` finds them, `expectations.py` knows what is expected of each beyond parity,
+`campaign.py` runs many, in several processes and with a cache.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from porter import reader, recording
+from porter.check.expectations import Expectation, Expectations
+from porter.check.fixtures import Fixture, Kind, find
+from porter.errors import ParityError, PorterError, UnmappedModules, UsageError
+from porter.fields import Array
+from porter.model_file import choose, find_modules, require_mapped
+from porter.nested import Nested, leaves
+from porter.options import Options
+from porter.parity import compare as parity
+from porter.parity.compare import Report, Tolerance
+from porter.parity.measure import Measure, compare
+from porter.reader import Table, TorchObject
+from porter.recording import Recording, as_arrays
+from porter.registry import Registry, default_registry
+from porter.reports.as_json import badness
+from porter.walk.inputs import types_of
+from porter.walk.walker import Model
+
+if TYPE_CHECKING:
+    from porter.emit.port import Port
+
+Status = Literal["pass", "fail", "unmapped", "error"]
+
+__all__ = ["Checker", "Fixture", "Result", "exit_code", "find", "run", "summary"]
+
+DOUBLE = Tolerance(isolated=1e-10, accumulated=1e-10)
+"""For cases that Torch computed in double precision."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one fixture did; errors in units of each layer's scale."""
+
+    path: str
+    kind: Kind
+    status: Status
+    isolated: float | None = None
+    accumulated: float | None = None
+    worst_path: str | None = None
+    message: str = ""
+    seconds: float = 0.0
+    transposes: int | None = None
+    """Of the emitted graph; None for a single layer."""
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "kind": self.kind,
+            "status": self.status,
+            "isolated": finite(self.isolated),
+            "accumulated": finite(self.accumulated),
+            "worst_path": self.worst_path,
+            "message": self.message,
+            "seconds": round(self.seconds, 4),
+        }
+
+
+def finite(number: float | None) -> float | None:
+    """None in place of what JSON has no word for."""
+    return number if number is not None and np.isfinite(number) else None
+
+
+class Checker:
+    """Checks fixtures one after the other with the same registry and options."""
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        options: Options | None = None,
+        tolerance: Tolerance | None = None,
+        expectations: Expectations | None = None,
+    ) -> None:
+        self.registry = registry or default_registry()
+        self.options = options or Options()
+        self.tolerance = tolerance or Tolerance()
+        self.expectations = expectations or Expectations()
+
+    def check(self, fixture: Fixture) -> Result:
+        """Check one fixture; whatever goes wrong becomes its status.
+
+        Raises UsageError for a `porter.toml` that cannot be understood.
+        """
+        started = time.perf_counter()
+        expected = self.expectations.of(fixture.path)
+        try:
+            result = self.adjusted(expected).compare(fixture)
+            if result.status == "pass":
+                result = self.hold(fixture, result, expected)
+        except UnmappedModules as error:
+            result = Result(str(fixture.path), fixture.kind, "unmapped", message=str(error))
+        except PorterError as error:
+            result = Result(str(fixture.path), fixture.kind, "error", message=str(error))
+        return replace(result, seconds=time.perf_counter() - started)
+
+    def adjusted(self, expected: Expectation) -> Checker:
+        """A checker with one model's own tolerances and choices."""
+        return Checker(
+            self.registry, expected.options(self.options), expected.tolerance(self.tolerance)
+        )
+
+    def hold(self, fixture: Fixture, result: Result, expected: Expectation) -> Result:
+        """A result that passed, held against what is expected of this model."""
+        broken = expected.broken(
+            fixture.path, result.isolated, result.accumulated, result.transposes
+        )
+        if not broken and expected.formats and fixture.kind != "layer":
+            broken = self.emit(fixture, expected)
+        return replace(result, status="fail", message=broken) if broken else result
+
+    def emit(self, fixture: Fixture, expected: Expectation) -> str:
+        """Write and reload the expected formats in a folder that is thrown away; what failed."""
+        from porter.conversion.pipeline import convert
+        from porter.conversion.request import Request
+
+        _, recorded = self.load(fixture)
+        with tempfile.TemporaryDirectory(prefix="porter-check-") as folder:
+            try:
+                convert(
+                    Request(
+                        fixture.path,
+                        Path(folder, "port"),
+                        reference=recorded,
+                        select=expected.select,
+                        registry=self.registry,
+                        options=expected.options(self.options),
+                        tolerance=expected.tolerance(self.tolerance),
+                        formats=expected.formats,
+                    )
+                )
+            except ParityError as error:
+                return str(error)
+        return ""
+
+    def compare(self, fixture: Fixture) -> Result:
+        """Run the comparison that a fixture asks for."""
+        candidates, expected = self.load(fixture)
+        # A checkpoint may hold several networks: the recording tells which one it is of.
+        results: list[Result] = []
+        problems: list[PorterError] = []
+        for module in candidates:
+            try:
+                results.append(self.compare_module(fixture, module, expected))
+            except PorterError as error:
+                problems.append(error)
+            else:
+                if results[-1].status == "pass":
+                    return results[-1]
+        if not results:
+            raise problems[0]
+        return results[0]
+
+    def load(self, fixture: Fixture) -> tuple[list[TorchObject], Recording]:
+        """The fixture's modules and what Torch recorded."""
+        path = fixture.path
+        file = reader.read(path)
+        if fixture.kind == "layer":
+            root = file.root
+            if not isinstance(root, Table) or not isinstance(root.get("module"), TorchObject):
+                raise UsageError(
+                    f"{path} is no fixture", hint="a case is a table {module=, input=, output=}"
+                )
+            return [root["module"]], Recording(
+                str(path), as_arrays(root["input"], "input"), as_arrays(root["output"], "output")
+            )
+        modules = [module for _, module in find_modules(file.root)]
+        if not modules:
+            choose(file, str(path))
+        if fixture.kind == "triple":
+            stem = path.name.removesuffix(".t7")
+            expected = recording.read(path.with_name(f"{stem}.out.t7"))
+            return modules, with_input(expected, path.with_name(f"{stem}.in.t7"))
+        recorded = path.with_name("activations.t7")
+        if not recorded.is_file():
+            recorded = path.with_name("output.t7")
+        return modules, with_input(recording.read(recorded), path.with_name("input.t7"))
+
+    def compare_module(self, fixture: Fixture, module: TorchObject, expected: Recording) -> Result:
+        """Every layer of one module against the recording, and the emitted graph at the end."""
+        from porter.emit.port import build_widest
+        from porter.run.runner import Variables
+
+        require_mapped(module, self.registry)
+        model = Model(module, self.registry, self.options)
+        assert expected.input is not None
+        arrays = expected.input
+        double = all(array.dtype == np.float64 for array in leaves(arrays)) and bool(
+            list(leaves(arrays))
+        )
+        variables = {p: Variables(p) for p in ("float32", "float64")}
+        single = parity.verify(
+            model,
+            arrays,
+            variables,
+            expected,
+            label=str(fixture.path),
+            tolerance=self.tolerance,
+            deep=fixture.kind == "layer",
+        )
+        reports = [single]
+        if double and fixture.kind == "layer":
+            reports.append(
+                parity.verify(
+                    model,
+                    arrays,
+                    variables,
+                    expected,
+                    label=str(fixture.path),
+                    tolerance=DOUBLE,
+                    precision="float64",
+                    deep=False,
+                )
+            )
+        if fixture.kind == "layer":
+            return summarise(fixture, reports, Measure(), self.tolerance)
+        port = build_widest(model, types_of(arrays), variables["float32"])
+        emitted = run_emitted(port, arrays, single.wanted)
+        result = summarise(fixture, reports, emitted, self.tolerance)
+        return replace(result, transposes=port.plan.transposes)
+
+
+def with_input(expected: Recording, path: Path) -> Recording:
+    """A recording with the input of a file beside it, where it has none of its own."""
+    if expected.input is not None or not path.is_file():
+        return expected
+    given = as_arrays(reader.read(path).root, "input")
+    return Recording(expected.source, given, expected.output, expected.outputs, expected.summaries)
+
+
+def run_emitted(port: Port, arrays: Nested[Array], wanted: tuple[Array, ...]) -> Measure:
+    """The error of the traced graph that would be saved, its free sizes left open."""
+    from porter.run.runner import load, store
+
+    inputs = parity.bind(port.graph.inputs, arrays)
+    by_id = {value.id: value for value in leaves(port.graph.inputs)}
+    made = port.module.serve(
+        *(
+            store(inputs[i], by_id[i], layout, port.variables.precision)
+            for i, layout in port.plan.inputs.items()
+        )
+    )
+    measures = [
+        compare(expected, load(tensor, port.plan.outputs[emitted.id]))
+        for expected, emitted, tensor in zip(
+            wanted, leaves(port.graph.outputs), made.values(), strict=True
+        )
+    ]
+    return Measure.worst(measures)
+
+
+def summarise(
+    fixture: Fixture, reports: list[Report], emitted: Measure, tolerance: Tolerance
+) -> Result:
+    """One line for one fixture."""
+    rows = [row for report in reports for row in report.rows]
+    worst = max(rows, key=badness, default=None)
+    isolated = [row.isolated.max_rel for row in rows if row.isolated is not None]
+    accumulated = [row.accumulated.max_rel for row in rows if row.accumulated is not None]
+    failed = [row for row in rows if not row.passed]
+    message = ""
+    if failed:
+        first = failed[0]
+        message = f"{first.path or 'the root'} ({first.type}): {first.summary()}"
+    elif not emitted.within(tolerance.accumulated):
+        message = f"the emitted graph differs: {emitted.problem or f'{emitted.max_rel:.2e}'}"
+    return Result(
+        str(fixture.path),
+        fixture.kind,
+        "fail" if message else "pass",
+        max(isolated, default=None),
+        max([*accumulated, emitted.max_rel], default=None),
+        worst.path if worst is not None else None,
+        message,
+    )
+
+
+def run(
+    fixtures: list[Fixture], checker: Checker, seen: Callable[[Result], None] = lambda _: None
+) -> list[Result]:
+    """Check all fixtures in order; `seen` is told of each result."""
+    results = []
+    for fixture in fixtures:
+        results.append(checker.check(fixture))
+        seen(results[-1])
+    return results
+
+
+def summary(results: list[Result]) -> dict[str, int]:
+    """How many fixtures ended how."""
+    counts = {"pass": 0, "fail": 0, "unmapped": 0, "error": 0}
+    for result in results:
+        counts[result.status] += 1
+    return counts
+
+
+def exit_code(results: list[Result]) -> int:
+    """0 if all passed, else the gravest: 1 parity, 3 unreadable or broken, 4 unmapped."""
+    counts = summary(results)
+    if counts["fail"]:
+        return 1
+    if counts["error"]:
+        return 3
+    return 4 if counts["unmapped"] else 0

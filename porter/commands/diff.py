@@ -1,0 +1,245 @@
+"""Lay two sides beside each other, layer by layer: a `.t7` model, a converted folder, a recording.
+
+The first side is the oracle. A model is its own NumPy reference in float64; a port gives its
+layers' outputs through its `activations` signature; a recording is what Torch saw. A layer can be
+fed alone (isolated) only where the second side is a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from porter import reader, recording
+from porter.conversion import seal
+from porter.errors import UsageError
+from porter.fields import Array
+from porter.layout import Layout, from_torch, image_layout, to_torch
+from porter.model_file import ModelFile, choose
+from porter.nested import Nested, leaves, named_leaves
+from porter.options import Options
+from porter.parity import compare as parity
+from porter.parity.compare import Report, Row, Tolerance
+from porter.parity.measure import Measure, compare, failed
+from porter.recording import Recording, Summary, is_recording
+from porter.registry import Registry
+from porter.run import reference
+from porter.walk.inputs import samples, types_of
+from porter.walk.search import solve
+from porter.walk.walker import Model
+
+
+@dataclass(frozen=True)
+class Port:
+    """A converted folder."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+
+Side = Model | Port | Recording
+
+
+def open_side(path: Path, registry: Registry, options: Options, select: str | None = None) -> Side:
+    """What a path holds. Raises PorterError if it is none of the three."""
+    if path.is_dir():
+        return open_port(path)
+    if path.suffix == ".npz":
+        return recording.read(path)
+    file = reader.read(path)
+    if is_recording(file.root):
+        return recording.from_t7(file.root, str(path))
+    opened: ModelFile = choose(file, str(path), select)
+    return opened.model(registry, options)
+
+
+def open_port(folder: Path) -> Port:
+    """A folder that `porter convert` made. Raises UsageError, or Corrupt if it was changed."""
+    content = seal.read_manifest(folder)
+    seal.check(folder, content["files"], below="saved_model")
+    return Port(folder, content)
+
+
+def diff(first: Side, second: Side, tolerance: Tolerance | None = None, seed: int = 1) -> Report:
+    """Compare the second side with the first."""
+    limits = tolerance or Tolerance()
+    arrays = common_input(first, second, seed)
+    oracle = first if isinstance(first, Recording) else record(first, arrays)
+    speaker = spoken_by(first)
+    if isinstance(second, Model):
+        return diff_model(second, oracle, limits, speaker)
+    if isinstance(second, Recording):
+        return lay_beside(oracle, second, limits, speaker)
+    return lay_beside(oracle, record(second, arrays), limits, speaker)
+
+
+def spoken_by(side: Side) -> str:
+    """What the rows call the oracle."""
+    if isinstance(side, Recording):
+        return parity.RECORDED
+    return parity.REFERENCE if isinstance(side, Model) else "port"
+
+
+def diff_model(model: Model, oracle: Recording, limits: Tolerance, speaker: str) -> Report:
+    """A model's layers against the oracle, isolated and accumulated."""
+    from porter.run.runner import Variables
+
+    assert oracle.input is not None
+    variables = {p: Variables(p) for p in ("float32", "float64")}
+    report = parity.verify(
+        model,
+        oracle.input,
+        variables,
+        oracle,
+        label=oracle.source,
+        source=speaker,
+        tolerance=limits,
+        deep=False,
+    )
+    return replace(report, oracle=oracle.source)
+
+
+def common_input(first: Side, second: Side, seed: int) -> Nested[Array]:
+    """A recording's input, or seeded numbers of a shape that a side tells."""
+    for side in (first, second):
+        if isinstance(side, Recording):
+            if side.input is None:
+                raise UsageError(f"{side.source} has no `input` to feed the other side")
+            return side.input
+    for side in (first, second):
+        if isinstance(side, Model):
+            return samples(side, solve(side), seed)[0].arrays
+    assert isinstance(first, Port)
+    return port_sample(first, seed)
+
+
+def port_sample(port: Port, seed: int) -> Nested[Array]:
+    """Seeded numbers for a port's signature; free sizes are chosen small and different."""
+    generator = np.random.default_rng(seed)
+    made: list[Nested[Array]] = []
+    for name, described in sorted(port.manifest["signature"].items()):
+        if not name.startswith("input"):
+            continue
+        free = iter((1, 40, 56, 24))
+        shape = [next(free) if size is None else size for size in described["torch_shape"]]
+        if described["dtype"] == "float32":
+            made.append(generator.standard_normal(shape).astype(np.float32))
+        else:
+            made.append(np.ones(shape, np.int64))
+    return made[0] if len(made) == 1 else made
+
+
+def record(side: Model | Port, arrays: Nested[Array]) -> Recording:
+    """What a side makes of an input, as a recording."""
+    return record_model(side, arrays) if isinstance(side, Model) else record_port(side, arrays)
+
+
+def record_model(model: Model, arrays: Nested[Array]) -> Recording:
+    """A model's own reference in NumPy, float64."""
+    graph = model.walk(types_of(arrays))
+    values = reference.run(graph, parity.bind(graph.inputs, arrays))
+    outputs: dict[tuple[str, int], Nested[Array]] = {}
+    types: dict[str, str] = {}
+    from porter.nested import map_leaves
+
+    for call in graph.calls:
+        outputs[call.path, call.count] = map_leaves(lambda v: values[v.id], call.output)
+        types[call.path] = call.typename
+    final = map_leaves(lambda v: values[v.id], graph.outputs)
+    return Recording("model (numpy float64)", arrays, final, outputs, {}, types)
+
+
+def record_port(port: Port, arrays: Nested[Array]) -> Recording:
+    """A port's activations, run in a fresh process."""
+    from porter.emit.fresh import run_saved_model
+
+    signature, data_format = port.manifest["signature"], port.manifest["data_format"]
+    inputs = named_leaves(arrays, "input")
+    expected = sorted(name for name in signature if name.startswith("input"))
+    if [name for name, _ in sorted(inputs)] != expected:
+        raise UsageError(
+            f"{port.folder} takes {', '.join(expected)}",
+            received=", ".join(name for name, _ in inputs),
+        )
+    stored: dict[str, Array] = {}
+    for name, array in inputs:
+        wanted = signature[name]["torch_shape"]
+        if len(wanted) != array.ndim or any(
+            size not in (None, extent) for size, extent in zip(wanted, array.shape, strict=True)
+        ):
+            raise UsageError(
+                f"the input does not fit {port.folder}: it takes {wanted} (Torch's order)",
+                received="×".join(map(str, array.shape)),
+            )
+        layout = Layout(tuple(signature[name]["torch_axes"]))
+        stored[name] = from_torch(array, layout).astype(signature[name]["dtype"])
+    (made,) = run_saved_model(port.folder / "saved_model", [stored], "activations")
+    outputs: dict[tuple[str, int], Nested[Array]] = {}
+    for name, array in made.items():
+        path, _, count = name.partition("#")
+        path = "" if path == "root" else path
+        outputs[path, int(count or 1)] = to_torch(array, image_layout(array.ndim, data_format))
+    types = port.manifest.get("layers", {})
+    return Recording(str(port.folder), arrays, outputs.get(("", 1)), outputs, {}, types)
+
+
+def lay_beside(
+    oracle: Recording, other: Recording, limits: Tolerance, speaker: str = parity.RECORDED
+) -> Report:
+    """Every call that the oracle recorded beside the other side's; rows name the `speaker`."""
+    rows = [
+        Row(
+            path,
+            oracle.types.get(path) or other.types.get(path, ""),
+            "×".join(map(str, leaf.shape)),
+            speaker,
+            accumulated=compare_leaf(leaf, pick(other, path, count, position)),
+            count=count,
+            tolerance=limits,
+        )
+        for path, count, position, leaf in spoken(oracle)
+    ]
+    if not rows:
+        raise UsageError(f"{oracle.source} and {other.source} have no layer to compare")
+    return Report(tuple(rows), "recorded input", oracle.source)
+
+
+def spoken(oracle: Recording) -> Iterator[tuple[str, int, int, Array | Summary]]:
+    """Every tensor that the oracle knows: path, call, position in a table from 1, the tensor."""
+    for (path, count), short in oracle.summaries.items():
+        for position, summary in enumerate(leaves(short), start=1):
+            yield path, count, position, summary
+    outputs = dict(oracle.outputs)
+    if oracle.output is not None:
+        outputs.setdefault(("", 1), oracle.output)
+    for (path, count), wanted in outputs.items():
+        for position, array in enumerate(leaves(wanted), start=1):
+            yield path, count, position, array
+
+
+def compare_leaf(wanted: Array | Summary, made: Array | None) -> Measure:
+    """One tensor, or what a recording kept of it, beside the other side's."""
+    if made is None:
+        return failed("the other side has no such layer")
+    if isinstance(wanted, Summary):
+        return parity.compare_summary(wanted, made)
+    return compare(wanted, drop_kept_batch(wanted, made))
+
+
+def pick(side: Recording, path: str, count: int, position: int) -> Array | None:
+    """One tensor of what a side has of a call; ports name table entries path_1, path_2."""
+    got = side.outputs.get((path, count))
+    if got is not None:
+        flat = list(leaves(got))
+        return flat[position - 1] if position <= len(flat) else None
+    numbered = side.outputs.get((f"{path or 'root'}_{position}", count))
+    return numbered if isinstance(numbered, np.ndarray) else None
+
+
+def drop_kept_batch(reference_array: Array, made: Array) -> Array:
+    """Torch's View drops a batch of one where the port keeps it; the values are the same."""
+    return made[0] if made.shape == (1, *reference_array.shape) else made

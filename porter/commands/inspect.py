@@ -1,0 +1,209 @@
+"""What a `.t7` file is and holds, without TensorFlow: format, module tree, shapes, parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.errors import PorterError
+from porter.graph import Graph
+from porter.model_file import ModelFile, functions_in, histogram, parts, submodules
+from porter.nested import leaves
+from porter.options import Options
+from porter.reader import Tensor, TorchObject
+from porter.registry import Registry
+from porter.walk.inputs import Shapes, given
+from porter.walk.search import solve
+from porter.walk.walker import Model
+
+GRADIENTS = ("gradWeight", "gradBias", "gradInput")
+PARAMETERS = ("weight", "bias")
+
+
+@dataclass(frozen=True)
+class ModuleLine:
+    """One module of the tree."""
+
+    path: str
+    typename: str
+    depth: int
+    shape: str = ""
+    parameters: int = 0
+    mapped: bool = True
+    shared_with: str | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything `porter inspect` tells."""
+
+    name: str
+    format: str
+    size: int
+    trailing: int
+    selected: str
+    wrapper: dict[str, str]
+    modes: dict[str, int]
+    tensor_types: dict[str, int]
+    classes: dict[str, int]
+    parameters: int
+    lines: tuple[ModuleLine, ...]
+    unmapped: dict[str, list[str]]
+    functions: list[str]
+    input_shape: str = ""
+    input_note: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+    graph: Graph | None = None
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "file": self.name,
+            "format": self.format,
+            "bytes": self.size,
+            "trailing_bytes": self.trailing,
+            "selected": self.selected,
+            "wrapper": self.wrapper,
+            "modes": self.modes,
+            "tensor_types": self.tensor_types,
+            "classes": self.classes,
+            "parameters": self.parameters,
+            "unmapped": self.unmapped,
+            "lua_functions": self.functions,
+            "input": self.input_shape,
+            "input_note": self.input_note,
+            "notes": self.notes,
+            "modules": [
+                {
+                    "path": line.path,
+                    "type": line.typename,
+                    "shape": line.shape,
+                    "parameters": line.parameters,
+                    "mapped": line.mapped,
+                    "shared_with": line.shared_with,
+                }
+                for line in self.lines
+            ],
+        }
+
+
+def inspect(
+    opened: ModelFile,
+    registry: Registry,
+    options: Options | None = None,
+    input_shapes: tuple[tuple[int, ...], ...] = (),
+) -> Inspection:
+    """Look at a model file. Unknown classes and unsolved shapes are told, not raised."""
+    unmapped: dict[str, list[str]] = {}
+    for path, module in submodules(opened.root):
+        if module.typename not in registry:
+            unmapped.setdefault(module.typename, []).append(path)
+    model = Model(opened.root, registry, options or Options())
+    graph, shown, note = walked(model, unmapped, input_shapes)
+    form: str = opened.file.format
+    if opened.file.long_size is not None:
+        form += f", {opened.file.long_size}-byte longs"
+    return Inspection(
+        name=opened.file.path,
+        format=form,
+        size=opened.file.size,
+        trailing=opened.file.trailing,
+        selected=opened.selected,
+        wrapper=opened.wrapper,
+        modes=dict(Counter(mode_of(module) for _, module in submodules(opened.root))),
+        tensor_types=dict(tensor_types(opened.root)),
+        classes=dict(histogram(opened.root).most_common()),
+        parameters=count_parameters(opened.root),
+        lines=tuple(tree(opened.root, registry, shapes_of(graph))),
+        unmapped=unmapped,
+        functions=[path for path, _ in functions_in(opened.root)],
+        input_shape=shown,
+        input_note=note,
+        notes=dict(graph.notes) if graph else {},
+        graph=graph,
+    )
+
+
+def shapes_of(graph: Graph | None) -> dict[str, str]:
+    """Output shape of every module by path."""
+    return {
+        call.path: ", ".join(str(value.type) for value in leaves(call.output))
+        for call in (graph.calls if graph else ())
+    }
+
+
+def walked(
+    model: Model, unmapped: dict[str, list[str]], input_shapes: tuple[tuple[int, ...], ...]
+) -> tuple[Graph | None, str, str]:
+    """The model walked with an input, the input's shape, and how it was found or why not."""
+    if unmapped:
+        return None, "", "shapes are not known while classes are unmapped"
+    try:
+        found: Shapes = given(model, list(input_shapes)) if input_shapes else solve(model)
+        graph = model.walk(found.types[0])
+    except PorterError as error:
+        return None, "", str(error)
+    shown = ", ".join(str(type) for type in leaves(found.types[0]))
+    origin = "as given" if input_shapes else found.solved or "an example: sizes are free"
+    return graph, shown, origin
+
+
+def mode_of(module: TorchObject) -> str:
+    """Whether a module was saved in training or evaluation mode."""
+    if "train" not in module:
+        return "no flag"
+    return "training" if module.get("train") is True else "evaluate"
+
+
+def tensor_types(root: TorchObject) -> Counter[str]:
+    """How many parameter tensors there are of each Torch type."""
+    return Counter(
+        value.typename
+        for _, module in submodules(root)
+        for name, value in module.fields.items()
+        if isinstance(value, Tensor) and value.numel and name not in GRADIENTS
+    )
+
+
+def own_parameters(module: TorchObject) -> list[Tensor]:
+    """Weight and bias of one module."""
+    tensors = (module.get(name) for name in PARAMETERS)
+    return [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+
+
+def count_parameters(root: TorchObject) -> int:
+    """Numbers in weights and biases; shared memory counts once."""
+    distinct = {
+        tensor.key: tensor.numel
+        for _, module in submodules(root)
+        for tensor in own_parameters(module)
+    }
+    return sum(distinct.values())
+
+
+def tree(root: TorchObject, registry: Registry, shapes: dict[str, str]) -> list[ModuleLine]:
+    """The module tree, depth first."""
+    lines: list[ModuleLine] = []
+    first: dict[int, str] = {}
+    pending: list[tuple[str, TorchObject, int]] = [("", root, 0)]
+    while pending:
+        path, module, depth = pending.pop()
+        shared = first.get(module.index)
+        first.setdefault(module.index, path)
+        lines.append(
+            ModuleLine(
+                path,
+                module.typename,
+                depth,
+                shapes.get(path, ""),
+                0 if shared is not None else sum(t.numel for t in own_parameters(module)),
+                module.typename in registry,
+                shared,
+            )
+        )
+        if shared is None:
+            children = [
+                (f"{path}.{n}" if path else str(n), child, depth + 1) for n, child in parts(module)
+            ]
+            pending.extend(reversed(children))
+    return lines

@@ -1,0 +1,79 @@
+"""`manifest.json`: where a port comes from and how it was proven."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+from porter.conversion.request import Request
+from porter.emit.formats import Emitted, Job
+from porter.model_file import ModelFile, functions_in, histogram
+from porter.parity.compare import Report
+from porter.reports.as_json import emitted_json, warnings
+
+MANIFEST_VERSION = 1
+
+
+def version() -> str:
+    """porter's own version."""
+    try:
+        return metadata.version("porter-t7")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def manifest(
+    opened: ModelFile,
+    request: Request,
+    job: Job,
+    emitted: list[Emitted],
+    solved: str,
+    reports: list[Report],
+) -> dict[str, Any]:
+    """Everything a user needs to trust and to repeat a conversion; no timestamps."""
+    import numpy as np
+
+    from porter.emit.port import stored_shapes
+    from porter.run.tensorflow import tf
+
+    options = request.options
+    notes = {
+        row.path or "the root": row.note for report in reports for row in report.rows if row.note
+    }
+    return {
+        "manifest": MANIFEST_VERSION,
+        "source": {
+            "name": request.source.name,
+            "sha256": opened.file.sha256(),
+            "bytes": opened.file.size,
+            "format": opened.file.format,
+            "selected": opened.selected,
+        },
+        "classes": dict(sorted(histogram(opened.root).items())),
+        "lua_functions": [path for path, _ in functions_in(opened.root)],
+        "formats": list(dict.fromkeys(each.name for each in emitted)),
+        "signature": stored_shapes(job.port.graph, job.data_format),
+        "data_format": job.data_format,
+        "pictures": job.pictures.json() if job.pictures else None,
+        "transposes": job.port.plan.transposes,
+        "input_size": solved or "free or given",
+        "oracle": reports[0].oracle,
+        "inputs": [report.input for report in reports],
+        "options": {"bn": options.bn, "seed": options.seed},
+        "tolerance": {
+            "isolated": request.tolerance.isolated,
+            "accumulated": request.tolerance.accumulated,
+            "float64": request.tolerance.float64,
+        },
+        "emitted": [emitted_json(each) for each in emitted],
+        "layers": {row.path: row.type for report in reports for row in report.rows},
+        "notes": notes,
+        "warnings": warnings(reports),
+        "versions": {
+            "porter": version(),
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }

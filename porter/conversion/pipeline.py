@@ -1,0 +1,265 @@
+"""From `model.t7` to a folder with the same network in TensorFlow, and the proof that it is.
+
+    read → choose the module → walk → verify layer by layer → emit → reload → compare again → appear
+
+Nothing appears under the output's name unless every comparison passed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from porter.conversion.feeding import batched, checks, input_shapes, verification_inputs
+from porter.conversion.manifest import manifest
+from porter.conversion.output import appearing, write_text
+from porter.conversion.request import Request
+from porter.conversion.seal import MANIFEST, digests
+from porter.emit.formats import Emitted, Job, find
+from porter.errors import ParityError
+from porter.images.meaning import meaning_of
+from porter.model_file import default_output, open_model
+from porter.nested import leaves
+from porter.pages import SUFFIXES, render, require_kinds
+from porter.pages.document import Document, facts_of, facts_of_failure
+from porter.parity import compare as parity
+from porter.parity import leftovers
+from porter.parity.compare import Report, Row
+from porter.parity.measure import Measure
+from porter.recording import Recording
+from porter.reports.as_json import report_json
+from porter.run.repeatable import one_thread
+from porter.walk.inputs import Sample, Shapes, types_of
+from porter.walk.walker import Model
+
+DEEP_ELEMENTS = 400_000
+"""Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
+
+Progress = Callable[[str, str], None]
+
+
+def silent(stage: str, detail: str) -> None:
+    """No progress display."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did: a report for each input, rows for each format."""
+
+    output: Path
+    reports: tuple[Report, ...]
+    emitted: tuple[Emitted, ...]
+    manifest: dict[str, Any]
+
+    def summary(self) -> str:
+        """The verdict in a few lines."""
+        signature = "; ".join(
+            f"{name} {'×'.join('?' if size is None else str(size) for size in each['shape'])}"
+            for name, each in self.manifest["signature"].items()
+        )
+        worst = Measure.worst(
+            [each.measure for each in self.emitted if each.measure and each.exact]
+        )
+        return (
+            f"parity: pass on {len(self.reports)} inputs; oracle: {self.manifest['oracle']}; "
+            f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
+            f"input size: {self.manifest['input_size']}\n"
+            f"signature: {signature}; {self.manifest['transposes']} transposes in the graph\n"
+            f"{self.warnings()}{self.pictures()}"
+            f"written: {self.output} ({', '.join(self.manifest['formats'])})"
+        )
+
+    def warnings(self) -> str:
+        """What to know of the port although it passed, a line each."""
+        return "".join(f"warning: {each}\n" for each in self.manifest["warnings"])
+
+    def pictures(self) -> str:
+        """A line on what the numbers mean where that is known."""
+        told = self.manifest["pictures"]
+        if told is None:
+            return ""
+        proof = next((each.note for each in self.emitted if each.name == "saved_model"), "")
+        return f"pictures: preset {told['preset']['name']} ({told['why']}); {proof}\n"
+
+    def json(self) -> dict[str, Any]:
+        """`diff`'s report with the output folder, formats, transposes and signature."""
+        return report_json(self.reports, self.emitted) | {
+            "output": str(self.output),
+            "formats": self.manifest["formats"],
+            "transposes": self.manifest["transposes"],
+            "signature": self.manifest["signature"],
+        }
+
+
+def convert(request: Request, progress: Progress = silent) -> Conversion:
+    """Convert a model. Raises PorterError; then no output exists."""
+    started = time.perf_counter()
+    require_kinds(request.pages)
+    progress("read", str(request.source))
+    opened = open_model(request.source, request.select)
+    model = opened.model(request.registry, request.options)
+    target = request.output or default_output(request.source)
+    for name in request.formats:
+        find(name).check(request.settings)
+    with one_thread(), appearing(target, request.force) as folder:
+        shapes = input_shapes(model, request)
+        pictures = meaning_of(opened, model, shapes, request.preset)
+        checked = verification_inputs(model, shapes, request)
+        from porter.run.runner import Variables
+
+        variables = {p: Variables(p) for p in ("float32", "float64")}
+        reports = verify_all(model, checked, request, variables, progress)
+        job = prepare(model, shapes, checked, reports, request, variables["float32"])
+        if pictures is not None:
+            (fed,) = leaves(job.port.graph.inputs)
+            job = replace(job, pictures=pictures.seen_by(fed.type.shape[2:]))
+        emitted = [
+            row
+            for name in request.formats
+            for row in emit_one(name, job, request, folder, progress)
+        ]
+        described = manifest(opened, request, job, emitted, shapes.solved, reports)
+        write_json(folder / "parity.json", report_json(reports, emitted))
+        described["files"] = digests(folder)
+        write_json(folder / MANIFEST, described)
+        facts = facts_of(described, time.perf_counter() - started)
+        document = Document(request.source.name, tuple(reports), tuple(emitted), facts)
+        for kind in request.pages:
+            write_text(folder / f"report{SUFFIXES[kind]}", render(document, kind))
+    return Conversion(target, tuple(reports), tuple(emitted), described)
+
+
+def verify_all(
+    model: Model,
+    checked: list[tuple[Sample, Recording | None]],
+    request: Request,
+    variables: dict[str, Any],
+    progress: Progress,
+) -> list[Report]:
+    """Compare every layer on every input. Raises ParityError with the reports."""
+    reports: list[Report] = []
+    for sample, recording in checked:
+        largest = max(
+            (int(np.prod(value.shape)) for value in model.walk(types_of(sample.arrays)).values()),
+            default=0,
+        )
+        reports.append(
+            parity.verify(
+                model,
+                sample.arrays,
+                variables,
+                recording,
+                label=sample.label,
+                tolerance=request.tolerance,
+                deep=largest <= DEEP_ELEMENTS,
+                data_format=request.data_format,
+                progress=lambda path: progress("verify", path),
+            )
+        )
+    left = leftovers.verify(model, variables["float32"], request.tolerance)
+    if left is not None:
+        reports.append(left)
+    failed = [report for report in reports if not report.passed]
+    if failed:
+        raise parity_failure(reports, failed[0], write_failed(reports, request))
+    return reports
+
+
+def write_failed(reports: list[Report], request: Request) -> list[Path]:
+    """The reports of a conversion that failed: beside the output folder, which does not appear."""
+    target = request.output or default_output(request.source)
+    asked = {
+        "model": str(request.source),
+        "batch normalisation": f"--bn {request.options.bn}",
+        "seed": str(request.options.seed),
+    }
+    document = Document(request.source.name, tuple(reports), (), facts_of_failure(reports, asked))
+    written: list[Path] = []
+    for kind in request.pages:
+        written.append(target.with_name(f"{target.name}.failed{SUFFIXES[kind]}"))
+        write_text(written[-1], render(document, kind))
+    return written
+
+
+def parity_failure(
+    reports: list[Report], failed: Report, pages: Sequence[Path] = ()
+) -> ParityError:
+    """The error of a port that does not compute what the oracle says."""
+    row = failed.first_diverging
+    assert row is not None
+    error = ParityError(
+        f"the port differs from {row.oracle}: nothing was written",
+        where=f"{row.path or 'the root'} ({row.type}), on input {failed.input}",
+        received=row.summary(),
+        hint=advice(row, pages),
+    )
+    error.reports = tuple(reports)
+    return error
+
+
+def advice(row: Row, pages: Sequence[Path]) -> str:
+    """Where to look next."""
+    lines = [f"hint: {row.hint.text()}"] if row.hint else []
+    lines += [f"report: {path}" for path in pages]
+    seen = "" if pages else "run with --report html or --json for every layer; "
+    return "\n".join([*lines, f"{seen}if the layer map is wrong, that is a bug of porter"])
+
+
+def prepare(
+    model: Model,
+    shapes: Shapes,
+    checked: list[tuple[Sample, Recording | None]],
+    reports: list[Report],
+    request: Request,
+    variables: Any,
+) -> Job:
+    """Trace the port, with as many free sizes as the layers allow."""
+    from porter.emit.port import build_widest
+
+    types = batched(model, shapes)
+    port = build_widest(model, types, variables, request.data_format)
+    fixed = shapes.types[0] if request.input_shapes else None
+    return Job(
+        model,
+        types,
+        port,
+        checks(port, checked, reports),
+        request.data_format,
+        dict(request.settings),
+        fixed,
+    )
+
+
+def emit_one(
+    name: str, job: Job, request: Request, folder: Path, progress: Progress
+) -> list[Emitted]:
+    """Write one format and compare its reloaded self. Raises ParityError."""
+    progress("emit", name)
+    emitted = find(name).emit(job, folder)
+    for row in emitted:
+        measure = row.measure
+        if row.exact and measure is not None and not measure.within(request.tolerance.accumulated):
+            shown = f"{name} {row.variant}".strip()
+            raise ParityError(
+                f"the {shown} computes something else after it was loaded again: "
+                "nothing was written",
+                received=measure.problem or f"error {measure.max_rel:.2e} of the output's scale",
+            )
+    return emitted
+
+
+def write_json(path: Path, content: Any) -> None:
+    """A JSON file with sorted keys, the same bytes for the same content."""
+    # Bytes of the file's strings that are no UTF-8 become JSON escapes.
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        json.dump(content, file, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,36 @@
+"""What a user asks of a conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from porter.emit.formats import DEFAULT
+from porter.options import Options
+from porter.parity.compare import Tolerance
+from porter.recording import Recording
+from porter.registry import Registry
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks of a conversion."""
+
+    source: Path
+    output: Path | None = None
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    reference: Recording | None = None
+    select: str | None = None
+    registry: Registry | None = None
+    options: Options = field(default_factory=Options)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    data_format: str = "channels_last"
+    formats: tuple[str, ...] = DEFAULT
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    """What the pictures mean: a preset, a TOML file, "none", or None to see if the file tells."""
+    force: bool = False
+    pages: tuple[str, ...] = ()
+    """Reports to write for people: `html`, `markdown`."""

@@ -1,0 +1,336 @@
+"""Compare a port with the oracle, layer by layer, before anything is emitted.
+
+Every layer is compared twice: *isolated*, fed the oracle's own inputs, tells which layer is wrong;
+*accumulated*, fed what the port itself made, tells whether it matters. On small inputs the same
+layer also runs in float64 against NumPy in float64, which separates rounding from wrong semantics,
+and NumPy in float32 tells the noise floor: the error that rounding alone explains.
+
+The oracle of a value is, strongest first: what real Torch7 recorded, what Torch left in the model
+file, porter's own NumPy reference. Every row names it.
+
+All this happens layer by layer in one pass: an activation is let go when no later layer reads it,
+so that memory is bounded by the widest place of the net, not by its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from porter.fields import Array
+from porter.graph import Graph, Node, Value
+from porter.layout import Plan, Step, plan
+from porter.nested import Nested, leaves, map_leaves
+from porter.parity.diagnosis import Hint, explain
+from porter.parity.measure import Measure, compare, failed, relative_error
+from porter.parity.oracle import (
+    LEFT_IN_FILE,
+    RECORDED,
+    REFERENCE,
+    Oracle,
+    bind,
+    consult,
+    last_readers,
+    recorded_values,
+)
+from porter.parity.thumbnails import Strip, Thumbnail, Worst, strip
+from porter.recording import Recording, Summary
+from porter.run import memory, reference
+from porter.walk.walker import Model
+
+__all__ = [
+    "LEFT_IN_FILE",
+    "RECORDED",
+    "REFERENCE",
+    "Comparison",
+    "Oracle",
+    "Report",
+    "Row",
+    "Tolerance",
+    "bind",
+    "consult",
+    "measured",
+    "verify",
+]
+
+EXPLAINED = 4
+"""How many failing layers of one input are diagnosed: those behind them mostly follow from them."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest accepted errors, in units of each layer's scale."""
+
+    isolated: float = 1e-5
+    accumulated: float = 1e-4
+    float64: float = 1e-10
+
+
+@dataclass(frozen=True)
+class Row:
+    """One call of one module. `float64` and `noise` are in units of the layer's scale."""
+
+    path: str
+    type: str
+    shape: str
+    oracle: str
+    isolated: Measure | None = None
+    accumulated: Measure | None = None
+    float64: float | None = None
+    noise: float | None = None
+    count: int = 1
+    note: str = ""
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    hint: Hint | None = None
+    thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def nonfinite(self) -> bool:
+        """Whether Torch itself makes NaN or infinity here, and the port the same."""
+        measures = (self.isolated, self.accumulated)
+        return any(measure is not None and measure.nonfinite for measure in measures)
+
+    @property
+    def problem(self) -> str | None:
+        for measure in (self.isolated, self.accumulated):
+            if measure is not None and measure.problem:
+                return measure.problem
+        return None
+
+    def summary(self) -> str:
+        """What went wrong, in one line."""
+        if self.problem:
+            return self.problem
+        checks = (
+            ("isolated", measured(self.isolated), self.tolerance.isolated),
+            ("accumulated", measured(self.accumulated), self.tolerance.accumulated),
+            ("float64", self.float64, self.tolerance.float64),
+        )
+        parts = [
+            f"{name} error {error:.2e} of the scale (at most {limit:.0e})"
+            for name, error, limit in checks
+            if error is not None and error > limit
+        ]
+        return ", ".join(parts) or "no error"
+
+    @property
+    def passed(self) -> bool:
+        return (
+            (self.isolated is None or self.isolated.within(self.tolerance.isolated))
+            and (self.accumulated is None or self.accumulated.within(self.tolerance.accumulated))
+            and (self.float64 is None or self.float64 <= self.tolerance.float64)
+        )
+
+
+def measured(measure: Measure | None) -> float | None:
+    """A measure's error in units of the scale, if there is one."""
+    return None if measure is None else measure.max_rel
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows for one input, in the order in which Torch runs the modules.
+
+    `wanted` holds the oracle's values of the model's outputs, in Torch's order; `strip` shows them
+    beside the port's where they are pictures.
+    """
+
+    rows: tuple[Row, ...]
+    input: str
+    oracle: str
+    wanted: tuple[Array, ...] = field(default=(), repr=False, compare=False)
+    graph: Graph | None = field(default=None, repr=False, compare=False)
+    strip: Strip | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def passed(self) -> bool:
+        return all(row.passed for row in self.rows)
+
+    @property
+    def first_diverging(self) -> Row | None:
+        return next((row for row in self.rows if not row.passed), None)
+
+
+class Comparison:
+    """One input through one model: collects measures by call."""
+
+    def __init__(self, graph: Graph, oracle: Oracle, tolerance: Tolerance) -> None:
+        self.graph = graph
+        self.oracle = oracle
+        self.tolerance = tolerance
+        self.isolated: dict[tuple[str, int], list[Measure]] = {}
+        self.accumulated: dict[int, Measure] = {}
+        self.float64: dict[tuple[str, int], list[float]] = {}
+        self.noise: dict[tuple[str, int], list[float]] = {}
+        self.hints: dict[tuple[str, int], Hint | None] = {}
+        self.worst = Worst()
+
+    def inputs_of(self, node: Node) -> tuple[Array, ...]:
+        return tuple(self.oracle.values[value.id] for value in node.inputs)
+
+    def outputs_of(self, node: Node) -> list[Array]:
+        return [self.oracle.values[value.id] for value in node.outputs]
+
+    def add_isolated(self, step: Step, made: list[Array]) -> None:
+        """Measure a layer fed the oracle's inputs; where it fails, look for the cause."""
+        node, limit = step.node, self.tolerance.isolated
+        key, wanted = (node.path, node.count), self.outputs_of(node)
+        measures = [compare(a, b) for a, b in zip(wanted, made, strict=True)]
+        self.isolated.setdefault(key, []).extend(measures)
+        for measure, a, b in zip(measures, wanted, made, strict=True):
+            self.worst.offer(key, measure.max_rel, a, b)
+        failing = not all(measure.within(limit) for measure in measures)
+        if failing and key not in self.hints and len(self.hints) < EXPLAINED:
+            taken = self.inputs_of(node)
+            self.hints[key] = explain(step, taken, tuple(wanted), tuple(made), limit)
+
+    def add_float64(self, node: Node, exact: list[Array], made: list[Array]) -> None:
+        errors = [relative_error(a, b) for a, b in zip(exact, made, strict=True)]
+        self.float64.setdefault((node.path, node.count), []).extend(errors)
+
+    def add_noise(self, node: Node, exact: list[Array], rounded: list[Array]) -> None:
+        errors = [relative_error(a, b) for a, b in zip(exact, rounded, strict=True)]
+        self.noise.setdefault((node.path, node.count), []).extend(errors)
+
+    def add_accumulated(self, value: Value, made: Array) -> None:
+        summary = self.oracle.summaries.get(value.id)
+        measure = compare(self.oracle.values[value.id], made)
+        if summary is not None:
+            measure = Measure.worst([measure, compare_summary(summary, made)])
+        self.accumulated[value.id] = measure
+
+    def rows(self) -> tuple[Row, ...]:
+        """One row for every module that computes or hands on a tensor."""
+        notes = dict(self.graph.notes)
+        rows: list[Row] = []
+        for call in self.graph.calls:
+            key = (call.path, call.count)
+            contradiction = self.oracle.contradictions.get(key)
+            if not (call.is_leaf or key in self.isolated or contradiction):
+                continue
+            outputs = list(leaves(call.output))
+            seen = [self.accumulated[v.id] for v in outputs if v.id in self.accumulated]
+            measures = self.isolated.get(key, [])
+            if contradiction:
+                measures = [failed(contradiction)]
+            sources = {self.oracle.sources.get(v.id, "the input") for v in outputs}
+            rows.append(
+                Row(
+                    call.path,
+                    call.typename,
+                    ", ".join(str(v.type) for v in outputs),
+                    " and ".join(sorted(sources)),
+                    Measure.worst(measures) if measures else None,
+                    Measure.worst(seen) if seen else None,
+                    max(self.float64[key], default=None) if key in self.float64 else None,
+                    max(self.noise[key], default=None) if key in self.noise else None,
+                    call.count,
+                    notes.get(call.path, ""),
+                    self.tolerance,
+                    self.hints.get(key),
+                    self.worst.get(key),
+                )
+            )
+        return tuple(rows)
+
+
+def compare_summary(summary: Summary, made: Array) -> Measure:
+    """Compare with what a recording kept of a large activation."""
+    if summary.shape != made.shape:
+        return failed(f"shape {made.shape} where Torch recorded {summary.shape}")
+    magnitude = np.abs(made.astype(np.float64))
+    wanted = np.array([summary.absmax, summary.mean, summary.abssum / made.size])
+    got = np.array([magnitude.max(), made.mean(dtype=np.float64), magnitude.mean()])
+    return compare(wanted, got)
+
+
+def verify(
+    model: Model,
+    inputs: Nested[Array],
+    variables: Mapping[str, object],
+    recording: Recording | None = None,
+    *,
+    label: str = "input",
+    source: str = RECORDED,
+    tolerance: Tolerance | None = None,
+    precision: str = "float32",
+    deep: bool = True,
+    data_format: str = "channels_last",
+    progress: Callable[[str], None] = lambda path: None,
+) -> Report:
+    """Compare every layer of `model` on `inputs` (Torch's order) with the oracle.
+
+    `variables` maps "float32" and "float64" to the runner's variables, so that weights are made
+    once for several inputs. `deep` adds the float64 agreement and the noise floor.
+    """
+    from porter.run import runner
+    from porter.walk.inputs import types_of
+
+    graph = model.walk(types_of(inputs))
+    memory.require(graph, label)
+    layout = plan(graph, data_format)
+    oracle = recorded_values(graph, inputs, recording, source)
+    comparison = Comparison(graph, oracle, tolerance or Tolerance())
+    held = variables[precision]
+    double = variables["float64"] if deep else None
+    assert isinstance(held, runner.Variables)
+    ends = last_readers(graph)
+    positions = {id(node): position for position, node in enumerate(graph.nodes)}
+
+    def see(step: Step, made: list[object]) -> None:
+        """Judge one layer right after the port ran it; afterwards its inputs may be let go."""
+        node = step.node
+        progress(node.path)
+        oracle.complete(node)
+        taken = comparison.inputs_of(node)
+        comparison.add_isolated(step, runner.run_isolated(step, list(taken), held))
+        if isinstance(double, runner.Variables):
+            exact = reference.run_node(node, taken, np.float64)
+            doubles = runner.run_isolated(step, [_double(a) for a in taken], double)
+            comparison.add_float64(node, exact, doubles)
+            comparison.add_noise(node, exact, reference.run_node(node, taken, np.float32))
+        for i, (value, at) in enumerate(zip(node.outputs, step.outputs, strict=True)):
+            array, wanted = runner.load(made[i], at), oracle.values[value.id]
+            comparison.add_accumulated(value, array)
+            if array.shape != wanted.shape:
+                # The layers behind it could not run on that, and would be blamed in its place.
+                made[i] = runner.store(wanted, value, at, held.precision)
+        for identity in ends.get(positions[id(node)], ()):
+            oracle.values.pop(identity, None)
+
+    made = run_accumulated(layout, inputs, held, see)
+    wanted = map_leaves(lambda value: oracle.values[value.id], graph.outputs)
+    return Report(
+        comparison.rows(),
+        label,
+        source if recording is not None else REFERENCE,
+        tuple(leaves(wanted)),
+        graph,
+        strip(inputs, wanted, map_leaves(lambda value: made[value.id], graph.outputs)),
+    )
+
+
+def run_accumulated(
+    layout: Plan,
+    inputs: Nested[Array],
+    variables: object,
+    see: Callable[[Step, list[object]], None],
+) -> dict[int, Array]:
+    """The whole port on its own intermediate results; returns its outputs in Torch's order."""
+    from porter.run import runner
+
+    assert isinstance(variables, runner.Variables)
+    arrays = bind(layout.graph.inputs, inputs)
+    by_id = {value.id: value for value in leaves(layout.graph.inputs)}
+    stored = {
+        identity: runner.store(arrays[identity], by_id[identity], at, variables.precision)
+        for identity, at in layout.inputs.items()
+    }
+    made = runner.run(layout, stored, variables, see)
+    return {identity: runner.load(made[identity], at) for identity, at in layout.outputs.items()}
+
+
+def _double(array: Array) -> Array:
+    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array

@@ -1,0 +1,136 @@
+"""Why a layer differs: which change of the reference explains the numbers.
+
+A verdict says that a layer is wrong; this module looks for the cause. Every hypothesis is tried in
+NumPy, and the one that makes what the port made, or what the oracle recorded, is given as a hint
+together with what was measured. A hint never changes a verdict.
+
+Hypotheses come from the declarations of a layer map alone (its fields, the axes of its parameters,
+the layouts in which it ran), so that a user's own map gets them too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from porter.errors import PorterError
+from porter.graph import FLOAT
+from porter.layout import Step
+from porter.parity.diagnosis.data import about_inputs, about_layouts, about_outputs
+from porter.parity.diagnosis.fields import about_fields, about_padding
+from porter.parity.diagnosis.fits import fits
+from porter.parity.diagnosis.parameters import about_parameters
+from porter.parity.diagnosis.situation import Arrays, Hypothesis, Situation
+from porter.parity.measure import relative_error
+
+Side = Literal["port", "oracle"]
+
+PATIENCE = 20.0
+"""Seconds spent on one layer; what is left of the hypotheses is then not tried."""
+SAME = 3.0
+"""Of explanations whose errors are within this factor, the simplest (first) one is given."""
+
+IMPOSSIBLE = (
+    *(ValueError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError),
+    *(MemoryError, PorterError),
+)
+"""What NumPy and the maps raise where a hypothesis makes no sense: it is no explanation."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A cause and its evidence, in units of the layer's scale.
+
+    `before` is the error of the unchanged reference against `side`'s numbers, `after` the error
+    when `cause` is supposed: small enough to explain them.
+    """
+
+    cause: str
+    side: Side
+    before: float
+    after: float
+
+    def text(self) -> str:
+        """The hint in one sentence."""
+        whose = "the port's output" if self.side == "port" else "the oracle's output"
+        before = f"{self.before:.0e}" if np.isfinite(self.before) else "another shape"
+        return (
+            f"{whose} is explained when {self.cause}: "
+            f"the error drops from {before} to {self.after:.0e}"
+        )
+
+
+def explain(step: Step, inputs: Arrays, wanted: Arrays, made: Arrays, limit: float) -> Hint | None:
+    """The hypothesis that explains why TensorFlow made `made` where the oracle says `wanted`.
+
+    All arrays are in Torch's order. `limit` is the error up to which numbers count as the same.
+    Returns None where nothing explains it.
+    """
+    node = step.node
+    taken = tuple(
+        x.astype(np.float64) if value.dtype == FLOAT else x
+        for x, value in zip(inputs, node.inputs, strict=True)
+    )
+    at = Situation(node.op, taken, step.inputs, step.outputs)
+    plain = attempt(Hypothesis("", at.run))
+    if plain is None:
+        return None
+    # Where the reference agrees with the port, both contradict the oracle: explain the oracle.
+    side: Side = "oracle" if error(made, plain) <= limit else "port"
+    target = wanted if side == "oracle" else made
+    before = error(target, plain)
+    if before <= limit:
+        return None
+    found = list(tried(at, plain, target, limit))
+    if not found:
+        return None
+    best = min(after for _, after in found)
+    cause, after = next((c, a) for c, a in found if a <= SAME * best + np.finfo(np.float32).eps)
+    return Hint(cause, side, before, after)
+
+
+def tried(
+    at: Situation, plain: Arrays, target: Arrays, limit: float
+) -> Iterator[tuple[str, float]]:
+    """Causes that explain the target, with the error that remains."""
+    deadline = time.monotonic() + PATIENCE
+    for hypothesis in itertools.chain(hypotheses(at, plain), fits(plain, target)):
+        if time.monotonic() > deadline:
+            return
+        outputs = attempt(hypothesis)
+        if outputs is not None:
+            after = error(target, outputs)
+            if after <= limit:
+                yield hypothesis.cause, after
+
+
+def hypotheses(at: Situation, made: Arrays) -> Iterator[Hypothesis]:
+    """All without fitted numbers, about a layer whose reference makes `made`; simple ones first."""
+    yield from about_fields(at)
+    yield from about_parameters(at)
+    yield from about_padding(at)
+    yield from about_layouts(at)
+    yield from about_inputs(at)
+    yield from about_outputs(at, made)
+
+
+def attempt(hypothesis: Hypothesis) -> Arrays | None:
+    """What a hypothesis makes, or None where it makes no sense."""
+    try:
+        with np.errstate(all="ignore"):
+            return tuple(np.asarray(y) for y in hypothesis.outputs())
+    except IMPOSSIBLE:
+        return None
+
+
+def error(target: Arrays, outputs: Arrays) -> float:
+    """The worst error over all outputs; infinite where their number or shapes differ."""
+    if len(target) != len(outputs):
+        return np.inf
+    pairs = zip(target, outputs, strict=True)
+    return max((relative_error(a.astype(np.float64), b) for a, b in pairs), default=0.0)

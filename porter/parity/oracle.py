@@ -1,0 +1,110 @@
+"""Who says what every value should be.
+
+Strongest first: what real Torch7 recorded; where it recorded nothing, porter's own NumPy reference,
+computed from what was recorded before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from porter.fields import Array
+from porter.graph import Call, Graph, Node, Value
+from porter.nested import Nested, leaves, same_structure
+from porter.recording import Recording, Summary
+from porter.run import reference
+
+RECORDED = "torch7"
+LEFT_IN_FILE = "left in file"
+REFERENCE = "numpy float64"
+
+
+@dataclass
+class Oracle:
+    """What each value should be, in Torch's order, and who says so."""
+
+    values: dict[int, Array]
+    sources: dict[int, str]
+    contradictions: dict[tuple[str, int], str]
+    summaries: dict[int, Summary]
+
+    def complete(self, node: Node) -> None:
+        """Compute in NumPy what was not recorded of a node's outputs; its inputs are there."""
+        if all(value.id in self.values for value in node.outputs):
+            return
+        taken = tuple(self.values[value.id] for value in node.inputs)
+        for value, array in zip(node.outputs, reference.run_node(node, taken), strict=True):
+            if value.id not in self.values:
+                self.values[value.id] = array
+                self.sources[value.id] = REFERENCE
+
+
+def bind(values: Nested[Value], arrays: Nested[Array]) -> dict[int, Array]:
+    """Arrays by value id; both must have the same structure."""
+    assert same_structure(values, arrays), "inputs do not fit the graph"
+    return {value.id: array for value, array in zip(leaves(values), leaves(arrays), strict=True)}
+
+
+def consult(
+    graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
+) -> Oracle:
+    """All of the oracle's values; what was not recorded is computed in NumPy from what was."""
+    oracle = recorded_values(graph, inputs, recording, source)
+    for node in graph.nodes:
+        oracle.complete(node)
+    return oracle
+
+
+def recorded_values(
+    graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
+) -> Oracle:
+    """The oracle before anything is computed: the inputs, and what was recorded."""
+    oracle = Oracle(bind(graph.inputs, inputs), {}, {}, {})
+    if recording is not None:
+        for call in graph.calls:
+            take_recorded(oracle, call, recording, source)
+    return oracle
+
+
+def last_readers(graph: Graph) -> dict[int, list[int]]:
+    """Values that are needed no more after each node, by the node's position."""
+    last = {value.id: -1 for value in leaves(graph.inputs)}
+    for position, node in enumerate(graph.nodes):
+        last |= {value.id: position for value in (*node.inputs, *node.outputs)}
+    for value in leaves(graph.outputs):
+        last.pop(value.id, None)
+    ends: dict[int, list[int]] = {}
+    for identity, position in last.items():
+        ends.setdefault(position, []).append(identity)
+    return ends
+
+
+def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str) -> None:
+    """Take over what Torch recorded of one call."""
+    key = (call.path, call.count)
+    recorded = recording.outputs.get(key)
+    if recorded is None and call.path == "" and call.count == 1:
+        recorded = recording.output
+    if recorded is None:
+        summary = recording.summaries.get(key)
+        if summary is not None and same_structure(call.output, summary):
+            for value, short in zip(leaves(call.output), leaves(summary), strict=True):
+                oracle.summaries.setdefault(value.id, short)
+        return
+    if isinstance(recorded, list) and len(recorded) == 1 and isinstance(call.output, Value):
+        recorded = recorded[0]
+    if not same_structure(call.output, recorded):
+        oracle.contradictions[key] = "another table structure than the recording's"
+        return
+    for value, array in zip(leaves(call.output), leaves(recorded), strict=True):
+        if not value.type.admits(array.shape):
+            oracle.contradictions[key] = (
+                f"shape {value.type} where Torch recorded {'×'.join(map(str, array.shape))}"
+            )
+        elif value.id not in oracle.values:
+            oracle.values[value.id] = array
+            oracle.sources[value.id] = source
+        elif not np.array_equal(oracle.values[value.id], array, equal_nan=True):
+            oracle.contradictions[key] = "another tensor than the one Torch recorded here"

@@ -1,0 +1,1 @@
+"""Parity reports as JSON, on the terminal, and compared over time."""

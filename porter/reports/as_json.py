@@ -1,0 +1,132 @@
+"""Parity reports as JSON, and several inputs' reports put together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from porter.emit.formats import Emitted
+from porter.parity.compare import Report, Row
+from porter.parity.diagnosis import Hint
+from porter.parity.measure import Measure
+
+SCHEMA = 1
+
+
+def worst_rows(reports: Sequence[Report]) -> list[Row]:
+    """For every module the row of the input on which it did worst, in Torch's order."""
+    chosen: dict[tuple[str, int], Row] = {}
+    for report in reports:
+        for row in report.rows:
+            key = (row.path, row.count)
+            if key not in chosen or badness(row) > badness(chosen[key]):
+                chosen[key] = row
+    return list(chosen.values())
+
+
+def badness(row: Row) -> tuple[bool, bool, float]:
+    """How bad a row is: failed, then by its largest error."""
+    errors = [m.max_rel for m in (row.isolated, row.accumulated) if m is not None]
+    return (not row.passed, row.problem is not None, max(errors, default=0.0))
+
+
+def report_json(reports: Sequence[Report], emitted: Sequence[Emitted] = ()) -> dict[str, Any]:
+    """The parity report of one or several inputs, and a row for each emitted format."""
+    rows = worst_rows(reports)
+    diverging = next((row for row in rows if not row.passed), None)
+    return {
+        "schema": SCHEMA,
+        "verdict": "pass" if diverging is None else "fail",
+        "oracle": reports[0].oracle if reports else None,
+        "first_diverging": None if diverging is None else diverging.path,
+        "inputs": [report.input for report in reports],
+        "layers": [row_json(row) for row in rows],
+        "emitted": [emitted_json(each) for each in emitted],
+    }
+
+
+def emitted_json(emitted: Emitted) -> dict[str, Any]:
+    """How one format did after it was loaded again."""
+    return {
+        "format": emitted.name,
+        "variant": emitted.variant,
+        "bytes": emitted.bytes,
+        "error": measure_json(emitted.measure),
+        "exact": emitted.exact,
+        "note": emitted.note,
+        "details": emitted.details,
+    }
+
+
+def row_json(row: Row) -> dict[str, Any]:
+    """One layer's row."""
+    return {
+        "path": row.path,
+        "call": row.count,
+        "type": row.type,
+        "shape": row.shape,
+        "oracle": row.oracle,
+        "isolated": measure_json(row.isolated),
+        "accumulated": measure_json(row.accumulated),
+        "float64": finite(row.float64),
+        "noise_floor": finite(row.noise),
+        "times_noise": times_noise(row),
+        "status": "pass" if row.passed else "fail",
+        "note": row.note,
+        "nonfinite": row.nonfinite,
+        "hint": hint_json(row.hint),
+    }
+
+
+def warnings(reports: Sequence[Report]) -> list[str]:
+    """What a user should know of a port that passed."""
+    first = next((row for report in reports for row in report.rows if row.nonfinite), None)
+    if first is None:
+        return []
+    return [
+        f"{first.path or 'the root'} ({first.type}) makes NaN or infinity, and with it what "
+        "follows: the model does so itself, and the port makes the same numbers"
+    ]
+
+
+def hint_json(hint: Hint | None) -> dict[str, Any] | None:
+    """What may be the cause of a failing layer, with the evidence; never part of the verdict."""
+    if hint is None:
+        return None
+    return {
+        "cause": hint.cause,
+        "explains": hint.side,
+        "before": finite(hint.before),
+        "after": finite(hint.after),
+        "text": hint.text(),
+    }
+
+
+def finite(number: float | None) -> float | None:
+    """None in place of what JSON has no word for."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def times_noise(row: Row) -> float | None:
+    """The isolated error in units of what float32 rounding alone explains."""
+    if row.isolated is None or not row.noise or not math.isfinite(row.isolated.max_rel):
+        return None
+    return row.isolated.max_rel / row.noise
+
+
+def measure_json(measure: Measure | None) -> dict[str, Any] | None:
+    """A measure; numbers that are infinite become null beside the problem."""
+    if measure is None:
+        return None
+
+    return {
+        "max_abs": finite(measure.max_abs),
+        "max_rel": finite(measure.max_rel),
+        "p50": finite(measure.p50),
+        "p99": finite(measure.p99),
+        "cosine": finite(measure.cosine),
+        "worst_index": list(measure.worst_index),
+        "problem": measure.problem,
+        "nonfinite": measure.nonfinite,
+    }

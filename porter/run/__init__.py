@@ -1,0 +1,1 @@
+"""Runs graphs: in NumPy for reference, in TensorFlow for real."""

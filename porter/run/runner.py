@@ -1,0 +1,143 @@
+"""Run a plan in TensorFlow. The only module besides the emitters that imports it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+from porter.blame import blaming
+from porter.fields import Array, Param
+from porter.graph import FLOAT, Value
+from porter.layout import Plan, Site, Step, from_torch, to_torch
+from porter.run.execute import execute
+from porter.run.tensorflow import tf
+
+
+class Variables:
+    """TensorFlow variables of a model, one for each piece of memory that Torch has.
+
+    Two modules that share a weight get the same variable, as long as both want it stored alike.
+    """
+
+    def __init__(self, precision: str = "float32") -> None:
+        self.precision = precision
+        self.by_key: dict[Hashable, Any] = {}
+        self.by_name: dict[str, Any] = {}
+
+    def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
+        """The variable of a parameter, made at first use and named by Torch path."""
+        key = (param.key, param.axes, param.to, rows)
+        if key not in self.by_key:
+            name = self.free_name(f"{path}.{param.name}" if path else param.name)
+            # The layer's name scope must not become part of the variable's name.
+            with tf.init_scope(), tf.name_scope(""):
+                variable = tf.Variable(
+                    self.stored(param, rows), name=name, trainable=param.trainable
+                )
+            self.by_key[key] = variable
+            self.by_name[name] = variable
+        return self.by_key[key]
+
+    def stored(self, param: Param, rows: tuple[int, ...]) -> Any:
+        """The parameter's values in the order in which TensorFlow keeps them."""
+        floating = np.issubdtype(param.array.dtype, np.floating)
+        values = tf.constant(
+            np.ascontiguousarray(param.array, self.precision if floating else np.int64)
+        )
+        if param.axes != param.to:
+            values = tf.transpose(values, [param.axes.index(letter) for letter in param.to])
+        if rows:
+            values = tf.gather(values, list(rows))
+        return values
+
+    def free_name(self, name: str) -> str:
+        """`name`, or with a number behind it when one module's memory is stored twice."""
+        count, free = 1, name
+        while free in self.by_name:
+            count += 1
+            free = f"{name}_{count}"
+        return free
+
+
+def site(step: Step, variables: Variables) -> Site:
+    """What a layer may ask while it is applied."""
+    node = step.node
+    return Site(
+        inputs=tuple(value.type for value in node.inputs),
+        outputs=tuple(value.type for value in node.outputs),
+        layouts=step.inputs,
+        output_layouts=step.outputs,
+        make_variable=lambda param, rows: variables.get(node.path, param, rows),
+        dtype=tf.as_dtype(variables.precision),
+        inner=lambda inside: site(inside, variables),
+    )
+
+
+def apply_step(step: Step, inputs: list[Any], variables: Variables, dialect: Any = tf) -> list[Any]:
+    """The output tensors of one node on stored input tensors.
+
+    Operations are named by the node's Torch path. `dialect` stands in for TensorFlow.
+    """
+    node = step.node
+    with tf.name_scope(scope_of(node.path)), blaming(type(node.op), node.path, node.typename):
+        result = node.op.apply(dialect, *inputs, at=site(step, variables))
+        made = list(result) if isinstance(result, tuple | list) else [result]
+        assert len(made) == len(node.outputs), f"{node.typename} made {len(made)} outputs"
+    return made
+
+
+def scope_of(path: str) -> str:
+    """A Torch path as TensorFlow lets operations be named."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", path).lstrip("_-") or "root"
+
+
+def run(
+    plan: Plan,
+    inputs: Mapping[int, Any],
+    variables: Variables,
+    see: Callable[[Step, list[Any]], None] | None = None,
+    dialect: Any = tf,
+) -> dict[int, Any]:
+    """Run all steps on stored input tensors; returns the stored outputs by value id.
+
+    `see` is called with every node's stored outputs right after it ran.
+    """
+
+    def apply(step: Step, taken: list[Any]) -> list[Any]:
+        made = apply_step(step, taken, variables, dialect)
+        if see is not None:
+            see(step, made)
+        return made
+
+    return execute(dialect, plan, inputs, apply)
+
+
+def store(array: Array, value: Value, layout: Any, precision: str) -> Any:
+    """A NumPy array in Torch's order as the tensor that TensorFlow is given."""
+    dtype = precision if value.dtype == FLOAT else value.dtype
+    return tf.constant(np.ascontiguousarray(from_torch(array, layout), dtype))
+
+
+def load(tensor: Any, layout: Any) -> Array:
+    """A stored tensor as a NumPy array in Torch's order.
+
+    What a wrong layer map made with other axes or features stays as it is, for `compare` to refuse.
+    """
+    array = np.asarray(tensor)
+    features = layout.flat is None or array.shape[-1:] == (math.prod(layout.flat),)
+    fits = array.ndim == len(layout.order) and features
+    return to_torch(array, layout) if fits else array
+
+
+def run_isolated(step: Step, inputs: list[Array], variables: Variables) -> list[Array]:
+    """One node on inputs given in Torch's order; outputs in Torch's order."""
+    stored = [
+        store(array, value, layout, variables.precision)
+        for array, value, layout in zip(inputs, step.node.inputs, step.inputs, strict=True)
+    ]
+    made = apply_step(step, stored, variables)
+    return [load(tensor, layout) for tensor, layout in zip(made, step.outputs, strict=True)]

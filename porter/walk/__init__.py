@@ -1,0 +1,1 @@
+"""Calls modules on values as Torch would, and finds out what a model must be fed."""
