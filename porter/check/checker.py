@@ -277,7 +277,7 @@ def summarise(
     if failed:
         first = failed[0]
         message = f"{first.path or 'the root'} ({first.type}): {first.summary()}"
-    elif not emitted.within(tolerance.accumulated):
+    elif not emitted.within(max([tolerance.accumulated, *(r.allowed for r in reports)])):
         message = f"the emitted graph differs: {emitted.problem or f'{emitted.max_rel:.2e}'}"
     return Result(
         str(fixture.path),

@@ -94,7 +94,7 @@ def checks(
     left out. Raises ParityError if none remains.
     """
     fitting = tuple(
-        Check(report.input, store_named(port.plan, sample), report.wanted)
+        Check(report.input, store_named(port.plan, sample), report.wanted, report.allowed)
         for (sample, _), report in zip(checked, reports, strict=False)
         if fits(port.graph, sample)
     )

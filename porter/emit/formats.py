@@ -26,6 +26,7 @@ from porter.fields import Array
 from porter.graph import TensorType
 from porter.layout import image_layout, to_torch
 from porter.nested import Nested, named_leaves
+from porter.parity.compare import Tolerance
 from porter.parity.measure import Measure, compare
 from porter.walk.walker import Model
 
@@ -49,11 +50,15 @@ DEFAULT = ("saved_model", "checkpoint")
 
 @dataclass(frozen=True)
 class Check:
-    """One verification input as it is stored, and the oracle's outputs in Torch's order."""
+    """One verification input as it is stored, and the oracle's outputs in Torch's order.
+
+    `allowed` is how far an emitted port may be from them, in units of each output's scale.
+    """
 
     label: str
     inputs: dict[str, Array]
     wanted: tuple[Array, ...]
+    allowed: float = Tolerance.accumulated
 
 
 @dataclass(frozen=True)

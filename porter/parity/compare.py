@@ -5,6 +5,9 @@ Every layer is compared twice: *isolated*, fed the oracle's own inputs, tells wh
 layer also runs in float64 against NumPy in float64, which separates rounding from wrong semantics,
 and NumPy in float32 tells the noise floor: the error that rounding alone explains.
 
+Where every layer agrees by itself and only the chain does not, `rounding.py` tells whether the net
+amplifies rounding on this input, and how far off a port may then be.
+
 The oracle of a value is, strongest first: what real Torch7 recorded, what Torch left in the model
 file, porter's own NumPy reference. Every row names it.
 
@@ -14,8 +17,8 @@ so that memory is bounded by the widest place of the net, not by its length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -35,6 +38,7 @@ from porter.parity.oracle import (
     last_readers,
     recorded_values,
 )
+from porter.parity.rounding import Rounding, accumulated_rounding
 from porter.parity.thumbnails import Strip, Thumbnail, Worst, strip
 from porter.recording import Recording, Summary
 from porter.run import memory, reference
@@ -134,7 +138,7 @@ class Report:
     """All rows for one input, in the order in which Torch runs the modules.
 
     `wanted` holds the oracle's values of the model's outputs, in Torch's order; `strip` shows them
-    beside the port's where they are pictures.
+    beside the port's where they are pictures; `allowed` is how far an emitted port may be from it.
     """
 
     rows: tuple[Row, ...]
@@ -143,6 +147,7 @@ class Report:
     wanted: tuple[Array, ...] = field(default=(), repr=False, compare=False)
     graph: Graph | None = field(default=None, repr=False, compare=False)
     strip: Strip | None = field(default=None, repr=False, compare=False)
+    allowed: float = Tolerance.accumulated
 
     @property
     def passed(self) -> bool:
@@ -165,6 +170,7 @@ class Comparison:
         self.float64: dict[tuple[str, int], list[float]] = {}
         self.noise: dict[tuple[str, int], list[float]] = {}
         self.hints: dict[tuple[str, int], Hint | None] = {}
+        self.rounding: dict[int, Rounding] = {}
         self.worst = Worst()
 
     def inputs_of(self, node: Node) -> tuple[Array, ...]:
@@ -201,7 +207,31 @@ class Comparison:
             measure = Measure.worst([measure, compare_summary(summary, made)])
         self.accumulated[value.id] = measure
 
-    def rows(self) -> tuple[Row, ...]:
+    @property
+    def only_accumulates(self) -> bool:
+        """Whether all layers agree one by one, their chain does not, and nobody recorded it."""
+        failing = [
+            i for i, m in self.accumulated.items() if not m.within(self.tolerance.accumulated)
+        ]
+        return (
+            bool(failing)
+            and all(self.oracle.sources.get(identity) == REFERENCE for identity in failing)
+            and not any(self.accumulated[identity].problem for identity in failing)
+            and all(row.passed for row in self.rows(accumulated=False))
+        )
+
+    def allowed(self, values: Sequence[Value]) -> tuple[Tolerance, str]:
+        """How far these outputs of a call may be off, and why where that is further than usual."""
+        usual = self.tolerance
+        known = [self.rounding[value.id] for value in values if value.id in self.rounding]
+        most = max(known, key=lambda each: each.float32, default=None)
+        measures = [self.accumulated[v.id] for v in values if v.id in self.accumulated]
+        if most is None or all(measure.within(usual.accumulated) for measure in measures):
+            return usual, ""
+        limit = max(usual.accumulated, min(each.allows(usual.float64) for each in known))
+        return replace(usual, accumulated=limit), most.note()
+
+    def rows(self, accumulated: bool = True) -> tuple[Row, ...]:
         """One row for every module that computes or hands on a tensor."""
         notes = dict(self.graph.notes)
         rows: list[Row] = []
@@ -212,6 +242,7 @@ class Comparison:
                 continue
             outputs = list(leaves(call.output))
             seen = [self.accumulated[v.id] for v in outputs if v.id in self.accumulated]
+            tolerance, why = self.allowed(outputs)
             measures = self.isolated.get(key, [])
             if contradiction:
                 measures = [failed(contradiction)]
@@ -223,12 +254,12 @@ class Comparison:
                     ", ".join(str(v.type) for v in outputs),
                     " and ".join(sorted(sources)),
                     Measure.worst(measures) if measures else None,
-                    Measure.worst(seen) if seen else None,
+                    Measure.worst(seen) if seen and accumulated else None,
                     max(self.float64[key], default=None) if key in self.float64 else None,
                     max(self.noise[key], default=None) if key in self.noise else None,
                     call.count,
-                    notes.get(call.path, ""),
-                    self.tolerance,
+                    "; ".join(note for note in (notes.get(call.path, ""), why) if note),
+                    tolerance,
                     self.hints.get(key),
                     self.worst.get(key),
                 )
@@ -301,6 +332,9 @@ def verify(
             oracle.values.pop(identity, None)
 
     made = run_accumulated(layout, inputs, held, see)
+    if comparison.only_accumulates and precision == "float32":
+        exactly = variables["float64"]
+        comparison.rounding = accumulated_rounding(layout, inputs, exactly, progress)
     wanted = map_leaves(lambda value: oracle.values[value.id], graph.outputs)
     return Report(
         comparison.rows(),
@@ -309,6 +343,7 @@ def verify(
         tuple(leaves(wanted)),
         graph,
         strip(inputs, wanted, map_leaves(lambda value: made[value.id], graph.outputs)),
+        comparison.allowed(list(leaves(graph.outputs)))[0].accumulated,
     )
 
 

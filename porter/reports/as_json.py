@@ -81,13 +81,27 @@ def row_json(row: Row) -> dict[str, Any]:
 
 def warnings(reports: Sequence[Report]) -> list[str]:
     """What a user should know of a port that passed."""
-    first = next((row for report in reports for row in report.rows if row.nonfinite), None)
-    if first is None:
-        return []
-    return [
-        f"{first.path or 'the root'} ({first.type}) makes NaN or infinity, and with it what "
-        "follows: the model does so itself, and the port makes the same numbers"
-    ]
+    rows = [row for report in reports for row in report.rows]
+    told = []
+    first = next((row for row in rows if row.nonfinite), None)
+    if first is not None:
+        told.append(
+            f"{named(first)} makes NaN or infinity, and with it what "
+            "follows: the model does so itself, and the port makes the same numbers"
+        )
+    usual = min((row.tolerance.accumulated for row in rows), default=0.0)
+    most = max(rows, key=lambda row: row.tolerance.accumulated, default=None)
+    if most is not None and most.tolerance.accumulated > usual and most.accumulated is not None:
+        told.append(
+            f"the model amplifies rounding: at {named(most)} the port is "
+            f"{most.accumulated.max_rel:.1e} of the scale from the oracle, where {most.note}"
+        )
+    return told
+
+
+def named(row: Row) -> str:
+    """A layer for people: path and class."""
+    return f"{row.path or 'the root'} ({row.type})"
 
 
 def hint_json(hint: Hint | None) -> dict[str, Any] | None:

@@ -1,0 +1,104 @@
+"""Whether an error that a port accumulates is rounding, and nothing else.
+
+Some nets amplify. Instance normalisation divides by a plane's deviation: where a plane is nearly
+constant, the last digits of float32 become the first ones of what follows. Two faithful float32
+implementations then differ by more than any fixed tolerance, and a wider one would let wrong ports
+pass. Precision tells them apart: in float64 rounding shrinks by nine digits, a mistake stays.
+
+So where a port's layers agree one by one and only their chain does not, the whole chain runs again:
+in float64, where port and reference must agree, and in NumPy's float32, which shows what rounding
+does on this input. The port may be `FACTOR` times as far off as that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from porter.fields import Array
+from porter.graph import Value
+from porter.layout import Plan, Step
+from porter.nested import Nested, leaves
+from porter.parity.measure import relative_error
+from porter.parity.oracle import bind, last_readers
+from porter.run import reference
+
+FACTOR = 10.0
+"""Summing in another order changes an accumulated error by a small factor, in either direction."""
+WORTHLESS = 1e-2
+"""Where rounding may make more than this of a value's scale, float32 cannot prove anything."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Errors of a value at the end of the chain that makes it, in units of the value's scale.
+
+    `float32` is NumPy's in float32, `float64` the port's in float64; both against NumPy in float64.
+    """
+
+    float32: float
+    float64: float
+
+    def allows(self, limit: float) -> float:
+        """The largest error that is rounding; 0 unless float64 agrees to `limit`."""
+        return min(FACTOR * self.float32, WORTHLESS) if self.float64 <= limit else 0.0
+
+    def note(self) -> str:
+        """For the row of a layer that passes by it."""
+        return (
+            f"float32 rounding alone makes {self.float32:.0e} here; "
+            f"in float64 the whole chain agrees to {self.float64:.0e}"
+        )
+
+
+def accumulated_rounding(
+    layout: Plan,
+    inputs: Nested[Array],
+    double: object,
+    progress: Callable[[str], None] = lambda path: None,
+) -> dict[int, Rounding]:
+    """What rounding does to every value of a plan, by id.
+
+    `inputs` are in Torch's order, `double` is the runner's float64 variables. Activations are let
+    go when no later layer reads them.
+    """
+    from porter.run import runner
+
+    assert isinstance(double, runner.Variables)
+    graph = layout.graph
+    exact = {i: _in(np.float64, array) for i, array in bind(graph.inputs, inputs).items()}
+    rounded = {i: _in(np.float32, array) for i, array in exact.items()}
+    ends = last_readers(graph)
+    positions = {id(node): position for position, node in enumerate(graph.nodes)}
+    found: dict[int, Rounding] = {}
+
+    def see(step: Step, made: list[object]) -> None:
+        node = step.node
+        progress(node.path)
+        for values, precision in ((exact, np.float64), (rounded, np.float32)):
+            taken = tuple(values[value.id] for value in node.inputs)
+            arrays = reference.run_node(node, taken, precision)
+            values.update({v.id: array for v, array in zip(node.outputs, arrays, strict=True)})
+        for value, tensor, at in zip(node.outputs, made, step.outputs, strict=True):
+            wanted, got = exact[value.id], runner.load(tensor, at)
+            found[value.id] = Rounding(
+                relative_error(wanted, rounded[value.id]),
+                relative_error(wanted, got) if wanted.shape == got.shape else np.inf,
+            )
+        for identity in ends.get(positions[id(node)], ()):
+            exact.pop(identity, None)
+            rounded.pop(identity, None)
+
+    by_id: dict[int, Value] = {value.id: value for value in leaves(graph.inputs)}
+    stored = {
+        identity: runner.store(exact[identity], by_id[identity], at, double.precision)
+        for identity, at in layout.inputs.items()
+    }
+    runner.run(layout, stored, double, see)
+    return found
+
+
+def _in(precision: type, array: Array) -> Array:
+    return array.astype(precision) if np.issubdtype(array.dtype, np.floating) else array

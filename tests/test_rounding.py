@@ -1,0 +1,81 @@
+"""Telling rounding that a net amplifies from a port that is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter.layer import Accepts, LayerMap
+from porter.layout import Site
+from porter.parity.compare import Report, verify
+from porter.parity.rounding import FACTOR, WORTHLESS, Rounding
+from porter.registry import Registry, default_registry, register, registering_into
+from porter.reports.as_json import warnings
+from porter.run.runner import Variables
+from tests.build import Array, model, randn, sequential, torch_module
+
+
+def with_folds(error: float = 0.0) -> Registry:
+    """porter's maps and `my.Fold`, which makes every difference up to ten times larger."""
+
+    class Fold(LayerMap):
+        accepts = Accepts.ELEMENTWISE
+
+        def reference(self, x: Array) -> Array:
+            return np.sin(10 * x)
+
+        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+            return tf.sin(tf.multiply(x, 10 + error))
+
+    with registering_into(default_registry().copy()) as extended:
+        register("my.Fold")(Fold)
+    return extended
+
+
+def folded(times: int, registry: Registry, deep: bool = True) -> Report:
+    """A chain of folds, verified on numbers between -1 and 1."""
+    net = model(sequential(*(torch_module("my.Fold") for _ in range(times))), registry)
+    variables = {precision: Variables(precision) for precision in ("float32", "float64")}
+    return verify(net, np.tanh(randn(2, 30)), variables, deep=deep)
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_amplified_rounding_passes_and_is_told(deep: bool) -> None:
+    report = folded(5, with_folds(), deep)
+    last = report.rows[-1]
+    assert last.accumulated is not None
+    assert last.accumulated.max_rel > 1e-4
+    assert report.passed
+    assert last.accumulated.max_rel <= last.tolerance.accumulated == report.allowed <= WORTHLESS
+    assert "float32 rounding alone" in last.note
+    assert report.rows[0].note == ""
+    assert report.rows[0].tolerance.accumulated == 1e-4
+    (warning,) = warnings([report])
+    assert "rounding" in warning
+    assert "5 (my.Fold)" in warning
+
+
+def test_a_small_mistake_that_is_amplified_fails() -> None:
+    report = folded(5, with_folds(error=1e-6), deep=False)
+    assert all(row.isolated is not None and row.isolated.max_rel < 1e-5 for row in report.rows)
+    assert not report.passed
+    assert report.allowed == 1e-4
+
+
+def test_where_rounding_is_all_there_is_nothing_is_proven() -> None:
+    assert not folded(9, with_folds()).passed
+
+
+def test_what_needs_no_excuse_keeps_the_tolerance() -> None:
+    report = folded(1, with_folds())
+    assert report.passed
+    assert report.allowed == 1e-4
+    assert warnings([report]) == []
+
+
+def test_float64_must_agree_before_rounding_is_believed() -> None:
+    assert Rounding(1e-5, 1e-12).allows(1e-10) == pytest.approx(FACTOR * 1e-5)
+    assert Rounding(1e-5, 1e-9).allows(1e-10) == 0
+    assert Rounding(float("inf"), 1e-12).allows(1e-10) == WORTHLESS
