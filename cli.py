@@ -119,6 +119,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="html,markdown",
         help="write report.html or report.md into the folder; beside it if the conversion fails",
     )
+    one.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="write graph, histograms of both sides, pictures and errors for TensorBoard",
+    )
     tolerance_options(one)
     model_options(one)
     one.set_defaults(run=run_convert)
@@ -389,6 +395,7 @@ def run_convert(options: argparse.Namespace) -> int:
         settings=settings_of(options),
         force=options.force,
         pages=tuple(options.report.split(",")) if options.report else (),
+        tensorboard=options.tensorboard,
     )
     with progress() as display:
         task = display.add_task("start")

@@ -26,6 +26,8 @@ if sys.platform != "win32":
 MARK = ".porter-"
 UNIQUE = re.compile("[a-z0-9_]{8}")
 """What tempfile.mkdtemp puts behind the prefix."""
+EVENTS = ".porter"
+"""How the names of event files for TensorBoard end."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 DISK_ERRORS = (*FULL, *FORBIDDEN, errno.EFBIG, errno.EIO)
@@ -123,10 +125,12 @@ def is_port(folder: Path) -> bool:
     """Whether a folder is one that porter made, or empty: others have a manifest.json as well."""
     if not folder.is_dir():
         return False
+    if all(path.name.endswith(EVENTS) for path in folder.rglob("*") if not path.is_dir()):
+        return True
     try:
         content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return not any(folder.iterdir())
+        return False
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "manifest" in content and "source" in content

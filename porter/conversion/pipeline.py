@@ -11,9 +11,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +39,9 @@ from porter.reports.as_json import report_json
 from porter.run.repeatable import one_thread
 from porter.walk.inputs import Sample, Shapes, types_of
 from porter.walk.walker import Model
+
+if TYPE_CHECKING:
+    from porter.reports.tensorboard import Logbook
 
 DEEP_ELEMENTS = 400_000
 """Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
@@ -108,15 +112,17 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     target = request.output or default_output(request.source)
     for name in request.formats:
         find(name).check(request.settings)
-    with one_thread(), appearing(target, request.force) as folder:
+    with one_thread(), appearing(target, request.force) as folder, logged(request) as book:
         shapes = input_shapes(model, request)
         pictures = meaning_of(opened, model, shapes, request.preset)
         checked = verification_inputs(model, shapes, request)
         from porter.run.runner import Variables
 
         variables = {p: Variables(p) for p in ("float32", "float64")}
-        reports = verify_all(model, checked, request, variables, progress)
+        reports = verify_all(model, checked, request, variables, progress, book)
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
+        if book is not None:
+            book.graph(job.port.serve)
         if pictures is not None:
             (fed,) = leaves(job.port.graph.inputs)
             job = replace(job, pictures=pictures.seen_by(fed.type.shape[2:]))
@@ -142,6 +148,7 @@ def verify_all(
     request: Request,
     variables: dict[str, Any],
     progress: Progress,
+    book: Logbook | None = None,
 ) -> list[Report]:
     """Compare every layer on every input. Raises ParityError with the reports."""
     reports: list[Report] = []
@@ -161,8 +168,11 @@ def verify_all(
                 deep=largest <= DEEP_ELEMENTS,
                 data_format=request.data_format,
                 progress=lambda path: progress("verify", path),
+                watch=book.watch() if book else lambda node, wanted, made: None,
             )
         )
+        if book is not None:
+            book.add(reports[-1])
     left = leftovers.verify(model, variables["float32"], request.tolerance)
     if left is not None:
         reports.append(left)
@@ -170,6 +180,15 @@ def verify_all(
     if failed:
         raise parity_failure(reports, failed[0], write_failed(reports, request))
     return reports
+
+
+def logged(request: Request) -> AbstractContextManager[Logbook | None]:
+    """Event files for TensorBoard where they are asked for."""
+    if request.tensorboard is None:
+        return nullcontext()
+    from porter.reports.tensorboard import logbook
+
+    return logbook(request.tensorboard, request.force)
 
 
 def write_failed(reports: list[Report], request: Request) -> list[Path]:

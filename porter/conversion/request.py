@@ -32,5 +32,7 @@ class Request:
     preset: str | None = None
     """What the pictures mean: a preset, a TOML file, "none", or None to see if the file tells."""
     force: bool = False
+    tensorboard: Path | None = None
+    """Where to write event files for TensorBoard."""
     pages: tuple[str, ...] = ()
     """Reports to write for people: `html`, `markdown`."""

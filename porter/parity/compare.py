@@ -59,6 +59,10 @@ __all__ = [
     "verify",
 ]
 
+Watch = Callable[[Node, Sequence[Array], Sequence[Array]], None]
+"""Told of every node right after it was compared, with its outputs in Torch's order: the oracle's
+and the port's. They are let go afterwards."""
+
 EXPLAINED = 4
 """How many failing layers of one input are diagnosed: those behind them mostly follow from them."""
 
@@ -290,6 +294,7 @@ def verify(
     deep: bool = True,
     data_format: str = "channels_last",
     progress: Callable[[str], None] = lambda path: None,
+    watch: Watch = lambda node, wanted, made: None,
 ) -> Report:
     """Compare every layer of `model` on `inputs` (Torch's order) with the oracle.
 
@@ -322,8 +327,10 @@ def verify(
             doubles = runner.run_isolated(step, [_double(a) for a in taken], double)
             comparison.add_float64(node, exact, doubles)
             comparison.add_noise(node, exact, reference.run_node(node, taken, np.float32))
+        arrays = [runner.load(tensor, at) for tensor, at in zip(made, step.outputs, strict=True)]
+        watch(node, comparison.outputs_of(node), arrays)
         for i, (value, at) in enumerate(zip(node.outputs, step.outputs, strict=True)):
-            array, wanted = runner.load(made[i], at), oracle.values[value.id]
+            array, wanted = arrays[i], oracle.values[value.id]
             comparison.add_accumulated(value, array)
             if array.shape != wanted.shape:
                 # The layers behind it could not run on that, and would be blamed in its place.

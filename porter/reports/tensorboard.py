@@ -1,0 +1,144 @@
+"""A comparison as TensorBoard shows it: two runs beside each other, `oracle` and `port`.
+
+    histograms    layers/PATH CLASS   every layer's output on both sides; steps are inputs
+    images        pictures/…          input, oracle, port and difference of nets of pictures
+    scalars       errors/…            of the port, in units of each layer's scale; steps are layers
+    text          layers              which layer is which step
+    graphs                            the port, operations named by Torch path
+
+Every layer is written as soon as it was compared, so that memory stays bounded. A comparison that
+fails is written as well: that is when one wants to look.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from porter.conversion.output import EVENTS, appearing
+from porter.errors import ParityError, UsageError, printable
+from porter.fields import Array
+from porter.graph import Node
+from porter.pages.markdown import code, number, plain, table
+from porter.pages.pictures import extent, scaled
+from porter.parity.compare import Report, Row, Watch, measured
+from porter.parity.thumbnails import Strip
+from porter.reports.as_json import worst_rows
+from porter.run.tensorflow import tf
+
+
+class Logbook:
+    """Writes event files below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        oracle, port = (
+            tf.summary.create_file_writer(str(folder / run), filename_suffix=EVENTS)
+            for run in ("oracle", "port")
+        )
+        self.oracle, self.port = oracle, port
+        self.reports: list[Report] = []
+
+    def watch(self) -> Watch:
+        """What is told of every layer while the next input is compared."""
+        step = len(self.reports)
+
+        def see(node: Node, wanted: Sequence[Array], made: Sequence[Array]) -> None:
+            for i, arrays in enumerate(zip(wanted, made, strict=True), start=1):
+                tag = tag_of(node, f" output {i}" if len(wanted) > 1 else "")
+                for writer, array in zip((self.oracle, self.port), arrays, strict=True):
+                    with writer.as_default(step):
+                        tf.summary.histogram(tag, finite(array))
+
+        return see
+
+    def add(self, report: Report) -> None:
+        """One input was compared."""
+        if report.strip is not None:
+            self.pictures(report.strip, len(self.reports))
+        self.reports.append(report)
+
+    def pictures(self, strip: Strip, step: int) -> None:
+        """Both sides on one scale; the difference from black (none) to white (the largest)."""
+        low, high = extent(np.stack([strip.wanted, strip.made]))
+        for writer, name, array, span in (
+            (self.oracle, "input", strip.fed, extent(strip.fed)),
+            (self.oracle, "output", strip.wanted, (low, high)),
+            (self.port, "output", strip.made, (low, high)),
+            (self.port, "difference", strip.difference[..., None], extent(strip.difference)),
+        ):
+            with writer.as_default(step):
+                tf.summary.image(f"pictures/{name}", scaled(array, *span)[None])
+
+    def graph(self, serve: Any) -> None:
+        """The traced port."""
+        with self.port.as_default(0):
+            tf.summary.graph(serve.graph)
+
+    def close(self) -> None:
+        """Write the errors of all inputs, and the files to the disk."""
+        rows = worst_rows(self.reports)
+        with self.port.as_default(0):
+            tf.summary.text("layers", legend(rows))
+        for step, row in enumerate(rows, start=1):
+            with self.port.as_default(step):
+                for name, error in zip(("isolated", "accumulated"), errors_of(row), strict=True):
+                    if error is not None:
+                        tf.summary.scalar(f"errors/{name}", error)
+        self.oracle.close()
+        self.port.close()
+
+
+def legend(rows: Sequence[Row]) -> str:
+    """Which layer each step of the errors is, in Markdown."""
+    lines = (
+        (str(step), code(row.path or "(root)"), plain(row.type), *map(number, errors_of(row)))
+        for step, row in enumerate(rows, start=1)
+    )
+    return table(("step", "path", "class", "isolated", "accumulated"), "rllrr", lines)
+
+
+def errors_of(row: Row) -> tuple[float | None, float | None]:
+    """Isolated and accumulated."""
+    return measured(row.isolated), measured(row.accumulated)
+
+
+def tag_of(node: Node, behind: str) -> str:
+    """What the histograms of a call are named."""
+    call = f"#{node.count}" if node.count > 1 else ""
+    return f"layers/{printable(node.path) or 'root'}{call} {printable(node.typename)}{behind}"
+
+
+def finite(array: Array) -> Array:
+    """The finite numbers of an activation: histograms know no others."""
+    flat = np.asarray(array, np.float64).ravel()
+    return flat[np.isfinite(flat)]
+
+
+def require_tensorboard() -> None:
+    """Raise UsageError where TensorFlow has nobody to write summaries with."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UsageError(
+            "--tensorboard needs tensorboard, which is not installed",
+            hint='pip install "porter-t7[tensorboard]"',
+        )
+
+
+@contextmanager
+def logbook(folder: Path, force: bool) -> Iterator[Logbook]:
+    """A logbook in a folder that appears when the block ends, also with a ParityError."""
+    require_tensorboard()
+    failed: ParityError | None = None
+    with appearing(folder, force) as place:
+        book = Logbook(place)
+        try:
+            yield book
+        except ParityError as error:
+            failed = error
+        book.close()
+    if failed is not None:
+        raise failed
