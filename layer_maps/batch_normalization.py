@@ -135,14 +135,33 @@ class BatchNormalizationBase(PerPlane):
         return out
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
-        rank, planes, rows = self.batch_rank, at.axis(1), at.flat_rows
         if self.uses_batch:
-            others = tuple(axis for axis in range(rank) if axis != planes)
-            deviation, variance = centred(tf, x, others)
-        else:
-            mean = at.variable(self.running_mean, rows)
-            deviation = tf.subtract(x, along(tf, mean, planes, rank))
-            variance = along(tf, at.variable(self.running_var, rows), planes, rank)
+            return self.scaled(tf, *centred(tf, x, self.others(at)), at)
+        rank, planes, rows = self.batch_rank, at.axis(1), at.flat_rows
+        mean = at.variable(self.running_mean, rows)
+        deviation = tf.subtract(x, along(tf, mean, planes, rank))
+        variance = along(tf, at.variable(self.running_var, rows), planes, rank)
+        return self.scaled(tf, deviation, variance, at)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        deviation, variance = centred(tf, x, self.others(at))
+        mean = mean_over(tf, x, self.others(at))
+        count = tf.cast(tf.size(x) // tf.size(mean), at.dtype)
+        # Torch keeps the unbiased variance; of a single number there is none.
+        unbiased = tf.multiply(variance, tf.divide(count, tf.maximum(count - 1, 1)))
+        for kept, found in ((self.running_mean, mean), (self.running_var, unbiased)):
+            before = at.variable(kept, at.flat_rows)
+            now = tf.multiply(tf.reshape(found, [-1]), self.momentum)
+            at.update(kept, tf.multiply(before, 1 - self.momentum) + now, at.flat_rows)
+        return self.scaled(tf, deviation, variance, at)
+
+    def others(self, at: Site) -> tuple[int, ...]:
+        """The stored axes that a plane's statistics are taken over."""
+        return tuple(axis for axis in range(self.batch_rank) if axis != at.axis(1))
+
+    def scaled(self, tf: Any, deviation: Any, variance: Any, at: Site) -> Any:
+        """What was centred, over the deviation, times weight, plus bias."""
+        rank, planes, rows = self.batch_rank, at.axis(1), at.flat_rows
         scale = tf.math.rsqrt(tf.add(variance, self.eps))
         if self.weight is not None:
             scale = tf.multiply(scale, along(tf, at.variable(self.weight, rows), planes, rank))

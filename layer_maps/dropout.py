@@ -49,6 +49,12 @@ class Scaling(LayerMap):
         return self.kept == 1
 
 
+def drop(tf: Any, x: Any, shape: Any, p: float, scale: float = 1.0) -> Any:
+    """x times `scale`, or with probability `p` times 0; `shape` says who shares a draw."""
+    kept = tf.greater_equal(tf.random.uniform(shape, dtype=x.dtype), p)
+    return tf.multiply(x, tf.multiply(tf.cast(kept, x.dtype), scale))
+
+
 @register("nn.Dropout", "cudnn.Dropout")
 class Dropout(Scaling):
     """x in version 2, which scales in training; (1 - p)·x in version 1, where `v2` is nil."""
@@ -61,6 +67,10 @@ class Dropout(Scaling):
     def kept(self) -> float:
         return 1.0 if self.v2 else 1 - self.p
 
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        scale = 1 / (1 - self.p) if self.v2 else 1.0
+        return drop(tf, x, tf.shape(x), self.p, scale)
+
     def keras(self, k: Any, x: Any, at: Site) -> Any:
         dropped = k("Dropout", x, rate=self.p)
         # Keras makes up for what it drops; version 1 does not.
@@ -72,10 +82,19 @@ class SpatialDropout(Scaling):
     """(1 - p)·x: planes are dropped without making up for it."""
 
     p = number("p", 0.5)
+    accepts = Accepts.ANY_ORDER
 
     @property
     def kept(self) -> float:
         return 1 - self.p
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        rank = at.inputs[0].rank
+        planes = rank - 3 - self.typename.startswith("nn.Volumetric")
+        extents = tf.unstack(tf.shape(x))
+        for axis in range(planes + 1, rank):
+            extents[at.axis(axis)] = 1
+        return drop(tf, x, tf.stack(extents), self.p)
 
     def keras(self, k: Any, x: Any, at: Site) -> Any:
         rank = at.inputs[0].rank

@@ -7,6 +7,9 @@ A layer map is one final class with declared fields and three methods:
   and source, sharing no code with `apply`;
 - `apply(tf, *tensors, at)`: the same in TensorFlow, in the layouts that `at` tells.
 
+Where Torch computes something else in training, or has a gradient of its own, a fourth method,
+`train`, takes the place of `apply`.
+
 TensorFlow is handed in as `tf` and never imported, so that reading, walking and describing a model
 take no seconds to start, and so that the calls of `apply` can be recorded and printed as source.
 """
@@ -24,7 +27,7 @@ from typing import Any, ClassVar
 from porter.errors import BadField, MissingField, ShapeMismatch
 from porter.fields import Array, Field, Param
 from porter.graph import Shape, TensorType
-from porter.layout import Layout, channels_last, torch_order
+from porter.layout import Layout, Site, channels_last, torch_order
 from porter.options import Options
 from porter.reader import TorchObject
 
@@ -191,6 +194,18 @@ class LayerMap(abc.ABC):
     @abc.abstractmethod
     def apply(self, tf: Any, *inputs: Any, **at: Any) -> Any:
         """The layer in TensorFlow: one tensor, or a tuple where there are several outputs."""
+
+    def train(self, tf: Any, *inputs: Any, **at: Any) -> Any:
+        """What Torch computes in training: `apply`, for maps that say nothing else.
+
+        Overridden where training differs: batch statistics (`at.update` keeps running averages),
+        noise, or a gradient that is not the derivative of the output (`tf.custom_gradient`).
+        """
+        return self.apply(tf, *inputs, **at)
+
+    def call(self, tf: Any, *inputs: Any, at: Site) -> Any:
+        """`train` or `apply`, as the site says."""
+        return (self.train if at.training else self.apply)(tf, *inputs, at=at)
 
     # Layout -------------------------------------------------------------------------------------
 

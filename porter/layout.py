@@ -233,6 +233,8 @@ class Site:
     dtype: Any
     inner: Callable[[Step], Site]
     """The site of a step of a sub-graph: its variables are named by its own Torch path."""
+    training: bool = False
+    """Whether this call trains: `LayerMap.train` is asked instead of `apply`."""
 
     def axis(self, torch_axis: int, of: int = 0) -> int:
         """Where axis `torch_axis` (0-based, Torch's order) of input `of` is stored."""
@@ -244,6 +246,10 @@ class Site:
         `rows` reorders the first axis: `rows[i]` is the Torch row stored at i.
         """
         return self.make_variable(param, rows or ())
+
+    def update(self, param: Param, value: Any, rows: tuple[int, ...] | None = None) -> None:
+        """Let the parameter's variable hold `value` from now on: running statistics, in `train`."""
+        self.variable(param, rows).assign(value)
 
     def reshape(self, tf: Any, x: Any) -> Any:
         """`x` with the output's shape, whatever of it is known only when the graph runs.

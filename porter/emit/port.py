@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from porter.graph import FLOAT, Graph, TensorType, Value
-from porter.layout import Layout, NotDynamic, Plan, image_layout, plan
+from porter.layout import Plan, image_layout, plan
 from porter.nested import Nested, map_leaves, named_leaves
-from porter.run.runner import Variables, run
+from porter.run.runner import Variables, run, signature
 from porter.run.tensorflow import tf
-from porter.walk.dynamic import generalise
+from porter.run.training import Trainable
+from porter.walk.dynamic import widest
 from porter.walk.walker import Model
 
 
@@ -37,15 +38,20 @@ def build(
     variables: Variables,
     data_format: str = "channels_last",
     dialect: Any = tf,
+    trainable: bool = False,
 ) -> Port:
     """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
 
-    `dialect` stands in for TensorFlow where layers are applied.
+    `dialect` stands in for TensorFlow where layers are applied. The module of a `trainable` port
+    is a `Trainable`.
     """
     layout = plan(graph, data_format)
     inputs = named_leaves(graph.inputs, "input")
     outputs = named_leaves(graph.outputs, "output")
-    specs = [signature(name, value, layout.inputs[value.id], variables) for name, value in inputs]
+    specs = [
+        signature(name, value, layout.inputs[value.id], variables.precision)
+        for name, value in inputs
+    ]
 
     def feed(tensors: tuple[Any, ...]) -> dict[int, Any]:
         return {value.id: t for (_, value), t in zip(inputs, tensors, strict=True)}
@@ -54,7 +60,7 @@ def build(
         made = run(layout, feed(tensors), variables, dialect=dialect)
         return {name: tf.identity(made[value.id], name=name) for name, value in outputs}
 
-    module = tf.Module(name="port")
+    module = Trainable(graph, variables, data_format) if trainable else tf.Module(name="port")
 
     def call(*tensors: Any) -> Nested[Any]:
         named = iter(module.serve(*tensors).values())
@@ -67,11 +73,12 @@ def build(
         made = run(watched, feed(tensors), variables, dialect=dialect)
         return {name: tf.identity(made[value.id]) for name, value in names.items()}
 
-    traced = [
-        tf.function(function, input_signature=specs, autograph=False)
-        for function in (serve, call, activations)
-    ]
-    module.serve, module.__call__, module.activations = traced
+    def traced(function: Any) -> Any:
+        return tf.function(function, input_signature=specs, autograph=False)
+
+    module.serve, module.activations = traced(serve), traced(activations)
+    if not trainable:
+        module.__call__ = traced(call)
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
     return Port(module, layout, variables, concrete, module.activations)
@@ -82,21 +89,12 @@ def build_widest(
     types: Nested[TensorType],
     variables: Variables,
     data_format: str = "channels_last",
+    trainable: bool = False,
 ) -> Port:
     """Trace a model with as many free sizes as its layers allow."""
-    for keep in (0, 1):
-        try:
-            return build(generalise(model, types, keep), variables, data_format)
-        except NotDynamic:
-            continue
-    return build(generalise(model, types, keep=2), variables, data_format)
-
-
-def signature(name: str, value: Value, layout: Layout, variables: Variables) -> Any:
-    """The TensorSpec of one input as it is stored."""
-    shape = [value.type.shape[axis] for axis in layout.order]
-    dtype = variables.precision if value.dtype == FLOAT else value.dtype
-    return tf.TensorSpec(shape, dtype, name=name)
+    return widest(
+        model, types, lambda graph: build(graph, variables, data_format, trainable=trainable)
+    )
 
 
 def activation_names(graph: Graph) -> dict[str, Value]:

@@ -12,7 +12,7 @@ import numpy as np
 from porter.blame import blaming
 from porter.fields import Array, Param
 from porter.graph import FLOAT, Value
-from porter.layout import Plan, Site, Step, from_torch, to_torch
+from porter.layout import Layout, Plan, Site, Step, from_torch, to_torch
 from porter.run.execute import execute
 from porter.run.tensorflow import tf
 
@@ -63,8 +63,8 @@ class Variables:
         return free
 
 
-def site(step: Step, variables: Variables) -> Site:
-    """What a layer may ask while it is applied."""
+def site(step: Step, variables: Variables, training: bool = False) -> Site:
+    """What a layer may ask while it is applied, or trained."""
     node = step.node
     return Site(
         inputs=tuple(value.type for value in node.inputs),
@@ -73,18 +73,25 @@ def site(step: Step, variables: Variables) -> Site:
         output_layouts=step.outputs,
         make_variable=lambda param, rows: variables.get(node.path, param, rows),
         dtype=tf.as_dtype(variables.precision),
-        inner=lambda inside: site(inside, variables),
+        inner=lambda inside: site(inside, variables, training),
+        training=training,
     )
 
 
-def apply_step(step: Step, inputs: list[Any], variables: Variables, dialect: Any = tf) -> list[Any]:
+def apply_step(
+    step: Step,
+    inputs: list[Any],
+    variables: Variables,
+    dialect: Any = tf,
+    training: bool = False,
+) -> list[Any]:
     """The output tensors of one node on stored input tensors.
 
     Operations are named by the node's Torch path. `dialect` stands in for TensorFlow.
     """
     node = step.node
     with tf.name_scope(scope_of(node.path)), blaming(type(node.op), node.path, node.typename):
-        result = node.op.apply(dialect, *inputs, at=site(step, variables))
+        result = node.op.call(dialect, *inputs, at=site(step, variables, training))
         made = list(result) if isinstance(result, tuple | list) else [result]
         assert len(made) == len(node.outputs), f"{node.typename} made {len(made)} outputs"
     return made
@@ -101,14 +108,16 @@ def run(
     variables: Variables,
     see: Callable[[Step, list[Any]], None] | None = None,
     dialect: Any = tf,
+    training: bool = False,
 ) -> dict[int, Any]:
     """Run all steps on stored input tensors; returns the stored outputs by value id.
 
-    `see` is called with every node's stored outputs right after it ran.
+    `see` is called with every node's stored outputs right after it ran. With `training` layers
+    compute what they do in training, and running statistics are updated.
     """
 
     def apply(step: Step, taken: list[Any]) -> list[Any]:
-        made = apply_step(step, taken, variables, dialect)
+        made = apply_step(step, taken, variables, dialect, training)
         if see is not None:
             see(step, made)
         return made
@@ -120,6 +129,12 @@ def store(array: Array, value: Value, layout: Any, precision: str) -> Any:
     """A NumPy array in Torch's order as the tensor that TensorFlow is given."""
     dtype = precision if value.dtype == FLOAT else value.dtype
     return tf.constant(np.ascontiguousarray(from_torch(array, layout), dtype))
+
+
+def signature(name: str, value: Value, layout: Layout, precision: str) -> Any:
+    """The TensorSpec of one input as it is stored."""
+    shape = [value.type.shape[axis] for axis in layout.order]
+    return tf.TensorSpec(shape, precision if value.dtype == FLOAT else value.dtype, name=name)
 
 
 def load(tensor: Any, layout: Any) -> Array:

@@ -7,16 +7,20 @@ the same values, in other shapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from porter.errors import WalkError
 from porter.graph import Graph, TensorType, merge
+from porter.layout import NotDynamic
 from porter.nested import Nested, leaves, map_leaves
 from porter.walk.walker import Model
 
 STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 """By how much a size is changed: nets with strides accept only some sizes."""
+
+Made = TypeVar("Made")
 
 Place = tuple[int, int]
 """Which input leaf, which axis."""
@@ -48,6 +52,19 @@ def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
                 grown, merged = trial, found
                 break
     return merged
+
+
+def widest(model: Model, types: Nested[TensorType], make: Callable[[Graph], Made]) -> Made:
+    """What `make` makes of the graph with as many free sizes as it can do with.
+
+    `make` raises NotDynamic where a layer needs a size that the graph leaves open.
+    """
+    for keep in (0, 1):
+        try:
+            return make(generalise(model, types, keep))
+        except NotDynamic:
+            continue
+    return make(generalise(model, types, keep=2))
 
 
 def folds(

@@ -83,7 +83,7 @@ class Loop(LayerMap):
         identities = [value.id for value in leaves(self.body.inputs)]
 
         def apply(step: Step, taken: list[Any]) -> list[Any]:
-            result = step.node.op.apply(tf, *taken, at=at.inner(step))
+            result = step.node.op.call(tf, *taken, at=at.inner(step))
             return list(result) if isinstance(result, tuple | list) else [result]
 
         def one(number: Any, elements: list[Any], before: list[Any]) -> tuple[list[Any], list[Any]]:

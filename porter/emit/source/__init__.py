@@ -16,7 +16,6 @@ import numpy as np
 
 from porter.emit.formats import Format, Job
 from porter.emit.fresh import run_fresh
-from porter.emit.port import signature
 from porter.emit.source.blocks import block_function, function_of, outline
 from porter.emit.source.expression import Expression, Items, Ref, Table
 from porter.emit.source.family import numbered
@@ -29,6 +28,7 @@ from porter.emit.source.trace import Trace, record
 from porter.graph import Value
 from porter.nested import Nested, named_leaves
 from porter.parity.measure import Measure
+from porter.run.runner import signature
 
 RUN = Path(__file__).with_name("run.py")
 
@@ -94,7 +94,7 @@ def written(job: Job) -> tuple[str, dict[str, Any]]:
     """
     plan, variables = job.port.plan, job.port.variables
     inputs = named_leaves(plan.graph.inputs, "input")
-    specs = [signature(name, v, plan.inputs[v.id], variables) for name, v in inputs]
+    specs = [signature(name, v, plan.inputs[v.id], variables.precision) for name, v in inputs]
     trace = record(plan, specs, variables)
     lines, functions = lines_of(trace.layers)
     typenames = {call.path: call.typename for call in plan.graph.calls}
