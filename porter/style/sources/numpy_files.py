@@ -1,0 +1,149 @@
+"""Weights in NumPy's formats: `vgg16_weights.npz`, and the pickled dicts `vgg19.npy` and
+`bvlc_alexnet.npy`.
+
+An `.npz` has keys `conv1_1_W` and `conv1_1_b`; its filters want RGB. An `.npy` holds a dict of
+`conv1_1: [weights, bias]` as caffe-tensorflow writes it; its filters want BGR. Both are HWIO.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from porter.images.presets import BGR_MEAN, VGG, Side
+from porter.style.checks import WeightError
+from porter.style.network import Load
+from porter.style.sources.alexnet import CONVOLUTIONS, KERNELS, alexnet
+from porter.style.sources.held import NetworkSource
+from porter.style.sources.restricted import read_arrays
+from porter.style.sources.vgg import place, title, vgg
+
+if TYPE_CHECKING:
+    from porter.style.descriptor import Opening
+
+Array = npt.NDArray[Any]
+
+RGB_LEVELS = Side("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BGR_MEAN[0]))
+"""RGB levels less their mean: the filters of the `.npz` were turned round with the channels."""
+
+
+def open_npz(path: Path, opening: Opening) -> NetworkSource:
+    """Weights under keys `NAME_W` and `NAME_b`, read one by one when they are needed."""
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            keys = list(held.files)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise damaged(path, error) from error
+    layers = [key[:-2] for key in keys if key.endswith("_W")]
+
+    def array(key: str) -> Array:
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                found: Array = held[key]
+                return found
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise damaged(path, error, key) from error
+
+    def load(name: str) -> Load:
+        has_bias = f"{name}_b" in keys
+        return lambda: (array(f"{name}_W"), array(f"{name}_b") if has_bias else None)
+
+    return assembled(path, {name: load(name) for name in layers}, RGB_LEVELS, keys, None)
+
+
+def open_npy(path: Path, opening: Opening) -> NetworkSource:
+    """A pickled dict of `NAME: [weights, bias]` (or `NAME: {"weights": …, "biases": …}`)."""
+    held = read_arrays(path)
+    if isinstance(held, np.ndarray):
+        raise WeightError(
+            "one array, and no dict of layers",
+            where=path.name,
+            received="×".join(map(str, held.shape)) + f" of {held.dtype}",
+        )
+    pairs: dict[str, tuple[Array, Array | None]] = {}
+    for name, value in held.items():
+        pair = pair_of(value)
+        if pair is not None:
+            pairs[str(name)] = pair
+
+    def load(name: str) -> Load:
+        return lambda: pairs[name]
+
+    loads = {name: load(name) for name in pairs}
+    shapes = {name: pair[0].shape for name, pair in pairs.items()}
+    return assembled(path, loads, VGG, [str(key) for key in held], shapes)
+
+
+def pair_of(value: Any) -> tuple[Array, Array | None] | None:
+    """Weights and bias of one layer, however they are kept."""
+    if isinstance(value, Mapping):
+        weight, bias = value.get("weights"), value.get("biases")
+    elif isinstance(value, list | tuple) and value:
+        weight, bias = value[0], value[1] if len(value) > 1 else None
+    else:
+        return None
+    if not isinstance(weight, np.ndarray):
+        return None
+    return weight, bias if isinstance(bias, np.ndarray) else None
+
+
+def assembled(
+    path: Path,
+    loads: Mapping[str, Load],
+    side: Side,
+    keys: list[str],
+    shapes: Mapping[str, tuple[int, ...]] | None,
+) -> NetworkSource:
+    """The network that layers of these names are. Raises WeightError where they are none."""
+    places = {at: load for name, load in loads.items() if (at := place(name)) is not None}
+    if (1, 1) in places:
+        return NetworkSource(vgg(places), title(list(places)), side)
+    if "conv1" in loads:
+        kernel = shapes["conv1"][0] if shapes else loads["conv1"]()[0].shape[0]
+        if kernel == KERNELS["conv1"]:
+            known: Callable[[str], bool] = lambda name: name in CONVOLUTIONS  # noqa: E731
+            return NetworkSource(
+                alexnet({n: load for n, load in loads.items() if known(n)}), "AlexNet", side
+            )
+        raise WeightError(
+            f"the first layer, conv1, is {kernel} pixels wide: this is neither VGG nor AlexNet",
+            where=path.name,
+            received=some(keys),
+        )
+    if places:
+        raise WeightError(
+            "the first convolution, conv1_1, is missing", where=path.name, received=some(keys)
+        )
+    if any(name.startswith("fc") for name in loads):
+        raise WeightError(
+            "the file holds fully-connected layers only, which describe no picture",
+            where=path.name,
+            received=some(keys),
+            hint="a descriptor needs the convolutions: conv1_1, conv1_2 …",
+        )
+    raise WeightError(
+        "no layer of a known name: neither conv1_1 (VGG) nor conv1 (AlexNet)",
+        where=path.name,
+        received=some(keys),
+    )
+
+
+def some(keys: list[str]) -> str:
+    """The first few keys of a file."""
+    more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+    return (", ".join(keys[:8]) or "nothing") + more
+
+
+def damaged(path: Path, error: Exception, key: str | None = None) -> WeightError:
+    """A file that ends early, or whose bytes were changed."""
+    return WeightError(
+        "the file is truncated or damaged" + (f" at {key}" if key else ""),
+        where=path.name,
+        received=str(error) or type(error).__name__,
+        hint="download it again, and compare the size with the server's",
+    )
