@@ -170,7 +170,7 @@ def spatial_convolution_upsample(
     if "modules" in module:
         scale = (module.integer("scaleH"), module.integer("scaleW"))
         enlarge: Enlarge = EnlargeInterleaved(scale=scale)
-        planes = walk(walk.children(module)[0], x, at="1")
+        planes = walk(walk.only_child(module), x, at="1")
     else:
         if not isinstance(x, Value):
             raise BadTable(f"{module.typename} should be given one tensor", received="a table")

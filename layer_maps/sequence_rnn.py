@@ -278,4 +278,4 @@ class SeqReverseSequence(LayerMap):
 @structure("nn.SeqBRNN")
 def seq_brnn(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Forward and backward in time, added: built of other modules when it was made."""
-    return walk(walk.children(module)[0], x, at="1")
+    return walk(walk.only_child(module), x, at="1")

@@ -129,7 +129,7 @@ def repeater(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]
 @structure("nn.BiSequencer", over_time=True)
 def bi_sequencer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Forward and backward over a table, merged step by step: the net in `modules[1]`."""
-    return walk(walk.children(module)[0], x, at="1")
+    return walk(walk.only_child(module), x, at="1")
 
 
 class ZerosLike(LayerMap):

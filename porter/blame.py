@@ -1,19 +1,21 @@
-"""Errors inside a user's own layer maps, told with the line of the user's file.
+"""Errors inside layer maps: whose they are, and where.
 
-porter's maps are tested: what escapes from them is a bug of porter and keeps its traceback. A map
-that a user wrote for one model may be wrong in any way, at any time: when it is loaded, when the
-model is walked, when it runs.
+A map that a user wrote for one model may be wrong in any way, at any time: when it is loaded, when
+the model is walked, when it runs; the error tells the line of the user's file. porter's own maps
+are tested, but a file may hold any nonsense: what they did not foresee names the module, and keeps
+its traceback where PORTER_DEBUG is set.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from porter.errors import PorterError, UsageError
+from porter.errors import PorterError, Unforeseen, UsageError
 
 USER_MODULE = "porter_user_maps_"
 """What the modules made of users' files are called, with the file's name behind it."""
@@ -21,14 +23,21 @@ USER_MODULE = "porter_user_maps_"
 
 @contextmanager
 def blaming(handler: Any, path: str, typename: str) -> Iterator[None]:
-    """Turn errors inside the block into UsageError where `handler` is a user's."""
+    """Turn errors inside the block into UsageError where `handler` is a user's, else Unforeseen."""
     try:
         yield
-    except PorterError:
+    except (PorterError, MemoryError, RecursionError):
         raise
     except Exception as error:
         if not str(handler.__module__).startswith(USER_MODULE):
-            raise
+            if os.environ.get("PORTER_DEBUG"):
+                raise
+            raise Unforeseen(
+                f"{typename} is not as its layer map expects: {type(error).__name__}: {error}",
+                where=f"{path or 'the root'} ({typename})",
+                hint="if Torch7 runs this model, porter has a bug here: please report it with what "
+                "PORTER_DEBUG=1 shows",
+            ) from error
         file, line = place(handler, error)
         raise UsageError(
             f"the layer map of {typename} failed: {type(error).__name__}: {error}",

@@ -15,7 +15,8 @@
     │   ├── ShapeMismatch        shapes that cannot meet
     │   ├── BadTable             a Lua table that should be a list is none
     │   ├── TooLarge             tensors beyond any memory
-    │   └── Endless              modules inside themselves, or astronomically many calls
+    │   ├── Endless              modules inside themselves, or astronomically many calls
+    │   └── Unforeseen           a module that its layer map did not foresee
     ├── EmitError             2  the output cannot be written
     └── ParityError           1  the port does not compute what Torch computed
 
@@ -157,6 +158,10 @@ class TooLarge(WalkError):
 
 class Endless(WalkError):
     """The modules cannot be walked whatever the input: another input is not worth a try."""
+
+
+class Unforeseen(WalkError):
+    """A layer map of porter failed on a module: nonsense in the file, or a bug of porter."""
 
 
 class EmitError(PorterError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from porter import Conversion, Request, convert
 from porter.registry import Registry, default_registry
 from tests.build import small_net
 from tests.write_t7 import write_t7
+
+# A bug of porter fails a test by its own traceback, also in processes that tests start.
+os.environ["PORTER_DEBUG"] = "1"
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 import cli
 from porter.blame import blaming
-from porter.errors import Endless, PorterError, TooLarge
+from porter.errors import Endless, PorterError, TooLarge, Unforeseen
 from porter.layer import LayerMap
 from porter.model_file import find_modules
 from porter.reader import TorchObject
@@ -325,9 +325,19 @@ def test_an_error_in_a_users_map_names_its_line(
     assert not (tmp_path / "port").exists()
 
 
-def test_an_error_of_porter_itself_keeps_its_traceback() -> None:
+def test_what_a_map_of_porter_did_not_foresee_names_the_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(ZeroDivisionError), blaming(LayerMap, "1", "nn.ReLU"):
         raise ZeroDivisionError
+    monkeypatch.delenv("PORTER_DEBUG")
+    with (
+        pytest.raises(Unforeseen, match="ZeroDivisionError") as caught,
+        blaming(LayerMap, "1", "nn.ReLU"),
+    ):
+        raise ZeroDivisionError
+    assert caught.value.where == "1 (nn.ReLU)"
+    assert caught.value.exit_code == 4
 
 
 # Fuzzing ------------------------------------------------------------------------------------------

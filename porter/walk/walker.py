@@ -105,6 +105,8 @@ class Walk:
         self.calls: list[Call] = []
         self.notes: dict[str, str] = {}
         self.path = ""
+        self.begun = 0
+        """Calls of modules so far, those inside loops included."""
         self.made = 0
         self.memory: dict[int, list[Value]] = {}
         self.windows = Windows()
@@ -178,8 +180,9 @@ class Walk:
             raise Endless(
                 f"more than {MAX_DEPTH} modules inside each other", where=self.path or "the root"
             )
-        if len(self.calls) >= MAX_CALLS:
+        if self.begun >= MAX_CALLS:
             raise Endless(f"the model calls its modules more than {MAX_CALLS:,} times")
+        self.begun += 1
         self.model.calls += 1
         self.path = f"{before}.{at}" if before and at else before or at
         self.active.append(module)
@@ -202,6 +205,13 @@ class Walk:
                     received=describe(item),
                 )
         return list(items)
+
+    def only_child(self, module: TorchObject) -> TorchObject:
+        """The module that a decorator holds, or a composite that is built of others."""
+        held = self.children(module)
+        if not held:
+            raise BadField(f"modules of {module.typename} should hold a module", received="none")
+        return held[0]
 
     def note(self, text: str) -> None:
         """Tell the report something about the module being walked."""

@@ -7,6 +7,7 @@ not end is stopped. Memory is bounded for the whole process: what allocates beyo
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import signal
 import sys
@@ -97,6 +98,7 @@ def main(doc: str, one: One, cases: Callable[[int, int], Iterator[bytes]]) -> in
     options, rest = parser.parse_known_args()
     if options.atheris:
         guided(one, rest)
+    os.environ["PORTER_DEBUG"] = "1"  # what a layer map did not foresee is found, not told
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     return 1 if loop(one, cases(options.runs, options.seed), f"{options.seed}", options.keep) else 0
 
