@@ -1,0 +1,169 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.errors import UsageError
+
+if TYPE_CHECKING:
+    from porter.options import Options
+    from porter.registry import Registry
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = Any
+
+
+def model_options(command: argparse.ArgumentParser) -> None:
+    """Options of every command that opens a model."""
+    command.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    command.add_argument(
+        "--input-shape",
+        action="append",
+        default=[],
+        metavar="CxHxW",
+        help="input shape in Torch's order; once for each input of the model",
+    )
+    map_options(command)
+
+
+def preset_option(command: argparse.ArgumentParser) -> None:
+    """What the numbers of a net of pictures mean."""
+    command.add_argument(
+        "--preset",
+        metavar="NAME|FILE.toml",
+        help="how pictures become the net's numbers (default: as the file tells)",
+    )
+
+
+def format_options(command: argparse.ArgumentParser) -> None:
+    """Options of single formats."""
+    command.add_argument(
+        "--tflite",
+        default="float32",
+        metavar="KIND,…",
+        help="for --format tflite: float32, float16, dynamic, int8, uint8",
+    )
+    command.add_argument(
+        "--representative",
+        type=Path,
+        metavar="DIR|.npz",
+        help="what int8 and uint8 are calibrated on: pictures, or the net's own inputs",
+    )
+    command.add_argument(
+        "--quantised-psnr", type=float, metavar="DB", help="least PSNR of quantised files"
+    )
+    command.add_argument(
+        "--weights",
+        default="npz",
+        metavar="KIND,…",
+        help="for --format weights: npz, safetensors, h5",
+    )
+    command.add_argument(
+        "--order",
+        choices=["torch", "tensorflow"],
+        default="tensorflow",
+        help="for --format weights: order of axes",
+    )
+
+
+def map_options(command: argparse.ArgumentParser) -> None:
+    """Options that say what a module means."""
+    command.add_argument(
+        "--layer-maps",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a Python file with your own layer maps",
+    )
+    command.add_argument(
+        "--identity",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="treat an unknown class as identity",
+    )
+    command.add_argument(
+        "--bn",
+        choices=["as-saved", "train", "evaluate"],
+        default="as-saved",
+        help="which statistics batch normalisation uses (default: as the file says)",
+    )
+    command.add_argument("--seed", type=natural, default=1, help="for inputs and random modules")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def natural(text: str) -> int:
+    """An integer from 0 on, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("an integer from 0 on is needed")
+    return number
+
+
+def tolerance_options(command: argparse.ArgumentParser) -> None:
+    """Largest accepted errors."""
+    command.add_argument("--isolated", type=float, default=1e-5, metavar="ERROR")
+    command.add_argument("--accumulated", type=float, default=1e-4, metavar="ERROR")
+
+
+def registry_of(options: argparse.Namespace) -> Registry:
+    """porter's maps, the user's, and the classes to be treated as identity."""
+    from porter.registry import default_registry, load_layer_maps, with_identity
+
+    registry = default_registry()
+    for path in options.layer_maps:
+        registry = load_layer_maps(path, registry)
+    return with_identity(registry, options.identity)
+
+
+def options_of(options: argparse.Namespace) -> Options:
+    from porter.options import Options
+
+    return Options(bn=options.bn, seed=options.seed)
+
+
+def tolerance_of(options: argparse.Namespace) -> Any:
+    from porter.parity.compare import Tolerance
+
+    for value in (options.isolated, options.accumulated):
+        if not 0 < value < math.inf:
+            raise UsageError("a tolerance is a positive number", received=str(value))
+    return Tolerance(options.isolated, options.accumulated)
+
+
+def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
+    from porter.walk.inputs import parse_shape
+
+    return tuple(parse_shape(text) for text in options.input_shape)
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Options of single formats by format."""
+    from porter.emit.settings import TFLiteSettings, WeightSettings
+
+    kinds, weights = (tuple(text.split(",")) for text in (options.tflite, options.weights))
+    return {
+        "tflite": TFLiteSettings(kinds, options.representative, options.quantised_psnr),
+        "weights": WeightSettings(weights, options.order),
+    }
+
+
+def show_json(body: Any) -> None:
+    """One JSON object on standard output, in ASCII: strings of a file may hold anything."""
+    json.dump(body, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def require_report(path: Path) -> None:
+    """Refuse a report that cannot be written before anything is run."""
+    from porter.pages import kind_of, require_kinds
+
+    require_kinds((kind_of(path),))

@@ -1,0 +1,86 @@
+"""`porter check`: regression over folders of fixtures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from porter.command_line.arguments import (
+    Commands,
+    map_options,
+    options_of,
+    require_report,
+    show_json,
+    tolerance_of,
+    tolerance_options,
+)
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("check", help="regression over folders of fixtures")
+    one.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    one.add_argument("--junit", type=Path, help="also write a JUnit XML file")
+    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="for people")
+    one.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    one.add_argument(
+        "--cache", type=Path, metavar="DIR", help="do not check again what has not changed"
+    )
+    one.add_argument(
+        "--update",
+        action="store_true",
+        help="record the errors in porter.expected.json: ten times larger ones fail from then on",
+    )
+    tolerance_options(one)
+    map_options(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.check import campaign, checker
+    from porter.reports.console import out, progress, result_line
+
+    if options.report:
+        require_report(options.report)
+    fixtures = checker.find(options.paths)
+    recipe = campaign.Recipe(
+        tuple(options.layer_maps),
+        tuple(options.identity),
+        options_of(options),
+        tolerance_of(options),
+    )
+    console = out()
+    with progress() as display:
+        task = display.add_task("check", total=len(fixtures))
+
+        def seen(result: checker.Result) -> None:
+            display.update(task, advance=1, description=result.path)
+            if not options.json:
+                console.print(result_line(result))
+
+        results = campaign.run(fixtures, recipe, options.jobs, options.cache, seen)
+    counts = checker.summary(results)
+    if options.json:
+        show_json({"results": [result.json() for result in results], "summary": counts})
+    else:
+        if len(results) > console.height:
+            # What failed has scrolled away.
+            for result in campaign.by_severity(results):
+                console.print(result_line(result))
+        console.print(", ".join(f"{count} {status}" for status, count in counts.items()))
+        if not results:
+            console.print("no fixtures were found")
+    if options.junit:
+        from porter.check.junit import write_junit
+
+        write_junit(results, options.junit)
+    if options.report:
+        from porter.pages import checks
+
+        checks.write(results, options.report)
+    if options.update:
+        for path in campaign.accept(results, options.paths[0]):
+            print(f"recorded: {path}", file=sys.stderr)
+    return checker.exit_code(results)

@@ -1,0 +1,99 @@
+"""`porter convert`: a model into the formats that are asked for, verified layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from porter.command_line.arguments import (
+    Commands,
+    format_options,
+    model_options,
+    options_of,
+    preset_option,
+    registry_of,
+    settings_of,
+    shapes_of,
+    show_json,
+    tolerance_of,
+    tolerance_options,
+)
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("convert", help="convert a model, verified layer by layer")
+    one.add_argument("file", type=Path)
+    one.add_argument("-o", "--output", type=Path, help="folder to make (default: NAME_tensorflow)")
+    one.add_argument("--reference", type=Path, help="activations recorded by Torch (.t7 or .npz)")
+    one.add_argument(
+        "--format",
+        default=None,
+        metavar="F,G",
+        help="what to write, joined by commas (default: saved_model,checkpoint)",
+    )
+    one.add_argument(
+        "--data-format",
+        choices=["channels_last", "channels_first"],
+        default="channels_last",
+        help="order of image inputs and outputs (default: channels_last, N×H×W×C)",
+    )
+    preset_option(one)
+    format_options(one)
+    one.add_argument("--force", action="store_true", help="replace an earlier port in the folder")
+    one.add_argument(
+        "--report",
+        metavar="html,markdown",
+        help="write report.html or report.md into the folder; beside it if the conversion fails",
+    )
+    one.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="write graph, histograms of both sides, pictures and errors for TensorBoard",
+    )
+    tolerance_options(one)
+    model_options(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter import recording
+    from porter.conversion.pipeline import convert
+    from porter.conversion.request import Request
+    from porter.emit.formats import DEFAULT
+    from porter.reports.as_json import worst_rows
+    from porter.reports.console import format_table, out, parity_table, progress
+
+    request = Request(
+        source=options.file,
+        output=options.output,
+        input_shapes=shapes_of(options),
+        reference=recording.read(options.reference) if options.reference else None,
+        select=options.select,
+        registry=registry_of(options),
+        options=options_of(options),
+        tolerance=tolerance_of(options),
+        data_format=options.data_format,
+        preset=options.preset,
+        formats=tuple(options.format.split(",")) if options.format else DEFAULT,
+        settings=settings_of(options),
+        force=options.force,
+        pages=tuple(options.report.split(",")) if options.report else (),
+        tensorboard=options.tensorboard,
+    )
+    with progress() as display:
+        task = display.add_task("start")
+        done = convert(
+            request, lambda stage, what: display.update(task, description=f"{stage} {what}")
+        )
+    if options.json:
+        show_json(done.json())
+        return 0
+    console = out()
+    console.print(parity_table(worst_rows(done.reports), console.width))
+    console.print()
+    console.print(format_table(done.emitted))
+    console.print(f"\n{done.summary()}")
+    return 0

@@ -1,0 +1,86 @@
+"""`porter diff`: models, ports and recordings side by side; two JSON reports over time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from porter.command_line.arguments import (
+    Commands,
+    model_options,
+    options_of,
+    registry_of,
+    require_report,
+    show_json,
+    tolerance_of,
+    tolerance_options,
+)
+from porter.errors import UsageError
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("diff", help="compare models, ports and recordings layer by layer")
+    one.add_argument("first", type=Path, help="the oracle: .t7 model, converted folder, recording")
+    one.add_argument("second", type=Path, help="what is compared with it")
+    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="for people")
+    one.add_argument(
+        "--factor",
+        type=float,
+        default=10.0,
+        metavar="K",
+        help="between two JSON reports: errors more than K times larger are drift (default: 10)",
+    )
+    tolerance_options(one)
+    model_options(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.commands.diff import diff, open_side
+    from porter.reports.as_json import report_json
+    from porter.reports.console import out, parity_table, show_hints
+
+    if options.first.suffix == options.second.suffix == ".json":
+        return run_drift(options)
+    if options.report:
+        require_report(options.report)
+    registry, choices = registry_of(options), options_of(options)
+    first = open_side(options.first, registry, choices, options.select)
+    second = open_side(options.second, registry, choices, options.select)
+    report = diff(first, second, tolerance_of(options), options.seed)
+    if options.report:
+        from porter.pages import write
+        from porter.pages.document import Document
+
+        title = f"{options.first.name} and {options.second.name}"
+        write(Document(title, (report,)), options.report)
+    if options.json:
+        show_json(report_json([report]))
+    else:
+        console = out()
+        console.print(parity_table(report.rows, console.width))
+        show_hints(console, report.rows)
+        diverging = report.first_diverging
+        console.print(
+            f"\nthe same, by {report.oracle}"
+            if diverging is None
+            else f"\nfirst diverging: {diverging.path or 'the root'} ({diverging.type}): "
+            f"{diverging.summary()}"
+        )
+    return 0 if report.passed else 1
+
+
+def run_drift(options: argparse.Namespace) -> int:
+    from porter.reports import drift
+    from porter.reports.console import out, show_drift
+
+    if not options.factor > 1:
+        raise UsageError("a factor of drift is larger than 1", received=str(options.factor))
+    changes = drift.compare(drift.read(options.first), drift.read(options.second), options.factor)
+    if options.json:
+        show_json(changes.json())
+    else:
+        show_drift(out(), changes)
+    return 1 if changes.worse else 0

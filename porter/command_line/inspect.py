@@ -1,0 +1,49 @@
+"""`porter inspect`: what a .t7 file is and holds, without TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from porter.command_line.arguments import (
+    Commands,
+    model_options,
+    options_of,
+    registry_of,
+    shapes_of,
+    show_json,
+)
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("inspect", help="what a .t7 file is and holds")
+    one.add_argument("file", type=Path)
+    one.add_argument("--html", type=Path, metavar="FILE", help="also write a page with a drawing")
+    one.add_argument("--svg", type=Path, metavar="FILE", help="also write the drawing alone")
+    model_options(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.commands.inspect import inspect
+    from porter.model_file import open_model
+
+    opened = open_model(options.file, options.select)
+    seen = inspect(opened, registry_of(options), options_of(options), shapes_of(options))
+    if options.html or options.svg:
+        from porter.conversion.output import write_text
+        from porter.pages import network
+
+        if options.html:
+            write_text(options.html, network.render_html(seen))
+        if options.svg:
+            write_text(options.svg, network.render_svg(seen))
+    if options.json:
+        show_json(seen.json())
+        return 0
+    from porter.reports.console import out, show_inspection
+
+    show_inspection(out(), seen)
+    return 0

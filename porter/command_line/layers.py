@@ -1,0 +1,32 @@
+"""`porter layers`: which Torch classes are handled, and how well."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from porter.command_line.arguments import Commands, show_json
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("layers", help="which Torch classes are handled, and how well")
+    one.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    one.add_argument("--json", action="store_true", help="as JSON")
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.commands import coverage
+
+    table = coverage.table()
+    if options.json:
+        show_json(coverage.as_json(table))
+    elif options.markdown:
+        sys.stdout.write(coverage.as_markdown(table))
+    else:
+        from porter.reports.console import out
+
+        out().print(coverage.as_rich(table))
+    return 0

@@ -1,0 +1,28 @@
+"""`porter record`: the Lua script that records activations."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from porter.command_line.arguments import Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("record", help="print the Lua script that records activations")
+    one.add_argument("-o", "--output", type=Path, help="write it to a file instead")
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.conversion.output import write_text
+    from porter.recorder import script
+
+    if options.output:
+        write_text(options.output, script())
+    else:
+        sys.stdout.write(script())
+    return 0

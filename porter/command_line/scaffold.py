@@ -1,0 +1,33 @@
+"""`porter scaffold`: the stub of a layer map."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from porter.command_line.arguments import Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("scaffold", help="write the stub of a layer map for a class")
+    one.add_argument("typename", metavar="CLASS", help="for example nn.MyLayer")
+    one.add_argument("--from", dest="file", type=Path, required=True, help="a model that holds it")
+    one.add_argument("-o", "--output", type=Path, help="write it to a file instead of printing it")
+    one.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.commands.scaffold import stub
+    from porter.conversion.output import write_text
+    from porter.model_file import open_model
+
+    text = stub(options.typename, open_model(options.file, options.select).root)
+    if options.output:
+        write_text(options.output, text)
+    else:
+        sys.stdout.write(text)
+    return 0

@@ -1,0 +1,78 @@
+"""`porter stylize`: photographs through a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from porter.command_line.arguments import (
+    Commands,
+    model_options,
+    options_of,
+    preset_option,
+    registry_of,
+    shapes_of,
+    show_json,
+)
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("stylize", help="photographs through a model, and its pictures")
+    one.add_argument("model", type=Path, help=".t7, converted folder, .keras or .tflite")
+    one.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders or patterns")
+    one.add_argument(
+        "-o", "--output", type=Path, required=True, help="a file for one picture, else a folder"
+    )
+    preset_option(one)
+    one.add_argument(
+        "--image-size", type=int, metavar="N", help="scale the longer side to N pixels first"
+    )
+    one.add_argument(
+        "--crop", action="store_true", help="cut pictures that came out larger than the photo"
+    )
+    one.add_argument(
+        "--compare", action="store_true", help="also write NAME_compare: photo and picture"
+    )
+    one.add_argument("--batch", type=int, default=8, metavar="N", help="most pictures at once")
+    one.add_argument("--force", action="store_true", help="replace pictures that are there")
+    model_options(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.images.files import pairs
+    from porter.images.opening import Choices, open_net
+    from porter.images.stylize import Result, Settings, stylize
+    from porter.reports.console import out, progress, show_error, stylized_line
+
+    settings = Settings(options.image_size, options.crop, options.batch)
+    settings.require_sensible()
+    photos = pairs(options.inputs, options.output, options.compare, options.force)
+    choices = Choices(
+        options.preset,
+        options.select,
+        shapes_of(options),
+        registry_of(options),
+        options_of(options),
+    )
+    console = out()
+    with progress() as display:
+        task = display.add_task(f"open {options.model}", total=len(photos))
+        net, meaning = open_net(options.model, choices)
+        display.reset(task)
+
+        def seen(result: Result) -> None:
+            display.update(task, advance=1, description=result.source.name)
+            if result.error is not None:
+                show_error(result.error)
+            elif not options.json:
+                console.print(stylized_line(result))
+
+        done = stylize(net, meaning, photos, settings, seen)
+    if options.json:
+        show_json(done.json())
+    else:
+        console.print(done.summary())
+    return done.exit_code

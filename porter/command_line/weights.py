@@ -1,0 +1,47 @@
+"""`porter weights`: every tensor by Torch path, also of classes that nobody handles."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from porter.command_line.arguments import Commands, map_options, registry_of, show_json
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("weights", help="every tensor by Torch path, also of unknown classes")
+    one.add_argument("file", type=Path)
+    one.add_argument(
+        "-o", "--output", type=Path, required=True, help="a file .npz, .safetensors or .h5"
+    )
+    one.add_argument(
+        "--order", choices=["torch", "tensorflow"], default="torch", help="order of axes"
+    )
+    one.add_argument("--force", action="store_true", help="replace the file if it is there")
+    one.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    map_options(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.commands.weights import collect, collect_as_tensorflow
+    from porter.emit.arrays import save
+    from porter.model_file import open_model
+    from porter.reports.console import out, size_shown
+
+    root = open_model(options.file, options.select).root
+    if options.order == "torch":
+        weights = collect(root)
+    else:
+        weights = collect_as_tensorflow(root, registry_of(options))
+    save(weights, options.output, options.force)
+    if options.json:
+        show_json(weights.json())
+        return 0
+    out().print(
+        f"{len(weights.arrays)} arrays in {weights.order}'s order, {len(weights.aliases)} aliases; "
+        f"{size_shown(options.output.stat().st_size)}, read back bit by bit: {options.output}"
+    )
+    return 0
