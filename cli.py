@@ -20,12 +20,13 @@ from porter.command_line import (
     record,
     scaffold,
     stylize,
+    train,
     weights,
 )
 from porter.command_line.arguments import show_json
 from porter.errors import ParityError, PorterError, TooLarge, UsageError
 
-COMMANDS = (inspect, convert, weights, stylize, diff, check, record, layers, scaffold)
+COMMANDS = (inspect, convert, weights, stylize, train, diff, check, record, layers, scaffold)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """Writes `.t7` files as torch.save does: binary, 8-byte longs.
 
-Source: torch7 File.lua (`writeObject`), generic/Tensor.c and generic/Storage.c (`torch_Tensor_(write)`).
+Source: torch7 File.lua (`writeObject`), generic/Tensor.c and generic/Storage.c.
 Numbers, strings, booleans, tables, tensors and objects of Torch classes are written. Lua functions
 are left out, as nil: porter never kept their bytecode.
 """

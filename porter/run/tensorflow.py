@@ -43,7 +43,9 @@ with warnings.catch_warnings(), quiet_stderr():
 
     tensorflow.get_logger().setLevel("ERROR")
     tensorflow.autograph.set_verbosity(0)
-    # The first use of a device logs once more.
-    tensorflow.constant(0.0)
+    # The first use of a device logs once more. One of several workers must tell TensorFlow of the
+    # others before.
+    if not os.environ.get("TF_CONFIG"):
+        tensorflow.constant(0.0)
 
 tf: Any = tensorflow

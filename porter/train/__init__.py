@@ -9,6 +9,6 @@ network.py     a module tree with trainable weights, and the weights back into t
 criterion.py   content, style and pyramid losses over a descriptor
 trainer.py     one step, distributed; the loop with checkpoints, samples and the NaN guard
 checkpoints.py what is kept to continue exactly
-command.py     `porter train`
+session.py     one run from its options to its result
 synthesize.py  `porter synthesize`
 """

@@ -1,6 +1,6 @@
 """texture_nets' generators, as its Lua files build them, so that a port of one is a port as any.
 
-Source: texture_nets models/johnson.lua, models/pyramid.lua, models/skip_unpool.lua and src/utils.lua.
+Source: texture_nets models/johnson.lua, pyramid.lua and skip_unpool.lua; src/utils.lua.
 All take RGB in 0…1 (N×3×H×W) and make BGR levels less Caffe's mean. In texture mode their input is
 filled with noise and every border is circular.
 """
@@ -8,24 +8,13 @@ filled with noise and every border is circular.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from porter.errors import UsageError
 from porter.reader import TorchObject
 from porter.train.modules import Modules
+from porter.train.options import Architecture
 
 Parts = list[TorchObject]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a generator is built from; `slim` divides its numbers of feature planes."""
-
-    name: str = "pyramid"
-    mode: str = "style"
-    normalization: str = "instance"
-    tv_weight: float = 0.0
-    slim: int = 1
 
 
 def generator(architecture: Architecture, seed: int) -> TorchObject:

@@ -47,9 +47,9 @@ class Modules:
         """tensor:uniform(low, high)."""
         return self.tensor(self.random.uniform(low, high, shape))
 
-    def module(self, typename: str, *, version: int = 1, **fields: Any) -> TorchObject:
+    def module(self, typename: str, **fields: Any) -> TorchObject:
         """An instance of a class, in training mode as every new module is."""
-        made = TorchObject(typename, next(self.indices), version, 0)
+        made = TorchObject(typename, next(self.indices), 1, 0)
         made.fields |= {"_type": FLOAT, "train": True}
         made.fields |= {"output": self.buffer(), "gradInput": self.buffer()}
         for name, value in fields.items():
@@ -102,11 +102,9 @@ class Modules:
     @staticmethod
     def geometry(planes: int, outputs: int, kernel: int, stride: int, pad: int) -> dict[str, int]:
         """Sizes that both kinds of convolutions have."""
-        return {
-            **{"nInputPlane": planes, "nOutputPlane": outputs},
-            **{"kW": kernel, "kH": kernel, "dW": stride, "dH": stride},
-            **{"padW": pad, "padH": pad},
-        }
+        fields = {"nInputPlane": planes, "nOutputPlane": outputs}
+        fields |= {"kW": kernel, "kH": kernel, "dW": stride, "dH": stride}
+        return fields | {"padW": pad, "padH": pad}
 
     def normalization(self, kind: str, planes: int) -> TorchObject:
         """Scale uniform in 0…1, shift 0, running mean 0 and variance 1: of both classes alike."""
@@ -119,9 +117,9 @@ class Modules:
             "running_var": self.tensor(np.ones(planes)),
         }
         if kind == "batch":
-            return self.module(
-                "nn.SpatialBatchNormalization", version=2, momentum=0.1, **statistics
-            )
+            made = self.module("nn.SpatialBatchNormalization", momentum=0.1, **statistics)
+            made.version = 2
+            return made
         return self.module(
             "nn.InstanceNormalization",
             nOutput=planes,

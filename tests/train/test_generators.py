@@ -16,7 +16,8 @@ from porter.model_file import histogram, submodules
 from porter.nested import leaves
 from porter.reader import Tensor, TorchObject
 from porter.run import reference
-from porter.train.generators import Architecture, generator
+from porter.train.generators import generator
+from porter.train.options import Architecture
 from tests.build import FIXTURES, model, randn
 
 FIELDS = ("kW", "dW", "padW", "pad_l", "pad_b", "adjH", "eps", "momentum", "inplace", "strength")

@@ -1,0 +1,157 @@
+"""What is kept of a run, so that it can go on exactly: `checkpoints/` and `training.json`.
+
+A checkpoint holds weights by Torch path, the running statistics, the optimiser's moments and the
+iteration. The order of the samples follows from the iteration (photographs.py). It is written
+whole before an older one is removed, so that a disk that fills up or a machine that dies costs at
+most the iterations since the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from porter.conversion.output import reported, write_text
+from porter.emit.checkpoint import SUFFIX, tree
+from porter.errors import EmitError, UsageError
+from porter.run.tensorflow import quiet_stderr, tf
+from porter.train.network import Network, require_same_weights
+from porter.train.options import TrainOptions
+
+FOLDER = "checkpoints"
+RECORD = "training.json"
+
+
+class Checkpoints:
+    """Saves and restores a run. All workers save, since that may gather from all; one keeps it."""
+
+    def __init__(
+        self, output: Path, network: Network, optimizer: Any, keep: int, worker: int = 0
+    ) -> None:
+        self.network = network
+        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
+        self.checkpoint = tf.train.Checkpoint(
+            weights=tf.train.Checkpoint(**tree(network.variables.by_name)),
+            optimizer=optimizer,
+            iteration=self.iteration,
+        )
+        self.kept = output / FOLDER
+        own = self.kept if worker == 0 else output / f".worker-{worker}"
+        self.own = own
+        self.manager = tf.train.CheckpointManager(
+            self.checkpoint, str(own), max_to_keep=keep, checkpoint_name="iteration"
+        )
+
+    def latest(self) -> str | None:
+        """The last good checkpoint of the run, whichever worker asks."""
+        with quiet_stderr():
+            found: str | None = tf.train.latest_checkpoint(str(self.kept))
+        return found
+
+    def save(self, iteration: int) -> None:
+        """Keep everything as it is after an iteration. Raises EmitError where that fails."""
+        self.iteration.assign(iteration)
+        with self.spared(iteration), reported(self.kept), quiet_stderr():
+            self.manager.save(checkpoint_number=iteration)
+        if self.own != self.kept:
+            shutil.rmtree(self.own, ignore_errors=True)
+
+    @contextmanager
+    def spared(self, iteration: int) -> Iterator[None]:
+        """Remove what a save that failed has left; say which checkpoint is the last good one."""
+        try:
+            yield
+        except EmitError as error:
+            for left in self.own.glob(f"iteration-{iteration}*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            last = self.latest()
+            kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+            error.hint = f"{error.hint}; {kept}; the same command goes on from there"
+            raise
+
+    def restore(self) -> int:
+        """Take up the last good checkpoint; returns its iteration, 0 where there is none.
+
+        Raises UsageError for a checkpoint of another architecture.
+        """
+        last = self.latest()
+        if last is None:
+            return 0
+        try:
+            reader = tf.train.load_checkpoint(last)
+            shapes = reader.get_variable_to_shape_map()
+            self.require_ours(shapes, last)
+            with quiet_stderr():
+                self.checkpoint.restore(last).assert_existing_objects_matched()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            raise UsageError(
+                f"the checkpoint {last} cannot be restored",
+                received=str(error).strip().splitlines()[0],
+                hint="remove it to go on from an earlier one, or begin anew with --force",
+            ) from error
+        return int(self.iteration.numpy())
+
+    def require_ours(self, shapes: dict[str, Any], where: str) -> None:
+        """Raise UsageError unless the checkpoint's weights are those of the net."""
+        prefix = "weights/"
+        found = {
+            name.removeprefix(prefix).removesuffix(SUFFIX): tuple(shape)
+            for name, shape in shapes.items()
+            if name.startswith(prefix) and name.endswith(SUFFIX) and "OPTIMIZER_SLOT" not in name
+        }
+        wanted = {
+            name.replace(".", "/"): self.network.shape(name)
+            for name in self.network.variables.by_name
+        }
+        require_same_weights(found, wanted, where)
+
+
+def begin(options: TrainOptions, force: bool) -> None:
+    """Make the folder of a run, or see that it is this run's. Raises UsageError, EmitError."""
+    output = options.output
+    record = output / RECORD
+    if force:
+        clear(output)
+    if record.exists():
+        require_same_run(options, record)
+    elif output.exists() and any(output.iterdir()):
+        raise UsageError(
+            f"{output} exists and holds no run of porter train",
+            hint="choose another folder with -o",
+        )
+    with reported(output):
+        output.mkdir(parents=True, exist_ok=True)
+    write_text(record, json.dumps({"options": options.json()}, indent=2) + "\n")
+
+
+def require_same_run(options: TrainOptions, record: Path) -> None:
+    """Raise UsageError where a run with other options is in the folder."""
+    try:
+        kept = json.loads(record.read_text(encoding="utf-8"))["options"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{record} cannot be read", received=repr(error)) from error
+    differing = options.differences(kept)
+    if differing:
+        shown = ", ".join(f"{n} {old} → {new}" for n, (old, new) in differing.items())
+        raise UsageError(
+            f"{record.parent} holds a run with other options",
+            received=shown,
+            hint="choose another folder with -o, or begin anew with --force; "
+            "--init goes on from its result as another run",
+        )
+
+
+def clear(output: Path) -> None:
+    """Remove an earlier run; nothing else. Raises EmitError."""
+    if not (output / RECORD).exists():
+        return
+    with reported(output):
+        for left in sorted(output.iterdir()):
+            ours = left.name in (FOLDER, RECORD, "samples", "events", "model", "model.t7")
+            if ours or left.match("model_*.t7"):
+                shutil.rmtree(left) if left.is_dir() else os.unlink(left)

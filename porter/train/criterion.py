@@ -1,0 +1,108 @@
+"""texture_nets' criterion: content, style and total variation, on several scales if asked for.
+
+Content is the mean squared difference of features, style that of Gram matrices over h·w·c (both
+nn.MSECriterion); weights multiply each layer's. On scale k the pictures are averaged over 2^k×2^k
+pixels, the style picture is scaled as much, and the losses count decay^k times.
+
+Source: texture_nets train.lua, src/descriptor_net.lua, src/content_loss.lua, src/texture_loss.lua,
+src/preprocess_criterion.lua, src/utils.lua (TVLoss).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from porter.errors import UsageError
+from porter.run.tensorflow import tf
+from porter.style.losses import content_loss, gram_matrix, style_loss
+from porter.train.options import TrainOptions
+
+Losses = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One size at which pictures are compared: averaged over `window`² pixels."""
+
+    window: int
+    weight: float
+    grams: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What is minimised. `descriptor` gives features of pictures by layer name."""
+
+    descriptor: Any
+    options: TrainOptions
+    scales: tuple[Scale, ...]
+
+    def __call__(self, made: Any, photos: Any) -> Losses:
+        """`content`, `style` (means over the batch) and `tv` (a sum, as in Torch), all weighted.
+
+        `made` and `photos` are RGB levels N×H×W×3.
+        """
+        losses: Losses = {"tv": self.options.tv_weight * total_variation(made)}
+        content, style = [], []
+        for scale in self.scales:
+            features = self.descriptor(averaged(made, scale.window))
+            style += [
+                scale.weight * style_loss(gram_matrix(features[name]), gram, "texture-nets")
+                for name, gram in scale.grams.items()
+            ]
+            if self.options.content_names:
+                targets = self.descriptor(averaged(tf.stop_gradient(photos), scale.window))
+                content += [
+                    scale.weight * content_loss(features[name], targets[name], "mean")
+                    for name in self.options.content_names
+                ]
+        zero = tf.zeros([], made.dtype)
+        losses["content"] = self.options.content_weight * tf.add_n([zero, *content])
+        losses["style"] = self.options.style_weight * tf.add_n([zero, *style])
+        return losses
+
+
+def criterion(descriptor: Any, style: Any, options: TrainOptions) -> Criterion:
+    """The criterion of a style picture, RGB levels 1×H×W×3.
+
+    Raises UsageError where a scale leaves nothing of the picture.
+    """
+    scales = []
+    for number in range(options.pyramid_loss):
+        window = 2**number
+        if options.image_size // window < 2:
+            raise UsageError(
+                f"--pyramid_loss {options.pyramid_loss} leaves nothing of a crop of "
+                f"{options.image_size}×{options.image_size}",
+                hint="give a smaller --pyramid_loss",
+            )
+        features = descriptor(shrunk(style, window))
+        grams = {name: gram_matrix(features[name]) for name in options.style_names}
+        scales.append(Scale(window, options.pyramid_decay**number, grams))
+    return Criterion(descriptor, options, tuple(scales))
+
+
+def averaged(pictures: Any, window: int) -> Any:
+    """nn.SpatialAveragePooling(window, window, window, window)."""
+    if window == 1:
+        return pictures
+    return tf.nn.avg_pool2d(pictures, window, window, "VALID")
+
+
+def shrunk(picture: Any, factor: int) -> Any:
+    """The style picture on a coarser scale, bicubic."""
+    if factor == 1:
+        return picture
+    size = [max(1, extent // factor) for extent in picture.shape[1:3]]
+    return tf.image.resize(picture, size, "bicubic", antialias=True)
+
+
+def total_variation(levels: Any) -> Any:
+    """What TVLoss's gradient is the derivative of: half the squared differences of neighbours.
+
+    Only pixels that have neighbours below and to the right count.
+    """
+    here = levels[:, :-1, :-1]
+    right, below = levels[:, :-1, 1:], levels[:, 1:, :-1]
+    return tf.nn.l2_loss(here - right) + tf.nn.l2_loss(here - below)

@@ -1,0 +1,233 @@
+"""A module tree whose weights are trained, and the tree with the trained weights put back.
+
+The net runs by the same layer maps as every port, in training mode. Its variables are named by
+Torch path and know which of the file's tensors they came from; so what was trained becomes a module
+tree again, which is saved, ported and proven as any other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from porter.errors import UsageError
+from porter.fields import Array
+from porter.graph import TensorType
+from porter.images.presets import Side
+from porter.images.signature import levels_to_numbers, numbers_to_levels
+from porter.layer import LayerMap
+from porter.layout import Plan, plan
+from porter.model_file import submodules
+from porter.nested import leaves
+from porter.options import Options
+from porter.reader import Table, Tensor, TorchObject
+from porter.registry import Registry, default_registry
+from porter.run.runner import Variables, run
+from porter.run.tensorflow import tf
+from porter.walk.walker import Model
+
+STRIDE = 0x9E3779B1
+"""By how much the noise of two steps is apart: odd, so that no two of 2**32 steps are alike."""
+
+
+class Network:
+    """Pictures in, pictures out: RGB levels 0…255, N×H×W×3, whatever numbers the net takes.
+
+    `taken` and `made` say what those are.
+    """
+
+    def __init__(
+        self,
+        root: TorchObject,
+        taken: Side,
+        made: Side,
+        registry: Registry | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self.root = root
+        self.model = Model(silenced(root), registry or default_registry(), options or Options())
+        self.taken = taken
+        self.made = made
+        self.variables = Variables()
+        self.plans: dict[tuple[int, ...], Plan] = {}
+
+    @property
+    def trainable(self) -> list[Any]:
+        """The variables that Torch would train."""
+        return [each for each in self.variables.by_key.values() if each.trainable]
+
+    def make_variables(self, batch: int, size: int) -> None:
+        """Make them all, in the scope of the strategy that is active."""
+        spec = tf.TensorSpec([batch, size, size, 3])
+        tf.function(lambda x: self(x, training=True), autograph=False).get_concrete_function(spec)
+
+    def require_same_size(self, size: int) -> None:
+        """Raise UsageError unless pictures keep their size, as the content loss needs it."""
+        (value,) = leaves(self.plan((1, size, size)).graph.outputs)
+        if value.type.static != (1, self.made.planes, size, size):
+            raise UsageError(
+                f"the net makes {value.type} of a crop of {size}×{size}",
+                hint="give an --image_size whose size the net keeps: a multiple of 32, for example",
+            )
+
+    def plan(self, shape: tuple[int, int, int]) -> Plan:
+        """The net for a batch of pictures of one size."""
+        if shape not in self.plans:
+            batch, height, width = shape
+            type = TensorType((batch, self.taken.planes, height, width))
+            self.plans[shape] = plan(self.model.walk(type))
+        return self.plans[shape]
+
+    def __call__(self, levels: Any, training: bool = False, step: Any = 0) -> Any:
+        """What the net makes of pictures of static shape, neither clipped nor rounded.
+
+        `step` moves the noise of nets that draw some: other numbers, other noise.
+        """
+        layout = self.plan(tuple(levels.shape[:3]))
+        (fed,) = layout.inputs
+        x = levels_to_numbers(levels, self.taken)
+        with noise_of(self.model.ops.values(), step):
+            made = run(layout, {fed: x}, self.variables, training=training)
+        (value,) = leaves(layout.graph.outputs)
+        return numbers_to_levels(made[value.id], self.made)
+
+    def trained(self, tv_weight: float) -> TorchObject:
+        """A copy of the tree with the weights as they are now, in evaluation mode.
+
+        Raises UsageError for a trained weight that the file does not hold as such.
+        """
+        tree: TorchObject = copy.deepcopy(self.root)
+        held = {tensor.key: tensor for tensor in tensors(tree)}
+        written: set[Hashable] = set()
+        for name, variable, tensor, array in self.stored(held):
+            if tensor.key in written and variable.trainable:
+                raise UsageError(
+                    f"the weight {name} is kept in two orders, and both were trained apart"
+                )
+            written.add(tensor.key)
+            tensor.array[...] = array.reshape(tensor.shape)
+        for _, module in submodules(tree):
+            finish(module, tv_weight)
+        return tree
+
+    def stored(self, held: dict[Hashable, Tensor]) -> Iterator[tuple[str, Any, Tensor, Array]]:
+        """Every variable's name, itself, the tensor it came from, and its numbers in its order."""
+        names = {id(variable): name for name, variable in self.variables.by_name.items()}
+        for made_for, variable in self.variables.by_key.items():
+            key, axes, to, rows = cast(tuple[Any, str, str, tuple[int, ...]], made_for)
+            name = names[id(variable)]
+            # A parameter seen with other axes has the tensor's key in its own: (key, "", shape).
+            inner = key[0] if isinstance(key, tuple) and len(key) == 3 and key[1] == "" else key
+            tensor = held.get(key, held.get(inner))
+            if tensor is not None:
+                yield name, variable, tensor, torch_order(variable.numpy(), axes, to, rows)
+            elif variable.trainable:
+                raise UsageError(
+                    f"{name} was computed from what the file holds, and cannot be written back",
+                    hint="train a net whose layers hold their weights as they are",
+                )
+
+    def load(self, folder: Path) -> None:
+        """Take a port's `checkpoint/`. Raises UsageError unless its weights are this net's."""
+        from porter.emit.checkpoint import SUFFIX
+
+        reader = tf.train.load_checkpoint(str(folder))
+        shapes = reader.get_variable_to_shape_map()
+        names = {name.replace(".", "/") + SUFFIX: name for name in self.variables.by_name}
+        require_same_weights(
+            {n.removesuffix(SUFFIX): tuple(s) for n, s in shapes.items() if n.endswith(SUFFIX)},
+            {n.removesuffix(SUFFIX): self.shape(names[n]) for n in names},
+            str(folder),
+        )
+        for stored, name in names.items():
+            self.variables.by_name[name].assign(reader.get_tensor(stored))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a variable."""
+        return tuple(self.variables.by_name[name].shape)
+
+
+def require_same_weights(
+    found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], where: str
+) -> None:
+    """Raise UsageError, naming the first that differs, unless the weights are those of the net."""
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            shown = [
+                "×".join(map(str, each[name])) if name in each else "no such weight"
+                for each in (found, wanted)
+            ]
+            raise UsageError(
+                f"{where} holds the weights of another architecture",
+                received=f"{name.replace('/', '.')}: {shown[0]}; the net has {shown[1]}",
+                hint="give the --model, --slim and --normalization that it was trained with",
+            )
+
+
+def torch_order(array: Array, axes: str, to: str, rows: tuple[int, ...]) -> Array:
+    """A variable's numbers in the order in which Torch keeps them (undoes Variables.stored)."""
+    if rows:
+        back = np.empty_like(array)
+        back[list(rows)] = array
+        array = back
+    return array.transpose([to.index(letter) for letter in axes])
+
+
+class noise_of:  # noqa: N801
+    """While open, layers that draw noise draw that of a step."""
+
+    def __init__(self, ops: Any, step: Any) -> None:
+        self.before = {op: op.stream for op in ops if hasattr(op, "stream")}
+        self.step = step
+
+    def __enter__(self) -> None:
+        for op, stream in self.before.items():
+            moved = tf.cast(self.step, tf.int64) * STRIDE + stream
+            set_stream(op, tf.bitwise.bitwise_and(moved, tf.constant(0xFFFFFFFF, tf.int64)))
+
+    def __exit__(self, *error: object) -> None:
+        for op, stream in self.before.items():
+            set_stream(op, stream)
+
+
+def set_stream(op: LayerMap, stream: Any) -> None:
+    """Where the noise of a layer begins."""
+    op.__dict__["stream"] = stream
+
+
+LOSSES = ("nn.TVLoss", "nn.TotalVariation")
+"""Modules that add to gradients; here the criterion does."""
+
+
+def silenced(root: TorchObject) -> TorchObject:
+    """The tree with losses that add nothing: the same objects otherwise."""
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors(root)}
+    made: TorchObject = copy.deepcopy(root, memo)
+    for _, module in submodules(made):
+        if module.typename in LOSSES:
+            module.fields["strength"] = 0.0
+    return made
+
+
+def tensors(root: TorchObject) -> Iterator[Tensor]:
+    """Every tensor that a module of the tree holds as a field."""
+    for _, module in submodules(root):
+        yield from (value for value in module.fields.values() if isinstance(value, Tensor))
+
+
+def finish(module: TorchObject, tv_weight: float) -> None:
+    """module:evaluate() and module:clearState(): what was computed before the training is gone."""
+    if isinstance(module.get("train"), bool):
+        module.fields["train"] = False
+    for name in ("output", "gradInput"):
+        value = module.get(name)
+        if isinstance(value, Tensor):
+            module.fields[name] = Tensor(value.typename, (), (), 0, None, value.index, value.dtype)
+        elif isinstance(value, Table):
+            module.fields[name] = Table(value.index)
+    if module.typename in LOSSES:
+        module.fields["strength"] = tv_weight

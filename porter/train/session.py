@@ -1,0 +1,250 @@
+"""One run from its options to its result: what is opened, trained, shown and written.
+
+OUTPUT/training.json   the options, and what came of the run
+OUTPUT/checkpoints/    to go on from
+OUTPUT/events/         losses and samples for TensorBoard
+OUTPUT/samples/        pictures on the way
+OUTPUT/model_N.t7      the net after iteration N, as Torch would have saved it
+OUTPUT/model.t7        the last of them
+OUTPUT/model/          its port: what `porter convert` makes of model.t7
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from porter.conversion.output import EVENTS, write_text
+from porter.errors import UnreadablePicture, UsageError
+from porter.fields import Array
+from porter.images.photos import Photo, lanczos, read_photo, write_picture
+from porter.run.tensorflow import tf
+from porter.style.descriptor import Opening, open_descriptor
+from porter.t7_writer import write_t7
+from porter.train.checkpoints import RECORD, begin
+from porter.train.cluster import cluster
+from porter.train.criterion import criterion
+from porter.train.network import Network
+from porter.train.options import TrainOptions
+from porter.train.photographs import Photographs, photographs
+from porter.train.start import Start, start_of
+from porter.train.trainer import Hooks, Progress, Seen, Trained, Trainer
+
+SAMPLES = 4
+"""Photos that are shown on the way."""
+REWRITERS = {"float16": "auto_mixed_precision", "bfloat16": "auto_mixed_precision_onednn_bfloat16"}
+"""TensorFlow's graph rewriters, which leave sums and normalisations in float32."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run. `model` is the port's folder; None for workers that write nothing."""
+
+    options: TrainOptions
+    trained: Trained
+    skipped: dict[str, str]
+    model: Path | None
+
+    def json(self) -> dict[str, Any]:
+        """As --json and `training.json` have it."""
+        return {
+            "first_iteration": self.trained.first_iteration,
+            "iterations": self.trained.iteration,
+            "first_losses": self.trained.first,
+            "last_losses": self.trained.last,
+            "seconds": self.trained.seconds,
+            "images_per_second": self.trained.rate,
+            "skipped": self.skipped,
+            "model": str(self.model) if self.model else None,
+        }
+
+    def summary(self) -> str:
+        """The same in a few lines."""
+        done = self.trained
+        lines = []
+        if done.first_iteration:
+            lines.append(f"went on from iteration {done.first_iteration}")
+        if done.last:
+            first, last = sum(done.first.values()), sum(done.last.values())
+            parts = ", ".join(f"{kind} {loss:.4g}" for kind, loss in done.last.items())
+            lines.append(
+                f"loss {first:.4g} → {last:.4g} ({parts}), {done.rate:.2f} images a second"
+            )
+        for path, why in self.skipped.items():
+            lines.append(f"skipped {path}: {why}")
+        if self.model:
+            lines.append(f"written: {self.model} (saved_model, checkpoint), {self.model}.t7")
+        return "\n".join(lines)
+
+
+class Session:
+    """A run, opened: whatever is wrong with its options or files was raised."""
+
+    def __init__(self, options: TrainOptions, force: bool = False) -> None:
+        self.options = options
+        self.cluster = cluster()
+        self.photos = photos_of(options)
+        style = style_picture(options)
+        if options.mixed_precision in REWRITERS:
+            tf.config.optimizer.set_experimental_options({REWRITERS[options.mixed_precision]: True})
+        wanted = list(dict.fromkeys((*options.content_names, *options.style_names)))
+        descriptor = open_descriptor(
+            options.descriptor,
+            wanted,
+            padding="valid" if options.vgg_no_pad else "as-saved",
+            preprocessing=options.preprocessing,
+            opening=Opening(prototxt=options.proto_file),
+        )
+        self.start: Start = start_of(options)
+        network = Network(self.start.root, self.start.taken, self.start.made)
+        network.require_same_size(options.image_size)
+        if self.cluster.is_chief:
+            begin(options, force)
+        self.network = network
+        self.trainer = Trainer(
+            options,
+            network,
+            criterion(descriptor, tf.constant(style[None], tf.float32), options),
+            self.cluster,
+            self.photos,
+        )
+        if self.start.weights is not None:
+            network.load(self.start.weights)
+
+    def run(self, seen: Seen = lambda progress: None) -> Result:
+        """Train, and write the result. Raises PorterError."""
+        events = self.events()
+        shown = self.shown()
+        at_start = self.trainer.checkpoints.latest() is None
+
+        def told(made: Progress) -> None:
+            seen(made)
+            with events.as_default(made.iteration) if events else nullcontext():
+                if events:
+                    for kind, loss in (*made.losses.items(), ("total", made.total)):
+                        tf.summary.scalar(f"loss/{kind}", loss)
+
+        def sample(iteration: int) -> None:
+            picture = self.sample(shown, iteration)
+            if events:
+                with events.as_default(iteration):
+                    tf.summary.image("sample", picture[None])
+
+        hooks = Hooks(told, sample, self.saved) if self.cluster.is_chief else Hooks()
+        if self.cluster.is_chief and at_start and self.options.sample_every:
+            sample(0)
+        trained = self.trainer.train(hooks)
+        skipped = {str(k): v for k, v in sorted(self.photos.skipped.items())} if self.photos else {}
+        if not self.cluster.is_chief:
+            return Result(self.options, trained, skipped, None)
+        result = Result(self.options, trained, skipped, self.port())
+        record = {"options": self.options.json(), "result": result.json()}
+        write_text(self.options.output / RECORD, json.dumps(record, indent=2) + "\n")
+        return result
+
+    # What is written ------------------------------------------------------------------------------
+
+    def events(self) -> Any:
+        """A writer for TensorBoard, where it is installed and this worker writes."""
+        if not self.cluster.is_chief or importlib.util.find_spec("tensorboard") is None:
+            return None
+        return tf.summary.create_file_writer(
+            str(self.options.output / "events"), filename_suffix=EVENTS
+        )
+
+    def shown(self) -> Array:
+        """Photos for the samples: the middle of the first few of val/, or of those learnt from."""
+        size = self.options.image_size
+        if self.photos is None or self.options.data is None:
+            return np.zeros((1, size, size, 3), np.uint8)
+        found = Photographs(photographs(self.options.data, "val"), size, 0)
+        middles = (middle(found.levels(file), size) for file in found.files[: 8 * SAMPLES])
+        chosen = [each for each in middles if each is not None][:SAMPLES]
+        return np.stack(chosen or [self.photos.crop(0)])
+
+    def sample(self, shown: Array, iteration: int) -> Array:
+        """Photos above what the net makes of them; written to `samples/`."""
+        folder = self.options.output / "samples"
+        folder.mkdir(exist_ok=True)
+        levels = tf.constant(shown, tf.float32)
+        made = np.asarray(self.evaluate(levels, tf.constant(iteration, tf.int64)))
+        pictures = np.rint(np.clip(made, 0, 255)).astype(np.uint8)
+        rows = [np.concatenate(list(pictures), axis=1)]
+        if self.options.mode == "style":
+            rows.insert(0, np.concatenate(list(shown), axis=1))
+        grid = np.concatenate(rows)
+        write_picture(folder / f"{iteration:06d}.png", grid, Photo(grid))
+        return grid
+
+    def evaluate(self, levels: Any, step: Any) -> Any:
+        """The net in evaluation mode."""
+        if not hasattr(self, "evaluation"):
+            self.evaluation = tf.function(
+                lambda x, step: self.network(x, training=False, step=step), autograph=False
+            )
+        return self.evaluation(levels, step)
+
+    def saved(self, iteration: int) -> None:
+        """The net as Torch would have saved it."""
+        tree = self.network.trained(self.options.tv_weight)
+        write_t7(self.options.output / f"model_{iteration}.t7", tree)
+
+    def port(self) -> Path:
+        """`model.t7` and its port, verified. Raises ParityError, EmitError."""
+        from porter.conversion.pipeline import convert
+        from porter.conversion.request import Request
+
+        file = self.options.output / "model.t7"
+        write_t7(file, self.network.trained(self.options.tv_weight))
+        folder = file.with_suffix("")
+        convert(Request(file, folder, preset=self.start.preset, force=True))
+        return folder
+
+
+def photos_of(options: TrainOptions) -> Photographs | None:
+    """The photos to learn from; a texture needs none. Raises UsageError."""
+    if options.mode == "texture" or options.data is None:
+        return None
+    found = Photographs(photographs(options.data), options.image_size, options.manualSeed)
+    found.crop(0)
+    return found
+
+
+def style_picture(options: TrainOptions) -> Array:
+    """The style picture, H×W×3, scaled so that its longer side is `style_size`.
+
+    Raises UsageError where it is smaller than the crop or cannot be read.
+    """
+    try:
+        levels = read_photo(options.style_image).levels
+    except UnreadablePicture as error:
+        raise UsageError(
+            f"the style picture cannot be used: {error.message}", where=str(options.style_image)
+        ) from error
+    height, width = levels.shape[:2]
+    if min(height, width) < options.image_size:
+        raise UsageError(
+            f"the style picture is smaller than the crop of {options.image_size}×"
+            f"{options.image_size}",
+            where=str(options.style_image),
+            received=f"{height}×{width}",
+            hint="give a larger picture, or a smaller --image_size",
+        )
+    factor = options.style_size / max(height, width) if options.style_size else 1.0
+    if factor == 1.0:
+        return levels
+    return lanczos(levels, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def middle(levels: Array | None, size: int) -> Array | None:
+    """The middle of a photo."""
+    if levels is None:
+        return None
+    top, left = ((extent - size) // 2 for extent in levels.shape[:2])
+    return levels[top : top + size, left : left + size]

@@ -1,0 +1,73 @@
+"""What a run starts from: a new generator, a `.t7`, a finished run, or a converted folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.errors import UsageError
+from porter.images.meaning import Meaning, meaning_of
+from porter.images.presets import BUILT_IN, Side
+from porter.model_file import open_model
+from porter.reader import TorchObject
+from porter.train.generators import generator
+from porter.train.options import GENERATORS, TrainOptions
+from porter.walk.search import solve
+
+
+@dataclass(frozen=True)
+class Start:
+    """A module tree, what its numbers mean, and a checkpoint to take the weights from if any."""
+
+    root: TorchObject
+    taken: Side
+    made: Side
+    preset: str | None = None
+    weights: Path | None = None
+
+
+def start_of(options: TrainOptions) -> Start:
+    """Open it. Raises T7Error, UsageError."""
+    path = options.start
+    if path is None:
+        return new(options)
+    if path.is_dir():
+        return of_folder(path, options)
+    return of_file(path, options)
+
+
+def new(options: TrainOptions, weights: Path | None = None) -> Start:
+    """A new generator."""
+    preset = BUILT_IN["texture-nets"]
+    assert preset.output is not None
+    root = generator(options.architecture, options.manualSeed)
+    return Start(root, preset.input, preset.output, preset.name, weights)
+
+
+def of_folder(path: Path, options: TrainOptions) -> Start:
+    """A finished run or its port, which have the module tree; else weights for --model."""
+    for file in (path / "model.t7", path.with_name(f"{path.name}.t7")):
+        if file.is_file():
+            return of_file(file, options)
+    if not (path / "checkpoint").is_dir():
+        raise UsageError(
+            f"{path} holds nothing to start from",
+            hint="give a .t7, the folder of a run, or a folder of porter convert with checkpoint/",
+        )
+    if options.model not in GENERATORS:
+        return of_file(Path(options.model), options)
+    return new(options, path / "checkpoint")
+
+
+def of_file(path: Path, options: TrainOptions) -> Start:
+    """A `.t7`. Raises UsageError where it is not told what its pictures mean."""
+    opened = open_model(path)
+    model = opened.model()
+    meaning: Meaning | None = meaning_of(opened, model, solve(model), options.preset)
+    if meaning is None or meaning.preset.output is None:
+        raise UsageError(
+            f"{path} does not tell how pictures become its numbers",
+            hint=f"say it with --preset: {', '.join(BUILT_IN)}",
+        )
+    preset = meaning.preset
+    return Start(opened.root, preset.input, meaning.preset.output, options.preset)
