@@ -7,6 +7,7 @@ SpatialFeatNormalization.lua.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from layer_maps.batch_normalization import along
 from layer_maps.containers import sequential
 from porter.errors import BadField, BadTable
-from porter.fields import Array, number, param, read_sizes
+from porter.fields import Array, Made, MadeTensor, as_param, number, param, read_sizes
 from porter.graph import Shape, TensorType, Value
 from porter.layer import Accepts, LayerMap
 from porter.layout import Layout, Site
@@ -129,8 +130,14 @@ def weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
             received=f"{weight.size}",
         )
     weight = np.moveaxis(weight.reshape(shape), 0, axis)
+    order = [1 + a if a < axis else 0 if a == axis else a for a in range(len(shape))]
+
+    def arrange(tf: Any, rows: Any) -> Any:
+        return tf.transpose(tf.reshape(rows, list(shape)), order)
+
     walk.note("weight computed from v and g")
-    return walk(with_weight(children[0], weight, module.tensor("v")), x, at="1")
+    made = normalised(walk.path, module, 1e-4, arrange)
+    return walk(with_weight(children[0], weight, module.tensor("v"), made), x, at="1")
 
 
 @structure("nn.LinearWeightNorm")
@@ -142,9 +149,12 @@ def linear_weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nes
     """
     linear = replace(module, typename="nn.Linear")
     stale = module.boolean("dirty") or module.boolean("train")
-    if stale or module.optional_tensor("weight") is None:
-        linear = with_weight(linear, scaled_rows(module, epsilon=0.0), module.tensor("v"))
+    kept = module.optional_tensor("weight")
+    if stale or kept is None:
         walk.note("weight computed from v and g")
+    weight = scaled_rows(module, epsilon=0.0) if stale or kept is None else kept.array
+    made = normalised(walk.path, module, 0.0, lambda tf, rows: rows)
+    linear = with_weight(linear, weight, module.tensor("v"), made)
     return walk.call_layer(linear, x)
 
 
@@ -162,11 +172,27 @@ def scaled_rows(module: TorchObject, epsilon: float) -> Array:
     return scaled.astype(v.dtype)
 
 
-def with_weight(module: TorchObject, weight: Array, source: Tensor) -> TorchObject:
+def normalised(
+    path: str, module: TorchObject, epsilon: float, arrange: Callable[[Any, Any], Any]
+) -> Made:
+    """The same at every call, from the variables of `v` (O×F) and `g`."""
+
+    def compute(tf: Any, v: Any, g: Any) -> Any:
+        squares = tf.reduce_sum(tf.square(v), axis=1, keepdims=True)
+        return tf.multiply(v, tf.divide(tf.reshape(g, [-1, 1]), tf.sqrt(tf.add(squares, epsilon))))
+
+    g = module.tensor("g")
+    sources = as_param("v", module.tensor("v"), "OF"), as_param("g", g, "OF"[: len(g.shape)])
+    return Made(path, sources, compute, arrange)
+
+
+def with_weight(module: TorchObject, weight: Array, source: Tensor, made: Made) -> TorchObject:
     """A copy of a module with a weight that was computed from `source`, another of its tensors."""
     flat = np.ascontiguousarray(weight).ravel()
     # No object of a file has a negative index: the memory is new, and the same at every walk.
     storage = Storage(source.typename.replace("Tensor", "Storage"), flat, -source.index, 0)
     strides = tuple(math.prod(weight.shape[axis + 1 :]) for axis in range(weight.ndim))
-    tensor = Tensor(source.typename, weight.shape, strides, 0, storage, -source.index, flat.dtype)
+    tensor = MadeTensor(
+        source.typename, weight.shape, strides, 0, storage, -source.index, flat.dtype, made
+    )
     return replace(module, fields={**module.fields, "weight": tensor})

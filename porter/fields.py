@@ -28,6 +28,28 @@ T = TypeVar("T")
 REQUIRED: Any = object()
 
 
+@dataclass(frozen=True)
+class Made:
+    """How Torch computes a parameter at every call: `arrange(tf, compute(tf, *sources))`.
+
+    `path` is the module that owns the sources. A port that trains learns these, and computes the
+    parameter from them as Torch does; every other port keeps the result. `compute` gives a tensor
+    like the first source, which `arrange` puts into the parameter's shape, in Torch's order.
+    """
+
+    path: str
+    sources: tuple[Param, ...]
+    compute: Callable[..., Any]
+    arrange: Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
+class MadeTensor(Tensor):
+    """A tensor that Torch computes from others, in the place of one that the file might hold."""
+
+    made: Made | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Param:
     """A tensor that belongs to a layer, in Torch's order, as a view into the file.
@@ -42,6 +64,7 @@ class Param:
     to: str
     key: Hashable
     trainable: bool = True
+    made: Made | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Param) and (self.key, self.axes) == (other.key, other.axes)
@@ -52,12 +75,17 @@ class Param:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.array.shape)
 
+    @property
+    def memory(self) -> Hashable:
+        """The identity of the tensor in the file that this was computed from."""
+        return memory_of(self.key)
+
     def with_array(self, array: Array, axes: str = "", to: str = "", tag: str = "") -> Param:
         """A parameter computed from this one (`tag` says how), or seen with other axes."""
         axes = axes or self.axes
-        return replace(
-            self, array=array, axes=axes, to=to or axes, key=(self.key, tag, tuple(array.shape))
-        )
+        key = (self.key, tag, tuple(array.shape))
+        made = None if tag else self.made
+        return replace(self, array=array, axes=axes, to=to or axes, key=key, made=made)
 
     @staticmethod
     def constant(
@@ -66,6 +94,13 @@ class Param:
         """A parameter that is not in the file but follows from its fields."""
         key = (name, array.shape, array.tobytes())
         return Param(name, array, axes, to or axes, key, trainable)
+
+
+def memory_of(key: Hashable) -> Hashable:
+    """What the `key` of a parameter was before `with_array`, which wraps it together with a tag."""
+    while isinstance(key, tuple) and len(key) == 3 and isinstance(key[1], str):
+        key = key[0]
+    return key
 
 
 class Field(Generic[T]):
@@ -226,4 +261,5 @@ def optional_param(
 
 def as_param(name: str, tensor: Tensor, axes: str, to: str = "", trainable: bool = True) -> Param:
     """A tensor of the file as a parameter with named axes."""
-    return Param(name, tensor.array, axes, to or axes, tensor.key, trainable)
+    made = tensor.made if isinstance(tensor, MadeTensor) else None
+    return Param(name, tensor.array, axes, to or axes, tensor.key, trainable, made)

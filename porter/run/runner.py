@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from porter.blame import blaming
-from porter.fields import Array, Param
+from porter.fields import Array, Made, Param
 from porter.graph import FLOAT, Value
 from porter.layout import Layout, Plan, Site, Step, from_torch, to_torch
 from porter.run.execute import execute
@@ -21,15 +21,20 @@ class Variables:
     """TensorFlow variables of a model, one for each piece of memory that Torch has.
 
     Two modules that share a weight get the same variable, as long as both want it stored alike.
+    With `learning` a parameter that Torch computes from others (weight normalisation) is no
+    variable: those others are, and it is computed from them at every call.
     """
 
-    def __init__(self, precision: str = "float32") -> None:
+    def __init__(self, precision: str = "float32", learning: bool = False) -> None:
         self.precision = precision
+        self.learning = learning
         self.by_key: dict[Hashable, Any] = {}
         self.by_name: dict[str, Any] = {}
 
     def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
         """The variable of a parameter, made at first use and named by Torch path."""
+        if self.learning and param.made is not None:
+            return self.computed(path, param, param.made, rows)
         key = (param.key, param.axes, param.to, rows)
         if key not in self.by_key:
             name = self.free_name(f"{path}.{param.name}" if path else param.name)
@@ -42,12 +47,22 @@ class Variables:
             self.by_name[name] = variable
         return self.by_key[key]
 
+    def computed(self, path: str, param: Param, made: Made, rows: tuple[int, ...]) -> Any:
+        """A parameter as Torch computes it, stored as a variable of it would be."""
+        sources = [self.get(made.path, source, ()) for source in made.sources]
+        values = made.arrange(tf, made.compute(tf, *sources))
+        return self.arranged(tf.reshape(values, param.shape), param, rows)
+
     def stored(self, param: Param, rows: tuple[int, ...]) -> Any:
         """The parameter's values in the order in which TensorFlow keeps them."""
         floating = np.issubdtype(param.array.dtype, np.floating)
         values = tf.constant(
             np.ascontiguousarray(param.array, self.precision if floating else np.int64)
         )
+        return self.arranged(values, param, rows)
+
+    def arranged(self, values: Any, param: Param, rows: tuple[int, ...]) -> Any:
+        """A tensor in Torch's order as `param` wants it stored."""
         if param.axes != param.to:
             values = tf.transpose(values, [param.axes.index(letter) for letter in param.to])
         if rows:

@@ -40,6 +40,7 @@ class Trainable(tf.Module):  # type: ignore[misc]
         self, graph: Graph, variables: Variables, data_format: str = "channels_last"
     ) -> None:
         super().__init__(name="port")
+        variables.learning = True
         layout = plan(graph, data_format)
 
         def forward(*tensors: Any, training: bool) -> Nested[Any]:

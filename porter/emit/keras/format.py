@@ -17,6 +17,7 @@ from pathlib import Path
 from porter.emit.formats import Emitted, Emitter, Job, size_of
 from porter.emit.fresh import run_fresh
 from porter.emit.keras.network import build
+from porter.emit.keras.repeatable import without_times
 from porter.nested import named_leaves
 from porter.run.tensorflow import quiet_stderr
 
@@ -34,6 +35,7 @@ class Keras(Emitter):
         target, written = folder / MODEL, folder / LAYERS
         with quiet_stderr():
             model.save(target)
+        without_times(target)
         if network.written:
             written.write_text(network.sources.text(), encoding="utf-8")
         names = [name for name, _ in named_leaves(job.port.graph.outputs, "output")]
