@@ -34,7 +34,6 @@ class Convolution:
     stride: Pair = (1, 1)
     pad: Pair | None = None
     groups: int = 1
-    dilation: Pair = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -171,10 +170,18 @@ def compiled(
 
 
 def convolve(x: Any, filters: Any, bias: Any, layer: Convolution) -> Any:
-    """Cross-correlation; groups by TensorFlow's own rule, which follows the filters' planes."""
+    """Cross-correlation. Groups are split by hand: TensorFlow on CPU has no gradient of them."""
     pad = layer.pad
     padding: Any = "SAME" if pad is None else [[0, 0], [pad[0]] * 2, [pad[1]] * 2, [0, 0]]
-    made = tf.nn.conv2d(x, filters, layer.stride, padding, dilations=layer.dilation)
+    parts = [
+        tf.nn.conv2d(part, kernels, layer.stride, padding)
+        for part, kernels in zip(
+            tf.split(x, layer.groups, axis=-1),
+            tf.split(filters, layer.groups, axis=-1),
+            strict=True,
+        )
+    ]
+    made = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
     return made if bias is None else tf.nn.bias_add(made, bias)
 
 

@@ -1,0 +1,124 @@
+"""A whole Keras model, `.keras` or `.h5`: any architecture, cut behind the deepest wanted layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from porter.images.presets import VGG, Side
+from porter.style.checks import WeightError, require_sound
+from porter.style.sources.vgg import place
+
+if TYPE_CHECKING:
+    from porter.style.descriptor import Opening
+
+MAX, AVERAGE, CONVOLUTION = "MaxPooling2D", "AveragePooling2D", "Conv2D"
+
+
+@dataclass(frozen=True)
+class KerasSource:
+    """A loaded model."""
+
+    model: Any
+    file: str
+
+    @cached_property
+    def layers(self) -> dict[str, str]:
+        """Names of layers that make images; VGG's also as `relu1_1`, `pool1`."""
+        found: dict[str, str] = {}
+        for layer in self.model.layers:
+            made = getattr(layer, "output", None)
+            if type(layer).__name__ != "InputLayer" and len(getattr(made, "shape", ())) == 4:
+                found[layer.name] = layer.name
+        for name in list(found):
+            at = place(name)
+            if at is not None and name.startswith("block"):
+                found.setdefault(f"relu{at[0]}_{at[1]}", name)
+            elif name.startswith("block") and name.endswith("_pool"):
+                found.setdefault(f"pool{name[5:-5]}", name)
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.layers)
+
+    @property
+    def what(self) -> str:
+        return f"the Keras model {self.model.name} of {len(self.model.layers)} layers"
+
+    @property
+    def preprocessing(self) -> Side | None:
+        """Caffe's for VGG, as keras.applications feeds it."""
+        return VGG if "block1_conv1" in self.layers else None
+
+    def build(self, wanted: Sequence[str], pooling: str, padding: str, dtype: str) -> Any:
+        """Features of the net's numbers by name."""
+        from porter.run.tensorflow import tf
+
+        keras = tf.keras
+        chosen = {name: self.model.get_layer(self.layers[name]).output for name in wanted}
+        cut = keras.Model(self.model.inputs, chosen)
+        if len(cut.inputs) != 1:
+            raise WeightError(f"the model takes {len(cut.inputs)} inputs, and no single picture")
+        for layer in cut.layers:
+            if type(layer).__name__ == CONVOLUTION:
+                weight, *bias = layer.get_weights()
+                require_sound(layer.name, np.asarray(weight), bias[0] if bias else None, None)
+        planes = cut.inputs[0].shape[-1]
+        copied = keras.models.clone_model(
+            cut,
+            input_tensors=[keras.Input((None, None, planes), dtype=dtype)],
+            clone_function=lambda layer: adapted(keras, layer, pooling, padding, dtype),
+        )
+        copied.set_weights(cut.get_weights())
+        copied.trainable = False
+
+        def features(x: Any) -> dict[str, Any]:
+            made: dict[str, Any] = copied(x, training=False)
+            return {name: made[name] for name in wanted}
+
+        return features
+
+
+def adapted(keras: Any, layer: Any, pooling: str, padding: str, dtype: str) -> Any:
+    """A layer's copy with the pooling, padding and precision that was asked for."""
+    kind, config = type(layer), layer.get_config() | {"dtype": dtype}
+    name = kind.__name__
+    if name in (MAX, AVERAGE) and pooling != "as-saved":
+        kind = getattr(keras.layers, AVERAGE if pooling == "average" else MAX)
+    if name == CONVOLUTION and padding != "as-saved":
+        config["padding"] = padding
+    return kind.from_config(config)
+
+
+def open_keras(path: Path, opening: Opening) -> KerasSource:
+    """A `.keras`, or a whole model in an `.h5`. Raises WeightError.
+
+    Keras's safe mode refuses files that would run code of their own.
+    """
+    from porter.run.tensorflow import quiet_stderr, tf
+
+    try:
+        with quiet_stderr():
+            model = tf.keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever the file makes it stumble over
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightError(
+            "Keras cannot load the file",
+            where=path.name,
+            received=first,
+            hint="it is truncated, of another version, or holds layers of its author's own",
+        ) from error
+    source = KerasSource(model, path.name)
+    if not source.layers:
+        raise WeightError(
+            "no layer of the model makes an image: fully-connected layers describe no picture",
+            where=path.name,
+            received=", ".join(layer.name for layer in model.layers[:8]),
+        )
+    return source

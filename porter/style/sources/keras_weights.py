@@ -1,0 +1,131 @@
+"""Keras's HDF5 files of VGG: weights by layer name, as keras.applications publishes them.
+
+    vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5    /block1_conv1/block1_conv1_W_1:0 …
+    model.h5                                             /model_weights/block1_conv1/…
+    model.weights.h5                                     /layers/conv2d/vars/0 …, named beside
+
+A layer of that name holds its rectifier: `block1_conv1` is what `relu1_1` is elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from porter.errors import UsageError
+from porter.images.presets import VGG
+from porter.style.checks import WeightError, digests
+from porter.style.network import Load
+from porter.style.sources.held import NetworkSource
+from porter.style.sources.vgg import place, title, vgg
+
+if TYPE_CHECKING:
+    from porter.style.descriptor import Opening, Source
+
+PUBLISHED = {
+    "64373286793e3c8b2b4e3219cbf3544b": "VGG-16 of keras.applications",
+    "6d6bbae143d832006294945121d1f1fc": "VGG-16 of keras.applications, without top",
+    "cbe5617147190e668d6c5d5026f83318": "VGG-19 of keras.applications",
+    "253f8cb515780f3b799900260a226db6": "VGG-19 of keras.applications, without top",
+}
+"""By md5 (keras/src/applications/vgg16.py, vgg19.py)."""
+
+
+def open_h5(path: Path, opening: Opening) -> Source:
+    """VGG's convolutions by name; any other whole model is left to Keras."""
+    h5py = module()
+    try:
+        with h5py.File(path, "r") as file:
+            found = datasets(file)
+            whole = "model_config" in file.attrs
+            top = list(file.keys())
+    except OSError as error:
+        raise damaged(path, error) from error
+    by_place: dict[tuple[int, int], dict[int, str]] = {}
+    for name, (shape, label) in found.items():
+        at = next((p for part in (*name.split("/"), label) if (p := place(part))), None)
+        if at is not None:
+            by_place.setdefault(at, {})[len(shape)] = name
+    if 4 in by_place.get((1, 1), ()):
+        require_order(path, found[by_place[1, 1][4]][0])
+        loads = {at: loader(path, names) for at, names in by_place.items() if 4 in names}
+        known = PUBLISHED.get(digests(path)["md5"])
+        return NetworkSource(vgg(loads), known or f"{title(list(loads))} of Keras", VGG)
+    if whole:
+        from porter.style.sources.keras_model import open_keras
+
+        return open_keras(path, opening)
+    dense = found and all(len(shape) < 4 for shape, _ in found.values())
+    raise WeightError(
+        "the file holds fully-connected layers only, which describe no picture"
+        if dense
+        else "no layer block1_conv1: these are not the weights of Keras's VGG",
+        where=path.name,
+        received=", ".join(top[:8]) or "an empty file",
+        hint="a file of weights alone does not say how its layers are joined; save the whole "
+        "model as .keras",
+    )
+
+
+def module() -> Any:
+    """h5py. Raises UsageError where it is not installed."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise UsageError(
+            "Keras's .h5 files are read with h5py, which is not installed",
+            hint='pip install "porter-t7[h5]"',
+        ) from error
+    return h5py
+
+
+def datasets(file: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape of every array by its path, with the layer's name where its group tells it."""
+    import h5py
+
+    found: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def see(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and "optimizer" not in name:
+            found[name] = tuple(item.shape), str(item.parent.attrs.get("name", ""))
+
+    file.visititems(see)
+    return found
+
+
+def loader(path: Path, names: dict[int, str]) -> Load:
+    """Filters (the array of four axes) and bias (of one)."""
+
+    def load() -> tuple[Any, Any]:
+        h5py = module()
+        try:
+            with h5py.File(path, "r") as file:
+                bias = np.asarray(file[names[1]]) if 1 in names else None
+                return np.asarray(file[names[4]]), bias
+        except OSError as error:
+            raise damaged(path, error) from error
+
+    return load
+
+
+def require_order(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise WeightError for Theano's files, whose axes are out×in×height×width."""
+    if len(shape) == 4 and shape[1] == 3 and shape[0] > 3 == shape[3]:
+        raise WeightError(
+            "the weights are in Theano's order of axes, which nothing reads today",
+            where=path.name,
+            received="×".join(map(str, shape)) + " for block1_conv1, where 3×3×3×64 is expected",
+            hint="load the file whose name has tf_dim_ordering_tf_kernels",
+        )
+
+
+def damaged(path: Path, error: Exception) -> WeightError:
+    """A file that HDF5 cannot open."""
+    return WeightError(
+        "the file is truncated or damaged",
+        where=path.name,
+        received=str(error),
+        hint="download it again, and compare the size with the server's",
+    )
