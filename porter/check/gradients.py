@@ -100,7 +100,9 @@ class Taken:
         self.ported = ported
         self.variables = Remembered(precision)
         arrays = bind(graph.inputs, step.input)
-        self.inputs = {v.id: self.stored(arrays[v.id], v, ported.inputs) for v in leaves(graph.inputs)}
+        self.inputs = {
+            v.id: self.stored(arrays[v.id], v, ported.inputs) for v in leaves(graph.inputs)
+        }
         with tf.GradientTape(persistent=True) as self.tape:
             self.tape.watch([x for x in self.inputs.values() if x.dtype.is_floating])
             made = run(ported, self.inputs, self.variables, training=True)

@@ -95,7 +95,9 @@ def read(path: Path) -> Step:
 def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[Recorded]:
     """The list `parameters`. Raises BadField for an entry that names no tensor of the module."""
     if not isinstance(entries, Table):
-        raise BadField(f"parameters of {source} should be a list", received=reader.describe(entries))
+        raise BadField(
+            f"parameters of {source} should be a list", received=reader.describe(entries)
+        )
     for position, entry in enumerate(entries.list(), start=1):
         where = f"parameters[{position}] of {source}"
         path, name = (entry.get(k) if isinstance(entry, Table) else None for k in ("path", "name"))

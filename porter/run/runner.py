@@ -28,7 +28,7 @@ class Variables:
     def __init__(self, precision: str = "float32", learning: bool = False) -> None:
         self.precision = precision
         self.learning = learning
-        self.by_key: dict[Hashable, Any] = {}
+        self.by_key: dict[tuple[Hashable, str, str, tuple[int, ...]], Any] = {}
         self.by_name: dict[str, Any] = {}
 
     def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
