@@ -93,7 +93,7 @@ def name_of(variable: Any) -> str:
 
 
 class Taken:
-    """The step as a port takes it. Run as it is, not traced: the same maps in a tenth of the time."""
+    """The step as a port takes it; run as it is, since tracing would take ten times as long."""
 
     def __init__(self, step: Step, ported: Plan, precision: str = "float32") -> None:
         graph = ported.graph

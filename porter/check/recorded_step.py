@@ -85,11 +85,9 @@ def read(path: Path) -> Step:
     module = root["module"]
     if not isinstance(module, TorchObject):
         raise BadField(f"module of {path} should be one", received=reader.describe(module))
-    return Step(
-        module,
-        *(as_arrays(root[name], name) for name in NEEDED[1:5]),
-        tuple(recorded_parameters(root["parameters"], module, str(path))),
-    )
+    given, made, towards, back = (as_arrays(root[name], name) for name in NEEDED[1:5])
+    recorded = tuple(recorded_parameters(root["parameters"], module, str(path)))
+    return Step(module, given, made, towards, back, recorded)
 
 
 def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[Recorded]:
@@ -116,15 +114,15 @@ def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterato
 
 def at_path(root: TorchObject, path: str, where: str) -> TorchObject:
     """The module at a path of 1-based positions in `modules`. Raises BadField."""
-    module: Any = root
+    module = root
     for number in path.split(".") if path else []:
         children = module.get("modules")
-        parent = module
-        module = children.get(int(number)) if isinstance(children, Table) else None
+        held = children.items if isinstance(children, Table) else {}
         # Clones that a container makes while it runs share the parameters of its `module`.
-        module = module or parent.get("module")
-        if not isinstance(module, TorchObject):
+        child = held.get(int(number) if number.isdigit() else number) or module.get("module")
+        if not isinstance(child, TorchObject):
             raise BadField(f"{where} names a module that is not there", received=path)
+        module = child
     return module
 
 
