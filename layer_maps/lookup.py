@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from layer_maps.gradients import with_gradient
 from porter.errors import BadField
 from porter.fields import (
     Array,
@@ -44,6 +45,8 @@ class Lookup(LayerMap):
     """The index of the first row."""
     blank: Field[int | None]
     """The index that gives zeros."""
+    padding = integer("paddingValue", 0)
+    by_frequency = flag("shouldScaleGradByFreq")
     features_first = flag("featuresInDim2")
     """Whether a batch comes out as N×O×C."""
 
@@ -80,18 +83,56 @@ class Lookup(LayerMap):
         if self.blank is not None:
             blank = tf.equal(index, self.blank)
             index = tf.where(blank, tf.constant(self.first, tf.int64), index)
-        rows = tf.gather(at.variable(self.weight), tf.subtract(index, self.first))
-        if self.max_norm is not None:
-            norms = tf.norm(rows, ord=self.power, axis=-1, keepdims=True)
-            factor = tf.divide(self.max_norm, tf.add(norms, 1e-7))
-            rows = tf.where(tf.greater(norms, self.max_norm), tf.multiply(rows, factor), rows)
+        rows = self.picked(tf, tf.subtract(index, self.first), at)
         if self.blank is not None:
             for _ in self.weight.shape[1:]:
                 blank = tf.expand_dims(blank, -1)
             rows = tf.where(blank, tf.zeros_like(rows), rows)
+        return self.arranged(tf, rows, at)
+
+    def arranged(self, tf: Any, rows: Any, at: Site) -> Any:
+        """Rows of a batch as N×O×C with `featuresInDim2`."""
         if self.features_first and at.inputs[0].rank == 2:
             rows = tf.transpose(rows, [0, 2, 1])
         return rows
+
+    def picked(self, tf: Any, places: Any, at: Site) -> Any:
+        """Rows of `weight`, counted from 0."""
+        weight = at.variable(self.weight)
+        if not at.training:
+            return self.bounded(tf, tf.gather(weight, places))
+        if self.max_norm is not None:
+            # Torch overwrites what is too long, so that nothing of that is differentiated.
+            used = tf.reshape(places, [-1, 1])
+            shorter = self.bounded(tf, tf.gather_nd(weight, used))
+            at.update(self.weight, tf.tensor_scatter_nd_update(weight, used, shorter))
+        share = self.gradient_share(tf, places, at)
+        rows = tf.gather(weight, places)
+        return with_gradient(tf, rows, tf.identity, lambda dy: tf.multiply(dy, share))
+
+    def gradient_share(self, tf: Any, places: Any, at: Site) -> Any:
+        """How much of the gradient of each picked row counts: none of `paddingValue`'s.
+
+        With `shouldScaleGradByFreq` one part in as many as the row was picked.
+        """
+        share = tf.cast(tf.not_equal(places, self.padding - 1), at.dtype)
+        if self.by_frequency:
+            once = tf.ones_like(tf.reshape(places, [-1]), at.dtype)
+            count = tf.math.unsorted_segment_sum(
+                once, tf.reshape(places, [-1]), self.weight.shape[0]
+            )
+            share = tf.divide(share, tf.gather(count, places))
+        for _ in self.weight.shape[1:]:
+            share = tf.expand_dims(share, -1)
+        return share
+
+    def bounded(self, tf: Any, rows: Any) -> Any:
+        """Rows scaled down to `maxNorm`, if there is one."""
+        if self.max_norm is None:
+            return rows
+        norms = tf.norm(rows, ord=self.power, axis=-1, keepdims=True)
+        factor = tf.divide(self.max_norm, tf.add(norms, 1e-7))
+        return tf.where(tf.greater(norms, self.max_norm), tf.multiply(rows, factor), rows)
 
     def keras(self, k: Any, x: Any, at: Site) -> Any:
         turned = self.features_first and at.inputs[0].rank == 2
@@ -111,6 +152,9 @@ class Lookup(LayerMap):
     def input_hint(self) -> TensorType:
         return TensorType((None, None), INT)
 
+    def largest_index(self) -> int:
+        return self.first + self.weight.shape[0] - 1
+
 
 @register("nn.LookupTable", "nn.LookupTableGPU", "nn.FasterLookup")
 class LookupTable(Lookup):
@@ -126,6 +170,13 @@ class LookupTableMaskZero(Lookup):
 
     first = 0
     blank = Field(lambda _: 0, 0)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        """Torch sets the first row to zero at every call, and then learns it like any other."""
+        weight = at.variable(self.weight)
+        others = tf.concat([tf.zeros_like(weight[:1]), weight[1:]], axis=0)
+        at.update(self.weight, others)
+        return self.arranged(tf, self.picked(tf, tf.cast(x, tf.int64), at), at)
 
 
 @register("nn.Index")

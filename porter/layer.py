@@ -20,6 +20,7 @@ import abc
 import inspect
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, ClassVar
@@ -259,8 +260,16 @@ class LayerMap(abc.ABC):
         """Scale and shift of each plane on axis 1 where the layer is y = scale · x + shift."""
         return None
 
+    def plane_normalization(self) -> PlaneNormalization | None:
+        """What the layer normalises by, if that is what it does to batches (porter/optimize/)."""
+        return None
+
     # Help for the user --------------------------------------------------------------------------
 
     def input_hint(self) -> TensorType | None:
         """What this layer must be fed, where it is a model's first: `None` marks a free size."""
+        return None
+
+    def largest_index(self) -> int | None:
+        """The largest integer that this layer can be fed, where it takes indices."""
         return None

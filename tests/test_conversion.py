@@ -19,7 +19,19 @@ from porter.layer import LayerMap
 from porter.recording import read as read_recording
 from porter.registry import Registry, default_registry, register, registering_into
 from porter.run.tensorflow import tf
-from tests.build import FIXTURES, Array, classifier, randn, run, sequential, small_net, torch_module
+from porter.walk.inputs import samples
+from porter.walk.search import solve
+from tests.build import (
+    FIXTURES,
+    Array,
+    classifier,
+    model,
+    randn,
+    run,
+    sequential,
+    small_net,
+    torch_module,
+)
 from tests.write_t7 import write_t7
 
 LENET = FIXTURES / "nets" / "lenet_mm_tanh"
@@ -204,6 +216,17 @@ def test_recorded_indices_are_integers(tmp_path: Path, no_reload: None) -> None:
     recording = read_recording(folder / "activations.t7")
     done = convert(Request(folder / "model.t7", tmp_path / "port", reference=recording))
     assert done.manifest["signature"]["input"]["dtype"] == "int64"
+
+
+@pytest.mark.parametrize(
+    ("typename", "largest"), [("nn.LookupTable", 3), ("nn.LookupTableMaskZero", 2)]
+)
+def test_seeded_indices_are_in_the_table(typename: str, largest: int) -> None:
+    """A table that counts from 0 has one row for it: its largest index is one less."""
+    net = model(torch_module(typename, weight=randn(3, 4)))
+    fed = [np.asarray(sample.arrays) for sample in samples(net, solve(net), seed=1)]
+    assert max(array.max() for array in fed) == largest
+    assert min(array.min() for array in fed) == 1
 
 
 def test_channels_first_signatures(model_path: Path, tmp_path: Path, no_reload: None) -> None:

@@ -180,12 +180,6 @@ def draw(kind: str, type: TensorType, generator: np.random.Generator, limit: int
 
 
 def index_limit(model: Model) -> int:
-    """The largest index that every lookup table of the model has."""
-    limits = [
-        parameter.shape[0]
-        for _, module in submodules(model.root)
-        if "LookupTable" in module.typename
-        for parameter in [model.op(module).params().get("weight")]
-        if parameter is not None
-    ]
-    return min(limits, default=1)
+    """The largest index that every layer takes which was walked so far."""
+    limits = [op.largest_index() for op in model.ops.values()]
+    return min((limit for limit in limits if limit is not None), default=1)
