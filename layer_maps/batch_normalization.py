@@ -16,7 +16,7 @@ import numpy as np
 from porter.errors import BadField
 from porter.fields import Array, flag, number, optional_param, param
 from porter.graph import Shape, TensorType
-from porter.layer import LayerMap
+from porter.layer import LayerMap, PlaneNormalization
 from porter.layout import Layout, Site
 from porter.options import Options
 from porter.reader import TorchObject
@@ -196,6 +196,12 @@ class BatchNormalizationBase(PerPlane):
             scale = scale * self.weight.array
         shift = -self.running_mean.array * scale
         return scale, shift if self.bias is None else shift + self.bias.array
+
+    def plane_normalization(self) -> PlaneNormalization:
+        if self.uses_batch:
+            return PlaneNormalization(self.weight, self.bias, self.eps, over_batch=True)
+        kept = self.running_mean, self.running_var
+        return PlaneNormalization(self.weight, self.bias, self.eps, *kept)
 
     def input_hint(self) -> TensorType:
         free = (None,) * (self.batch_rank - 2)

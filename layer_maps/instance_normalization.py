@@ -23,7 +23,7 @@ import numpy as np
 from layer_maps.batch_normalization import along, centred, mean_over
 from porter.fields import Array, Field, flag, integer, number, optional_param
 from porter.graph import Shape, TensorType
-from porter.layer import Accepts, LayerMap
+from porter.layer import Accepts, LayerMap, PlaneNormalization
 from porter.layout import Site
 from porter.options import Options
 from porter.reader import TorchObject
@@ -102,6 +102,9 @@ class InstanceNormalization(LayerMap):
             scale=self.weight is not None,
             center=self.bias is not None,
         )
+
+    def plane_normalization(self) -> PlaneNormalization | None:
+        return None if self.disabled else PlaneNormalization(self.weight, self.bias, self.eps)
 
     def input_hint(self) -> TensorType:
         return TensorType((None, self.planes, None, None))

@@ -46,6 +46,22 @@ class Accepts(Enum):
     """Anything, because each element is computed by itself."""
 
 
+@dataclass(frozen=True)
+class PlaneNormalization:
+    """y = (x - mean) / sqrt(var + eps) · weight + bias for each plane on axis 1.
+
+    `mean` and `variance` are kept from training, or None: then they are each plane's own, of every
+    sample by itself, or `over_batch`.
+    """
+
+    weight: Param | None
+    bias: Param | None
+    eps: float
+    mean: Param | None = None
+    variance: Param | None = None
+    over_batch: bool = False
+
+
 class LayerMap(abc.ABC):
     """One Torch layer. Instances are made by `from_torch`, or by `Cls(field=value, ...)`."""
 

@@ -8,6 +8,8 @@ from typing import Any
 from porter.graph import FLOAT, Graph, TensorType, Value
 from porter.layout import Plan, image_layout, plan
 from porter.nested import Nested, map_leaves, named_leaves
+from porter.optimize import optimize
+from porter.optimize.samples import one_sample, sample_by_sample
 from porter.run.runner import Variables, run, signature
 from porter.run.tensorflow import tf
 from porter.run.training import Trainable
@@ -39,11 +41,13 @@ def build(
     data_format: str = "channels_last",
     dialect: Any = tf,
     trainable: bool = False,
+    optimized: str = "none",
 ) -> Port:
     """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
 
     `dialect` stands in for TensorFlow where layers are applied. The module of a `trainable` port
-    is a `Trainable`.
+    is a `Trainable`. What is served is rewritten for speed as far as `optimized` says
+    (`porter/optimize/`); `activations` runs the layers as they are.
     """
     layout = plan(graph, data_format)
     inputs = named_leaves(graph.inputs, "input")
@@ -56,9 +60,20 @@ def build(
     def feed(tensors: tuple[Any, ...]) -> dict[int, Any]:
         return {value.id: t for (_, value), t in zip(inputs, tensors, strict=True)}
 
+    served = optimize(graph, optimized)
+    single = one_sample(served)
+    steps = plan(served if single is None else single, data_format)
+
+    def compute(*tensors: Any) -> dict[str, Any]:
+        made = run(steps, feed(tensors), variables, dialect=dialect)
+        return {name: made[value.id] for name, value in outputs}
+
     def serve(*tensors: Any) -> dict[str, Any]:
-        made = run(layout, feed(tensors), variables, dialect=dialect)
-        return {name: tf.identity(made[value.id], name=name) for name, value in outputs}
+        if single is None:
+            made = compute(*tensors)
+        else:
+            made = sample_by_sample(tf, compute, tensors, [name for name, _ in outputs])
+        return {name: tf.identity(tensor, name=name) for name, tensor in made.items()}
 
     module = Trainable(graph, variables, data_format) if trainable else tf.Module(name="port")
 
@@ -79,6 +94,9 @@ def build(
     module.serve, module.activations = traced(serve), traced(activations)
     if not trainable:
         module.__call__ = traced(call)
+    if optimized != "none":
+        # Only the layers as they are read every variable, each by its own path.
+        module.activations.get_concrete_function()
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
     return Port(module, layout, variables, concrete, module.activations)
@@ -90,11 +108,16 @@ def build_widest(
     variables: Variables,
     data_format: str = "channels_last",
     trainable: bool = False,
+    optimized: str = "none",
 ) -> Port:
     """Trace a model with as many free sizes as its layers allow."""
-    return widest(
-        model, types, lambda graph: build(graph, variables, data_format, trainable=trainable)
-    )
+
+    def make(graph: Graph) -> Port:
+        return build(
+            graph, variables, data_format, trainable=trainable, optimized=optimized
+        )
+
+    return widest(model, types, make)
 
 
 def activation_names(graph: Graph) -> dict[str, Value]:

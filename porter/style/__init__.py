@@ -22,7 +22,7 @@ _HOME = {
     "read_recipe": "recipe",
     "style_loss": "losses",
     "total_variation": "losses",
-    "transfer": "transfer",
+    "transfer": "job",
 }
 
 __all__ = [

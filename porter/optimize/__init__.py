@@ -1,0 +1,39 @@
+"""The same function in faster operations, for what is served: plain functions Graph → Graph.
+
+Parity is proven layer by layer on the plain graph. What is emitted then runs the rewritten one, and
+is compared with the same oracle, in the same tolerances, after it was loaded again.
+
+    none    the layers as they were compared
+    exact   other operations for the same arithmetic: errors stay what float32 rounding makes them
+    fast    also other arithmetic where that pays: Winograd's convolutions
+
+Both graphs read the same variables, the checkpoint's: nothing is folded into a weight.
+"""
+
+from __future__ import annotations
+
+from porter.graph import Graph, verify
+from porter.optimize.affine import fuse_fixed_normalizations
+from porter.optimize.blocks import widen_few_planes
+from porter.optimize.borders import gather_borders
+from porter.optimize.normalization import fuse_normalizations
+from porter.walk.fuse import drop_identities
+
+LEVELS = ("none", "exact", "fast")
+EXACT = (
+    drop_identities,
+    fuse_normalizations,
+    fuse_fixed_normalizations,
+    gather_borders,
+    widen_few_planes,
+)
+
+
+def optimize(graph: Graph, level: str = "exact") -> Graph:
+    """`graph` rewritten for speed; as it is at level "none"."""
+    if level == "none":
+        return graph
+    for rewrite in EXACT:
+        graph = rewrite(graph)
+    verify(graph)
+    return graph

@@ -1,0 +1,72 @@
+"""Convolutions that make a few planes, 2×2 pixels of them at a time.
+
+The vector units compute 16 planes at once: a convolution that makes 3 wastes most of them. Four
+shifted copies of its k×k filters, in (k+1)×(k+1) with stride 2, make 12 planes, which are the 2×2
+pixels of the 3:
+
+    y[2p + a, 2q + b, o] = Σ w'[i, j, k, (a, b, o)] · x[2p + i, 2q + j, k],
+    w'[i, j, k, (a, b, o)] = w[i - a, j - b, k, o], zero outside of w
+
+An odd row or column is computed from a border of zeros and cut off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from porter.graph import Graph, Node
+from porter.layer import LayerMap
+from porter.layout import Site, size
+from porter.optimize.respelled import Respelled, is_image_batch
+from porter.optimize.roles import PlainConvolution, plain_convolution
+
+MOST_PLANES = 4
+"""4·4 planes fill a vector register of 16 floats."""
+SMALLEST = 2
+"""A 1×1 kernel would grow fourfold."""
+
+
+class Blocks(Respelled):
+    """A convolution of stride 1 to a few planes."""
+
+    def __init__(self, original: LayerMap, convolution: PlainConvolution) -> None:
+        super().__init__(original)
+        self.convolution = convolution
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        found = self.convolution
+        filters = at.variable(found.weight)
+        planes = filters.shape[-1]
+        shifted = [
+            tf.pad(filters, [[down, 1 - down], [right, 1 - right], [0, 0], [0, 0]])
+            for down in (0, 1)
+            for right in (0, 1)
+        ]
+        made = [
+            size(tf, x, axis) + 2 * pad - kernel + 1
+            for axis, pad, kernel in zip((1, 2), found.pad, found.kernel, strict=True)
+        ]
+        edges = [[pad, pad + n % 2] for pad, n in zip(found.pad, made, strict=True)]
+        whole = tf.pad(x, [[0, 0], *edges, [0, 0]])
+        out = tf.nn.conv2d(whole, tf.concat(shifted, axis=-1), strides=2, padding="VALID")
+        if found.bias is not None:
+            out = tf.nn.bias_add(out, tf.tile(at.variable(found.bias), [4]))
+        pixels = tf.nn.depth_to_space(out, 2)
+        cut = tf.slice(pixels, [0, 0, 0, 0], tf.stack([-1, *made, -1]))
+        return tf.ensure_shape(cut, [None, None, None, planes])
+
+
+def widen_few_planes(graph: Graph) -> Graph:
+    """Every convolution of stride 1 that makes at most four planes respelled."""
+    return replace(graph, nodes=tuple(map(widened, graph.nodes)))
+
+
+def widened(node: Node) -> Node:
+    """The node, respelled where it makes few planes."""
+    found = plain_convolution(node.op) if is_image_batch(node) else None
+    if found is None or found.stride != (1, 1) or found.weight.shape[0] > MOST_PLANES:
+        return node
+    if min(found.kernel) < SMALLEST or found.weight.shape[1] <= MOST_PLANES:
+        return node
+    return replace(node, op=Blocks(node.op, found))

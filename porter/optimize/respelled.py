@@ -1,0 +1,91 @@
+"""A layer in other operations than its map's: what all rewrites put into a graph."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from porter.fields import Array, Param
+from porter.graph import FLOAT, Graph, Node, TensorType
+from porter.layer import Accepts, LayerMap
+from porter.layout import Layout, channels_last
+from porter.nested import leaves
+
+
+class Respelled(LayerMap):
+    """`original` computed differently on batches of images, channels last.
+
+    Shape rule and reference stay the original's.
+    """
+
+    accepts: ClassVar[Accepts] = Accepts.CHANNELS_LAST
+    wants_one_sample: bool = False
+    """Whether a batch of one is computed in fewer operations than a larger one."""
+
+    def __init__(self, original: LayerMap) -> None:
+        super().__init__()
+        self.original = original
+        self.typename = original.typename
+
+    def params(self) -> dict[str, Param]:
+        return self.original.params()
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return self.original.output_types(*inputs)
+
+    def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
+        return self.original.reference(*inputs)
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        wanted = tuple(channels_last(each.rank, each.rank - 2) for each in inputs)
+        return wanted, tuple(channels_last(each.rank, each.rank - 2) for each in outputs)
+
+
+def is_image_batch(node: Node) -> bool:
+    """Whether a node takes one N×C×H×W tensor of floats and makes one."""
+    values = (*node.inputs, *node.outputs)
+    counts = len(node.inputs), len(node.outputs)
+    return counts == (1, 1) and all(v.type.rank == 4 and v.dtype == FLOAT for v in values)
+
+
+def pairs(graph: Graph) -> Iterator[tuple[Node | None, Node]]:
+    """Every node with the node that makes its first input, if nobody else reads that."""
+    readers = Counter(value.id for node in graph.nodes for value in node.inputs)
+    readers.update(value.id for value in leaves(graph.outputs))
+    makers: dict[int, Node] = {}
+    for node in graph.nodes:
+        first = node.inputs[0].id if node.inputs else None
+        maker = makers.get(first) if first is not None and readers[first] == 1 else None
+        yield maker, node
+        makers |= {value.id: node for value in node.outputs}
+
+
+def bias_of(maker: Node | None) -> Param | None:
+    """The bias that a node adds to each of its planes, if it could also leave it out."""
+    if maker is None or not is_image_batch(maker):
+        return None
+    if maker.op.plane_axis(maker.outputs[0].type) != 1 or "bias" not in maker.op.fields():
+        return None
+    bias = maker.op.params().get("bias")
+    return bias if bias is not None and bias.axes == "O" else None
+
+
+def without_bias(node: Node) -> Node:
+    """The node without its bias."""
+    op = copy.copy(node.op)
+    op.__dict__["bias"] = None
+    return replace(node, op=op)
+
+
+def replaced(graph: Graph, instead: dict[int, Node]) -> Graph:
+    """The graph with other nodes in the places of those that made the same first output."""
+    nodes = (instead.get(node.outputs[0].id, node) for node in graph.nodes)
+    return replace(graph, nodes=tuple(nodes))

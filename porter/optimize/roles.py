@@ -1,0 +1,36 @@
+"""What a rewrite must know of a layer: its geometry, whatever Torch class it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from porter.fields import Param
+from porter.graph import TensorType
+from porter.layer import LayerMap
+
+
+@dataclass(frozen=True)
+class PlainConvolution:
+    """A cross-correlation over images with filters O×I×kH×kW, undilated and in one group."""
+
+    weight: Param
+    bias: Param | None
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+
+
+def plain_convolution(op: LayerMap) -> PlainConvolution | None:
+    """What `op` is, where it is a convolution whose filters are its weight."""
+    weight, bias = op.params().get("weight"), op.params().get("bias")
+    if weight is None or (weight.axes, weight.to) != ("OIHW", "HWIO"):
+        return None
+    if op.plane_axis(TensorType((None,) * 4)) != 1 or (bias and bias.axes != "O"):
+        return None
+    held: dict[str, Any] = {name: getattr(op, name, None) for name in op.fields()}
+    if any(held.get(name) is None for name in ("kernel", "stride", "pad")):
+        return None
+    if held.get("groups", 1) != 1 or tuple(held.get("dilation", (1, 1))) != (1, 1):
+        return None
+    return PlainConvolution(weight, bias, *(tuple(held[n]) for n in ("kernel", "stride", "pad")))

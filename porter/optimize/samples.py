@@ -1,0 +1,63 @@
+"""One sample after another where that is faster than all at once.
+
+Normalisations by a sample's own statistics take fewer operations for one sample
+(normalization.py), and what a layer makes of one picture is still in the cache when the next layer
+reads it. On two cores eight pictures of 256×256 take the time of eight, and less memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from porter.graph import FLOAT, Graph, Node, TensorType, rename
+from porter.layer import Accepts
+from porter.nested import leaves
+from porter.optimize.respelled import Respelled
+
+
+def one_sample(graph: Graph) -> Graph | None:
+    """The graph for a batch of one; None where that is not faster, or samples see each other."""
+    ends = (*leaves(graph.inputs), *leaves(graph.outputs))
+    wanted = any(isinstance(n.op, Respelled) and n.op.wants_one_sample for n in graph.nodes)
+    batches = all(v.type.rank == 4 and v.dtype == FLOAT and v.type.shape[0] is None for v in ends)
+    if not (wanted and batches and all(map(is_sample_by_sample, graph.nodes))):
+        return None
+    return rename(
+        graph,
+        {
+            value.id: replace(value, type=TensorType((1, *value.type.shape[1:]), value.dtype))
+            for value in graph.values()
+        },
+    )
+
+
+def is_sample_by_sample(node: Node) -> bool:
+    """Whether each sample of a node's output depends on that sample of its inputs alone.
+
+    So do layers that compute elements one by one, and those over images: the others may look along
+    any axis.
+    """
+    if any(value.type.shape[:1] != (None,) for value in (*node.inputs, *node.outputs)):
+        return False
+    if isinstance(node.op, Respelled):
+        found = node.op.original.plane_normalization()
+        return found is None or not found.over_batch
+    return node.op.accepts in (Accepts.CHANNELS_LAST, Accepts.ELEMENTWISE)
+
+
+def sample_by_sample(
+    tf: Any, compute: Callable[..., dict[str, Any]], tensors: Sequence[Any], names: Sequence[str]
+) -> dict[str, Any]:
+    """What `compute` makes, by `names`, of each sample as a batch of one; put together again."""
+
+    def one(sample: tuple[Any, ...]) -> dict[str, Any]:
+        made = compute(*(tf.expand_dims(tensor, 0) for tensor in sample))
+        return {name: tf.squeeze(tensor, 0) for name, tensor in made.items()}
+
+    types = dict.fromkeys(names, tensors[0].dtype)
+    made: dict[str, Any] = tf.map_fn(
+        one, tuple(tensors), fn_output_signature=types, parallel_iterations=1
+    )
+    return made

@@ -1,0 +1,54 @@
+"""Whether a transfer fits into memory, told before it starts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from porter.errors import TooLarge
+from porter.run import memory
+from porter.run.tensorflow import tf
+from porter.style.descriptor import Descriptor
+
+SMALL = 64
+"""Size of the picture on which a descriptor's memory is measured."""
+KINDS = ("Conv2D", "Relu", "LeakyRelu", "MaxPool", "AvgPool", "LRN", "BiasAdd", "ConcatV2", "Pad")
+BASE = 700 * 2**20
+"""TensorFlow itself, and what the pictures take."""
+PASSES = 2.0
+"""Activations are held for the gradient, whose own are made meanwhile; calibrated by
+benchmarks/transfer.py."""
+
+
+def per_pixel(descriptor: Descriptor) -> float:
+    """Bytes that a descriptor's layers hold for each pixel of a picture."""
+    spec = tf.TensorSpec((1, SMALL, SMALL, 3), descriptor.dtype)
+    traced = tf.function(descriptor.__call__, input_signature=[spec], autograph=False)
+    total = sum(sizes(traced.get_concrete_function().graph))
+    return total * int(tf.as_dtype(descriptor.dtype).size) / SMALL**2
+
+
+def sizes(graph: Any) -> list[int]:
+    """Elements of everything that the layers of a graph make."""
+    found: list[int] = []
+    for operation in graph.get_operations():
+        if operation.type in KINDS:
+            shapes = (output.shape for output in operation.outputs)
+            found += [math.prod(s) for s in shapes if s.is_fully_defined()]
+    return found
+
+
+def needed(descriptor: Descriptor, height: int, width: int) -> int:
+    """Bytes that a transfer takes, about."""
+    return int(BASE + PASSES * per_pixel(descriptor) * height * width)
+
+
+def require(descriptor: Descriptor, height: int, width: int) -> None:
+    """Raise TooLarge where a transfer at this size must run out of memory."""
+    total, free = needed(descriptor, height, width), memory.available()
+    if free is not None and total > free and not tf.config.list_physical_devices("GPU"):
+        raise TooLarge(
+            f"a picture of {height}×{width} takes about {memory.gigabytes(total)} of memory",
+            received=f"{memory.gigabytes(free)} are free",
+            hint="make it smaller with --image-size",
+        )
