@@ -38,6 +38,13 @@ def add_to(commands: Commands) -> None:
         default="channels_last",
         help="order of image inputs and outputs (default: channels_last, N×H×W×C)",
     )
+    one.add_argument(
+        "--optimize",
+        choices=["none", "exact", "fast"],
+        default="exact",
+        help="rewrite what is served for speed: exact changes no arithmetic, fast also convolves by "
+        "Winograd's algorithm (default: exact)",
+    )
     preset_option(one)
     format_options(one)
     one.add_argument("--force", action="store_true", help="replace an earlier port in the folder")
@@ -76,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         options=options_of(options),
         tolerance=tolerance_of(options),
         data_format=options.data_format,
+        optimized=options.optimize,
         preset=options.preset,
         formats=tuple(options.format.split(",")) if options.format else DEFAULT,
         settings=settings_of(options),

@@ -55,6 +55,7 @@ def manifest(
         "formats": list(dict.fromkeys(each.name for each in emitted)),
         "signature": stored_shapes(job.port.graph, job.data_format),
         "data_format": job.data_format,
+        "optimized": request.optimized,
         "pictures": job.pictures.json() if job.pictures else None,
         "transposes": job.port.plan.transposes,
         "input_size": solved or "free or given",

@@ -243,7 +243,7 @@ def prepare(
     from porter.emit.port import build_widest
 
     types = batched(model, shapes)
-    port = build_widest(model, types, variables, request.data_format)
+    port = build_widest(model, types, variables, request.data_format, optimized=request.optimized)
     fixed = shapes.types[0] if request.input_shapes else None
     return Job(
         model,
@@ -271,6 +271,9 @@ def emit_one(
                 f"the {shown} computes something else after it was loaded again: "
                 "nothing was written",
                 received=measure.problem or f"error {measure.max_rel:.2e} of the output's scale",
+                hint="the layers as they were compared are written with --optimize none"
+                if request.optimized != "none"
+                else None,
             )
     return emitted
 

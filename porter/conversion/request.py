@@ -27,6 +27,8 @@ class Request:
     options: Options = field(default_factory=Options)
     tolerance: Tolerance = field(default_factory=Tolerance)
     data_format: str = "channels_last"
+    optimized: str = "exact"
+    """How far the served function is rewritten for speed (`porter/optimize/`)."""
     formats: tuple[str, ...] = DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None

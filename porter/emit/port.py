@@ -66,7 +66,8 @@ def build(
 
     def compute(*tensors: Any) -> dict[str, Any]:
         made = run(steps, feed(tensors), variables, dialect=dialect)
-        return {name: made[value.id] for name, value in outputs}
+        named = named_leaves(steps.graph.outputs, "output")
+        return {name: made[value.id] for name, value in named}
 
     def serve(*tensors: Any) -> dict[str, Any]:
         if single is None:
@@ -113,9 +114,7 @@ def build_widest(
     """Trace a model with as many free sizes as its layers allow."""
 
     def make(graph: Graph) -> Port:
-        return build(
-            graph, variables, data_format, trainable=trainable, optimized=optimized
-        )
+        return build(graph, variables, data_format, trainable=trainable, optimized=optimized)
 
     return widest(model, types, make)
 

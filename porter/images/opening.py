@@ -67,7 +67,9 @@ def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
     from porter.images.runners import Traced
     from porter.run.runner import Variables
 
-    return Traced(build_widest(model, batched(model, shapes), Variables())), meaning
+    return Traced(
+        build_widest(model, batched(model, shapes), Variables(), optimized="exact")
+    ), meaning
 
 
 def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:

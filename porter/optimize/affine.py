@@ -39,7 +39,8 @@ class FixedNormalization(Respelled):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         found, planes = self.normalization, x.shape[-1]
-        assert found.mean is not None and found.variance is not None
+        assert found.mean is not None
+        assert found.variance is not None
         scale = tf.ones([planes]) if found.weight is None else at.variable(found.weight)
         offset = tf.zeros([planes]) if found.bias is None else at.variable(found.bias)
         variance = at.variable(found.variance)
