@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.correlation import MOST_ELEMENTS, check_sizes, correlate, every, shaped
+from layer_maps.gradients import with_gradient
 from porter.errors import BadField
 from porter.fields import (
     Array,
@@ -141,14 +142,15 @@ class Convolution(LayerMap):
             data_format="channels_last",
         )
 
-    def convolve(self, tf: Any, x: Any, at: Site) -> Any:
-        """The convolution without bias, channels last.
+    def convolve(self, tf: Any, x: Any, at: Site, filters: Any = None) -> Any:
+        """The convolution without bias, channels last, with other `filters` if they are given.
 
         TensorFlow on CPU lacks gradients of dilated convolutions, and in three dimensions and
         float64 the convolutions too. Each of the dilation's interleaved images is therefore
         convolved by itself, as one sample of a larger batch.
         """
-        filters, first = self.tensor_filters(tf, at), self.first_stride()
+        filters = self.tensor_filters(tf, at) if filters is None else filters
+        first = self.first_stride()
         if max(self.dilation) == 1:
             out = self.correlation(tf, x, filters, first, self.pads())
         else:
@@ -245,6 +247,23 @@ class SpatialBinaryConvolution(SpatialConvolution):
         positive = tf.cast(tf.greater_equal(weight, tf.zeros_like(weight)), weight.dtype)
         signs = tf.subtract(tf.add(positive, positive), tf.ones_like(weight))
         return tf.multiply(signs, tf.reduce_mean(tf.abs(weight), axis=[0, 1, 2], keepdims=True))
+
+    def convolve(self, tf: Any, x: Any, at: Site, filters: Any = None) -> Any:
+        """In training the weight learns as if it were the filters, which it is not.
+
+        The gradient of the input is taken with other filters: the signs, scaled by the mean |w| of
+        each input plane in place of each output plane.
+        """
+        if not at.training:
+            return super().convolve(tf, x, at, filters)
+        weight = tf.convert_to_tensor(at.variable(self.weight))
+        binary = self.tensor_filters(tf, at)
+        learned = with_gradient(tf, weight, lambda _: tf.stop_gradient(binary), tf.identity)
+        scales = tf.reduce_mean(tf.abs(weight), axis=[0, 1, 3], keepdims=True)
+        others = tf.stop_gradient(tf.multiply(tf.sign(binary), scales))
+        out = super().convolve(tf, tf.stop_gradient(x), at, learned)
+        through = super().convolve(tf, x, at, others)
+        return tf.add(out, tf.subtract(through, tf.stop_gradient(through)))
 
     def plane_axis(self, output: TensorType) -> int | None:
         """None: scaling the weight scales what its sign is scaled by, but not a negative scale."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from layer_maps.gradients import with_gradient
 from porter.fields import Array, Field, integer, integers, number, optional_integer
 from porter.graph import Shape
 from porter.layer import Accepts, LayerMap
@@ -152,6 +153,23 @@ class SpatialCircularPadding(Mirror):
 
     def sources(self, tf: Any, places: Any, n: Any) -> Any:
         return tf.math.floormod(places, n)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        """The class adds up the gradients of its four sides, and forgets those of the corners."""
+        out = self.apply(tf, x, at=at)
+        in_border = [
+            tf.reshape(
+                tf.pad(
+                    tf.zeros([size(tf, x, at.axis(axis))], at.dtype),
+                    [[before, behind]],
+                    constant_values=1,
+                ),
+                [-1 if each == at.axis(axis) else 1 for each in range(len(x.shape))],
+            )
+            for axis, before, behind in self.edges()
+        ]
+        kept = tf.subtract(1.0, tf.multiply(*in_border))
+        return with_gradient(tf, out, tf.identity, lambda dy: tf.multiply(dy, kept))
 
 
 @register("nn.SpatialZeroPadding")

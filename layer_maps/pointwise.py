@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from layer_maps.gradients import with_gradient
 from porter.fields import Array, flag, number
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
@@ -27,6 +28,11 @@ class Abs(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.abs(x)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        # THNN Abs.c: at 0 the slope is 1.
+        rising = tf.greater_equal(x, tf.zeros_like(x))
+        return with_gradient(tf, x, tf.abs, lambda dy: tf.where(rising, dy, tf.negative(dy)))
 
 
 @register("nn.Exp")
@@ -66,6 +72,11 @@ class Sqrt(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return tf.sqrt(x)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        # THNN Sqrt.c: at 0 there is no gradient, where the derivative is infinite.
+        slope = tf.math.divide_no_nan(tf.constant(0.5, at.dtype), tf.sqrt(x))
+        return with_gradient(tf, x, tf.sqrt, lambda dy: tf.multiply(dy, slope))
 
 
 @register("nn.Square")

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from layer_maps.gradients import with_gradient
 from porter.fields import Array, flag, integer, optional_integer, param
 from porter.graph import FLOAT, INT, Shape, TensorType
 from porter.layer import LayerMap
-from porter.layout import Layout, Site, torch_order
+from porter.layout import Layout, Site, size, torch_order
 from porter.registry import register
 
 
@@ -110,8 +111,23 @@ class Mean(Summing):
     average = flag("sizeAverage", default=True)
 
 
+class Extremum(AlongDimension):
+    """The largest or smallest element along a dimension."""
+
+    def to_one(self, tf: Any, x: Any, place_of: Any, at: Site) -> Any:
+        """`apply`, with all of the gradient for the first of several equal elements."""
+        rank = at.inputs[0].rank
+        axis = at.axis(self.reduced_axis(rank))
+        hit = tf.one_hot(place_of(x, axis=axis), size(tf, x, axis), axis=axis, dtype=at.dtype)
+
+        def backward(dy: Any) -> Any:
+            return tf.multiply(tf.expand_dims(dy, axis) if self.drops_axis(rank) else dy, hit)
+
+        return with_gradient(tf, x, lambda x: self.apply(tf, x, at=at), backward)
+
+
 @register("nn.Max")
-class Max(AlongDimension):
+class Max(Extremum):
     """Largest element along a dimension; NaN if there is one."""
 
     def reference(self, x: Array) -> Array:
@@ -124,9 +140,12 @@ class Max(AlongDimension):
         axis = at.axis(self.reduced_axis(rank))
         return tf.reduce_max(x, axis=axis, keepdims=not self.drops_axis(rank))
 
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return self.to_one(tf, x, tf.argmax, at)
+
 
 @register("nn.Min")
-class Min(AlongDimension):
+class Min(Extremum):
     """Smallest element along a dimension; NaN if there is one."""
 
     def reference(self, x: Array) -> Array:
@@ -138,6 +157,9 @@ class Min(AlongDimension):
         rank = at.inputs[0].rank
         axis = at.axis(self.reduced_axis(rank))
         return tf.reduce_min(x, axis=axis, keepdims=not self.drops_axis(rank))
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return self.to_one(tf, x, tf.argmin, at)
 
 
 @register("nn.ArgMax")
@@ -221,3 +243,15 @@ class Kmeans(LayerMap):
         apart = tf.math.squared_difference(tf.expand_dims(x, 1), at.variable(self.weight))
         nearest = tf.argmin(tf.reduce_sum(apart, axis=2), axis=1)
         return tf.cast(tf.add(nearest, 1), at.dtype)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        """The gradient of a centre is its distance from the mean of its samples, whatever comes in.
+
+        A step of size 1 moves it there; centres without samples stay.
+        """
+        numbers, centres = self.apply(tf, x, at=at), at.variable(self.weight)
+        own = tf.one_hot(tf.cast(numbers, tf.int64) - 1, self.weight.shape[0], dtype=at.dtype)
+        count = tf.expand_dims(tf.reduce_sum(own, axis=0), 1)
+        mean = tf.math.divide_no_nan(tf.matmul(own, x, transpose_a=True), count)
+        apart = tf.where(tf.greater(count, 0), tf.subtract(centres, mean), tf.zeros_like(mean))
+        return with_gradient(tf, tf.convert_to_tensor(centres), lambda _: numbers, lambda _: apart)

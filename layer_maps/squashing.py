@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from layer_maps.gradients import with_gradient
 from porter.fields import Array, flag, number, optional_integer
 from porter.graph import Shape
 from porter.layer import Accepts, LayerMap
@@ -182,6 +183,17 @@ class Clamping(LayerMap):
             capped = tf.where(tf.less_equal(x, upper), x, upper)
         return tf.where(tf.less(x, lower), lower, capped)
 
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        # At a limit itself Torch lets no gradient through.
+        lower, upper = (tf.constant(limit, at.dtype) for limit in self.limits)
+        inside = tf.logical_and(tf.greater(x, lower), tf.less(x, upper))
+        return with_gradient(
+            tf,
+            x,
+            lambda x: self.apply(tf, x, at=at),
+            lambda dy: tf.where(inside, dy, tf.zeros_like(dy)),
+        )
+
 
 @register("nn.HardTanh", "nn.Clamp")
 class HardTanh(Clamping):
@@ -232,6 +244,10 @@ class Clip(Clamping):
     @property
     def keeps_nan(self) -> bool:
         return True
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        """Clamped, with the gradient of an identity."""
+        return with_gradient(tf, x, lambda x: self.apply(tf, x, at=at), tf.identity)
 
 
 @register("nn.GatedLinearUnit")

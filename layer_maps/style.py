@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from layer_maps.training_only import GradientOnly
 from porter.fields import Array, Field, flag, integer, number
 from porter.graph import Shape, TensorType, Value
 from porter.layer import Accepts, LayerMap
@@ -24,16 +25,46 @@ BITS = 0xFFFFFFFF
 MIXER = 0x45D9F3B
 
 
+@register("nn.TVLoss", "nn.TotalVariation", note="identity; a loss that adds to gradients")
+class TotalVariation(GradientOnly):
+    """The gradient of strength/2 · Σ (x − right)² + (x − below)² is added.
+
+    The sum is over the pixels that have both neighbours: none of the last row or column.
+    """
+
+    strength = number("strength", 0.0)
+    accepts = Accepts.ANY_ORDER
+
+    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            rows, columns = at.axis(-2), at.axis(-1)
+            inner = less(tf, less(tf, x, rows, -1), columns, -1)
+            right = less(tf, less(tf, x, rows, -1), columns, 1)
+            below = less(tf, less(tf, x, rows, 1), columns, -1)
+            apart = [tf.math.squared_difference(inner, other) for other in (right, below)]
+            loss = tf.multiply(tf.reduce_sum(tf.add_n(apart)), self.strength / 2)
+        return tf.add(dy, tape.gradient(loss, x))
+
+
+def less(tf: Any, x: Any, axis: int, by: int) -> Any:
+    """`x` without its first element along a stored axis (`by` is 1), or its last (−1)."""
+    rest = tf.subtract(size(tf, x, axis), 1)
+    sizes = tf.stack([1, rest] if by > 0 else [rest, 1])
+    return tf.split(x, sizes, axis=axis, num=2)[int(by > 0)]
+
+
 @structure(
-    "nn.TVLoss",
-    "nn.TotalVariation",
     "nn.ContentLoss",
     "nn.StyleLoss",
     "nn.TextureLoss",
     note="identity; a loss that adds to gradients",
 )
 def loss(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The very same tensor: a loss is computed on the side, and added to the gradients."""
+    """The very same tensor: Torch computes a loss on the side, and adds it to the gradients.
+
+    A port does not: whoever trains it has a loss of their own.
+    """
     walk.note("identity: a loss for training")
     return x
 

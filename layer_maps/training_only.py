@@ -7,9 +7,11 @@ PCAColorTransform.lua; texture_nets src/utils.lua.
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
-from porter.fields import Array
+from layer_maps.gradients import with_gradient
+from porter.fields import Array, flag, number
 from porter.graph import Shape, Value
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
@@ -21,20 +23,94 @@ from porter.walk.walker import Walk
 
 
 @structure(
-    "nn.L1Penalty",
-    "nn.GradientReversal",
-    "nn.CategoricalEntropy",
     "nn.CopyGrad",
-    "nn.ZeroGrad",
     "nn.NormStabilizer",
-    "nn.DummyGradOutput",
     "nn.GradNormalization",
-    note="identity; changes gradients only",
+    note="identity; changes gradients only, which a port leaves as they are",
 )
-def gradient_only(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The very same tensor: only the backward pass differs, and a port has its own."""
+def identity(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The very same tensor."""
     walk.note("identity: changes gradients only")
     return x
+
+
+class GradientOnly(LayerMap):
+    """The very same tensor; its gradient is another in training."""
+
+    accepts = Accepts.ELEMENTWISE
+    is_view = True
+
+    def reference(self, x: Array) -> Array:
+        return x
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        return x
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return with_gradient(tf, x, tf.identity, lambda dy: self.backward(tf, x, dy, at))
+
+    @abc.abstractmethod
+    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+        """The gradient of x, where that of the output is `dy`."""
+
+    def is_identity(self) -> bool:
+        return True
+
+
+@register("nn.GradientReversal", note="identity; reverses gradients in training")
+class GradientReversal(GradientOnly):
+    """The gradient times −lambda."""
+
+    factor = number("lambda", 1.0)
+
+    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+        return tf.multiply(dy, -self.factor)
+
+
+@register("nn.ZeroGrad", "nn.DummyGradOutput", note="identity; lets no gradient through")
+class ZeroGrad(GradientOnly):
+    """No gradient."""
+
+    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+        return tf.zeros_like(dy)
+
+
+@register("nn.L1Penalty", note="identity; a penalty that adds to gradients in training")
+class L1Penalty(GradientOnly):
+    """The gradient of m·Σ|x| is added, or takes its place without `provideOutput`.
+
+    m is `l1weight`, with `sizeAverage` divided by the number of elements.
+    """
+
+    weight = number("l1weight")
+    average = flag("sizeAverage")
+    provides = flag("provideOutput", default=True)
+
+    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+        count = tf.cast(tf.size(x), x.dtype) if self.average else 1.0
+        penalty = tf.multiply(tf.sign(x), tf.divide(self.weight, count))
+        return tf.add(dy, penalty) if self.provides else penalty
+
+
+@register("nn.CategoricalEntropy", note="identity; a reward that adds to gradients in training")
+class CategoricalEntropy(GradientOnly):
+    """The gradient of −scale·H is added, for the entropy H of the mean of N×C distributions.
+
+    H = −Σ p·log(p + 1e-6), where p is the sum over the batch made to sum to one; the gradient is
+    divided by N with `sizeAverage`.
+    """
+
+    scale = number("scale", 1.0)
+    average = flag("sizeAverage", default=True)
+    accepts = Accepts.TORCH
+
+    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+        total = tf.reduce_sum(x)
+        p = tf.divide(tf.reduce_sum(x, axis=0, keepdims=True), total)
+        sure = tf.add(p, 1e-6)
+        slope = tf.add(tf.math.log(sure), tf.divide(p, sure))
+        count = tf.cast(tf.shape(x)[0], x.dtype) if self.average else 1.0
+        return tf.add(dy, tf.divide(tf.multiply(slope, self.scale), tf.multiply(total, count)))
 
 
 @register(

@@ -24,7 +24,7 @@ ALIASES = {
     "nn.Decorator": "nn.FireModule",
     "nn.ElementTable": "nn.SelectTable",
     "nn.FasterLookup": "nn.LookupTable",
-    "nn.GradNormalization": "nn.GradientReversal",
+    "nn.GradNormalization": "nn.CopyGrad",
     "nn.LinearNB": "nn.LinearNoBias",
     "nn.ModelParallel": "nn.Concat",
     "nn.ModuleFromCriterion": "nn.CriterionTable",
