@@ -21,12 +21,13 @@ from porter.command_line import (
     scaffold,
     stylize,
     train,
+    transfer,
     weights,
 )
 from porter.command_line.arguments import show_json
 from porter.errors import ParityError, PorterError, TooLarge, UsageError
 
-COMMANDS = (inspect, convert, weights, stylize, train, diff, check, record, layers, scaffold)
+COMMANDS = (inspect, convert, weights, stylize, transfer, train, diff, check, record, layers, scaffold)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -79,7 +79,7 @@ def transfer(
     descriptor: Descriptor | str | os.PathLike[str],
     recipe: Recipe | str = "gatys",
     *,
-    style_weights: Sequence[float] | None = None,
+    blend: Sequence[float] | None = None,
     image_size: int | None = None,
     style_size: int | None = None,
     preprocessing: str | None = None,
@@ -89,10 +89,10 @@ def transfer(
 ) -> Result:
     """Optimise a picture until its content is `content`'s and its style that of `styles`.
 
-    Pictures are files or 8-bit arrays of any size and mode. `image_size` scales the content's
-    longer side, `style_size` those of the styles (default: as long as the content's). `descriptor`
-    is one that was opened with the recipe's layers, or a weight file. `seen` is called after every
-    evaluation.
+    Pictures are files or 8-bit arrays of any size and mode. `blend` gives the styles' shares
+    (default: equal). `image_size` scales the content's longer side, `style_size` those of the
+    styles (default: as long as the content's). `descriptor` is one that was opened with the
+    recipe's layers, or a weight file. `seen` is called after every evaluation.
 
     Raises UsageError, UnreadablePicture, WeightError, TooLarge; Diverged only where not even the
     first loss is a number. Ctrl-C ends the run and gives the best picture so far.
@@ -101,7 +101,7 @@ def transfer(
     full_precision()
     recipe = read_recipe(recipe) if isinstance(recipe, str) else recipe
     given: list[Any] = list(styles) if isinstance(styles, list | tuple) else [styles]
-    weights = list(style_weights) if style_weights is not None else [1.0] * len(given)
+    weights = list(blend) if blend is not None else [1.0] * len(given)
     if len(weights) != len(given):
         raise UsageError(
             "every style has one weight", received=f"{len(weights)} for {len(given)} styles"

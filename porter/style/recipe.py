@@ -14,7 +14,6 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +89,8 @@ class Recipe:
 def read_recipe(name: str, **changes: Any) -> Recipe:
     """The recipe of a name or of a TOML file, with some values replaced. Raises UsageError."""
     if name in NAMES:
+        from importlib import resources
+
         text = resources.files("porter.style").joinpath(f"recipes/{name}.toml").read_text("utf-8")
         title = name
     elif name.endswith(".toml"):

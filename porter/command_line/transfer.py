@@ -1,0 +1,260 @@
+"""`porter transfer`: the content of one picture in the style of others."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.command_line.arguments import Commands, show_json
+from porter.errors import UsageError
+from porter.style.recipe import CHOICES, NAMES, Recipe, layer_weights, read_recipe
+
+if TYPE_CHECKING:
+    from porter.style.descriptor import Descriptor
+    from porter.style.job import Result
+
+HELP = {
+    "content_layers": "layers of the content loss, for example relu4_2 or relu3_1=0.5,relu4_2=1",
+    "content_weight": "of the content loss",
+    "content_loss": "its normalisation",
+    "style_layers": "layers of the style loss, with weights as above",
+    "style_weight": "of the style loss",
+    "style_loss": "its normalisation",
+    "tv_weight": "of total variation",
+    "tv_loss": "its form",
+    "pooling": "of the descriptor",
+    "padding": "of the descriptor's convolutions",
+    "colour": "whose colours: the style's; the content's, by transferring luminance; or a style "
+    "matched to the content's colours",
+    "init": "what is optimised first: content, noise, or a picture's file",
+    "noise": "standard deviation of the noise in levels",
+    "scales": "sizes one after the other, relative to the last, for example 0.25,0.5,1",
+    "optimizer": "L-BFGS (SciPy) or Adam",
+    "evaluations": "how often loss and gradient are computed, in all",
+    "learning_rate": "Adam's, in levels",
+    "decay": "of the learning rate",
+    "decay_steps": "after how many steps",
+    "memory": "steps that L-BFGS remembers",
+    "seed": "of the noise",
+}
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser(
+        "transfer",
+        help="optimise a picture: content of one, style of others",
+        description="Optimise a picture until a descriptor network sees the content of one picture "
+        "and the style of others in it (Gatys et al. 2016). Everything that is not given has the "
+        "recipe's value.",
+    )
+    one.add_argument("--content", type=Path, required=True, metavar="PICTURE")
+    one.add_argument("--style", type=Path, required=True, nargs="+", metavar="PICTURE")
+    one.add_argument(
+        "--blend", type=numbers, metavar="A,B,…", help="shares of several styles (default: equal)"
+    )
+    one.add_argument(
+        "--descriptor",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".t7, converted folder, .caffemodel, .npz, .npy, .h5 or .keras",
+    )
+    one.add_argument("--prototxt", type=Path, metavar="FILE", help="of a .caffemodel")
+    one.add_argument(
+        "--preprocessing",
+        metavar="NAME|FILE.toml",
+        help="what the descriptor's numbers mean, where its file does not tell",
+    )
+    one.add_argument("--sha256", metavar="HEX", help="of the descriptor's file: refuse any other")
+    one.add_argument("--select", metavar="PATH", help="which module of a Torch checkpoint")
+    one.add_argument("-o", "--output", type=Path, required=True, metavar="PICTURE")
+    one.add_argument("--recipe", default="gatys", metavar="NAME|FILE.toml", help=", ".join(NAMES))
+    for field in fields(Recipe):
+        if field.name in HELP:
+            add_option(one, field.name, getattr(Recipe(), field.name))
+    one.add_argument("--bounded", action="store_true", default=None, help="keep levels in 0…255")
+    one.add_argument("--image-size", type=int, metavar="N", help="longer side of the picture")
+    one.add_argument(
+        "--style-size", type=int, metavar="N", help="longer side of the styles (default: the same)"
+    )
+    one.add_argument(
+        "--snapshot", type=int, metavar="N", help="write OUTPUT_00050 … every N evaluations"
+    )
+    one.add_argument("--curve", type=Path, metavar="PICTURE", help="write the losses as a picture")
+    one.add_argument(
+        "--resume", action="store_true", help="go on where a run was stopped, or for longer"
+    )
+    one.add_argument(
+        "--keep-state", action="store_true", help="keep OUTPUT.state.npz of a finished run"
+    )
+    one.add_argument("--force", action="store_true", help="replace a picture that is there")
+    one.add_argument("--json", action="store_true", help="print one JSON object")
+    one.set_defaults(run=run)
+
+
+def add_option(command: argparse.ArgumentParser, name: str, default: Any) -> None:
+    """One of a recipe's entries; without a default, which is the recipe's."""
+    option, given = f"--{name.replace('_', '-')}", {"help": HELP[name]}
+    if name in CHOICES:
+        command.add_argument(option, choices=CHOICES[name], **given)  # type: ignore[arg-type]
+    elif isinstance(default, dict):
+        command.add_argument(option, metavar="LAYER=WEIGHT,…", **given)  # type: ignore[arg-type]
+    elif isinstance(default, tuple):
+        command.add_argument(option, type=numbers, metavar="A,B,…", **given)  # type: ignore[arg-type]
+    else:
+        kind = type(default)
+        shown = {int: "N", float: "X"}.get(kind, "content|noise|FILE")
+        command.add_argument(option, type=kind, metavar=shown, **given)  # type: ignore[arg-type]
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers joined by commas, for argparse."""
+    return [float(part) for part in text.split(",")]
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The recipe with what was given in its place. Raises UsageError."""
+    changes = {
+        name: getattr(options, name)
+        for name in (*HELP, "bounded")
+        if getattr(options, name) is not None
+    }
+    for name in ("content_layers", "style_layers"):
+        if name in changes:
+            changes[name] = layer_weights(changes[name])
+    return read_recipe(options.recipe, **changes)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    recipe = recipe_of(options)
+    require_sensible(options)
+    from porter.images.photos import write_picture
+    from porter.reports.console import out, show_error
+
+    state = options.output.with_suffix(".state.npz")
+    result = optimised(options, recipe, state)
+    write_picture(options.output, result.picture, result.content)
+    if options.curve:
+        from porter.style.curve import write_curve
+
+        write_curve(options.curve, result.history)
+    if result.stopped is None and not options.keep_state:
+        state.unlink(missing_ok=True)
+    if options.json:
+        show_json({"output": str(options.output), **result.json()})
+    else:
+        out().print(summary(options, result))
+    if result.stopped is not None:
+        if not options.json:
+            show_error(result.stopped)
+        return result.stopped.exit_code
+    return 0
+
+
+def require_sensible(options: argparse.Namespace) -> None:
+    """Refuse before anything is run what would fail at its end. Raises UsageError."""
+    from porter.images.photos import format_of
+
+    output = options.output
+    for path in (output, *([options.curve] if options.curve else [])):
+        format_of(path)
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    for name in ("image_size", "style_size", "snapshot"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(
+                f"--{name.replace('_', '-')} is a positive number", received=str(value)
+            )
+    inputs = [options.content, *options.style]
+    if any(path.exists() and output.exists() and path.samefile(output) for path in inputs):
+        raise UsageError(f"{output} is one of the pictures given", hint="choose another with -o")
+    if output.exists() and not (options.force or options.resume):
+        raise UsageError(
+            f"{output} already exists", hint="choose another file with -o, or add --force"
+        )
+
+
+def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Result:
+    """Open everything and run, with progress where somebody looks."""
+    from porter.images.photos import Photo, write_picture
+    from porter.reports.console import progress
+    from porter.style.job import Keeping, transfer
+    from porter.style.objective import Losses
+    from porter.style.run import Progress
+
+    def snapshot(picture: Any, count: int) -> None:
+        name = f"{options.output.stem}_{count:05d}{options.output.suffix}"
+        write_picture(options.output.with_name(name), picture, Photo(picture))
+
+    repeatable()
+    with progress() as display:
+        task = display.add_task(f"open {options.descriptor}", total=recipe.evaluations)
+
+        def seen(done: Progress, losses: Losses) -> None:
+            size = f" size {done.scale + 1}" if len(recipe.scales) > 1 else ""
+            display.update(
+                task,
+                completed=done.count,
+                description=f"{done.count}/{recipe.evaluations}{size}  "
+                f"content {losses.content:.3g}  style {losses.style:.3g}  "
+                f"variation {losses.variation:.3g}",
+            )
+
+        return transfer(
+            options.content,
+            list(options.style),
+            descriptor_of(options, recipe),
+            recipe,
+            blend=options.blend,
+            image_size=options.image_size,
+            style_size=options.style_size,
+            keeping=Keeping(
+                state,
+                options.snapshot or 50,
+                snapshot if options.snapshot else None,
+                options.resume,
+            ),
+            seen=seen,
+        )
+
+
+def descriptor_of(options: argparse.Namespace, recipe: Recipe) -> Descriptor:
+    """The descriptor with the recipe's layers."""
+    from porter.style.descriptor import Opening, open_descriptor
+
+    return open_descriptor(
+        options.descriptor,
+        recipe.layers,
+        pooling=recipe.pooling,
+        padding=recipe.padding,
+        preprocessing=options.preprocessing,
+        sha256=options.sha256,
+        opening=Opening(options.prototxt, options.select),
+    )
+
+
+def repeatable() -> None:
+    """Have GPUs compute the same picture every time; CPUs do so anyway."""
+    from porter.run.tensorflow import tf
+
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
+
+
+def summary(options: argparse.Namespace, result: Result) -> str:
+    """Two lines of what came of it."""
+    first, best = result.history[0][1], result.history[result.best_step - 1][1]
+    height, width = result.picture.shape[:2]
+    steps = len(result.history)
+    return (
+        f"{options.output}: {width}×{height}, best of {steps} evaluations at {result.best_step}, "
+        f"{result.seconds:.1f} s\n"
+        f"loss {first.total:.3g} → {best.total:.3g}: content {best.content:.3g}, "
+        f"style {best.style:.3g}, variation {best.variation:.3g}; "
+        f"recipe {result.recipe.name}, {result.descriptor}"
+    )
