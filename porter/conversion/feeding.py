@@ -94,8 +94,14 @@ def checks(
     left out. Raises ParityError if none remains.
     """
     fitting = tuple(
-        Check(report.input, store_named(port.plan, sample), report.wanted, report.allowed)
-        for (sample, _), report in zip(checked, reports, strict=False)
+        Check(
+            report.input,
+            store_named(port.plan, sample),
+            report.wanted,
+            report.allowed,
+            recording is not None,
+        )
+        for (sample, recording), report in zip(checked, reports, strict=False)
         if fits(port.graph, sample)
     )
     if not fitting:

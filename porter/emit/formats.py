@@ -52,13 +52,15 @@ DEFAULT = ("saved_model", "checkpoint")
 class Check:
     """One verification input as it is stored, and the oracle's outputs in Torch's order.
 
-    `allowed` is how far an emitted port may be from them, in units of each output's scale.
+    `allowed` is how far an emitted port may be from them, in units of each output's scale;
+    `recorded` tells Torch's own input from numbers that were made up.
     """
 
     label: str
     inputs: dict[str, Array]
     wanted: tuple[Array, ...]
     allowed: float = Tolerance.accumulated
+    recorded: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,10 @@ def arrays(source: Path, port: Port) -> Iterator[Named]:
             hint=f"inputs: {signature(port)}",
         )
     batch = batch_of(port)
+    kinds = {s.name: s.dtype.as_numpy_dtype for s in port.serve.structured_input_signature[0]}
     for start in range(0, len(held[names[0]]) - batch + 1, batch):
-        yield {name: held[name][start : start + batch].astype(np.float32) for name in names}
+        rows = slice(start, start + batch)
+        yield {name: held[name][rows].astype(kinds[name]) for name in names}
 
 
 def batch_of(port: Port) -> int:

@@ -6,6 +6,11 @@
     int8       model.int8.tflite       all in 8 bits, inputs and outputs too, signed
     uint8      model.uint8.tflite      the same with inputs and outputs unsigned, as pictures are
 
+Quantised files are judged on what the net really sees: the representative inputs, or else Torch's
+recorded one, or else all that were made up. Where 8 bits between the layers are too few, as for the
+statistics of instance normalisation, the arithmetic outside convolutions, linear layers and
+poolings stays in float; the note says so.
+
 Sizes that are free in the port are free here (`interpreter.resize_tensor_input`, or a signature
 runner, which does it by itself); `--input-shape` fixes them. Only LiteRT's own operations are used:
 a layer that needs others is named in the error. Every file is run by the interpreter that its users
@@ -14,6 +19,7 @@ have, ai-edge-litert, in a fresh process; TensorFlow's own stands in where it is
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import warnings
@@ -39,6 +45,11 @@ from porter.walk.fuse import fuse
 
 KINDS = ("float32", "float16", "dynamic", "int8", "uint8")
 INTEGER = ("int8", "uint8")
+ARITHMETIC = (
+    *("ADD", "SUB", "MUL", "DIV", "MEAN", "SUM"),
+    *("SQUARE", "SQUARED_DIFFERENCE", "SQRT", "RSQRT"),
+)
+"""LiteRT's operations that normalisation is made of."""
 INTERPRETERS = {
     "ai_edge_litert.interpreter": "",
     "tensorflow.lite": "run by tf.lite, since ai-edge-litert is not installed",
@@ -105,21 +116,44 @@ def emit_kind(kind: str, job: Job, folder: Path, chosen: TFLiteSettings) -> Emit
     """One file, run again and judged. Raises EmitError and ParityError."""
     path = folder / ("model.tflite" if kind == "float32" else f"model.{kind}.tflite")
     interpreter, note = interpreter_module()
-    if kind in INTEGER:
-        assert chosen.representative is not None
-        for_ranges, for_judging = halves(read(chosen.representative, job))
-        path.write_bytes(converted(job, kind, for_ranges))
-        made = run_tflite(path, for_judging, interpreter)
-        quality = judge(by_output(on_port(job.port, for_judging), made))
-    else:
+    if kind == "float32":
         path.write_bytes(converted(job, kind))
         made = run_tflite(path, [check.inputs for check in job.checks], interpreter)
-        if kind == "float32":
-            return Emitted("tflite", job.compare(made), size_of(path), note, path.name)
-        quality = judge([pair] for pair in job.pairs(made))
-    require_quality(quality, kind, chosen.psnr)
-    note = ", ".join(filter(None, (str(quality), note)))
+        return Emitted("tflite", job.compare(made), size_of(path), note, path.name)
+    if kind in INTEGER:
+        quality, how = emit_integers(path, kind, job, chosen, interpreter)
+    else:
+        path.write_bytes(converted(job, kind))
+        quality, how = judge_floats(path, job, chosen, interpreter), ""
+    require_quality(quality, kind, least_psnr(kind, chosen))
+    note = ", ".join(filter(None, (str(quality), how, note)))
     return Emitted("tflite", quality.measure, size_of(path), note, path.name, False, quality.json())
+
+
+def judge_floats(path: Path, job: Job, chosen: TFLiteSettings, interpreter: str) -> Quality:
+    """How a file does whose inputs and outputs are floats."""
+    if chosen.representative is not None:
+        samples = read(chosen.representative, job)
+        made = run_tflite(path, samples, interpreter)
+        return judge(by_output(on_port(job.port, samples), made))
+    seen = tuple(check for check in job.checks if check.recorded) or job.checks
+    made = run_tflite(path, [check.inputs for check in seen], interpreter)
+    return judge([pair] for pair in replace(job, checks=seen).pairs(made))
+
+
+def emit_integers(
+    path: Path, kind: str, job: Job, chosen: TFLiteSettings, interpreter: str
+) -> tuple[Quality, str]:
+    """The file all in integers, or else with arithmetic in float; how it does, and a note."""
+    assert chosen.representative is not None
+    for_ranges, for_judging = halves(read(chosen.representative, job))
+    wanted = on_port(job.port, for_judging)
+    for kept in ((), ARITHMETIC):
+        path.write_bytes(converted(job, kind, for_ranges, kept))
+        quality = judge(by_output(wanted, run_tflite(path, for_judging, interpreter)))
+        if quality.psnr >= least_psnr(kind, chosen):
+            break
+    return quality, "arithmetic between layers in float" if kept else ""
 
 
 def by_output(wanted: list[Named], made: list[Named]) -> Iterator[list[tuple[Array, Array]]]:
@@ -128,15 +162,19 @@ def by_output(wanted: list[Named], made: list[Named]) -> Iterator[list[tuple[Arr
         yield [(one[name], other[name]) for one, other in zip(wanted, made, strict=True)]
 
 
-def require_quality(quality: Quality, kind: str, least: float | None) -> None:
+def least_psnr(kind: str, chosen: TFLiteSettings) -> float:
+    """The bound of a kind of file, or the user's own."""
+    return BOUNDS[kind] if chosen.psnr is None else chosen.psnr
+
+
+def require_quality(quality: Quality, kind: str, bound: float) -> None:
     """Raise ParityError for a file that quantisation made useless."""
-    bound = BOUNDS[kind] if least is None else least
     if quality.psnr < bound:
         raise ParityError(
             f"the {kind} LiteRT file is too far from the float outputs: nothing was written",
             received=quality.measure.problem or f"{quality}, where {bound:g} dB are asked for",
-            hint="leave it out of --tflite, calibrate on better inputs, or ask for less with "
-            "--quantised-psnr",
+            hint="name what the net really sees with --representative, ask for less with "
+            "--quantised-psnr, or leave it out of --tflite",
         )
 
 
@@ -146,8 +184,13 @@ def interpreter_module() -> tuple[str, str]:
     return next(item for item in INTERPRETERS.items() if installed or item[1])
 
 
-def converted(job: Job, kind: str, samples: Sequence[Named] = ()) -> bytes:
-    """The bytes of a LiteRT file. Raises EmitError, naming the layers that LiteRT cannot do."""
+def converted(
+    job: Job, kind: str, samples: Sequence[Named] = (), kept: Sequence[str] = ()
+) -> bytes:
+    """The bytes of a LiteRT file. Raises EmitError, naming the layers that LiteRT cannot do.
+
+    `samples` calibrate integers; LiteRT's operations in `kept` stay in float.
+    """
     # The error's class has no public name.
     from tensorflow.lite.python.convert_phase import ConverterError
 
@@ -163,12 +206,33 @@ def converted(job: Job, kind: str, samples: Sequence[Named] = ()) -> bytes:
     with warnings.catch_warnings(), quiet_stderr():
         warnings.simplefilter("ignore")
         try:
-            content: bytes = converter.convert()
+            content = mixed(converter, samples, kept, kind) if kept else converter.convert()
         except ConverterError as error:
             problem = error
         else:
-            return content
+            return bytes(content)
     raise refused(problem, job.port.graph)
+
+
+def mixed(converter: Any, samples: Sequence[Named], kept: Sequence[str], kind: str) -> Any:
+    """A quantised file in which some operations stay in float.
+
+    So do inputs that go into such an operation, and outputs that come from one.
+    """
+    from tensorflow.lite.python.util import modify_model_io_type
+
+    # The converter itself has no such option; its debugger does.
+    lite = tf.lite.experimental
+    debugger = lite.QuantizationDebugger(
+        converter=converter,
+        debug_dataset=lambda: iter(samples),
+        debug_options=lite.QuantizationDebugOptions(denylisted_ops=list(kept)),
+    )
+    content = debugger.get_nondebug_quantized_model()
+    for end in ("inference_input_type", "inference_output_type"):
+        with contextlib.suppress(ValueError):
+            content = modify_model_io_type(content, **{end: tf.as_dtype(kind)})
+    return content
 
 
 def refused(error: Any, graph: Graph) -> EmitError:

@@ -25,7 +25,10 @@ from porter.walk.walker import Model
 if TYPE_CHECKING:
     from porter.images.runners import Net
 
-PARTS = ("saved_model", "model.keras", "model.tflite")
+PARTS = (
+    *("saved_model", "model.keras", "model.tflite"),
+    *(f"model.{kind}.tflite" for kind in ("float16", "dynamic", "uint8", "int8")),
+)
 """What is taken of a converted folder, best first."""
 MANIFEST = "manifest.json"
 
@@ -121,7 +124,9 @@ def part_of(path: Path) -> Path:
             return path / name
     if not path.exists():
         raise UsageError(f"there is no file or folder '{path}'")
-    raise UsageError(f"{path} holds no converted model", hint="it should hold " + ", ".join(PARTS))
+    raise UsageError(
+        f"{path} holds no converted model", hint="it should hold " + ", ".join(PARTS[:3])
+    )
 
 
 def described(artefact: Path) -> Meaning | None:

@@ -18,6 +18,7 @@ from porter.emit.settings import TFLiteSettings
 from porter.errors import EmitError, ParityError, UsageError
 from porter.parity.compare import Tolerance
 from porter.reader import TorchObject
+from porter.recording import Recording
 from tests.build import (
     Array,
     batch_norm,
@@ -136,6 +137,48 @@ def test_integers_go_in_and_out(kinds: Conversion, kind: str) -> None:
     for details in (*made.get_input_details(), *made.get_output_details()):
         assert details["dtype"] == np.dtype(kind)
         assert details["quantization"][0] > 0
+
+
+def test_statistics_stay_in_float_where_eight_bits_are_too_few(tmp_path: Path) -> None:
+    """The variances of dark and bright pictures do not fit into one scale of 8 bits."""
+    normalise = torch_module("nn.InstanceNormalization", nOutput=8, eps=1e-5)
+    layers = [conv(3, 8, pad=1, seed=1), normalise, relu()]
+    layers += [*(conv(8, 8, pad=1, seed=3), normalise, relu()), conv(8, 3, pad=1)]
+    samples = tmp_path / "samples.npz"
+    brightness = np.array([0.3, 0.3, 1, 1, 3, 3])[:, None, None, None]
+    np.savez(samples, input=np.moveaxis(randn(6, 3, 16, 20), 1, -1) * brightness)
+    net = sequential(*layers)
+    done = converted(net, tmp_path, kinds=("int8",), representative=samples, psnr=32.0)
+    (row,) = done.emitted
+    assert row.note.endswith("arithmetic between layers in float")
+    assert row.details["psnr"] >= 32
+    made = interpreter.Interpreter(str(done.output / "model.int8.tflite"))
+    (details,) = made.get_input_details()
+    assert details["dtype"] == np.int8
+    kinds = {d["dtype"] for d in made.get_tensor_details() if d["name"].endswith("Conv2D")}
+    assert kinds == {np.int8}
+
+
+def test_a_quantised_file_is_judged_on_what_the_net_sees(tmp_path: Path) -> None:
+    """Inputs that were made up are as large as any net may take; Torch's own are not."""
+    net = sequential(conv(3, 64, pad=1, seed=1), torch_module("nn.Tanh"), conv(64, 3, seed=2))
+    x = randn(1, 3, 12, 10) / 10
+    model = write_t7(tmp_path / "model.t7", net)
+    recorded = Recording("recorded", x, np.asarray(run(net, x), np.float32), {}, {}, {})
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, input=np.moveaxis(x, 1, -1))
+
+    def psnr(name: str, **more: Any) -> float:
+        kinds = TFLiteSettings(("dynamic",), more.pop("representative", None), 0.0)
+        asked = Request(
+            model, tmp_path / name, formats=("tflite",), settings={"tflite": kinds}, **more
+        )
+        return float(convert(asked).emitted[0].details["psnr"])
+
+    made_up = psnr("made_up")
+    given = psnr("given", representative=samples)
+    assert psnr("recorded", reference=recorded) == pytest.approx(given, rel=1e-3)
+    assert made_up != pytest.approx(given, rel=1e-3)
 
 
 def test_no_operation_of_tensorflow_is_needed(kinds: Conversion) -> None:

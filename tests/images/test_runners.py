@@ -16,6 +16,7 @@ from porter.emit.formats import Job
 from porter.emit.keras.network import build
 from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
+from porter.emit.settings import TFLiteSettings
 from porter.errors import PorterError
 from porter.fields import Array
 from porter.graph import TensorType
@@ -56,6 +57,21 @@ def test_every_format_computes_the_same(port: Path, name: str) -> None:
     for shape in ((1, 18, 26, 3), (2, 40, 32, 3)):
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         np.testing.assert_allclose(net(x), torch(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["float16", "dynamic", "uint8", "int8"])
+def test_quantised_files_are_fed_in_their_own_integers(tmp_path: Path, kind: str) -> None:
+    samples = np.random.default_rng(1).uniform(0, 1, (4, 18, 26, 3)).astype(np.float32)
+    np.savez(tmp_path / "samples.npz", input=samples)
+    source = write_t7(tmp_path / "net.t7", skipping())
+    settings = {"tflite": TFLiteSettings((kind,), tmp_path / "samples.npz")}
+    asked = Request(
+        source, tmp_path / "port", formats=("tflite",), preset="plain", settings=settings
+    )
+    net, _ = open_net(convert(asked).output, Choices())
+    torch, _ = open_net(source, Choices("plain"))
+    wanted = torch(samples[:1])
+    assert np.abs(net(samples[:1]) - wanted).max() < 0.05 * np.abs(wanted).max()
 
 
 def test_channels_first_is_turned(tmp_path: Path, no_reload: None) -> None:
