@@ -20,14 +20,27 @@ from porter.command_line import (
     record,
     scaffold,
     stylize,
+    synthesize,
     train,
-    transfer,
     weights,
 )
 from porter.command_line.arguments import show_json
 from porter.errors import ParityError, PorterError, TooLarge, UsageError
 
-COMMANDS = (inspect, convert, weights, stylize, transfer, train, diff, check, record, layers, scaffold)
+COMMANDS = (
+    inspect,
+    convert,
+    weights,
+    stylize,
+    transfer,
+    train,
+    synthesize,
+    diff,
+    check,
+    record,
+    layers,
+    scaffold,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from porter.command_line.arguments import (
@@ -14,6 +15,7 @@ from porter.command_line.arguments import (
     shapes_of,
     show_json,
 )
+from porter.errors import UsageError
 
 
 def add_to(commands: Commands) -> None:
@@ -35,6 +37,11 @@ def add_to(commands: Commands) -> None:
         "--compare", action="store_true", help="also write NAME_compare: photo and picture"
     )
     one.add_argument("--batch", type=int, default=8, metavar="N", help="most pictures at once")
+    one.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="every N-th photo only, with a record of what is done (default: as TF_CONFIG says)",
+    )
     one.add_argument("--force", action="store_true", help="replace pictures that are there")
     model_options(one)
     one.set_defaults(run=run)
@@ -44,12 +51,19 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.images.files import pairs
     from porter.images.opening import Choices, open_net
+    from porter.images.shards import Record, shard_of
     from porter.images.stylize import Result, Settings, stylize
     from porter.reports.console import out, progress, show_error, stylized_line
 
     settings = Settings(options.image_size, options.crop, options.batch)
     settings.require_sensible()
-    photos = pairs(options.inputs, options.output, options.compare, options.force)
+    shard = shard_of(options.shard)
+    photos = pairs(options.inputs, options.output, options.compare, options.force or bool(shard))
+    record = None
+    if shard is not None:
+        require_folder(options.output)
+        record = Record(options.output, shard)
+        photos = record.left(shard.of(photos), options.force)
     choices = Choices(
         options.preset,
         options.select,
@@ -58,13 +72,15 @@ def run(options: argparse.Namespace) -> int:
         options_of(options),
     )
     console = out()
-    with progress() as display:
+    with progress() as display, record.open() if record else nullcontext() as done_so_far:
         task = display.add_task(f"open {options.model}", total=len(photos))
         net, meaning = open_net(options.model, choices)
         display.reset(task)
 
         def seen(result: Result) -> None:
             display.update(task, advance=1, description=result.source.name)
+            if record is not None and result.error is None:
+                record.add(done_so_far, result.source, result.target)
             if result.error is not None:
                 show_error(result.error)
             elif not options.json:
@@ -76,3 +92,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         console.print(done.summary())
     return done.exit_code
+
+
+def require_folder(output: Path) -> None:
+    """Raise UsageError for the name of one picture, where there are several runs."""
+    if not output.is_dir():
+        raise UsageError(f"{output} names one picture", hint="with --shard, -o names a folder")

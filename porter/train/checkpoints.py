@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.conversion.output import reported, write_text
-from porter.emit.checkpoint import SUFFIX, tree
+from porter.emit.checkpoint import tree
 from porter.errors import EmitError, UsageError
 from porter.run.tensorflow import quiet_stderr, tf
 from porter.train.network import Network, require_same_weights
@@ -25,6 +25,8 @@ from porter.train.options import TrainOptions
 
 FOLDER = "checkpoints"
 RECORD = "training.json"
+WEIGHTS = "weights.json"
+"""Names and shapes of the weights, beside the checkpoints that hold them."""
 
 
 class Checkpoints:
@@ -57,6 +59,8 @@ class Checkpoints:
         """Keep everything as it is after an iteration. Raises EmitError where that fails."""
         self.iteration.assign(iteration)
         with self.spared(iteration), reported(self.kept), quiet_stderr():
+            self.own.mkdir(parents=True, exist_ok=True)
+            (self.own / WEIGHTS).write_text(json.dumps(self.network.shapes()), encoding="utf-8")
             self.manager.save(checkpoint_number=iteration)
         if self.own != self.kept:
             shutil.rmtree(self.own, ignore_errors=True)
@@ -83,12 +87,10 @@ class Checkpoints:
         if last is None:
             return 0
         try:
-            reader = tf.train.load_checkpoint(last)
-            shapes = reader.get_variable_to_shape_map()
-            self.require_ours(shapes, last)
+            self.require_ours(last)
             with quiet_stderr():
                 self.checkpoint.restore(last).assert_existing_objects_matched()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except (tf.errors.OpError, OSError, AssertionError, ValueError) as error:
             raise UsageError(
                 f"the checkpoint {last} cannot be restored",
                 received=str(error).strip().splitlines()[0],
@@ -96,19 +98,11 @@ class Checkpoints:
             ) from error
         return int(self.iteration.numpy())
 
-    def require_ours(self, shapes: dict[str, Any], where: str) -> None:
+    def require_ours(self, where: str) -> None:
         """Raise UsageError unless the checkpoint's weights are those of the net."""
-        prefix = "weights/"
-        found = {
-            name.removeprefix(prefix).removesuffix(SUFFIX): tuple(shape)
-            for name, shape in shapes.items()
-            if name.startswith(prefix) and name.endswith(SUFFIX) and "OPTIMIZER_SLOT" not in name
-        }
-        wanted = {
-            name.replace(".", "/"): self.network.shape(name)
-            for name in self.network.variables.by_name
-        }
-        require_same_weights(found, wanted, where)
+        kept = json.loads((self.kept / WEIGHTS).read_text(encoding="utf-8"))
+        found = {name: tuple(shape) for name, shape in kept.items()}
+        require_same_weights(found, self.network.shapes(), where)
 
 
 def begin(options: TrainOptions, force: bool) -> None:

@@ -140,15 +140,15 @@ class Network:
         names = {name.replace(".", "/") + SUFFIX: name for name in self.variables.by_name}
         require_same_weights(
             {n.removesuffix(SUFFIX): tuple(s) for n, s in shapes.items() if n.endswith(SUFFIX)},
-            {n.removesuffix(SUFFIX): self.shape(names[n]) for n in names},
+            {n.replace(".", "/"): shape for n, shape in self.shapes().items()},
             str(folder),
         )
         for stored, name in names.items():
             self.variables.by_name[name].assign(reader.get_tensor(stored))
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a variable."""
-        return tuple(self.variables.by_name[name].shape)
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every variable's shape by its name."""
+        return {name: tuple(each.shape) for name, each in self.variables.by_name.items()}
 
 
 def require_same_weights(

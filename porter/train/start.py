@@ -33,7 +33,7 @@ def start_of(options: TrainOptions) -> Start:
         return new(options)
     if path.is_dir():
         return of_folder(path, options)
-    return of_file(path, options)
+    return of_file(path, options.preset)
 
 
 def new(options: TrainOptions, weights: Path | None = None) -> Start:
@@ -48,26 +48,25 @@ def of_folder(path: Path, options: TrainOptions) -> Start:
     """A finished run or its port, which have the module tree; else weights for --model."""
     for file in (path / "model.t7", path.with_name(f"{path.name}.t7")):
         if file.is_file():
-            return of_file(file, options)
+            return of_file(file, options.preset)
     if not (path / "checkpoint").is_dir():
         raise UsageError(
             f"{path} holds nothing to start from",
             hint="give a .t7, the folder of a run, or a folder of porter convert with checkpoint/",
         )
     if options.model not in GENERATORS:
-        return of_file(Path(options.model), options)
+        return of_file(Path(options.model), options.preset)
     return new(options, path / "checkpoint")
 
 
-def of_file(path: Path, options: TrainOptions) -> Start:
+def of_file(path: Path, preset: str | None) -> Start:
     """A `.t7`. Raises UsageError where it is not told what its pictures mean."""
     opened = open_model(path)
     model = opened.model()
-    meaning: Meaning | None = meaning_of(opened, model, solve(model), options.preset)
+    meaning: Meaning | None = meaning_of(opened, model, solve(model), preset)
     if meaning is None or meaning.preset.output is None:
         raise UsageError(
             f"{path} does not tell how pictures become its numbers",
             hint=f"say it with --preset: {', '.join(BUILT_IN)}",
         )
-    preset = meaning.preset
-    return Start(opened.root, preset.input, meaning.preset.output, options.preset)
+    return Start(opened.root, meaning.preset.input, meaning.preset.output, preset)

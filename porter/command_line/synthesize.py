@@ -1,0 +1,110 @@
+"""`porter synthesize`: textures from a generator trained in texture mode, or by optimisation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from porter.command_line.arguments import Commands, natural, preset_option, show_json
+from porter.errors import UsageError
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser(
+        "synthesize",
+        help="textures that tile without a seam",
+        description="Textures from a generator of porter train --mode texture (MODEL), or by "
+        "optimisation of a picture's style (--style-image and --descriptor).",
+    )
+    one.add_argument("model", type=Path, nargs="?", help=".t7, or the folder of a finished run")
+    one.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
+    one.add_argument("--size", default="256x256", metavar="HxW", help="in pixels: 256x256")
+    one.add_argument("--seed", type=natural, default=1, help="for the noise")
+    one.add_argument("--style-image", "--style_image", type=Path, help="what to look like")
+    one.add_argument("--descriptor", type=Path, help="a trained classifier")
+    one.add_argument("--style-layers", "--style_layers", default="relu1_1,relu2_1,relu3_1,relu4_1")
+    one.add_argument("--proto-file", "--proto_file", type=Path, help="of a .caffemodel")
+    one.add_argument("--preprocessing", help="what the descriptor's numbers mean")
+    one.add_argument("--steps", type=int, default=300, metavar="N", help="of the optimisation")
+    one.add_argument("--force", action="store_true", help="replace a picture that is there")
+    preset_option(one)
+    one.add_argument("--json", action="store_true", help="print one JSON object")
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    from porter.images.photos import Photo, format_of, write_picture
+
+    size = size_of(options.size)
+    format_of(options.output)
+    if options.output.exists() and not options.force:
+        raise UsageError(f"{options.output} already exists", hint="add --force")
+    by_model, by_style = options.model is not None, options.style_image is not None
+    if by_model == by_style or (by_style and options.descriptor is None):
+        raise UsageError(
+            "a texture is made by a MODEL, or by --style-image and --descriptor",
+            hint="porter synthesize MODEL -o T.png",
+        )
+    made = from_style(options, size) if by_style else from_model(options, size)
+    write_picture(options.output, made.levels, Photo(made.levels))
+    told: dict[str, Any] = {"output": str(options.output), "seam": made.seam}
+    if made.losses:
+        told |= {"first_loss": made.losses[0], "last_loss": made.losses[-1]}
+    if options.json:
+        show_json(told)
+        return 0
+    losses = f"; loss {made.losses[0]:.4g} → {made.losses[-1]:.4g}" if made.losses else ""
+    print(
+        f"{options.output}: {size[0]}×{size[1]}; opposite edges differ {made.seam:.2f} times as "
+        f"much as neighbours{losses}"
+    )
+    return 0
+
+
+def from_model(options: argparse.Namespace, size: tuple[int, int]) -> Any:
+    """By a generator."""
+    from porter.train.synthesize import Textures
+
+    return Textures(options.model, options.seed, options.preset)(size)
+
+
+def from_style(options: argparse.Namespace, size: tuple[int, int]) -> Any:
+    """By optimisation, under a progress bar."""
+    from porter.images.photos import read_photo
+    from porter.reports.console import progress
+    from porter.style.descriptor import Opening, open_descriptor
+    from porter.train.options import split
+    from porter.train.synthesize import optimise
+
+    if options.steps < 1:
+        raise UsageError("--steps is a positive number", received=str(options.steps))
+    style = read_photo(options.style_image).levels
+    layers = split(options.style_layers)
+    descriptor = open_descriptor(
+        options.descriptor,
+        layers,
+        preprocessing=options.preprocessing,
+        opening=Opening(prototxt=options.proto_file),
+    )
+    with progress() as display:
+        task = display.add_task("optimise", total=options.steps)
+        return optimise(
+            descriptor,
+            style,
+            layers,
+            size,
+            options.steps,
+            options.seed,
+            lambda step, loss: display.update(task, description=f"step {step} loss {loss:.4g}"),
+        )
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """`256x128` as height and width, `256` as both. Raises UsageError."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError("a size is HxW in pixels", received=text, hint="try --size 256x256")
+    return int(parts[0]), int(parts[-1])

@@ -1,0 +1,116 @@
+"""Photos shared out among several runs of `porter stylize`, each with a record of what it did.
+
+Shard I of N takes every N-th photo of the sorted list. What it has done stands in
+`OUTPUT/shard-I-of-N.jsonl`, one line a picture, written after the picture. A run that was stopped
+is started again by the same command; it leaves out what is done, unless the photo has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from porter.conversion.output import reported
+from porter.errors import UsageError
+from porter.images.files import Pair, require_free
+from porter.run.task import task
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Number `index` of `count`, from 1 on."""
+
+    index: int
+    count: int
+
+    def of(self, pairs: list[Pair]) -> list[Pair]:
+        """Its share of the photos: the same whoever asks."""
+        return sorted(pairs, key=lambda pair: pair.source)[self.index - 1 :: self.count]
+
+    @property
+    def record(self) -> str:
+        """Name of the file that tells what is done."""
+        return f"shard-{self.index}-of-{self.count}.jsonl"
+
+
+def shard_of(text: str | None) -> Shard | None:
+    """The shard that `--shard I/N` or TF_CONFIG names; None where neither does.
+
+    Raises UsageError for what names none.
+    """
+    if text is None:
+        told = task()
+        return None if told is None or told[1] == 1 else Shard(told[0] + 1, told[1])
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise UsageError(
+            "a shard is I/N, number I of N from 1 on", received=text, hint="try --shard 1/2"
+        )
+    return Shard(int(index), int(count))
+
+
+class Record:
+    """What a shard has done so far. Raises UsageError for a file that is no such record."""
+
+    def __init__(self, folder: Path, shard: Shard) -> None:
+        self.path = folder / shard.record
+        self.begun = self.path.exists()
+        self.done = dict(map(self.read, self.lines())) if self.begun else {}
+
+    def lines(self) -> list[str]:
+        """Whole lines: a kill may have left the last one half written."""
+        text = self.path.read_text(encoding="utf-8")
+        return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def read(self, line: str) -> tuple[str, list[int]]:
+        """A photo, and what it was like."""
+        try:
+            body = json.loads(line)
+            return str(body["input"]), [int(number) for number in body["seen"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{self.path} is no record of porter stylize",
+                received=line.strip()[:80],
+                hint="remove it, or choose another -o",
+            ) from error
+
+    def left(self, pairs: list[Pair], force: bool) -> list[Pair]:
+        """Photos still to be done. Raises UsageError where a picture of others is in the way.
+
+        A run that goes on may find a picture that was written but not recorded: it is its own.
+        """
+        waiting = [pair for pair in pairs if not self.holds(pair)]
+        for pair in waiting:
+            require_free(pair, force or self.begun)
+        return waiting
+
+    def holds(self, pair: Pair) -> bool:
+        """Whether a picture is there, made of the photo as it is now."""
+        return self.done.get(str(pair.source)) == seen(pair.source) and all(
+            target.exists() for target in pair.written
+        )
+
+    def open(self) -> Any:
+        """The file to add lines to, freed of a half-written one. Raises EmitError."""
+        with reported(self.path):
+            whole = sum(len(line.encode()) for line in self.lines()) if self.begun else 0
+            file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+            file.truncate(whole)
+            return file
+
+    def add(self, file: Any, source: Path, target: Path) -> None:
+        """One more picture is done."""
+        with reported(self.path):
+            line = {"input": str(source), "output": str(target), "seen": seen(source)}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def seen(photo: Path) -> list[int]:
+    """Size in bytes and time of the last change, in nanoseconds."""
+    told = photo.stat()
+    return [told.st_size, told.st_mtime_ns]
