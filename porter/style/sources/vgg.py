@@ -31,7 +31,7 @@ def title(places: list[tuple[int, int]]) -> str:
     """`VGG-19`, or what there is of a VGG."""
     counts = tuple(sum(block == b for block, _ in places) for b in range(1, max(places)[0] + 1))
     known = BLOCKS.get(counts)
-    return known or f"a VGG of {'+'.join(map(str, counts))} convolutions"
+    return f"{known}'s layers" if known else f"a VGG of {'+'.join(map(str, counts))} convolutions"
 
 
 def complete(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
