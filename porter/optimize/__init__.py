@@ -17,6 +17,7 @@ from porter.optimize.affine import fuse_fixed_normalizations
 from porter.optimize.blocks import widen_few_planes
 from porter.optimize.borders import gather_borders
 from porter.optimize.normalization import fuse_normalizations
+from porter.optimize.winograd import convolve_by_winograd
 from porter.walk.fuse import drop_identities
 
 LEVELS = ("none", "exact", "fast")
@@ -27,13 +28,14 @@ EXACT = (
     gather_borders,
     widen_few_planes,
 )
+FAST = (convolve_by_winograd,)
 
 
 def optimize(graph: Graph, level: str = "exact") -> Graph:
     """`graph` rewritten for speed; as it is at level "none"."""
     if level == "none":
         return graph
-    for rewrite in EXACT:
+    for rewrite in EXACT + FAST if level == "fast" else EXACT:
         graph = rewrite(graph)
     verify(graph)
     return graph
