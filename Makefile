@@ -22,7 +22,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 check: $(VENV)/.installed
-	$(BIN)/porter check fixtures/layers fixtures/nets fixtures/formats fixtures/trained/digits_lenet
+	$(BIN)/porter check fixtures --jobs 2 --cache $(VENV)/porter-check
 
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python tools/measure_coverage.py

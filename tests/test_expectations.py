@@ -16,6 +16,7 @@ from porter.check import campaign
 from porter.check.campaign import Cache, Recipe, accept, by_severity
 from porter.check.checker import Checker, Result, find
 from porter.check.expectations import FILE, RECORDED, Expectations
+from porter.emit import saved_model
 from porter.errors import UsageError
 from porter.pages import checks
 from tests.build import FIXTURES, linear, lua, randn, relu, sequential, table, torch_module
@@ -114,12 +115,53 @@ def test_formats_are_written_and_loaded_again(
     assert request.reference is not None
 
 
+def test_formats_are_judged_after_reload(folder: Path) -> None:
+    expect(folder, '[models."nets/lenet*/*"]\nformats = ["saved_model", "weights"]\n')
+    assert failing(check(folder)) == []
+    expect(folder, '[models."nets/lenet*/*"]\nformats = ["tflite", "floppy"]\n')
+    results = check(folder)
+    assert failing(results) == ["nets/lenet_mm_tanh/model.t7"]
+    assert "there is no format 'floppy'" in results["nets/lenet_mm_tanh/model.t7"].message
+
+
+def test_a_format_that_fails_fails_its_fixture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoilt(*args: Any) -> Any:
+        return [{name: array * 1.01 for name, array in made.items()} for made in run(*args)]
+
+    run = saved_model.run_saved_model
+    monkeypatch.setattr(saved_model, "run_saved_model", spoilt)
+    expect(folder, '[models."nets/lenet*/*"]\nformats = ["saved_model"]\n')
+    results = check(folder)
+    assert failing(results) == ["nets/lenet_mm_tanh/model.t7"]
+    assert "loaded again" in results["nets/lenet_mm_tanh/model.t7"].message
+
+
+def test_what_should_be_refused_has_to_be(folder: Path) -> None:
+    x = randn(2, 4)
+    write_layer(folder / "mine.t7", torch_module("my.Net"), x, x)
+    assert failing(check(folder)) == ["mine.t7"]
+    expect(folder, '[models."mine.t7"]\nstatus = "unmapped"\n')
+    results = check(folder)
+    assert failing(results) == []
+    assert results["mine.t7"].message.startswith("unmapped, as expected")
+    expect(
+        folder,
+        '[models."nets/lenet*/*"]\nstatus = "unmapped"\n[models."mine.t7"]\nstatus="error"\n',
+    )
+    results = check(folder)
+    assert failing(results) == ["mine.t7", "nets/lenet_mm_tanh/model.t7"]
+    assert results["nets/lenet_mm_tanh/model.t7"].message == "it should be unmapped, and is pass"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("[models.x]\nisolatd = 1\n", "there is no key 'isolatd'"),
         ("[models.x]\ntransposes = '1'\n", "wrong kind"),
         ("[models.x]\nbn = 'other'\n", "'bn' is unknown"),
+        ("[models.x]\nstatus = 'fine'\n", "'status' is unknown"),
         ("[model.x]\n", "should hold tables"),
         ("[models", "cannot be read"),
     ],

@@ -107,6 +107,8 @@ class Checker:
             result = Result(str(fixture.path), fixture.kind, "unmapped", message=str(error))
         except PorterError as error:
             result = Result(str(fixture.path), fixture.kind, "error", message=str(error))
+        if expected.status != "pass":
+            result = turned(result, expected.status)
         return replace(result, seconds=time.perf_counter() - started)
 
     def adjusted(self, expected: Expectation) -> Checker:
@@ -233,6 +235,15 @@ class Checker:
         emitted = run_emitted(port, arrays, single.wanted)
         result = summarise(fixture, reports, emitted, self.tolerance)
         return replace(result, transposes=port.plan.transposes)
+
+
+def turned(result: Result, wanted: str) -> Result:
+    """The result of a fixture that should be refused."""
+    if result.status == wanted:
+        first = result.message.partition("\n")[0]
+        return replace(result, status="pass", message=f"{wanted}, as expected: {first}")
+    told = f"it should be {wanted}, and is {result.status}"
+    return replace(result, status="fail", message=f"{told}: {result.message}".rstrip(": "))
 
 
 def with_input(expected: Recording, path: Path) -> Recording:

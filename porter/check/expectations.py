@@ -8,6 +8,7 @@
     sha256 = "8f0c…"                    # of the model file
     bn = "train"
     select = "generator"
+    status = "unmapped"                 # it has to be refused so, or with "error"
 
 `porter check --update` writes the errors of all passing fixtures to `porter.expected.json` beside
 it, to be reviewed and committed; from then on an error more than ten times larger is a failure.
@@ -40,6 +41,7 @@ RECORDED = "porter.expected.json"
 FACTOR = 10.0
 ROUNDING = 1.2e-7
 """Errors below one unit in the last place of float32 are all equally good."""
+STATUSES = ("pass", "unmapped", "error")
 MODES: tuple[BatchNormMode, ...] = ("as-saved", "train", "evaluate")
 
 
@@ -54,6 +56,7 @@ class Expectation:
     sha256: str | None = None
     bn: BatchNormMode | None = None
     select: str | None = None
+    status: str = "pass"
     errors: Mapping[str, float] = field(default_factory=dict)
 
     def tolerance(self, given: Tolerance) -> Tolerance:
@@ -168,6 +171,7 @@ def checked(path: Path, pattern: str, table: Any) -> dict[str, Any]:
         "sha256": str,
         "bn": str,
         "select": str,
+        "status": str,
     }
     where = f'{path}, [models."{pattern}"]'
     if not isinstance(table, dict):
@@ -179,6 +183,9 @@ def checked(path: Path, pattern: str, table: Any) -> dict[str, Any]:
             raise UsageError(f"'{key}' has the wrong kind", where=where, received=repr(value))
         if key == "bn" and value not in MODES:
             raise UsageError("'bn' is unknown", where=where, received=value, hint=", ".join(MODES))
+        if key == "status" and value not in STATUSES:
+            known = ", ".join(STATUSES)
+            raise UsageError("'status' is unknown", where=where, received=value, hint=known)
     return {k: tuple(map(str, v)) if k == "formats" else v for k, v in table.items()}
 
 
