@@ -53,6 +53,8 @@ class Convolution(LayerMap):
     groups = integer("groups", 1)
     accepts = Accepts.CHANNELS_LAST
     takes: ClassVar[str] = "N×C×H×W or C×H×W"
+    apart: ClassVar[bool] = False
+    """Whether TensorFlow's convolution knows no groups on CPU."""
 
     def adapt(self, module: TorchObject, options: Options) -> None:
         if "padding" in module and not (self.typename.startswith("cudnn") and "padW" in module):
@@ -151,19 +153,31 @@ class Convolution(LayerMap):
         """
         filters = self.tensor_filters(tf, at) if filters is None else filters
         first = self.first_stride()
+        apart = self.groups > 1 and (at.training or self.apart)
+        correlation = self.group_by_group if apart else self.correlation
         if max(self.dilation) == 1:
-            out = self.correlation(tf, x, filters, first, self.pads())
+            out = correlation(tf, x, filters, first, self.pads())
         else:
             padded = tf.pad(x, [[0, 0], *map(list, self.pads()), [0, 0]])
             room = tf.slice(tf.shape(padded), [1], [self.spatial_rank])
             missing = tf.math.floormod(tf.negative(room), list(self.dilation))
             filled = tf.stack([tf.zeros_like(missing), missing], axis=1)
             images = tf.space_to_batch(padded, list(self.dilation), filled)
-            out = self.correlation(tf, images, filters, first, ((0, 0),) * self.spatial_rank)
+            out = correlation(tf, images, filters, first, ((0, 0),) * self.spatial_rank)
             out = tf.batch_to_space(out, list(self.dilation), filled)
         if first == self.stride:
             return out
         return every(tf, out, tuple(s // f for s, f in zip(self.stride, first, strict=True)))
+
+    def group_by_group(self, tf: Any, x: Any, filters: Any, *geometry: Any) -> Any:
+        """`correlation` of each group of planes: on CPU, groups have no gradient in TensorFlow."""
+        axis = self.spatial_rank + 1
+        groups = zip(
+            tf.split(x, self.groups, axis=axis),
+            tf.split(filters, self.groups, axis=axis),
+            strict=True,
+        )
+        return tf.concat([self.correlation(tf, i, k, *geometry) for i, k in groups], axis=axis)
 
     @abc.abstractmethod
     def correlation(

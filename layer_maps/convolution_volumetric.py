@@ -25,6 +25,7 @@ class VolumetricConvolution(Convolution):
     dilation: tuple[int, ...] | Field[tuple[int, ...]] = (1, 1, 1)
     spatial_rank = 3
     takes = "N×C×T×H×W or C×T×H×W"
+    apart = True
 
     def correlation(
         self,
@@ -36,14 +37,7 @@ class VolumetricConvolution(Convolution):
     ) -> Any:
         if any(map(any, pads)):
             x = tf.pad(x, [[0, 0], *map(list, pads), [0, 0]])
-        # tf.nn.conv3d knows no groups on CPU.
-        inputs = tf.split(x, self.groups, axis=4) if self.groups > 1 else [x]
-        kernels = tf.split(filters, self.groups, axis=4) if self.groups > 1 else [filters]
-        made = [
-            tf.nn.conv3d(i, k, strides=[1, *stride, 1], padding="VALID")
-            for i, k in zip(inputs, kernels, strict=True)
-        ]
-        return tf.concat(made, axis=4) if self.groups > 1 else made[0]
+        return tf.nn.conv3d(x, filters, strides=[1, *stride, 1], padding="VALID")
 
 
 @register("nn.VolumetricDilatedConvolution", "cudnn.VolumetricDilatedConvolution")

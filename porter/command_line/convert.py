@@ -42,8 +42,13 @@ def add_to(commands: Commands) -> None:
         "--optimize",
         choices=["none", "exact", "fast"],
         default="exact",
-        help="rewrite what is served for speed: exact changes no arithmetic, fast also convolves by "
-        "Winograd's algorithm (default: exact)",
+        help="rewrite what is served for speed: exact changes no arithmetic, fast also convolves "
+        "by Winograd's algorithm (default: exact)",
+    )
+    one.add_argument(
+        "--trainable",
+        action="store_true",
+        help="also write the net in training mode, to be trained on without porter",
     )
     preset_option(one)
     format_options(one)
@@ -84,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
         tolerance=tolerance_of(options),
         data_format=options.data_format,
         optimized=options.optimize,
+        trainable=options.trainable,
         preset=options.preset,
         formats=tuple(options.format.split(",")) if options.format else DEFAULT,
         settings=settings_of(options),

@@ -55,7 +55,12 @@ def manifest(
         "formats": list(dict.fromkeys(each.name for each in emitted)),
         "signature": stored_shapes(job.port.graph, job.data_format),
         "data_format": job.data_format,
-        "optimized": request.optimized,
+        "optimized": "none" if request.trainable else request.optimized,
+        "trainable": [
+            variable.name.removesuffix(":0") for variable in job.port.module.trainable_variables
+        ]
+        if request.trainable
+        else None,
         "pictures": job.pictures.json() if job.pictures else None,
         "transposes": job.port.plan.transposes,
         "input_size": solved or "free or given",

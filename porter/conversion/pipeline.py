@@ -23,7 +23,7 @@ from porter.conversion.manifest import manifest
 from porter.conversion.output import appearing, write_text
 from porter.conversion.request import Request
 from porter.conversion.seal import MANIFEST, digests
-from porter.emit.formats import Emitted, Job, find
+from porter.emit.formats import Emitted, Job, find, require_trainable
 from porter.errors import ParityError
 from porter.images.meaning import meaning_of
 from porter.model_file import default_output, open_model
@@ -112,13 +112,15 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     target = request.output or default_output(request.source)
     for name in request.formats:
         find(name).check(request.settings)
+    if request.trainable:
+        require_trainable(request.formats)
     with one_thread(), appearing(target, request.force) as folder, logged(request) as book:
         shapes = input_shapes(model, request)
         pictures = meaning_of(opened, model, shapes, request.preset)
         checked = verification_inputs(model, shapes, request)
         from porter.run.runner import Variables
 
-        variables = {p: Variables(p) for p in ("float32", "float64")}
+        variables = {p: Variables(p, request.trainable) for p in ("float32", "float64")}
         reports = verify_all(model, checked, request, variables, progress, book)
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
         if book is not None:
@@ -243,7 +245,9 @@ def prepare(
     from porter.emit.port import build_widest
 
     types = batched(model, shapes)
-    port = build_widest(model, types, variables, request.data_format, optimized=request.optimized)
+    # What is served must follow the variables while they are trained: nothing is folded.
+    optimized = "none" if request.trainable else request.optimized
+    port = build_widest(model, types, variables, request.data_format, request.trainable, optimized)
     fixed = shapes.types[0] if request.input_shapes else None
     return Job(
         model,

@@ -29,6 +29,8 @@ class Request:
     data_format: str = "channels_last"
     optimized: str = "exact"
     """How far the served function is rewritten for speed (`porter/optimize/`)."""
+    trainable: bool = False
+    """Whether the port is also written in training mode. Then it is served as it is."""
     formats: tuple[str, ...] = DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None

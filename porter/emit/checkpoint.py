@@ -23,6 +23,7 @@ class Checkpoint(Format):
     """tf.train.Checkpoint."""
 
     name = "checkpoint"
+    trains = True
 
     def write(self, job: Job, folder: Path) -> list[Path]:
         target = folder / self.name

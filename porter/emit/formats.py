@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -123,6 +123,8 @@ class Emitter(abc.ABC):
     """A name that `--format` takes, and what is written and verified for it."""
 
     name: ClassVar[str]
+    trains: ClassVar[bool] = False
+    """Whether what is written can be trained on, or holds what is learned and computes nothing."""
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise UsageError for options that cannot be met; asked before any work is done."""
@@ -162,6 +164,17 @@ def find(name: str) -> Emitter:
         raise UsageError(f"there is no format '{name}'", hint="formats: " + ", ".join(HOMES))
     found: Emitter = importlib.import_module(HOMES[name]).FORMAT
     return found
+
+
+def require_trainable(names: Sequence[str]) -> None:
+    """Raise UsageError for a format that holds a net for running it only."""
+    for name in names:
+        if not find(name).trains:
+            able = ", ".join(each for each in HOMES if find(each).trains)
+            raise UsageError(
+                f"the format '{name}' cannot be trained on: its weights are constants",
+                hint=f"--trainable takes the formats {able}",
+            )
 
 
 def size_of(path: Path) -> int:

@@ -20,6 +20,7 @@ from porter.fields import Array
 HERE = Path(__file__).parent
 RELOAD = HERE / "reload.py"
 RELOAD_GRAPH = HERE / "reload_graph.py"
+RELOAD_TRAINING = HERE / "reload_training.py"
 RELOAD_TFLITE = HERE / "reload_tflite.py"
 
 Named = dict[str, Array]
@@ -38,6 +39,15 @@ def run_frozen_graph(file: Path, samples: Sequence[Named], outputs: dict[str, st
     """Named outputs of a GraphDef; `outputs` names their tensors. Raises EmitError."""
     pairs = [f"{name}={tensor}" for name, tensor in outputs.items()]
     return run_fresh(RELOAD_GRAPH, file, samples, *pairs)
+
+
+def train_saved_model(folder: Path, sample: Named) -> Array:
+    """For each trainable variable of a SavedModel, whether its outputs in training depend on it.
+
+    Raises EmitError if it cannot be run in training mode and differentiated.
+    """
+    (made,) = run_fresh(RELOAD_TRAINING, folder, [sample])
+    return made["gradients"]
 
 
 def run_tflite(file: Path, samples: Sequence[Named], interpreter: str) -> list[Named]:

@@ -2,7 +2,8 @@
 
 Signatures: `serving_default` (named inputs and outputs), `activations` (every layer's output by
 Torch path) and, where it is known what the numbers mean, `image` (8-bit pictures).
-`tf.saved_model.load(DIR)(x)` also works.
+`tf.saved_model.load(DIR)(x)` also works. With `--trainable`, `(x, training=True)` computes what
+Torch does in training, and `trainable_variables` lists what there is to learn.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import hashlib
 from pathlib import Path
 
 from porter.emit.formats import Format, Job
-from porter.emit.fresh import run_saved_model
+from porter.emit.fresh import run_saved_model, train_saved_model
 from porter.parity.measure import Measure
 from porter.run.tensorflow import fingerprint_pb2, quiet_stderr, tf
+from porter.run.training import Trainable
 
 
 class SavedModel(Format):
     """TensorFlow's own format."""
 
     name = "saved_model"
+    trains = True
 
     def write(self, job: Job, folder: Path) -> list[Path]:
         port, target = job.port, folder / self.name
@@ -38,8 +41,9 @@ class SavedModel(Format):
 
     def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
         samples = [check.inputs for check in job.checks]
+        note = self.verify_training(job, folder) if isinstance(job.port.module, Trainable) else ""
         if job.pictures is None:
-            return job.compare(run_saved_model(folder / self.name, samples)), ""
+            return job.compare(run_saved_model(folder / self.name, samples)), note
         from porter.images.proof import judge, photographs
         from porter.images.signature import NAME
 
@@ -48,7 +52,13 @@ class SavedModel(Format):
         *made, pictures = run_saved_model(
             folder / self.name, [*samples, {NAME: photos}], *signatures
         )
-        return job.compare(made), judge(job, job.pictures, photos, pictures)
+        proof = judge(job, job.pictures, photos, pictures)
+        return job.compare(made), f"{proof}; {note}" if note else proof
+
+    def verify_training(self, job: Job, folder: Path) -> str:
+        """Differentiate in training mode what was written; says how much there is to learn."""
+        learned = train_saved_model(folder / self.name, job.checks[0].inputs)
+        return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
 
 
 def name_by_content(fingerprint: Path) -> None:

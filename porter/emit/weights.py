@@ -21,6 +21,7 @@ class WeightFiles(Emitter):
     """Plain arrays, for whoever brings a graph of their own."""
 
     name = "weights"
+    trains = True
 
     def check(self, settings: Mapping[str, Any]) -> None:
         for kind in self.settings(settings).kinds:

@@ -29,6 +29,7 @@ class Keras(Emitter):
     """Keras's own format."""
 
     name = "keras"
+    trains = True
 
     def emit(self, job: Job, folder: Path) -> list[Emitted]:
         model, network = build(job.port.plan)
