@@ -26,9 +26,9 @@ from sklearn.datasets import load_sample_images
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "fixtures" / "descriptors" / "slim_vgg16.npz"
 PHOTOS = (
-    "astronaut.png brick.png camera.png chelsea.png clock_motion.png coffee.png coins.png grass.png "
-    "gravel.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png retina.jpg "
-    "rocket.jpg"
+    "astronaut.png brick.png camera.png chelsea.png clock_motion.png coffee.png coins.png "
+    "grass.png gravel.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png "
+    "retina.jpg rocket.jpg"
 )
 BLOCKS = ((24, 24), (48, 48), (72, 72, 72), (96, 96, 96), (96, 96, 96))
 LEVELS = np.array([123.68, 116.779, 103.939], np.float32)

@@ -68,8 +68,16 @@ class Objective:
 
     def described(self, picture: Array) -> dict[str, Any]:
         """Features of a picture H×W×3 by layer."""
-        require_large(picture)
-        return self.descriptor(tf.constant(picture[None], self.dtype))
+        require_picture(picture)
+        try:
+            return self.descriptor(tf.constant(picture[None], self.dtype))
+        except (tf.errors.OpError, ValueError) as error:
+            raise UsageError(
+                "the descriptor does not run on a picture of "
+                + "×".join(map(str, picture.shape[:2])),
+                received=str(error).splitlines()[0][:200],
+                hint="take a larger picture, or layers further up",
+            ) from error
 
     def blended(self, styles: list[tuple[Array, float]]) -> dict[str, Any]:
         """The Gram matrices of all styles, by layer."""
@@ -131,8 +139,8 @@ class Objective:
         return Losses(sum(parts), *parts)
 
 
-def require_large(picture: Array) -> None:
-    """Raise UsageError for a picture of no extent."""
+def require_picture(picture: Array) -> None:
+    """Raise UsageError for what is no picture."""
     if picture.ndim != 3 or picture.shape[-1] != 3 or min(picture.shape) < 1:
         raise UsageError(
             "a picture is RGB levels H×W×3", received="×".join(map(str, picture.shape))

@@ -130,7 +130,7 @@ def save(path: Path, progress: Progress, identity: dict[str, Any]) -> None:
 def load(path: Path, identity: dict[str, Any]) -> Progress:
     """A run that was stopped. Raises UsageError where the file is none, or is another run's."""
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
         kept: dict[str, Any] = json.loads(str(arrays["identity"]))
         history = [

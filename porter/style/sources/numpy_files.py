@@ -35,7 +35,7 @@ RGB_LEVELS = Side("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BGR_MEAN[0]))
 def open_npz(path: Path, opening: Opening) -> NetworkSource:
     """Weights under keys `NAME_W` and `NAME_b`, read one by one when they are needed."""
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             keys = list(held.files)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error
@@ -43,7 +43,7 @@ def open_npz(path: Path, opening: Opening) -> NetworkSource:
 
     def array(key: str) -> Array:
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 found: Array = held[key]
                 return found
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
