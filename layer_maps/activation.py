@@ -149,6 +149,10 @@ class RReLU(Leaky):
     def negative_slope(self) -> float:
         return (self.lower + self.upper) / 2
 
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        slopes = tf.random.uniform(tf.shape(x), self.lower, self.upper, x.dtype)
+        return tf.where(tf.greater(x, 0), x, tf.multiply(x, slopes))
+
 
 @register("nn.PReLU")
 class PReLU(LayerMap):

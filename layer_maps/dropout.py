@@ -1,7 +1,7 @@
 """Modules that drop or disturb their input in training; in evaluation some still change it.
 
-A port evaluates: a module saved in training mode is noted, and ported as in evaluation. All of them
-copy their input, unless they work in place.
+A port evaluates unless it is told to train: a module saved in training mode is noted, and ported as
+in evaluation. All of them copy their input, unless they work in place.
 
 Source: torch/nn Dropout.lua, SpatialDropout.lua, VolumetricDropout.lua, WhiteNoise.lua; dpnn
 TotalDropout.lua, SpatialRegionDropout.lua; rnn Dropout.lua (whose lazy and mono masks concern
@@ -15,7 +15,7 @@ from typing import Any
 
 from porter.fields import Array, flag, number
 from porter.layer import Accepts, LayerMap
-from porter.layout import Site
+from porter.layout import Site, size
 from porter.options import Options
 from porter.reader import TorchObject
 from porter.registry import register
@@ -104,13 +104,45 @@ class SpatialDropout(Scaling):
         return k("Rescaling", dropped, part="scale", scale=self.kept)
 
 
-@register("nn.TotalDropout", "nn.SpatialRegionDropout")
+@register("nn.TotalDropout")
 class TotalDropout(Scaling):
-    """x: all of it, or whole borders, are dropped in training only, and nothing is scaled."""
+    """x: with probability `p` all of it is dropped in training, and nothing is scaled."""
+
+    p = number("p", 0.5)
 
     @property
     def kept(self) -> float:
         return 1.0
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return drop(tf, x, [1] * len(x.shape), self.p)
+
+
+@register("nn.SpatialRegionDropout")
+class SpatialRegionDropout(Scaling):
+    """x: in training the share `p` of all rows or columns, from one of the four sides, is dropped.
+
+    The side is drawn for a whole batch; nothing is scaled.
+    """
+
+    p = number("p", 0.2)
+    accepts = Accepts.ANY_ORDER
+
+    @property
+    def kept(self) -> float:
+        return 1.0
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        side = tf.random.uniform([], maxval=4, dtype=tf.int32)
+        for edge, axis in enumerate((at.axis(-2), at.axis(-2), at.axis(-1), at.axis(-1))):
+            extent = size(tf, x, axis)
+            place = tf.range(extent)
+            from_edge = place if edge % 2 == 0 else tf.reverse(place, [0])
+            cut = tf.cast(tf.multiply(tf.cast(extent, at.dtype), self.p), tf.int32)
+            gone = tf.logical_and(tf.equal(side, edge), tf.less(from_edge, cut))
+            shape = [-1 if each == axis else 1 for each in range(len(x.shape))]
+            x = tf.where(tf.reshape(gone, shape), tf.zeros_like(x), x)
+        return x
 
 
 @register("nn.WhiteNoise")
@@ -118,6 +150,7 @@ class WhiteNoise(LayerMap):
     """x + mean: evaluation adds the mean of the noise, training normal noise around it."""
 
     mean = number("mean", 0.0)
+    deviation = number("std", 0.1)
     accepts = Accepts.ELEMENTWISE
 
     def adapt(self, module: TorchObject, options: Options) -> None:
@@ -129,3 +162,6 @@ class WhiteNoise(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return x if self.mean == 0 else tf.add(x, self.mean)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.add(x, tf.random.normal(tf.shape(x), self.mean, self.deviation, x.dtype))

@@ -15,11 +15,12 @@ import numpy as np
 from layer_maps.axes import Squeeze, Transpose, Unsqueeze
 from layer_maps.composites import inside
 from layer_maps.containers import one_tensor
+from layer_maps.gradients import with_gradient
 from layer_maps.indexing import Select
 from layer_maps.shape import Collapse
 from layer_maps.table import table
 from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.fields import Array, raw
+from porter.fields import Array, number, raw
 from porter.graph import FLOAT, INT, Shape, TensorType, Value
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
@@ -80,7 +81,12 @@ class Contiguous(Same):
 
 @register("w2nn.GradWeight", note="a copy; scales gradients only")
 class GradWeight(Same):
-    """A copy of x; its gradients are scaled."""
+    """A copy of x; its gradients are scaled by `weight`."""
+
+    weight = number("weight", 1.0)
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return with_gradient(tf, x, tf.identity, lambda dy: tf.multiply(dy, self.weight))
 
     def adapt(self, module: TorchObject, options: Options) -> None:
         self.notes += ("identity: scales gradients only",)

@@ -11,10 +11,10 @@ import abc
 from typing import Any
 
 from layer_maps.gradients import with_gradient
-from porter.fields import Array, flag, number
+from porter.fields import Array, flag, number, param
 from porter.graph import Shape, Value
 from porter.layer import Accepts, LayerMap
-from porter.layout import Site
+from porter.layout import Site, size
 from porter.nested import Nested
 from porter.options import Options
 from porter.reader import TorchObject
@@ -113,15 +113,10 @@ class CategoricalEntropy(GradientOnly):
         return tf.add(dy, tf.divide(tf.multiply(slope, self.scale), tf.multiply(total, count)))
 
 
-@register(
-    "nn.SimpleColorTransform",
-    "nn.PCAColorTransform",
-    note="identity; disturbs colours in training only",
-)
 class ColorTransform(LayerMap):
-    """A copy of x: random offsets are added to the colours in training only."""
+    """A copy of N×C×H×W: in training every picture gets random offsets for its planes."""
 
-    accepts = Accepts.ELEMENTWISE
+    accepts = Accepts.ANY_ORDER
 
     def adapt(self, module: TorchObject, options: Options) -> None:
         if module.boolean("train"):
@@ -132,6 +127,49 @@ class ColorTransform(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return x
+
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        rank = at.inputs[0].rank
+        if rank != 4:
+            return x
+        offsets = self.offsets(tf, size(tf, x, at.axis(0)), at)
+        spread = tf.reshape(offsets, [size(tf, x, at.axis(0)), -1, 1, 1])
+        return tf.add(x, tf.transpose(spread, list(at.layouts[0].order)))
+
+    @abc.abstractmethod
+    def offsets(self, tf: Any, samples: Any, at: Site) -> Any:
+        """What is added to each plane of each picture: N×C."""
+
+
+@register("nn.SimpleColorTransform", note="identity; disturbs colours in training only")
+class SimpleColorTransform(ColorTransform):
+    """Offsets are uniform in ±`range`, which is one number for each plane."""
+
+    bounds = param("C", name="range", trainable=False)
+
+    def offsets(self, tf: Any, samples: Any, at: Site) -> Any:
+        bounds = at.variable(self.bounds)
+        draws = tf.random.uniform(tf.stack([samples, tf.size(bounds)]), -1, 1, at.dtype)
+        return tf.multiply(draws, bounds)
+
+
+@register("nn.PCAColorTransform", note="identity; disturbs colours in training only")
+class PCAColorTransform(ColorTransform):
+    """Offsets are V·(λ ∘ a) with normal a of deviation `std`: the main directions of colours.
+
+    V has the eigenvectors of the colours' covariance as columns, λ the eigenvalues.
+    """
+
+    vectors = param("CE", name="eigenVectors", trainable=False)
+    values = param("E", name="eigenValues", trainable=False)
+    deviation = number("std", 0.1)
+
+    def offsets(self, tf: Any, samples: Any, at: Site) -> Any:
+        values = at.variable(self.values)
+        draws = tf.random.normal(
+            tf.stack([samples, tf.size(values)]), stddev=self.deviation, dtype=at.dtype
+        )
+        return tf.matmul(tf.multiply(draws, values), at.variable(self.vectors), transpose_b=True)
 
 
 @register(

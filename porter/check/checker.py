@@ -114,7 +114,10 @@ class Checker:
     def adjusted(self, expected: Expectation) -> Checker:
         """A checker with one model's own tolerances and choices."""
         return Checker(
-            self.registry, expected.options(self.options), expected.tolerance(self.tolerance)
+            self.registry,
+            expected.options(self.options),
+            expected.tolerance(self.tolerance),
+            self.expectations,
         )
 
     def hold(self, fixture: Fixture, result: Result, expected: Expectation) -> Result:
@@ -122,7 +125,7 @@ class Checker:
         broken = expected.broken(
             fixture.path, result.isolated, result.accumulated, result.transposes
         )
-        if not broken and expected.formats and fixture.kind != "layer":
+        if not broken and expected.formats and fixture.kind in ("net", "triple"):
             broken = self.emit(fixture, expected)
         return replace(result, status="fail", message=broken) if broken else result
 
@@ -152,6 +155,8 @@ class Checker:
 
     def compare(self, fixture: Fixture) -> Result:
         """Run the comparison that a fixture asks for."""
+        if fixture.kind == "gradient":
+            return self.compare_step(fixture)
         candidates, expected = self.load(fixture)
         # A checkpoint may hold several networks: the recording tells which one it is of.
         results: list[Result] = []
@@ -167,6 +172,23 @@ class Checker:
         if not results:
             raise problems[0]
         return results[0]
+
+    def compare_step(self, fixture: Fixture) -> Result:
+        """A step of training: outputs, gradients and what is kept beside the parameters."""
+        from porter.check import gradients
+
+        quantities = gradients.check(fixture.path, self.registry, self.options)
+        allowed = self.expectations.of(fixture.path).differs
+        limit = self.tolerance.accumulated
+        worst, message = gradients.verdict(quantities, limit, allowed)
+        return Result(
+            str(fixture.path),
+            fixture.kind,
+            "fail" if message else "pass",
+            accumulated=worst.measure.max_rel,
+            worst_path=worst.name,
+            message=message,
+        )
 
     def load(self, fixture: Fixture) -> tuple[list[TorchObject], Recording]:
         """The fixture's modules and what Torch recorded."""

@@ -57,6 +57,7 @@ class Expectation:
     bn: BatchNormMode | None = None
     select: str | None = None
     status: str = "pass"
+    differs: tuple[str, ...] = ()
     errors: Mapping[str, float] = field(default_factory=dict)
 
     def tolerance(self, given: Tolerance) -> Tolerance:
@@ -172,6 +173,7 @@ def checked(path: Path, pattern: str, table: Any) -> dict[str, Any]:
         "bn": str,
         "select": str,
         "status": str,
+        "differs": list,
     }
     where = f'{path}, [models."{pattern}"]'
     if not isinstance(table, dict):
@@ -186,7 +188,7 @@ def checked(path: Path, pattern: str, table: Any) -> dict[str, Any]:
         if key == "status" and value not in STATUSES:
             known = ", ".join(STATUSES)
             raise UsageError("'status' is unknown", where=where, received=value, hint=known)
-    return {k: tuple(map(str, v)) if k == "formats" else v for k, v in table.items()}
+    return {k: tuple(map(str, v)) if kinds[k] is list else v for k, v in table.items()}
 
 
 def read_recorded(path: Path) -> dict[str, Any]:

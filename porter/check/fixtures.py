@@ -1,8 +1,9 @@
 """Fixtures for regression: a model, its input, and what Torch made of it.
 
-Three kinds are found: a net (`model.t7` with `input.t7` and `activations.t7` or `output.t7`), a
-single layer (one file with `{module=, input=, output=}`) and a triple (`X.t7`, `X.in.t7`,
-`X.out.t7`).
+Four kinds are found: a net (`model.t7` with `input.t7` and `activations.t7` or `output.t7`), a
+single layer (one file with `{module=, input=, output=}`), a triple (`X.t7`, `X.in.t7`, `X.out.t7`)
+and a step of training (one file with `{module=, input=, train_output=, gradOutput=, …}`,
+recorded_step.py).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 from porter import reader
+from porter.check.recorded_step import MARKS
 from porter.errors import T7Error, UsageError
 from porter.reader import Table
 
-Kind = Literal["net", "layer", "triple"]
+Kind = Literal["net", "layer", "triple", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Fixture:
             "net": ("input.t7", "activations.t7", "output.t7"),
             "triple": (f"{stem}.in.t7", f"{stem}.out.t7"),
             "layer": (),
+            "gradient": (),
         }
         beside = (self.path.with_name(name) for name in names[self.kind])
         return [self.path, *(path for path in beside if path.is_file())]
@@ -82,5 +85,7 @@ def classify(path: Path, alone: bool = False) -> Fixture | None:
     except T7Error:
         # A file named by the user is reported; in a folder it may be anything.
         return Fixture(path, "layer") if alone else None
-    is_case = isinstance(root, Table) and {"module", "input", "output"} <= set(root.keys())
-    return Fixture(path, "layer") if is_case else None
+    names = set(root.keys()) if isinstance(root, Table) else set()
+    if "module" in names and names & MARKS:
+        return Fixture(path, "gradient")
+    return Fixture(path, "layer") if {"module", "input", "output"} <= names else None

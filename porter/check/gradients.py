@@ -7,7 +7,7 @@ weight until it became a variable is done to its gradient.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,28 @@ def check(path: Path, registry: Registry, options: Options) -> list[Quantity]:
     require_fitting(step, ported.graph)
     twin = Taken(step, plan(Model(with_recorded(path), registry, options).walk(types)))
     return list(compared(step, ported, twin.variables))
+
+
+def verdict(
+    quantities: list[Quantity], limit: float, differs: Collection[str] = ()
+) -> tuple[Quantity, str]:
+    """The worst quantity, and what is wrong of all, or nothing.
+
+    `differs` names quantities that are known to differ: they must.
+    """
+    judged = [each for each in quantities if each.name not in differs]
+    worst = max(judged, key=badness, default=Quantity("nothing", Measure()))
+    if not worst.measure.within(limit):
+        error = worst.measure.problem or f"error {worst.measure.max_rel:.2e} of the scale"
+        return worst, f"{worst.name}: {error} (at most {limit:.0e})"
+    wrong = {each.name for each in quantities if not each.measure.within(limit)}
+    agreeing = [name for name in differs if name not in wrong]
+    return worst, f"{', '.join(agreeing)}: agrees, and is said to differ" if agreeing else ""
+
+
+def badness(quantity: Quantity) -> tuple[bool, float]:
+    """How wrong a quantity is, what cannot be measured most of all."""
+    return quantity.measure.problem is not None, quantity.measure.max_rel
 
 
 def require_fitting(step: Step, graph: Graph) -> None:

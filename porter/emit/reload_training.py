@@ -26,7 +26,7 @@ def main(saved_model: str, inputs: str, outputs: str) -> None:
             outcome = model(*tensors, training=True)
         gradients = tape.gradient(outcome, model.trainable_variables)
         made[f"{sample}/gradients"] = np.array([each is not None for each in gradients], bool)
-    np.savez(outputs, **made)
+    np.savez(outputs, **made)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
