@@ -54,7 +54,7 @@ class Blocks(Respelled):
             out = tf.nn.bias_add(out, tf.tile(at.variable(found.bias), [4]))
         pixels = tf.nn.depth_to_space(out, 2)
         cut = tf.slice(pixels, [0, 0, 0, 0], tf.stack([-1, *made, -1]))
-        return tf.ensure_shape(cut, [None, None, None, planes])
+        return tf.ensure_shape(cut, [x.shape[0], None, None, planes])
 
 
 def widen_few_planes(graph: Graph) -> Graph:

@@ -14,9 +14,8 @@ rounding errors of rows average out: in place of var · 1e-7 the error is about
 mean² · 1e-7 / sqrt(rows). (oneDNN's own training normalisation sums a whole plane in float32, and
 at 1024×1024 is off by 7e-4 of the output's deviation.)
 
-FusedBatchNormV3 knows one mean for each plane of a batch, and does not differentiate by it. So
-samples come one by one (samples.py), batches that cannot take elementary operations, and gradients
-are refused: what shall train is written with its plain layers.
+FusedBatchNormV3 knows one mean for each plane of a batch. So samples come one by one (samples.py),
+and batches that cannot take elementary operations.
 """
 
 from __future__ import annotations
@@ -36,8 +35,6 @@ from porter.optimize.respelled import (
     without_bias,
 )
 
-NO_GRADIENT = "this graph is written for speed; convert with --optimize none to differentiate it"
-
 
 class FusedNormalization(Respelled):
     """Planes centred and scaled by their own mean and variance."""
@@ -48,41 +45,47 @@ class FusedNormalization(Respelled):
         self.wants_one_sample = not normalization.over_batch
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
-        eps, planes = self.normalization.eps, x.shape[-1]
-        weight, bias = self.normalization.weight, self.normalization.bias
-        scale = tf.ones([planes]) if weight is None else at.variable(weight)
-        offset = tf.zeros([planes]) if bias is None else at.variable(bias)
+        planes, weight, bias = x.shape[3], self.normalization.weight, self.normalization.bias
         mean, variance = statistics(tf, x, self.normalization.over_batch)
+        scale = tf.math.rsqrt(variance + self.normalization.eps)
+        scale = scale if weight is None else scale * at.variable(weight)
+        offset = tf.zeros([planes]) if bias is None else at.variable(bias)
         if self.normalization.over_batch or x.shape[0] == 1:
-            return tf.raw_ops.FusedBatchNormV3(
-                x=x,
-                scale=scale,
-                offset=offset,
-                mean=constant(tf, mean[0]),
-                variance=constant(tf, variance[0]),
-                epsilon=eps,
-                is_training=False,
-            ).y
-        factor = tf.expand_dims(tf.expand_dims(tf.math.rsqrt(variance + eps) * scale, 1), 1)
-        return (x - tf.expand_dims(tf.expand_dims(mean, 1), 1)) * factor + offset
+            return shifted_and_scaled(tf, x, mean[0], scale[0], offset)
+        mean, scale = (tf.reshape(each, [-1, 1, 1, planes]) for each in (mean, scale))
+        return (x - mean) * scale + offset
+
+
+def shifted_and_scaled(tf: Any, x: Any, mean: Any, scale: Any, offset: Any) -> Any:
+    """(x - mean) · scale + offset for each plane, in one operation.
+
+    It does not differentiate by the mean it is given. So it is given a constant, and the offset
+    the difference from that: zero, but for its gradient.
+    """
+    fixed = tf.stop_gradient(mean)
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=scale,
+        offset=offset + (fixed - mean) * scale,
+        mean=fixed,
+        variance=tf.ones_like(scale),
+        epsilon=0.0,
+        is_training=False,
+    ).y
 
 
 def statistics(tf: Any, x: Any, over_batch: bool) -> tuple[Any, Any]:
     """Mean and biased variance of the planes of N×H×W×C, as N×C, or as 1×C of all samples."""
-    columns, rest = tf.cast(tf.shape(x)[2], tf.float64), [0, 1] if over_batch else [1]
-    rows = tf.cast(tf.reduce_mean(x, axis=2), tf.float64)
-    mean = tf.reduce_mean(rows, axis=rest)
-    norms = tf.cast(tf.math.reduce_euclidean_norm(x, axis=2), tf.float64)
-    squares = tf.reduce_mean(tf.square(norms), axis=rest) / columns
+    mean, squares = (
+        tf.reduce_mean(
+            tf.cast(tf.reduce_mean(each, axis=2), tf.float64), axis=[0, 1] if over_batch else [1]
+        )
+        for each in (x, tf.square(x))
+    )
     # What rounding leaves of a plane that is constant may be below zero.
     variance = tf.maximum(squares - tf.square(mean), 0)
     planes = [-1, x.shape[3]]
     return tuple(tf.reshape(tf.cast(each, x.dtype), planes) for each in (mean, variance))
-
-
-def constant(tf: Any, x: Any) -> Any:
-    """`x`, with an error in place of the gradient that FusedBatchNormV3 would leave out."""
-    return tf.raw_ops.PreventGradient(input=x, message=NO_GRADIENT)
 
 
 def fuse_normalizations(graph: Graph) -> Graph:

@@ -87,7 +87,7 @@ class WinogradConvolution(Respelled):
             out = tiled() if pixels >= least else direct()
         else:
             out = tf.cond(tf.greater_equal(pixels, int(least)), tiled, direct)
-        out = tf.ensure_shape(out, [*out.shape[:3], found.weight.shape[0]])
+        out = tf.ensure_shape(out, [x.shape[0], None, None, found.weight.shape[0]])
         return out if found.bias is None else tf.nn.bias_add(out, at.variable(found.bias))
 
     def padding(self) -> list[list[int]]:
@@ -115,9 +115,7 @@ class WinogradConvolution(Respelled):
         weight = tf.reshape(at.variable(self.convolution.weight), [TAPS**2, inputs * outputs])
         u = tf.reshape(tf.matmul(filters, weight), [SEEN**2, inputs, outputs])
         m = tf.reshape(tf.matmul(v, u), [SEEN**2, -1])
-        y = tf.reshape(
-            tf.matmul(output, m), tf.stack([TILE, TILE, -1, down, across, outputs])
-        )
+        y = tf.reshape(tf.matmul(output, m), tf.stack([TILE, TILE, -1, down, across, outputs]))
         whole = tf.reshape(
             tf.transpose(y, [2, 3, 0, 4, 1, 5]),
             tf.stack([-1, down * TILE, across * TILE, outputs]),

@@ -1,0 +1,215 @@
+"""What is served is rewritten for speed, and computes what the layers compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter.emit.port import Port, build_widest
+from porter.optimize import LEVELS
+from porter.optimize.affine import FixedNormalization
+from porter.optimize.blocks import Blocks
+from porter.optimize.borders import GatheredBorder
+from porter.optimize.normalization import FusedNormalization
+from porter.optimize.winograd import WinogradConvolution
+from porter.reader import TorchObject
+from porter.run.runner import Variables
+from porter.run.tensorflow import tf
+from porter.walk.inputs import types_of
+from tests.build import (
+    Array,
+    batch_norm,
+    concat_table,
+    conv,
+    identity,
+    model,
+    randn,
+    relu,
+    run,
+    sequential,
+    torch_module,
+)
+
+
+def border(pad: int, kind: str = "Replication") -> TorchObject:
+    edges = dict.fromkeys(("pad_l", "pad_r", "pad_t", "pad_b"), pad)
+    return torch_module(f"nn.Spatial{kind}Padding", **edges)
+
+
+def instance_norm(planes: int, seed: int = 0) -> TorchObject:
+    random = np.random.default_rng(seed)
+    learned = {n: random.standard_normal(planes).astype(np.float32) for n in ("weight", "bias")}
+    return torch_module("nn.InstanceNormalization", nOutput=planes, eps=1e-5, **learned)
+
+
+def full_conv(planes: int, outputs: int, seed: int = 0) -> TorchObject:
+    """Doubles the image."""
+    random = np.random.default_rng(seed)
+    return torch_module(
+        "nn.SpatialFullConvolution",
+        nInputPlane=planes,
+        nOutputPlane=outputs,
+        **dict.fromkeys(("kW", "kH"), 3),
+        **dict.fromkeys(("dW", "dH"), 2),
+        **dict.fromkeys(("padW", "padH", "adjW", "adjH"), 1),
+        weight=random.standard_normal((planes, outputs, 3, 3)).astype(np.float32),
+        bias=random.standard_normal(outputs).astype(np.float32),
+    )
+
+
+def residual(planes: int) -> TorchObject:
+    inside = sequential(
+        border(1), conv(planes, planes, seed=4), instance_norm(planes, 4), relu(inplace=True)
+    )
+    return sequential(concat_table(identity(), inside), torch_module("nn.CAddTable"))
+
+
+def style_net(planes: int = 8) -> TorchObject:
+    """texture_nets' generator with one residual block."""
+    return sequential(
+        border(4),
+        conv(3, planes, kernel=9, seed=1),
+        instance_norm(planes, 1),
+        relu(inplace=True),
+        border(1, "Reflection"),
+        conv(planes, planes, stride=2, seed=2),
+        instance_norm(planes, 2),
+        residual(planes),
+        full_conv(planes, planes, seed=3),
+        instance_norm(planes, 3),
+        relu(inplace=True),
+        border(1),
+        conv(planes, 3, seed=5),
+    )
+
+
+def port_of(net: TorchObject, x: Array, level: str) -> Port:
+    return build_widest(model(net), types_of(x), Variables(), optimized=level)
+
+
+def served(port: Port, x: Array) -> Array:
+    """The output in Torch's order."""
+    made = port.module.__call__(tf.constant(np.moveaxis(x, 1, -1)))
+    return np.moveaxis(made.numpy(), -1, 1)
+
+
+def error(made: Array, net: TorchObject, x: Array) -> float:
+    """Largest difference from the NumPy reference in float64, in deviations of the output."""
+    wanted: Any = run(net, x)
+    assert made.shape == wanted.shape
+    return float(abs(made - wanted).max() / wanted.std())
+
+
+def kinds(port: Port, level: str) -> list[type]:
+    from porter.optimize import optimize
+
+    return [type(node.op) for node in optimize(port.graph, level).nodes]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("shape", [(1, 3, 16, 20), (3, 3, 18, 22), (2, 3, 33, 17)])
+def test_a_style_net_is_what_its_layers_are(level: str, shape: tuple[int, ...]) -> None:
+    x, net = randn(*shape), style_net()
+    assert error(served(port_of(net, randn(2, 3, 24, 28), level), x), net, x) < 2e-5
+
+
+def test_what_is_rewritten() -> None:
+    found = kinds(port_of(style_net(), randn(2, 3, 24, 28), "none"), "exact")
+    assert found.count(FusedNormalization) == 4
+    assert found.count(GatheredBorder) == 4
+    assert found.count(Blocks) == 1
+
+
+def test_a_bias_before_a_normalisation_is_not_read() -> None:
+    port = port_of(style_net(), randn(2, 3, 24, 28), "exact")
+    read = {each.name for each in port.serve.variables}
+    assert not {"2.bias:0", "6.bias:0", "9.bias:0"} & read
+    assert {"2.bias:0", "6.bias:0", "9.bias:0", "13.bias:0"} <= {
+        v.name for v in port.module.weights
+    }
+
+
+def test_a_bias_that_somebody_else_reads_too_stays() -> None:
+    net = sequential(
+        conv(3, 8, seed=1), concat_table(instance_norm(8), relu()), torch_module("nn.CAddTable")
+    )
+    x = randn(2, 3, 9, 8)
+    assert error(served(port_of(net, x, "exact"), x), net, x) < 1e-5
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_batch_normalisation_by_the_batch_and_by_kept_statistics(mode: bool) -> None:
+    net = sequential(conv(3, 8, seed=1), batch_norm(8, train=mode), relu(inplace=True))
+    x = randn(3, 3, 9, 8)
+    port = port_of(net, x, "exact")
+    assert error(served(port, x), net, x) < 1e-5
+    assert kinds(port, "exact")[1] is (FusedNormalization if mode else FixedNormalization)
+
+
+def test_statistics_of_planes_far_from_zero() -> None:
+    """The mean is a hundred deviations: squares alone would lose four digits."""
+    net, x = instance_norm(4), randn(2, 4, 64, 64) + 100
+    assert error(served(port_of(net, x, "exact"), x), net, x) < 1e-3
+
+
+def test_a_constant_plane_becomes_its_bias() -> None:
+    net, x = instance_norm(4), np.full((1, 4, 31, 37), 123.4567, np.float32)
+    bias = net.tensor("bias").array[:, None, None]
+    assert abs(served(port_of(net, x, "exact"), x)[0] - bias).max() < 0.05
+
+
+def gradients(port: Port, x: Array) -> dict[str, Array]:
+    """Of the mean fourth power of the output, by input and variables."""
+    fed = tf.constant(np.moveaxis(x, 1, -1))
+    with tf.GradientTape() as tape:
+        tape.watch(fed)
+        loss = tf.reduce_mean(port.module.__call__(fed) ** 4)
+    sources = {"input": fed} | {variable.name: variable for variable in port.module.weights}
+    found = tape.gradient(loss, sources)
+    return {name: each.numpy() for name, each in found.items() if each is not None}
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gradients_are_those_of_the_layers(batch: int) -> None:
+    x, net = randn(batch, 3, 24, 28), style_net()
+    plain, made = (gradients(port_of(net, randn(2, 3, 24, 28), n), x) for n in ("none", "exact"))
+    # The bias before a normalisation changes nothing: its gradient is rounding alone.
+    without = {"2.bias:0", "6.bias:0", "8.1.2.2.bias:0", "9.bias:0"}
+    assert plain.keys() - made.keys() == without
+    for name, gradient in made.items():
+        assert abs(gradient - plain[name]).max() < 1e-4 * abs(plain[name]).max(), name
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 5])
+@pytest.mark.parametrize("pad", [0, 1])
+@pytest.mark.parametrize("extent", [(8, 9), (7, 12)])
+def test_few_planes_in_blocks(kernel: int, pad: int, extent: tuple[int, int]) -> None:
+    net, x = conv(8, 3, kernel=kernel, pad=pad), randn(2, 8, *extent)
+    port = port_of(net, x, "exact")
+    assert kinds(port, "exact") == [Blocks]
+    assert error(served(port, x), net, x) < 1e-5
+
+
+@pytest.mark.parametrize("padded", ["border", "zeros", "none"])
+@pytest.mark.parametrize("shape", [(1, 128, 37, 34), (2, 128, 36, 43)])
+def test_winograd_with_borders_ragged_tiles_and_batches(
+    padded: str, shape: tuple[int, ...]
+) -> None:
+    one = conv(128, 128, pad=int(padded == "zeros"))
+    net = sequential(border(1, "Reflection"), one) if padded == "border" else one
+    x = randn(*shape)
+    port = port_of(net, x, "fast")
+    assert kinds(port, "fast") == [WinogradConvolution]
+    assert error(served(port, x), net, x) < 3e-5
+
+
+def test_small_pictures_and_few_planes_are_convolved_directly() -> None:
+    net, x = conv(128, 128), randn(2, 128, 12, 12)
+    operations = {op.type for op in port_of(net, x, "fast").serve.graph.get_operations()}
+    assert {"Conv2D", "If"} & operations
+    assert error(served(port_of(net, x, "fast"), x), net, x) < 1e-5
+    assert WinogradConvolution not in kinds(
+        port_of(style_net(), randn(1, 3, 24, 28), "none"), "fast"
+    )
