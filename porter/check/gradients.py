@@ -39,7 +39,7 @@ GRADIENTS = {"weight": "gradWeight", "bias": "gradBias"}
 
 @dataclass(frozen=True)
 class Quantity:
-    """One thing that was compared: `output`, `gradInput`, `gradWeight of 2.1`, `running_var of 3`."""
+    """What was compared: `output`, `gradInput`, `gradWeight of 2.1`, `running_mean of 3` …"""
 
     name: str
     measure: Measure
@@ -95,7 +95,7 @@ class Remembered(Variables):
     def __init__(self, precision: str) -> None:
         super().__init__(precision, learning=True)
         self.first: dict[str, Array] = {}
-        self.made: dict[str, Made] = {}
+        self.made: dict[tuple[str, str], Made] = {}
 
     def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
         found = super().get(path, param, rows)
@@ -104,7 +104,8 @@ class Remembered(Variables):
         return found
 
     def computed(self, path: str, param: Param, made: Made, rows: tuple[int, ...]) -> Any:
-        self.made[f"{path}.{param.name}" if path else param.name] = made
+        # The module inside holds it, and the module around it has it under the same name.
+        self.made |= {(path, param.name): made, (made.path, param.name): made}
         return super().computed(path, param, made, rows)
 
 
@@ -234,10 +235,9 @@ def of_parameters(step: Step, taken: Taken, recorded: Remembered) -> Iterator[Le
             place = f"{field} of {path or 'the root'}"
             yield Learned(place, path, recorded.first[name], variable.numpy(), is_gradient=False)
     for each in step.recorded:
-        name = f"{each.path}.{each.name}" if each.path else each.name
-        if each.tensor is None and name in taken.variables.made:
+        made = taken.variables.made.get((each.path, each.name))
+        if each.tensor is None and made is not None:
             # Torch leaves the gradient of what is learned in its place, in the shape of the weight.
-            made = taken.variables.made[name]
             source = taken.variables.get(made.path, made.sources[0], ())
             got = made.arrange(tf, taken.gradient(source)).numpy()
             yield Learned(gradient_name(each.path, each.name), each.path, each.array, got)
@@ -252,10 +252,14 @@ def unheld(step: Step, taken: Taken) -> Iterator[Quantity]:
     """What was recorded and no variable of the port holds: it must be as it was."""
     held: set[Hashable] = {memory_of(key) for key, *_ in taken.variables.by_key}
     for each in step.recorded:
-        if each.tensor is None or each.tensor.key in held:
+        if each.tensor is None:
+            known = (each.path, each.name) in taken.variables.made
+        else:
+            known = each.tensor.key in held
+        if known:
             continue
         name = f"{each.name} of {each.path or 'the root'}"
-        if not each.is_gradient:
+        if each.tensor is not None and not each.is_gradient:
             yield Quantity(name, compare(each.array, each.tensor.array))
         elif each.array.any():
             yield Quantity(name, failed("Torch learns it, and no variable of the port holds it"))
