@@ -48,9 +48,9 @@ class Modules:
         return self.tensor(self.random.uniform(low, high, shape))
 
     def module(self, typename: str, **fields: Any) -> TorchObject:
-        """An instance of a class, in training mode as every new module is."""
+        """An instance of a class, in evaluation mode: a port that trains is told so by its caller."""
         made = TorchObject(typename, next(self.indices), 1, 0)
-        made.fields |= {"_type": FLOAT, "train": True}
+        made.fields |= {"_type": FLOAT, "train": False}
         made.fields |= {"output": self.buffer(), "gradInput": self.buffer()}
         for name, value in fields.items():
             counts = isinstance(value, int) and not isinstance(value, bool)

@@ -96,7 +96,7 @@ class Network:
         return numbers_to_levels(made[value.id], self.made)
 
     def trained(self, tv_weight: float) -> TorchObject:
-        """A copy of the tree with the weights as they are now, in evaluation mode.
+        """A copy of the tree with the weights as they are now, in the mode in which it was saved.
 
         Raises UsageError for a trained weight that the file does not hold as such.
         """
@@ -220,9 +220,7 @@ def tensors(root: TorchObject) -> Iterator[Tensor]:
 
 
 def finish(module: TorchObject, tv_weight: float) -> None:
-    """module:evaluate() and module:clearState(): what was computed before the training is gone."""
-    if isinstance(module.get("train"), bool):
-        module.fields["train"] = False
+    """module:clearState(): what was computed before the training is gone."""
     for name in ("output", "gradInput"):
         value = module.get(name)
         if isinstance(value, Tensor):

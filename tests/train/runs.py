@@ -1,0 +1,92 @@
+"""Runs in processes of their own: some are killed, some work together."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from porter.train.options import TrainOptions
+
+ROOT = Path(__file__).parent.parent.parent
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from porter import t7_writer
+from porter.errors import PorterError
+from porter.train.options import TrainOptions
+from porter.train.session import Session
+from porter.train.trainer import Hooks
+
+paths = ("style_image", "descriptor", "output", "data")
+told = json.loads(sys.argv[1])
+options = TrainOptions(**{k: Path(v) if k in paths and v else v for k, v in told.items()})
+losses = []
+try:
+    session = Session(options)
+    done = session.trainer.train(Hooks(seen=lambda made: losses.append(made.total)))
+except PorterError as error:
+    print(json.dumps({"error": error.message}))
+    sys.exit(error.exit_code)
+weights = {n: v.numpy().tolist() for n, v in session.network.variables.by_name.items()}
+print(json.dumps({"start": done.first_iteration, "losses": losses, "weights": weights}))
+"""
+
+
+@dataclass
+class Run:
+    """A process; what it says goes to files, since workers wait for each other when they end."""
+
+    process: subprocess.Popen[str]
+    out: IO[str]
+    errors: IO[str]
+
+    def told(self) -> Any:
+        """What it said when it ended well."""
+        code = self.process.wait(timeout=300)
+        self.errors.seek(0)
+        assert code == 0, self.errors.read()[-3000:]
+        self.out.seek(0)
+        return json.loads(self.out.read().splitlines()[-1])
+
+
+def start(options: TrainOptions, environment: dict[str, str] | None = None) -> Run:
+    """Train in a process of its own, without the port at the end."""
+    out, errors = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, json.dumps(options.json())],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdout=out,
+        stderr=errors,
+        text=True,
+    )
+    return Run(process, out, errors)
+
+
+def start_workers(options: TrainOptions, count: int) -> list[Run]:
+    """The same run by several workers on this machine."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    described = [
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        for index in range(count)
+    ]
+    return [start(options, {"TF_CONFIG": json.dumps(each)}) for each in described]
+
+
+def free_ports(count: int) -> Sequence[int]:
+    """Ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

@@ -1,0 +1,106 @@
+"""A module tree that is trained, and the tree that comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from porter import reader
+from porter.errors import UsageError
+from porter.images.presets import UNIT, VGG
+from porter.model_file import submodules
+from porter.reader import TorchObject
+from porter.run.tensorflow import tf
+from porter.t7_writer import write_t7
+from porter.train.generators import generator
+from porter.train.network import Network
+from porter.train.options import Architecture
+from tests.build import FIXTURES, conv, relu, sequential, torch_module
+
+
+def network(root: TorchObject) -> Network:
+    made = Network(root, UNIT, VGG)
+    made.make_variables(2, 32)
+    return made
+
+
+def levels(seed: int = 0) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(seed).uniform(0, 255, (2, 32, 32, 3)), tf.float32)
+
+
+@pytest.mark.parametrize("kind", ["instance", "batch"])
+@pytest.mark.parametrize("name", ["johnson", "pyramid", "skip_unpool"])
+def test_trained_weights_come_back_into_the_file(name: str, kind: str, tmp_path: Path) -> None:
+    net = network(generator(Architecture(name, normalization=kind, slim=8, tv_weight=2.0), seed=1))
+    for variable in net.variables.by_key.values():
+        variable.assign(variable + tf.random.stateless_uniform(variable.shape, [1, 2]) * 0.1)
+    file = write_t7(tmp_path / "trained.t7", net.trained(tv_weight=2.0))
+    again = network(reader.read(file).root)
+    assert net.variables.by_name.keys() == again.variables.by_name.keys()
+    assert np.array_equal(net(levels()), again(levels()))
+    last = list(submodules(again.root))[-1][1]
+    assert (last.typename, last.get("strength")) == ("nn.TVLoss", 2.0)
+
+
+def test_shared_and_flattened_storages_stay_shared() -> None:
+    """After getParameters all weights are windows on one storage."""
+    file = reader.read(FIXTURES / "formats" / "model_shared_weights.t7")
+    net = Network(file.root, UNIT, UNIT)
+    keys = [
+        t.key
+        for _, m in submodules(net.trained(0.0))
+        for t in m.fields.values()
+        if hasattr(t, "key")
+    ]
+    before = [
+        t.key for _, m in submodules(file.root) for t in m.fields.values() if hasattr(t, "key")
+    ]
+    assert keys == before
+
+
+def test_running_statistics_move_in_training_only() -> None:
+    net = network(generator(Architecture("johnson", normalization="batch", slim=16), seed=1))
+    mean = net.variables.by_name["3.running_mean"]
+    net(levels())
+    assert not np.any(mean)
+    net(levels(), training=True)
+    assert np.all(mean)
+    assert mean not in net.trainable
+
+
+def test_noise_is_another_at_every_step_and_the_same_at_one() -> None:
+    net = network(generator(Architecture("pyramid", "texture", slim=8), seed=1))
+    one, same, other = (net(levels(), step=tf.constant(n, tf.int64)) for n in (3, 3, 4))
+    assert np.array_equal(one, same)
+    assert not np.allclose(one, other)
+    assert not np.allclose(one[0], one[1])
+
+
+def test_a_net_that_changes_the_size_is_refused() -> None:
+    net = Network(sequential(conv(3, 4, 3), relu(), conv(4, 3, 3)), UNIT, UNIT)
+    with pytest.raises(UsageError, match="of a crop of 32×32"):
+        net.require_same_size(32)
+
+
+def test_a_weight_that_is_not_in_the_file_as_such_is_refused() -> None:
+    inner = conv(3, 3, 3, pad=1)
+    numbers = np.random.default_rng(0).standard_normal((3, 27)).astype(np.float32)
+    wrapped = torch_module(
+        "nn.WeightNorm",
+        modules=[inner],
+        weightFields=["weight"],
+        outputDim=1,
+        g=np.ones((3, 1), np.float32),
+        v=numbers,
+        viewIn=[3, 27],
+        viewOut=[3, 3, 3, 3],
+    )
+    net = Network(sequential(wrapped), UNIT, UNIT)
+    try:
+        net.make_variables(1, 32)
+    except Exception:
+        pytest.skip("this WeightNorm cannot be walked")
+    with pytest.raises(UsageError, match="cannot be written back"):
+        net.trained(0.0)

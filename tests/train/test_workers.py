@@ -1,0 +1,62 @@
+"""Two workers on this machine are one; one that dies stops both, and both go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from porter.errors import UsageError
+from porter.run.task import task
+from tests.train.conftest import Make
+from tests.train.runs import start, start_workers
+
+
+def test_two_workers_equal_one_with_the_same_batch(options: Make, tmp_path: object) -> None:
+    """At larger learning rates rounding is amplified more: docs/training.md has figures."""
+    asked = {"batch_size": 4, "num_iterations": 20, "save_every": 20, "learning_rate": 1e-4}
+    workers = start_workers(options(**asked, output=options().output / "two"), 2)
+    first, second = (each.told() for each in workers)
+    alone = start(options(**asked, output=options().output / "one")).told()
+    assert first["losses"] == second["losses"]
+    assert first["weights"] == second["weights"]
+    assert len(first["losses"]) == 20
+    np.testing.assert_allclose(first["losses"], alone["losses"], rtol=1e-5)
+
+
+def test_a_worker_that_dies_comes_back_from_the_last_checkpoint(options: Make) -> None:
+    asked = options(batch_size=2, num_iterations=100_000)
+    chief, other = start_workers(asked, 2)
+    state = asked.output / "checkpoints" / "checkpoint"
+    waited = time.monotonic() + 200
+    while not state.exists() and chief.process.poll() is None and time.monotonic() < waited:
+        time.sleep(0.05)
+    os.kill(other.process.pid, signal.SIGKILL)
+    other.process.wait()
+    assert chief.process.wait(timeout=200) != 0, "the other worker is needed for every iteration"
+    kept = max(int(f.stem.split("-")[1]) for f in state.parent.glob("iteration-*.index"))
+    again = [
+        each.told() for each in start_workers(options(batch_size=2, num_iterations=kept + 2), 2)
+    ]
+    assert [each["start"] for each in again] == [kept, kept]
+    assert again[0]["weights"] == again[1]["weights"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_a_tf_config_that_names_no_worker_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UsageError, match="TF_CONFIG"):
+        task()
