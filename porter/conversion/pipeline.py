@@ -138,7 +138,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         described["files"] = digests(folder)
         write_json(folder / MANIFEST, described)
         facts = facts_of(described, time.perf_counter() - started)
-        document = Document(request.source.name, tuple(reports), tuple(emitted), facts)
+        document = Document(title(request.source), tuple(reports), tuple(emitted), facts)
         for kind in request.pages:
             write_text(folder / f"report{SUFFIXES[kind]}", render(document, kind))
     return Conversion(target, tuple(reports), tuple(emitted), described)
@@ -193,6 +193,11 @@ def logged(request: Request) -> AbstractContextManager[Logbook | None]:
     return logbook(request.tensorboard, request.force)
 
 
+def title(source: Path) -> str:
+    """What a report is called: most models are called model.t7, so with the folder's name."""
+    return "/".join(source.resolve().parts[-2:])
+
+
 def write_failed(reports: list[Report], request: Request) -> list[Path]:
     """The reports of a conversion that failed: beside the output folder, which does not appear."""
     target = request.output or default_output(request.source)
@@ -201,7 +206,8 @@ def write_failed(reports: list[Report], request: Request) -> list[Path]:
         "batch normalisation": f"--bn {request.options.bn}",
         "seed": str(request.options.seed),
     }
-    document = Document(request.source.name, tuple(reports), (), facts_of_failure(reports, asked))
+    facts = facts_of_failure(reports, asked)
+    document = Document(title(request.source), tuple(reports), (), facts)
     written: list[Path] = []
     for kind in request.pages:
         written.append(target.with_name(f"{target.name}.failed{SUFFIXES[kind]}"))

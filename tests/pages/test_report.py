@@ -160,6 +160,7 @@ def test_a_conversion_writes_its_reports_into_the_folder(
     done = convert(asked)
     page = (done.output / "report.html").read_text(encoding="utf-8")
     assert done.manifest["source"]["sha256"] in page
+    assert f"<h1>{model_path.parent.name}/{model_path.name}</h1>" in page
     assert (done.output / "report.md").read_text(encoding="utf-8").startswith("### ✅")
 
 
