@@ -1,0 +1,182 @@
+"""The driver: prepares every net, checks every runtime against Torch, times them in turn."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from benchmarks.models import NETS, Net
+from benchmarks.runtimes import OPEN
+from benchmarks.table import markdown
+
+REPOSITORY = Path(__file__).parent.parent
+OTHERS = ("PyTorch eager", "torch.compile", "ONNX Runtime", "OpenVINO", "OpenCV")
+"""What `--other-python` runs."""
+BASE = "hand-written"
+PATIENCE = 600
+
+
+@dataclass
+class Timed:
+    """One runtime with one net at one size. Seconds, megabytes; error in deviations."""
+
+    runtime: str
+    times: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    facts: dict[str, float] = field(default_factory=dict)
+    error: float = float("nan")
+    problem: str = ""
+
+
+class Worker:
+    """A process that runs one runtime."""
+
+    def __init__(self, python: str, runtime: str, folder: Path) -> None:
+        self.row = Timed(runtime)
+        self.process = subprocess.Popen(
+            [python, "-m", "benchmarks.worker", runtime, str(folder)],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """The answer to a command; a failure becomes the row's problem."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()
+            told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            told = {"error": "the process ended"}
+        self.row.problem = self.row.problem or told.get("error", "")
+        return told
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--net", action="append", help="only nets whose name contains this")
+    parser.add_argument("--runtime", action="append", help="only runtimes whose name contains this")
+    parser.add_argument("--other-python", metavar="PYTHON", help="has torch, onnxruntime, …")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=60, help="most for one net at one size")
+    parser.add_argument("-o", "--output", type=Path, help="a Markdown file")
+    options = parser.parse_args()
+    nets = [n for n in NETS if not options.net or any(p in n.name for p in options.net)]
+    tables: list[tuple[str, list[Timed]]] = []
+    with tempfile.TemporaryDirectory() as place:
+        for number, net in enumerate(nets):
+            for label, rows in run_net(net, Path(place) / str(number), options):
+                tables.append((label, rows))
+                print(markdown([(label, rows)], BASE), flush=True)
+    if options.output:
+        from benchmarks.table import heading
+
+        options.output.write_text(heading(options) + markdown(tables, BASE), encoding="utf-8")
+
+
+def run_net(net: Net, place: Path, options: Any) -> list[tuple[str, list[Timed]]]:
+    """Every size of a net: the recorded input is checked against Torch, the others against the
+    layers as they are in float64."""
+    from benchmarks.prepare import ports, prepare, recorded
+
+    seen = recorded(net)
+    ports(net, place / "converted")
+    found: list[tuple[str, list[Timed]]] = []
+    inputs = {seen.input.shape: (seen.input, seen.output)}
+    for shape in net.shapes:
+        x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+        inputs.setdefault(shape, (x, None))
+    for shape, (x, wanted) in inputs.items():
+        folder = place / "×".join(map(str, shape))
+        problems = prepare(net, x, place / "converted", folder, options.other_python)
+        truth = first(wanted) if wanted is not None else in_float64(net, x)
+        rows = time_all(folder, truth, problems, options)
+        oracle = "Torch7's recording" if wanted is not None else "float64"
+        found.append((f"{net.name} {'×'.join(map(str, shape))} (error against {oracle})", rows))
+    return found
+
+
+def first(wanted: Any) -> Any:
+    return wanted[0] if isinstance(wanted, list | tuple) else wanted
+
+
+def in_float64(net: Net, x: Any) -> Any:
+    """The first output by the plain layers in double precision."""
+    from porter.emit.port import build_widest
+    from porter.graph import TensorType
+    from porter.model_file import open_model
+    from porter.run.runner import Variables
+
+    model = open_model(net.model).model()
+    port = build_widest(model, TensorType(x.shape), Variables("float64"))
+    made = port.module.serve(np.moveaxis(x, 1, -1).astype(np.float64))
+    array = np.asarray(made[min(made)])
+    return np.moveaxis(array, -1, 1) if array.ndim == 4 else array
+
+
+def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -> list[Timed]:
+    """Start every runtime, check it, then let them run in turn."""
+    workers: list[Worker] = []
+    rows: list[Timed] = []
+    for runtime in OPEN:
+        if options.runtime and not any(part in runtime for part in [BASE, *options.runtime]):
+            continue
+        python = options.other_python if runtime in OTHERS else sys.executable
+        if python is None:
+            rows.append(Timed(runtime, problem="skipped: no --other-python"))
+            continue
+        worker = Worker(python, runtime, folder)
+        worker.row.facts |= {k: v for k, v in worker.ask("start").items() if k != "error"}
+        rows.append(worker.row)
+        if worker.row.problem:
+            worker.close()
+            continue
+        told = worker.ask(f"output {folder / 'made.npy'}")
+        if "error" not in told:
+            made = np.load(folder / "made.npy").reshape(truth.shape)
+            worker.row.error = float(abs(made.astype(np.float64) - truth).max() / truth.std())
+        worker.ask("run 1")
+        workers.append(worker)
+    for row in rows:
+        if row.problem and not row.facts:
+            kind = "LiteRT" if row.runtime.startswith("LiteRT") else "ONNX"
+            row.problem = problems.get(kind, row.problem)
+    began = time.perf_counter()
+    for turn in range(options.rounds):
+        for worker in workers[turn % 2 :] + workers[: turn % 2]:
+            # Threads of the runtime before may still spin.
+            time.sleep(0.02)
+            told = worker.ask("run 1")
+            worker.row.times += told.get("times", [])
+            worker.row.processor += told.get("processor", [])
+        if time.perf_counter() - began > options.seconds and turn >= 2:
+            break
+    for worker in workers:
+        worker.row.facts |= worker.ask("peak")
+        worker.close()
+    return rows
+
+
+if __name__ == "__main__":
+    main()

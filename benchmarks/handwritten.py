@@ -1,0 +1,147 @@
+"""The port that people write by hand: each Torch layer as the first TensorFlow call that fits.
+
+Images lie channels-last; borders grow by one pixel at a time with `tf.pad`, normalisations are
+`tf.nn.moments` and `tf.nn.batch_normalization`. Walking is porter's, so that it is the same net.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from porter.graph import Graph, Node
+from porter.nested import leaves
+
+
+def handwritten(graph: Graph) -> Callable[[Any], list[Any]]:
+    """A function of an N×H×W×C tensor to the net's outputs, images channels-last."""
+    layers = [(node, LAYERS[kind(node)], constants(node)) for node in graph.nodes]
+    (given,) = leaves(graph.inputs)
+
+    def run(x: Any) -> list[Any]:
+        held = {given.id: x}
+        for node, layer, held_constants in layers:
+            made = layer(node, held_constants, *(held[value.id] for value in node.inputs))
+            held[node.outputs[0].id] = made
+        return [held[value.id] for value in leaves(graph.outputs)]
+
+    return run
+
+
+def kind(node: Node) -> str:
+    return node.typename.rpartition(".")[2]
+
+
+def constants(node: Node) -> dict[str, Any]:
+    """The parameters as variables, in TensorFlow's order of axes."""
+    return {
+        name: tf.Variable(param.array.transpose([param.axes.index(a) for a in param.to]))
+        for name, param in node.op.params().items()
+    }
+
+
+def convolution(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    if any(op.pad):
+        x = tf.pad(x, [[0, 0], *([pad, pad] for pad in op.pad), [0, 0]])
+    out = tf.nn.conv2d(x, held["weight"], [1, *op.stride, 1], "VALID")
+    return tf.nn.bias_add(out, held["bias"]) if "bias" in held else out
+
+
+def full_convolution(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    size = tf.shape(x)
+    whole = [
+        (size[i + 1] - 1) * op.stride[i] + op.kernel[i] + max(op.adj[i] - op.pad[i], 0)
+        for i in (0, 1)
+    ]
+    shape = tf.stack([size[0], *whole, held["weight"].shape[2]])
+    out = tf.nn.conv2d_transpose(x, held["weight"], shape, [1, *op.stride, 1], "VALID")
+    kept = [w - 2 * p + a for w, p, a in zip(whole, op.pad, op.adj, strict=True)]
+    if any(op.pad):
+        out = tf.slice(out, [0, *op.pad, 0], tf.stack([-1, *kept, -1]))
+    return tf.nn.bias_add(out, held["bias"]) if "bias" in held else out
+
+
+def replication(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    for _ in range(op.pads[0]):
+        x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    return x
+
+
+def reflection(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    return tf.pad(x, [[0, 0], list(op.pads[:2]), list(op.pads[2:]), [0, 0]], "REFLECT")
+
+
+def instance_normalization(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
+    return tf.nn.batch_normalization(x, mean, variance, held["bias"], held["weight"], op.eps)
+
+
+def batch_normalization(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    kept = held["running_mean"], held["running_var"]
+    return tf.nn.batch_normalization(x, *kept, held["bias"], held["weight"], op.eps)
+
+
+def max_pooling(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    if any(op.pad):
+        edges = [[0, 0], *([pad, pad] for pad in op.pad), [0, 0]]
+        x = tf.pad(x, edges, constant_values=x.dtype.min)
+    return tf.nn.max_pool2d(x, op.kernel, op.stride, "VALID")
+
+
+def average_pooling(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    return tf.nn.avg_pool2d(x, op.kernel, op.stride, "VALID")
+
+
+def shave(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    cut = -op.pads[0]
+    return x[:, cut:-cut, cut:-cut, :]
+
+
+def upsampling(node: Node, held: dict[str, Any], x: Any) -> Any:
+    op: Any = node.op
+    made = tf.shape(x)[1:3] * op.scale
+    return tf.image.resize(x, made, "nearest")
+
+
+def view(node: Node, held: dict[str, Any], x: Any) -> Any:
+    flat = tf.transpose(x, [0, 3, 1, 2]) if len(x.shape) == 4 else x
+    return tf.reshape(flat, [-1, *node.outputs[0].shape[1:]])
+
+
+def linear(node: Node, held: dict[str, Any], x: Any) -> Any:
+    return tf.matmul(x, held["weight"]) + held["bias"]
+
+
+LAYERS: dict[str, Callable[..., Any]] = {
+    "SpatialConvolution": convolution,
+    "SpatialFullConvolution": full_convolution,
+    "SpatialReplicationPadding": replication,
+    "SpatialReflectionPadding": reflection,
+    "InstanceNormalization": instance_normalization,
+    "SpatialBatchNormalization": batch_normalization,
+    "SpatialMaxPooling": max_pooling,
+    "SpatialAveragePooling": average_pooling,
+    "ShaveImage": shave,
+    "SpatialUpSamplingNearest": upsampling,
+    "View": view,
+    "Linear": linear,
+    "ReLU": lambda node, held, x: tf.nn.relu(x),
+    "LeakyReLU": lambda node, held, x: tf.nn.leaky_relu(x, node.op.slope),
+    "Tanh": lambda node, held, x: tf.tanh(x),
+    "SoftMax": lambda node, held, x: tf.nn.softmax(x),
+    "MulConstant": lambda node, held, x: x * node.op.factor,
+    "CAddTable": lambda node, held, *xs: sum(xs[1:], xs[0]),
+    "Join": lambda node, held, *xs: tf.concat(xs, -1),
+    **dict.fromkeys(("Identity", "Dropout", "TVLoss", "TotalVariation"), lambda node, held, x: x),
+}

@@ -1,0 +1,45 @@
+"""The nets that are timed, and at which sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FIXTURES = HERE.parent / "fixtures"
+
+
+@dataclass(frozen=True)
+class Net:
+    """A folder with `model.t7`, `input.t7` and `output.t7` or `activations.t7` by real Torch7.
+
+    `shapes` are timed, in Torch's order. Where there is none, the recorded input's is.
+    """
+
+    name: str
+    folder: Path
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.t7"
+
+    @property
+    def recording(self) -> Path:
+        small = self.folder / "output.t7"
+        return small if small.is_file() else self.folder / "activations.t7"
+
+
+NETS = (
+    Net(
+        "johnson",
+        HERE / "models/johnson_full",
+        ((1, 3, 256, 256), (1, 3, 512, 512), (1, 3, 1024, 1024), (8, 3, 256, 256)),
+    ),
+    Net("fast-neural-style slim", HERE / "models/fns_instance_norm", ((1, 3, 256, 256),)),
+    Net("VGG slim", HERE / "models/vgg_slim"),
+    Net("ResNet-18 slim", HERE / "models/resnet18_slim_typeB"),
+    Net("U-Net", FIXTURES / "nets/unet_nested_concat", ((1, 3, 256, 256),)),
+    Net("hourglass", FIXTURES / "nets/hourglass_nngraph", ((1, 3, 256, 256),)),
+    Net("oilpaint", FIXTURES / "trained/oilpaint", ((1, 3, 512, 512),)),
+)

@@ -1,0 +1,119 @@
+"""What the runtimes open for one net at one size: the same weights in every format."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.models import Net
+from porter import reader, recording
+from porter.conversion.pipeline import convert
+from porter.conversion.request import Request
+from porter.emit.settings import TFLiteSettings
+from porter.graph import Graph, TensorType
+from porter.model_file import open_model
+from porter.recording import Recording, as_arrays
+
+LEVELS = ("none", "exact", "fast")
+REPOSITORY = Path(__file__).parent.parent
+
+
+def recorded(net: Net) -> Recording:
+    """Torch's input and output."""
+    found = recording.read(net.recording)
+    if found.input is not None:
+        return found
+    return replace(found, input=as_arrays(reader.read(net.folder / "input.t7").root, "input"))
+
+
+def ports(net: Net, folder: Path) -> None:
+    """porter's SavedModels of every level, each verified by its conversion."""
+    for level in LEVELS:
+        request = Request(net.model, folder / level, optimized=level, formats=("saved_model",))
+        convert(replace(request, force=True))
+
+
+def prepare(
+    net: Net, x: Any, converted: Path, folder: Path, torch_python: str | None
+) -> dict[str, str]:
+    """Files for the input `x` in `folder`, beside links to the ports in `converted`.
+
+    Returns why what could not be made could not.
+    """
+    folder.mkdir(parents=True)
+    for level in LEVELS:
+        (folder / level).symlink_to(converted / level / "saved_model")
+    np.save(folder / "input.npy", x)
+    graph = open_model(net.model).model().walk(TensorType(x.shape))
+    problems: dict[str, str] = {}
+    handwritten(graph, folder)
+    try:
+        litert(net, graph, x, folder)
+    except Exception as error:
+        problems["LiteRT"] = str(error).splitlines()[0]
+    with open(folder / "graph.pickle", "wb") as file:
+        pickle.dump(plain(graph), file)
+    if torch_python is None:
+        return problems
+    done = subprocess.run(
+        [torch_python, "-m", "benchmarks.export_onnx", str(folder)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        problems["ONNX"] = done.stderr.strip().splitlines()[-1]
+    return problems
+
+
+def plain(graph: Graph) -> Graph:
+    """The graph without the modules that its calls point to."""
+    return replace(graph, calls=(), notes=())
+
+
+def handwritten(graph: Graph, folder: Path) -> None:
+    """`handwritten/`: a SavedModel with open sizes."""
+    import tensorflow as tf
+
+    from benchmarks.handwritten import handwritten as write
+    from porter.nested import leaves
+
+    (given,) = leaves(graph.inputs)
+    run = write(graph)
+    n, c, *_ = given.type.shape
+    free = "View" not in {node.typename.rpartition(".")[2] for node in graph.nodes}
+    size = [None, None] if free else list(given.type.shape[2:])
+    spec = tf.TensorSpec([None, *size, c], name="input")
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda x: {f"output{i}": y for i, y in enumerate(run(x))}, input_signature=[spec]
+    )
+    module.weights = list(module.serve.get_concrete_function().variables)
+    tf.saved_model.save(module, str(folder / "handwritten"), signatures=module.serve)
+    fixed = tf.function(
+        module.serve, input_signature=[tf.TensorSpec([n, *given.type.shape[2:], c])]
+    )
+    concrete = fixed.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    (folder / "naive.tflite").write_bytes(converter.convert())
+
+
+def litert(net: Net, graph: Graph, x: Any, folder: Path) -> None:
+    """`porter.tflite`, for this size."""
+    made = folder / "converted-tflite"
+    request = Request(
+        net.model,
+        made,
+        input_shapes=(x.shape,),
+        formats=("tflite",),
+        settings={"tflite": TFLiteSettings()},
+        force=True,
+    )
+    convert(request)
+    (folder / "porter.tflite").symlink_to(made / "model.tflite")
