@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,23 @@ from porter.run.execute import execute
 from porter.run.tensorflow import tf
 
 
+Stored = tuple[Hashable, str, str, tuple[int, ...]]
+"""A parameter by its key, its axes in Torch's order and as stored, and the order of its rows."""
+
+
 class Variables:
     """TensorFlow variables of a model, one for each piece of memory that Torch has.
 
     Two modules that share a weight get the same variable, as long as both want it stored alike.
-    With `learning` a parameter that Torch computes from others (weight normalisation) is no
-    variable: those others are, and it is computed from them at every call.
+    With `learning` they do so in any case, and who wants it in another order gets a copy at every
+    call; and a parameter that Torch computes from others (weight normalisation) is no variable:
+    those others are, and it is computed from them at every call.
     """
 
     def __init__(self, precision: str = "float32", learning: bool = False) -> None:
         self.precision = precision
         self.learning = learning
-        self.by_key: dict[tuple[Hashable, str, str, tuple[int, ...]], Any] = {}
+        self.by_key: dict[Stored, Any] = {}
         self.by_name: dict[str, Any] = {}
 
     def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
@@ -37,6 +43,9 @@ class Variables:
             return self.computed(path, param, param.made, rows)
         key = (param.key, param.axes, param.to, rows)
         if key not in self.by_key:
+            first = next((k for k in self.by_key if k[0] == param.key), None)
+            if self.learning and first is not None:
+                return self.reordered(self.by_key[first], param, first, key)
             name = self.free_name(f"{path}.{param.name}" if path else param.name)
             # The layer's name scope must not become part of the variable's name.
             with tf.init_scope(), tf.name_scope(""):
@@ -52,6 +61,17 @@ class Variables:
         sources = [self.get(made.path, source, ()) for source in made.sources]
         values = made.arrange(tf, made.compute(tf, *sources))
         return self.arranged(tf.reshape(values, param.shape), param, rows)
+
+    def reordered(self, variable: Any, param: Param, held: Stored, wanted: Stored) -> Any:
+        """The numbers of a variable in the order of another key of the same parameter."""
+        with tf.init_scope():
+            places = np.arange(param.array.size).reshape(param.shape)
+            of_held, of_wanted = (
+                self.arranged(tf.constant(places), replace(param, axes=axes, to=to), rows).numpy()
+                for _, axes, to, rows in (held, wanted)
+            )
+        where = np.argsort(of_held, axis=None)[of_wanted]
+        return tf.gather(tf.reshape(variable, [-1]), where)
 
     def stored(self, param: Param, rows: tuple[int, ...]) -> Any:
         """The parameter's values in the order in which TensorFlow keeps them."""
