@@ -1,0 +1,36 @@
+"""Run the commands of docs/transfer.md and so make its pictures anew: minutes, on two cores.
+
+python tools/transfer_pictures.py [NAME …]        only pictures whose names hold one of these
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+PAGE = ROOT / "docs" / "transfer.md"
+
+
+def commands() -> list[list[str]]:
+    """Arguments of every command that the page shows."""
+    text = PAGE.read_text(encoding="utf-8")
+    return [shlex.split(line) for line in re.findall(r"^\$ porter (transfer .*)$", text, re.M)]
+
+
+def main() -> int:
+    import cli
+
+    os.chdir(ROOT)
+    wanted = sys.argv[1:]
+    chosen = [c for c in commands() if not wanted or any(name in c[-1] for name in wanted)]
+    return max((cli.main([*command, "--force"]) for command in chosen), default=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
