@@ -22,6 +22,7 @@ from porter.command_line import (
     stylize,
     synthesize,
     train,
+    transfer,
     weights,
 )
 from porter.command_line.arguments import show_json
