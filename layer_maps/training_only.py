@@ -87,8 +87,9 @@ class L1Penalty(GradientOnly):
     provides = flag("provideOutput", default=True)
 
     def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
-        count = tf.cast(tf.size(x), x.dtype) if self.average else 1.0
-        penalty = tf.multiply(tf.sign(x), tf.divide(self.weight, count))
+        penalty = tf.multiply(tf.sign(x), self.weight)
+        if self.average:
+            penalty = tf.divide(penalty, tf.cast(tf.size(x), x.dtype))
         return tf.add(dy, penalty) if self.provides else penalty
 
 
@@ -109,8 +110,10 @@ class CategoricalEntropy(GradientOnly):
         p = tf.divide(tf.reduce_sum(x, axis=0, keepdims=True), total)
         sure = tf.add(p, 1e-6)
         slope = tf.add(tf.math.log(sure), tf.divide(p, sure))
-        count = tf.cast(tf.shape(x)[0], x.dtype) if self.average else 1.0
-        return tf.add(dy, tf.divide(tf.multiply(slope, self.scale), tf.multiply(total, count)))
+        added = tf.divide(tf.multiply(slope, self.scale), total)
+        if self.average:
+            added = tf.divide(added, tf.cast(tf.shape(x)[0], x.dtype))
+        return tf.add(dy, added)
 
 
 class ColorTransform(LayerMap):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,8 @@ from tests.build import (
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
+def _seeded() -> None:
     tf.random.set_seed(1)
-    yield
 
 
 def port(root: TorchObject, x: Any) -> Trainable:

@@ -17,7 +17,6 @@ from porter.layout import Layout, Plan, Site, Step, from_torch, to_torch
 from porter.run.execute import execute
 from porter.run.tensorflow import tf
 
-
 Stored = tuple[Hashable, str, str, tuple[int, ...]]
 """A parameter by its key, its axes in Torch's order and as stored, and the order of its rows."""
 
