@@ -48,7 +48,7 @@ class Modules:
         return self.tensor(self.random.uniform(low, high, shape))
 
     def module(self, typename: str, **fields: Any) -> TorchObject:
-        """An instance of a class, in evaluation mode: a port that trains is told so by its caller."""
+        """An instance of a class, in evaluation mode; who trains it says so at every call."""
         made = TorchObject(typename, next(self.indices), 1, 0)
         made.fields |= {"_type": FLOAT, "train": False}
         made.fields |= {"output": self.buffer(), "gradInput": self.buffer()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Network:
         self.model = Model(silenced(root), registry or default_registry(), options or Options())
         self.taken = taken
         self.made = made
-        self.variables = Variables()
+        self.variables = Variables(learning=True)
         self.plans: dict[tuple[int, ...], Plan] = {}
 
     @property
@@ -101,33 +101,25 @@ class Network:
         Raises UsageError for a trained weight that the file does not hold as such.
         """
         tree: TorchObject = copy.deepcopy(self.root)
-        held = {tensor.key: tensor for tensor in tensors(tree)}
-        written: set[Hashable] = set()
-        for name, variable, tensor, array in self.stored(held):
-            if tensor.key in written and variable.trainable:
-                raise UsageError(
-                    f"the weight {name} is kept in two orders, and both were trained apart"
-                )
-            written.add(tensor.key)
+        for tensor, array in self.stored({tensor.key: tensor for tensor in tensors(tree)}):
             tensor.array[...] = array.reshape(tensor.shape)
         for _, module in submodules(tree):
             finish(module, tv_weight)
         return tree
 
-    def stored(self, held: dict[Hashable, Tensor]) -> Iterator[tuple[str, Any, Tensor, Array]]:
-        """Every variable's name, itself, the tensor it came from, and its numbers in its order."""
+    def stored(self, held: dict[Hashable, Tensor]) -> Iterator[tuple[Tensor, Array]]:
+        """The tensor that every variable came from, and its numbers in Torch's order."""
         names = {id(variable): name for name, variable in self.variables.by_name.items()}
-        for made_for, variable in self.variables.by_key.items():
-            key, axes, to, rows = cast(tuple[Any, str, str, tuple[int, ...]], made_for)
-            name = names[id(variable)]
+        for (key, axes, to, rows), variable in self.variables.by_key.items():
             # A parameter seen with other axes has the tensor's key in its own: (key, "", shape).
             inner = key[0] if isinstance(key, tuple) and len(key) == 3 and key[1] == "" else key
             tensor = held.get(key, held.get(inner))
             if tensor is not None:
-                yield name, variable, tensor, torch_order(variable.numpy(), axes, to, rows)
+                yield tensor, torch_order(variable.numpy(), axes, to, rows)
             elif variable.trainable:
                 raise UsageError(
-                    f"{name} was computed from what the file holds, and cannot be written back",
+                    f"{names[id(variable)]} was computed from what the file holds, and cannot be "
+                    "written back",
                     hint="train a net whose layers hold their weights as they are",
                 )
 

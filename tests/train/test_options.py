@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -79,3 +81,27 @@ def test_a_run_may_be_made_longer_but_not_another(options: Make) -> None:
     kept = options().json()
     assert options(num_iterations=99, save_every=5, output=Path("moved")).differences(kept) == {}
     assert options(tv_weight=1.0).differences(kept) == {"tv_weight": (0.0, 1.0)}
+
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def shown(command: str) -> list[list[str]]:
+    """Commands of the documents that begin like this."""
+    texts = [
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/training.md")
+    ]
+    found = re.findall(rf"^porter {command} .*fixtures.*$", "\n".join(texts), flags=re.MULTILINE)
+    return [shlex.split(line)[1:] for line in found]
+
+
+@pytest.mark.parametrize("command", ["train", "synthesize"])
+def test_the_documents_show_commands_that_exist(command: str) -> None:
+    commands = shown(command)
+    assert commands
+    for arguments in commands:
+        parsed = cli.parser().parse_args(arguments)
+        if command == "train":
+            TrainOptions(**{f.name: getattr(parsed, f.name) for f in fields(TrainOptions)})
+        files = [each for each in arguments if each.startswith("fixtures/")]
+        assert all((ROOT / file).exists() for file in files)
