@@ -45,6 +45,8 @@ MAX_CALLS = 10_000
 """Calls of modules in one walk: a ResNet-1202 makes 6,000, shared modules can ask for 2**40."""
 MAX_VALUES = 1_000_000
 """Tensors in one walk: splitting a long axis makes one for each element."""
+MAX_HANDED = 500_000
+"""Entries of tables that modules hand on, counted at every call."""
 MAX_ELEMENTS = 2**31
 """Elements of one tensor: a field may ask for a billion copies, or a padding of a billion."""
 FRAMES_PER_LEVEL = 12
@@ -108,6 +110,7 @@ class Walk:
         self.begun = 0
         """Calls of modules so far, those inside loops included."""
         self.made = 0
+        self.handed = 0
         self.memory: dict[int, list[Value]] = {}
         self.windows = Windows()
         self.overwritten: dict[int, Value | Overwritten] = {}
@@ -334,8 +337,18 @@ class Walk:
         return value
 
     def resolve_all(self, nested: Nested[Value]) -> Nested[Value]:
-        """`resolve` for every value of a table."""
-        return map_leaves(self.resolve, nested)
+        """`resolve` for every value of a table. Raises Endless where tables hold too much.
+
+        Tables may share tables: what is small in memory can be astronomical to go through.
+        """
+        self.handed += 1
+        if self.handed > MAX_HANDED:
+            raise Endless(f"the model hands on more than {MAX_HANDED:,} entries of tables")
+        if isinstance(nested, list):
+            return [self.resolve_all(item) for item in nested]
+        if isinstance(nested, dict):
+            return {key: self.resolve_all(nested[key]) for key in sorted(nested)}
+        return self.resolve(nested)
 
     def reshaped(self, value: Value, overwritten: Overwritten) -> Value:
         """An overwritten value seen with its own shape: possible where both see all elements."""
