@@ -19,11 +19,6 @@ from typing import Any
 
 from porter.errors import UsageError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 Weights = dict[str, float]
 
 CHOICES = {
@@ -104,6 +99,10 @@ def read_recipe(name: str, **changes: Any) -> Recipe:
             f"there is no recipe '{name}'",
             hint=f"recipes: {', '.join(NAMES)}; or a FILE.toml of your own (docs/transfer.md)",
         )
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
