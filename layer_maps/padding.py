@@ -168,7 +168,7 @@ class SpatialCircularPadding(Mirror):
             )
             for axis, before, behind in self.edges()
         ]
-        kept = tf.subtract(1.0, tf.multiply(*in_border))
+        kept = tf.subtract(tf.constant(1, at.dtype), tf.multiply(*in_border))
         return with_gradient(tf, out, tf.identity, lambda dy: tf.multiply(dy, kept))
 
 

@@ -1,8 +1,8 @@
 """Modules that matter to gradients, rewards or augmentation, and hand their input on in evaluation.
 
-Source: torch/nn L1Penalty.lua, GradientReversal.lua; rnn CopyGrad.lua, ZeroGrad.lua,
-NormStabilizer.lua; dpnn CategoricalEntropy.lua, Reinforce*.lua, SimpleColorTransform.lua,
-PCAColorTransform.lua; texture_nets src/utils.lua.
+Source: torch/nn L1Penalty.lua, GradientReversal.lua; rnn CopyGrad.lua, ZeroGrad.lua; dpnn
+CategoricalEntropy.lua, Reinforce*.lua, SimpleColorTransform.lua, PCAColorTransform.lua;
+texture_nets src/utils.lua.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from porter.walk.walker import Walk
 
 @structure(
     "nn.CopyGrad",
-    "nn.NormStabilizer",
     "nn.GradNormalization",
     note="identity; changes gradients only, which a port leaves as they are",
 )

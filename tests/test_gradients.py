@@ -28,7 +28,6 @@ KNOWN = {
     "nn.CriterionTable/mse": "Torch recorded the forward pass alone",
     "nn.IndexLinear/batch": "Torch keeps the gradient in a sparse buffer beside gradWeight",
     "nn.MaskZero/linear": "Torch learns from the gradients of masked rows",
-    "nn.NormStabilizer/seq": "the penalty is not ported",
     "nn.PCAColorTransform/eval": "random",
     "nn.SimpleColorTransform/eval": "random",
     "nn.SpatialConvolutionMap/random_s2": "Torch writes gradients to wrong places",
