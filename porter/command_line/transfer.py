@@ -12,7 +12,6 @@ from porter.errors import UsageError
 from porter.style.recipe import CHOICES, NAMES, Recipe, layer_weights, read_recipe
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Descriptor
     from porter.style.job import Result
 
 HELP = {
@@ -183,6 +182,7 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
     """Open everything and run, with progress where somebody looks."""
     from porter.images.photos import Photo, write_picture
     from porter.reports.console import progress
+    from porter.style.descriptor import Opening
     from porter.style.job import Keeping, transfer
     from porter.style.objective import Losses
     from porter.style.run import Progress
@@ -208,11 +208,14 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
         return transfer(
             options.content,
             list(options.style),
-            descriptor_of(options, recipe),
+            options.descriptor,
             recipe,
             blend=options.blend,
             image_size=options.image_size,
             style_size=options.style_size,
+            preprocessing=options.preprocessing,
+            sha256=options.sha256,
+            opening=Opening(options.prototxt, options.select),
             keeping=Keeping(
                 state,
                 options.snapshot or 50,
@@ -221,21 +224,6 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
             ),
             seen=seen,
         )
-
-
-def descriptor_of(options: argparse.Namespace, recipe: Recipe) -> Descriptor:
-    """The descriptor with the recipe's layers."""
-    from porter.style.descriptor import Opening, open_descriptor
-
-    return open_descriptor(
-        options.descriptor,
-        recipe.layers,
-        pooling=recipe.pooling,
-        padding=recipe.padding,
-        preprocessing=options.preprocessing,
-        sha256=options.sha256,
-        opening=Opening(options.prototxt, options.select),
-    )
 
 
 def repeatable() -> None:

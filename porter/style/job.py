@@ -16,6 +16,7 @@ from porter.errors import PorterError, UsageError
 from porter.images.photos import Photo
 from porter.images.runners import full_precision
 from porter.style import memory, pictures
+from porter.style.checks import require_layers
 from porter.style.descriptor import Descriptor, Opening, open_descriptor
 from porter.style.objective import Losses, Objective
 from porter.style.optimizers import Enough, adam, lbfgs
@@ -83,6 +84,7 @@ def transfer(
     image_size: int | None = None,
     style_size: int | None = None,
     preprocessing: str | None = None,
+    sha256: str | None = None,
     opening: Opening | None = None,
     keeping: Keeping | None = None,
     seen: Seen = lambda progress, losses: None,
@@ -92,7 +94,8 @@ def transfer(
     Pictures are files or 8-bit arrays of any size and mode. `blend` gives the styles' shares
     (default: equal). `image_size` scales the content's longer side, `style_size` those of the
     styles (default: as long as the content's). `descriptor` is one that was opened with the
-    recipe's layers, or a weight file. `seen` is called after every evaluation.
+    recipe's layers, or a weight file; `preprocessing`, `sha256` and `opening` belong to a file.
+    `seen` is called after every evaluation.
 
     Raises UsageError, UnreadablePicture, WeightError, TooLarge; Diverged only where not even the
     first loss is a number. Ctrl-C ends the run and gives the best picture so far.
@@ -116,8 +119,10 @@ def transfer(
             pooling=recipe.pooling,
             padding=recipe.padding,
             preprocessing=preprocessing,
+            sha256=sha256,
             opening=opening,
         )
+    require_layers(recipe.layers, descriptor.layers, "the descriptor that was opened")
     memory.require(descriptor, *photo.size)
     job = Job(descriptor, recipe, photo, list(zip(paintings, weights, strict=True)))
     progress, stopped = job.run(keeping or Keeping(), seen)

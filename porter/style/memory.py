@@ -21,7 +21,10 @@ benchmarks/transfer.py."""
 
 
 def per_pixel(descriptor: Descriptor) -> float:
-    """Bytes that a descriptor's layers hold for each pixel of a picture."""
+    """Bytes that a descriptor's layers hold for each pixel of a picture.
+
+    0 for converted folders and Keras models, whose layers stand in a function of their own.
+    """
     spec = tf.TensorSpec((1, SMALL, SMALL, 3), descriptor.dtype)
     traced = tf.function(descriptor.__call__, input_signature=[spec], autograph=False)
     total = sum(sizes(traced.get_concrete_function().graph))

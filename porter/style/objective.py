@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from porter.errors import UsageError
+from porter.errors import TooLarge, UsageError
 from porter.run.tensorflow import tf
 from porter.style import losses
 from porter.style.checks import BLACK, WeightError
@@ -130,7 +130,14 @@ class Objective:
 
     def __call__(self, picture: Array) -> Evaluation:
         """Losses and gradient at RGB levels H×W×3."""
-        *parts, gradient = self.traced(tf.constant(picture[None], self.dtype))
+        try:
+            *parts, gradient = self.traced(tf.constant(picture[None], self.dtype))
+        except tf.errors.ResourceExhaustedError as error:
+            raise TooLarge(
+                "the picture does not fit into memory",
+                received="×".join(map(str, picture.shape[:2])),
+                hint="make it smaller with --image-size",
+            ) from error
         return Evaluation(Losses(*(float(part) for part in parts)), np.asarray(gradient)[0])
 
     def losses_of(self, picture: Array) -> Losses:
