@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.reader import TorchObject
+from porter.reader import LuaFunction, TorchObject
 from porter.run.runner import Variables
 from porter.run.tensorflow import tf
 from porter.run.training import Trainable
@@ -219,6 +219,31 @@ def test_constants_are_not_learned() -> None:
     affine = torch_module("inn.ConstAffine", a=randn(3), b=randn(3))
     net = port(sequential(affine, conv(3, 2)), randn(2, 3, 6, 6))
     assert names(net.trainable_variables) == ["2.weight", "2.bias"]
+
+
+def frozen(module: TorchObject) -> TorchObject:
+    """`module.accGradParameters = function() end`, as it is saved."""
+    module.fields["accGradParameters"] = LuaFunction(10**6, 40, 0)
+    return module
+
+
+def test_what_a_script_froze_stays_frozen() -> None:
+    x = randn(2, 3, 8, 8)
+    head = sequential(conv(4, 4), batch_norm(4))
+    net = port(sequential(frozen(conv(3, 4)), frozen(head), conv(4, 2)), x)
+    assert names(net.trainable_variables) == ["3.weight", "3.bias"]
+    assert "1.weight" in names(net.variables)
+    # The statistics of a frozen batch normalisation move, as in Torch.
+    before = held(net, "2.2.running_mean")
+    net(last(x), training=True)
+    assert np.abs(held(net, "2.2.running_mean") - before).max() > 0
+
+
+def test_what_is_frozen_in_one_place_only_is_learned() -> None:
+    shared = linear(4, 4)
+    other = torch_module("nn.Linear", **shared.fields)
+    net = port(sequential(frozen(other), torch_module("nn.Linear", **shared.fields)), randn(2, 4))
+    assert names(net.trainable_variables) == ["1.weight", "1.bias"]
 
 
 def test_gradients_of_grouped_convolutions_are_those_of_their_groups() -> None:

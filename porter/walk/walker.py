@@ -15,9 +15,10 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from porter.blame import blaming
@@ -38,6 +39,7 @@ from porter.options import Options
 from porter.reader import TorchObject, describe
 from porter.registry import Handler, Registry, StructureRule, is_layer_map
 from porter.walk.aliasing import MakeBatch, Overwritten, Reinterpret, Windows
+from porter.walk.frozen import freeze, frozen_memory
 
 MAX_DEPTH = 400
 """Containers in containers; the deepest published nets stay below 30."""
@@ -63,6 +65,11 @@ class Model:
     ops: dict[int, LayerMap] = field(default_factory=dict)
     calls: int = 0
     """Calls of modules in all walks so far, also in those that ended early."""
+
+    @cached_property
+    def frozen(self) -> frozenset[Hashable]:
+        """The memory of tensors that the file says are not learned."""
+        return frozen_memory(self.root)
 
     def op(self, module: TorchObject) -> LayerMap:
         """The layer map of a module; one module used twice has one map and one set of weights."""
@@ -270,6 +277,8 @@ class Walk:
 
     def add_node(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         """Append a node for `op` and account for the memory of its outputs."""
+        if self.model.frozen and freeze(op, self.model.frozen):
+            self.note("frozen: its accGradParameters is a function of the file's")
         fewest, most = op.arity()
         if not fewest <= len(inputs) <= most:
             raise ShapeMismatch(

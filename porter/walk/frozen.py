@@ -1,0 +1,63 @@
+"""What a file says is not to be learned: modules whose `accGradParameters` a script replaced.
+
+    net:get(1).accGradParameters = function() end
+
+is how Torch users freeze a module. The function is saved with it, and porter never runs it; that it
+is there is enough. A container that is frozen freezes all that it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+
+from porter.fields import Param
+from porter.layer import LayerMap
+from porter.reader import LuaFunction, Tensor, TorchObject
+
+METHOD = "accGradParameters"
+
+
+def frozen_memory(root: TorchObject) -> frozenset[Hashable]:
+    """The tensors that only frozen modules hold."""
+    from porter.model_file import submodules
+
+    frozen = {
+        inner.index
+        for _, module in submodules(root)
+        if isinstance(module.get(METHOD), LuaFunction)
+        for _, inner in submodules(module)
+    }
+    if not frozen:
+        return frozenset()
+    held: dict[bool, set[Hashable]] = {True: set(), False: set()}
+    for _, module in submodules(root):
+        held[module.index in frozen].update(tensors_of(module))
+    return frozenset(held[True] - held[False])
+
+
+def tensors_of(module: TorchObject) -> Iterator[Hashable]:
+    """The memory of a module's own tensors."""
+    return (value.key for value in module.fields.values() if isinstance(value, Tensor))
+
+
+def freeze(op: LayerMap, memory: frozenset[Hashable]) -> bool:
+    """Let a layer learn none of these tensors; returns whether it had any to learn."""
+    changed = False
+    for name, parameter in op.params().items():
+        kept = frozen(parameter, memory)
+        if kept is not parameter:
+            op.__dict__[name], changed = kept, True
+    return changed
+
+
+def frozen(parameter: Param, memory: frozenset[Hashable]) -> Param:
+    """The parameter as it is, or not trainable."""
+    made = parameter.made
+    if made is not None:
+        sources = tuple(frozen(source, memory) for source in made.sources)
+        if any(a is not b for a, b in zip(sources, made.sources, strict=True)):
+            return replace(parameter, made=replace(made, sources=sources))
+    if parameter.trainable and parameter.memory in memory:
+        return replace(parameter, trainable=False)
+    return parameter
