@@ -15,7 +15,7 @@ from porter.parity.compare import Row
 
 MOST_BOXES = 1500
 """Larger graphs are not drawn: nobody reads them, and the page would not load."""
-TITLE_LENGTH = 24
+TITLE_LENGTH = 28
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ SWEEPS = 2
 class Sizes:
     """Of boxes, of the gaps between them, and how many ranks stand in one column."""
 
-    width: float = 168.0
+    width: float = 194.0
     height: float = 40.0
     across: float = 16.0
     down: float = 30.0
