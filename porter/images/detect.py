@@ -21,7 +21,7 @@ def detect(opened: ModelFile, graph: Graph) -> tuple[Preset, str] | None:
     """A preset and what told it, or None. `graph` is the net walked with an image."""
     told = waifu2x(opened) if "w2nn_channels" in opened.root else None
     if told is None and planes(graph) == (3, 3):
-        told = fast_neural_style(opened) or texture_nets(opened) or pix2pix(opened, graph)
+        told = fast_neural_style(opened) or texture_nets(opened, graph) or pix2pix(opened, graph)
     if told is None:
         return None
     name, why = told
@@ -51,12 +51,16 @@ def fast_neural_style(opened: ModelFile) -> tuple[str, str] | None:
     return None
 
 
-def texture_nets(opened: ModelFile) -> tuple[str, str] | None:
-    """Its TVLoss, or its instance normalisation between replicated borders."""
+def texture_nets(opened: ModelFile, graph: Graph) -> tuple[str, str] | None:
+    """Its TVLoss, or its instance normalisation between replicated borders.
+
+    CycleGAN's generators may have these two as well, but end with Tanh.
+    """
     classes = histogram(opened.root)
     if "nn.TVLoss" in classes:
         return "texture-nets", "nn.TVLoss is a class of texture_nets"
-    if "nn.InstanceNormalization" in classes and "nn.SpatialReplicationPadding" in classes:
+    both = {"nn.InstanceNormalization", "nn.SpatialReplicationPadding"} <= classes.keys()
+    if both and not ends_with_tanh(graph):
         return (
             "texture-nets",
             "nn.InstanceNormalization with nn.SpatialReplicationPadding is texture_nets' generator",
@@ -66,11 +70,16 @@ def texture_nets(opened: ModelFile) -> tuple[str, str] | None:
 
 def pix2pix(opened: ModelFile, graph: Graph) -> tuple[str, str] | None:
     """pix2pix and CycleGAN build their generators with nngraph and end them with Tanh."""
-    (output,) = leaves(graph.outputs)
-    ends = [node.typename for node in graph.nodes if output in node.outputs]
-    if opened.root.typename == "nn.gModule" and ends in (["nn.Tanh"], ["cudnn.Tanh"]):
+    if opened.root.typename == "nn.gModule" and ends_with_tanh(graph):
         return "pix2pix", "an nn.gModule from 3 to 3 planes that ends with Tanh"
     return None
+
+
+def ends_with_tanh(graph: Graph) -> bool:
+    """Whether the picture is squashed to -1…1."""
+    (output,) = leaves(graph.outputs)
+    ends = [node.typename for node in graph.nodes if output in node.outputs]
+    return ends in (["nn.Tanh"], ["cudnn.Tanh"])
 
 
 def waifu2x(opened: ModelFile) -> tuple[str, str] | None:

@@ -55,6 +55,20 @@ def test_texture_nets_is_told_by_its_classes() -> None:
     assert told.geometry == Geometry()
 
 
+@pytest.mark.parametrize(("behind", "preset"), [((), "texture-nets"), (("nn.Tanh",), None)])
+def test_replicated_borders_tell_texture_nets_unless_a_tanh_ends_the_net(
+    tmp_path: Path, behind: tuple[str, ...], preset: str | None
+) -> None:
+    root = sequential(
+        torch_module("nn.SpatialReplicationPadding", pad_l=1, pad_r=1, pad_t=1, pad_b=1),
+        conv(3, 3),
+        torch_module("nn.InstanceNormalization", nOutput=3, eps=1e-5),
+        *map(torch_module, behind),
+    )
+    told = meaning_for(opened(root, tmp_path))
+    assert (told.preset.name if told else None) == preset
+
+
 @pytest.mark.parametrize("method", ["vgg", "resnet"])
 def test_fast_neural_style_is_told_by_its_checkpoint(tmp_path: Path, method: str) -> None:
     root = sequential(conv(3, 3, pad=1))
