@@ -58,10 +58,12 @@ class Checkpoints:
     def save(self, iteration: int) -> None:
         """Keep everything as it is after an iteration. Raises EmitError where that fails."""
         self.iteration.assign(iteration)
-        with self.spared(iteration), reported(self.kept), quiet_stderr():
+        with self.spared(iteration), reported(self.kept):
             self.own.mkdir(parents=True, exist_ok=True)
-            (self.own / WEIGHTS).write_text(json.dumps(self.network.shapes()), encoding="utf-8")
-            self.manager.save(checkpoint_number=iteration)
+            if not (self.own / WEIGHTS).exists():
+                write_text(self.own / WEIGHTS, json.dumps(self.network.shapes()))
+            with quiet_stderr():
+                self.manager.save(checkpoint_number=iteration)
         if self.own != self.kept:
             shutil.rmtree(self.own, ignore_errors=True)
 

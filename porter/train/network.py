@@ -30,8 +30,9 @@ from porter.run.runner import Variables, run
 from porter.run.tensorflow import tf
 from porter.walk.walker import Model
 
-STRIDE = 0x9E3779B1
-"""By how much the noise of two steps is apart: odd, so that no two of 2**32 steps are alike."""
+STRIDE = 0x27220A95
+"""By how much the noise of two steps is apart: odd, so that no two of 2**32 steps are alike, and
+another number than that between two seeds."""
 
 
 class Network:

@@ -26,6 +26,12 @@ def picture(path: Path, height: int, width: int, seed: int) -> Path:
     return path
 
 
+def size_of(file: Path) -> tuple[int, int]:
+    """Width and height of a picture."""
+    with Image.open(file) as opened:
+        return opened.size
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train/ and val/, nested once more. Do not write into it."""

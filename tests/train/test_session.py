@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import cli
 from porter import convert, reader
@@ -16,7 +15,7 @@ from porter.errors import UsageError
 from porter.train.session import Session
 from porter.train.trainer import Hooks
 from tests.build import FIXTURES
-from tests.train.conftest import Make, picture
+from tests.train.conftest import Make, picture, size_of
 
 OILPAINT = FIXTURES / "trained" / "oilpaint"
 
@@ -44,14 +43,14 @@ def test_a_run_ends_in_a_port_that_every_command_takes(
         "000003.png",
         "000006.png",
     ]
-    assert Image.open(run / "samples" / "000006.png").size == (32, 64)
+    assert size_of(run / "samples" / "000006.png") == (32, 64)
     assert list((run / "events").iterdir())
 
     model = run / "model"
     assert cli.main(["diff", str(run / "model.t7"), str(model)]) == 0
     photo = picture(tmp_path / "photo.png", 36, 44, 3)
     assert cli.main(["stylize", str(model), str(photo), "-o", str(tmp_path / "made.png")]) == 0
-    assert Image.open(tmp_path / "made.png").size == (44, 36)
+    assert size_of(tmp_path / "made.png") == (44, 36)
     assert cli.main(["inspect", str(run / "model.t7")]) == 0
     told = json.loads((run / "training.json").read_text())
     assert told["result"]["iterations"] == 6
