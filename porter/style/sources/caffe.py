@@ -8,6 +8,7 @@ the `.caffemodel` says itself) get their weights by name. Layers that overwrite 
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -250,10 +251,10 @@ def loader(
                 received="convolutions with weights: " + ", ".join(others[:8]),
                 hint="the prototxt is that of another architecture",
             )
-        weight = blob(data, *layer.blobs[0], name)
+        weight = read_blob(data, *layer.blobs[0], name)
         planes = weight.size // (chosen.num_output * kernel[0] * kernel[1] or 1)
         shape = (chosen.num_output, planes, *kernel)
-        if weight.size != np.prod(shape) or (weight.ndim == 4 and weight.shape != shape):
+        if weight.size != math.prod(shape) or (weight.ndim == 4 and weight.shape != shape):
             raise WeightError(
                 "the weights are not those of the prototxt's layer",
                 where=name,
@@ -261,29 +262,36 @@ def loader(
                 "is described",
                 hint="the prototxt is that of another architecture",
             )
-        bias = blob(data, *layer.blobs[1], name).reshape(-1) if len(layer.blobs) > 1 else None
+        bias = read_blob(data, *layer.blobs[1], name).reshape(-1) if len(layer.blobs) > 1 else None
         return weight.reshape(shape).transpose(2, 3, 1, 0), bias
 
     return load
 
 
-def blob(data: memoryview, start: int, end: int, name: str) -> Array:
+def read_blob(data: memoryview, start: int, end: int, name: str) -> Array:
     """The numbers of a BlobProto, in its shape. Raises WeightError."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        return blob(data, start, end)
+    except (ValueError, DecodeError, OverflowError) as error:
+        raise WeightError(
+            "the weights are damaged", where=name, received=str(error), hint="download it again"
+        ) from error
+
+
+def blob(data: memoryview, start: int, end: int) -> Array:
+    """The same; raises ValueError or DecodeError."""
     rest, runs = bytearray(), []
     for piece in pieces(data, start, end):
-        if piece.number in (5, 8) and piece.wire == 2:
+        if piece.number in KINDS and piece.wire == 2:
             runs.append(np.frombuffer(data[piece.value : piece.end], KINDS[piece.number]))
         elif piece.number != 6:
             rest += data[piece.start : piece.end]
     message = messages()["BlobProto"].FromString(bytes(rest))
     numbers = np.concatenate(runs) if runs else np.array(message.data, np.float32)
-    shape = tuple(message.shape.dim) if message.HasField("shape") else ()
     legacy = (message.num, message.channels, message.height, message.width)
-    shape = shape or legacy
-    if int(np.prod(shape)) != numbers.size:
-        raise WeightError(
-            f"a blob of shape {'×'.join(map(str, shape))} holds {numbers.size:,} numbers",
-            where=name,
-            hint="the file is damaged: download it again",
-        )
+    shape = tuple(message.shape.dim) if message.HasField("shape") else legacy
+    if math.prod(shape) != numbers.size or min(shape, default=1) < 0:
+        raise ValueError(f"{numbers.size:,} numbers for a shape of {'×'.join(map(str, shape))}")
     return numbers.reshape(shape)

@@ -33,6 +33,10 @@ PUBLISHED = {
 """By md5 (keras/src/applications/vgg16.py, vgg19.py)."""
 
 
+BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What h5py raises for damaged files."""
+
+
 def open_h5(path: Path, opening: Opening) -> Source:
     """VGG's convolutions by name; any other whole model is left to Keras."""
     h5py = module()
@@ -41,7 +45,7 @@ def open_h5(path: Path, opening: Opening) -> Source:
             found = datasets(file)
             whole = "model_config" in file.attrs
             top = list(file.keys())
-    except OSError as error:
+    except BROKEN as error:
         raise damaged(path, error) from error
     by_place: dict[tuple[int, int], dict[int, str]] = {}
     for name, (shape, label) in found.items():
@@ -104,7 +108,7 @@ def loader(path: Path, names: dict[int, str]) -> Load:
             with h5py.File(path, "r") as file:
                 bias = np.asarray(file[names[1]]) if 1 in names else None
                 return np.asarray(file[names[4]]), bias
-        except OSError as error:
+        except BROKEN as error:
             raise damaged(path, error) from error
 
     return load
