@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.correlation import MOST_ELEMENTS, check_sizes, correlate, every, shaped
-from layer_maps.gradients import with_gradient
+from layer_maps.gradients import with_gradient_of
 from porter.errors import BadField
 from porter.fields import (
     Array,
@@ -272,7 +272,7 @@ class SpatialBinaryConvolution(SpatialConvolution):
             return super().convolve(tf, x, at, filters)
         weight = tf.convert_to_tensor(at.variable(self.weight))
         binary = self.tensor_filters(tf, at)
-        learned = with_gradient(tf, weight, lambda _: tf.stop_gradient(binary), tf.identity)
+        learned = with_gradient_of(tf, binary, weight)
         scales = tf.reduce_mean(tf.abs(weight), axis=[0, 1, 3], keepdims=True)
         others = tf.stop_gradient(tf.multiply(tf.sign(binary), scales))
         out = super().convolve(tf, tf.stop_gradient(x), at, learned)

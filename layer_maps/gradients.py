@@ -6,12 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 
+def with_gradient_of(tf: Any, value: Any, other: Any) -> Any:
+    """`value`, with the gradient of `other`, a tensor of the same shape.
+
+    `other` should be finite where `value` is: zero times it is added.
+    """
+    nothing = tf.subtract(other, tf.stop_gradient(other))
+    return tf.add(tf.stop_gradient(value), nothing)
+
+
 def with_gradient(
     tf: Any, x: Any, forward: Callable[[Any], Any], backward: Callable[[Any], Any]
 ) -> Any:
     """`forward(x)`, whose gradient is `backward` of the gradient that comes in.
 
-    `backward` gives what Torch's `updateGradInput` does; it may read tensors made before.
+    For what is no multiple of the gradient that comes in, such as a penalty. A SavedModel cannot
+    keep it inside of a loop over time.
     """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]

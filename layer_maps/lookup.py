@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.gradients import with_gradient
+from layer_maps.gradients import with_gradient_of
 from porter.errors import BadField
 from porter.fields import (
     Array,
@@ -108,7 +108,7 @@ class Lookup(LayerMap):
             at.update(self.weight, tf.tensor_scatter_nd_update(weight, used, shorter))
         share = self.gradient_share(tf, places, at)
         rows = tf.gather(weight, places)
-        return with_gradient(tf, rows, tf.identity, lambda dy: tf.multiply(dy, share))
+        return with_gradient_of(tf, rows, tf.multiply(rows, share))
 
     def gradient_share(self, tf: Any, places: Any, at: Site) -> Any:
         """How much of the gradient of each picked row counts: none of `paddingValue`'s.

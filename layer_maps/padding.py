@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.gradients import with_gradient
+from layer_maps.gradients import with_gradient_of
 from porter.fields import Array, Field, integer, integers, number, optional_integer
 from porter.graph import Shape
 from porter.layer import Accepts, LayerMap
@@ -169,7 +169,7 @@ class SpatialCircularPadding(Mirror):
             for axis, before, behind in self.edges()
         ]
         kept = tf.subtract(tf.constant(1, at.dtype), tf.multiply(*in_border))
-        return with_gradient(tf, out, tf.identity, lambda dy: tf.multiply(dy, kept))
+        return with_gradient_of(tf, out, tf.multiply(out, kept))
 
 
 @register("nn.SpatialZeroPadding")

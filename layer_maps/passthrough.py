@@ -15,7 +15,7 @@ import numpy as np
 from layer_maps.axes import Squeeze, Transpose, Unsqueeze
 from layer_maps.composites import inside
 from layer_maps.containers import one_tensor
-from layer_maps.gradients import with_gradient
+from layer_maps.gradients import with_gradient_of
 from layer_maps.indexing import Select
 from layer_maps.shape import Collapse
 from layer_maps.table import table
@@ -86,7 +86,7 @@ class GradWeight(Same):
     weight = number("weight", 1.0)
 
     def train(self, tf: Any, x: Any, at: Site) -> Any:
-        return with_gradient(tf, x, tf.identity, lambda dy: tf.multiply(dy, self.weight))
+        return with_gradient_of(tf, x, tf.multiply(x, self.weight))
 
     def adapt(self, module: TorchObject, options: Options) -> None:
         self.notes += ("identity: scales gradients only",)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.gradients import with_gradient
 from porter.fields import Array, flag, number
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
@@ -31,8 +30,7 @@ class Abs(LayerMap):
 
     def train(self, tf: Any, x: Any, at: Site) -> Any:
         # THNN Abs.c: at 0 the slope is 1.
-        rising = tf.greater_equal(x, tf.zeros_like(x))
-        return with_gradient(tf, x, tf.abs, lambda dy: tf.where(rising, dy, tf.negative(dy)))
+        return tf.where(tf.greater_equal(x, tf.zeros_like(x)), x, tf.negative(x))
 
 
 @register("nn.Exp")
@@ -75,8 +73,8 @@ class Sqrt(LayerMap):
 
     def train(self, tf: Any, x: Any, at: Site) -> Any:
         # THNN Sqrt.c: at 0 there is no gradient, where the derivative is infinite.
-        slope = tf.math.divide_no_nan(tf.constant(0.5, at.dtype), tf.sqrt(x))
-        return with_gradient(tf, x, tf.sqrt, lambda dy: tf.multiply(dy, slope))
+        zero = tf.equal(x, tf.zeros_like(x))
+        return tf.where(zero, tf.zeros_like(x), tf.sqrt(tf.where(zero, tf.ones_like(x), x)))
 
 
 @register("nn.Square")

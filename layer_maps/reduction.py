@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.gradients import with_gradient
+from layer_maps.gradients import with_gradient, with_gradient_of
 from porter.fields import Array, flag, integer, optional_integer, param
 from porter.graph import FLOAT, INT, Shape, TensorType
 from porter.layer import LayerMap
@@ -118,12 +118,10 @@ class Extremum(AlongDimension):
         """`apply`, with all of the gradient for the first of several equal elements."""
         rank = at.inputs[0].rank
         axis = at.axis(self.reduced_axis(rank))
-        hit = tf.one_hot(place_of(x, axis=axis), size(tf, x, axis), axis=axis, dtype=at.dtype)
-
-        def backward(dy: Any) -> Any:
-            return tf.multiply(tf.expand_dims(dy, axis) if self.drops_axis(rank) else dy, hit)
-
-        return with_gradient(tf, x, lambda x: self.apply(tf, x, at=at), backward)
+        places, keep = place_of(x, axis=axis), not self.drops_axis(rank)
+        hit = tf.one_hot(places, size(tf, x, axis), True, False, axis=axis, dtype=tf.bool)
+        first = tf.reduce_sum(tf.where(hit, x, tf.zeros_like(x)), axis=axis, keepdims=keep)
+        return with_gradient_of(tf, self.apply(tf, x, at=at), first)
 
 
 @register("nn.Max")
@@ -254,4 +252,10 @@ class Kmeans(LayerMap):
         count = tf.expand_dims(tf.reduce_sum(own, axis=0), 1)
         mean = tf.math.divide_no_nan(tf.matmul(own, x, transpose_a=True), count)
         apart = tf.where(tf.greater(count, 0), tf.subtract(centres, mean), tf.zeros_like(mean))
-        return with_gradient(tf, tf.convert_to_tensor(centres), lambda _: numbers, lambda _: apart)
+        # A SavedModel wants a gradient that is computed of the one that comes in.
+        return with_gradient(
+            tf,
+            tf.convert_to_tensor(centres),
+            lambda _: tf.identity(numbers),
+            lambda dy: tf.add(apart, tf.multiply(tf.reduce_sum(dy), 0)),
+        )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.gradients import with_gradient
+from layer_maps.gradients import with_gradient_of
 from porter.fields import Array, flag, number, optional_integer
 from porter.graph import Shape
 from porter.layer import Accepts, LayerMap
@@ -187,12 +187,7 @@ class Clamping(LayerMap):
         # At a limit itself Torch lets no gradient through.
         lower, upper = (tf.constant(limit, at.dtype) for limit in self.limits)
         inside = tf.logical_and(tf.greater(x, lower), tf.less(x, upper))
-        return with_gradient(
-            tf,
-            x,
-            lambda x: self.apply(tf, x, at=at),
-            lambda dy: tf.where(inside, dy, tf.zeros_like(dy)),
-        )
+        return tf.where(inside, x, tf.stop_gradient(self.apply(tf, x, at=at)))
 
 
 @register("nn.HardTanh", "nn.Clamp")
@@ -247,7 +242,7 @@ class Clip(Clamping):
 
     def train(self, tf: Any, x: Any, at: Site) -> Any:
         """Clamped, with the gradient of an identity."""
-        return with_gradient(tf, x, lambda x: self.apply(tf, x, at=at), tf.identity)
+        return with_gradient_of(tf, self.apply(tf, x, at=at), x)
 
 
 @register("nn.GatedLinearUnit")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.training_only import GradientOnly
+from layer_maps.training_only import Penalty
 from porter.fields import Array, Field, flag, integer, number
 from porter.graph import Shape, TensorType, Value
 from porter.layer import Accepts, LayerMap
@@ -26,7 +26,7 @@ MIXER = 0x45D9F3B
 
 
 @register("nn.TVLoss", "nn.TotalVariation", note="identity; a loss that adds to gradients")
-class TotalVariation(GradientOnly):
+class TotalVariation(Penalty):
     """The gradient of strength/2 · Σ (x − right)² + (x − below)² is added.
 
     The sum is over the pixels that have both neighbours: none of the last row or column.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from typing import Any
 
-from layer_maps.gradients import with_gradient
+from layer_maps.gradients import with_gradient, with_gradient_of
 from porter.fields import Array, flag, number, param
 from porter.graph import Shape, Value
 from porter.layer import Accepts, LayerMap
@@ -45,15 +45,19 @@ class GradientOnly(LayerMap):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         return x
 
+    def is_identity(self) -> bool:
+        return True
+
+
+class Penalty(GradientOnly):
+    """The very same tensor; a gradient of its own is added in training."""
+
     def train(self, tf: Any, x: Any, at: Site) -> Any:
         return with_gradient(tf, x, tf.identity, lambda dy: self.backward(tf, x, dy, at))
 
     @abc.abstractmethod
     def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
         """The gradient of x, where that of the output is `dy`."""
-
-    def is_identity(self) -> bool:
-        return True
 
 
 @register("nn.GradientReversal", note="identity; reverses gradients in training")
@@ -62,20 +66,20 @@ class GradientReversal(GradientOnly):
 
     factor = number("lambda", 1.0)
 
-    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
-        return tf.multiply(dy, -self.factor)
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return with_gradient_of(tf, x, tf.multiply(x, -self.factor))
 
 
 @register("nn.ZeroGrad", "nn.DummyGradOutput", note="identity; lets no gradient through")
 class ZeroGrad(GradientOnly):
     """No gradient."""
 
-    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
-        return tf.zeros_like(dy)
+    def train(self, tf: Any, x: Any, at: Site) -> Any:
+        return tf.stop_gradient(x)
 
 
 @register("nn.L1Penalty", note="identity; a penalty that adds to gradients in training")
-class L1Penalty(GradientOnly):
+class L1Penalty(Penalty):
     """The gradient of m·Σ|x| is added, or takes its place without `provideOutput`.
 
     m is `l1weight`, with `sizeAverage` divided by the number of elements.
@@ -93,7 +97,7 @@ class L1Penalty(GradientOnly):
 
 
 @register("nn.CategoricalEntropy", note="identity; a reward that adds to gradients in training")
-class CategoricalEntropy(GradientOnly):
+class CategoricalEntropy(Penalty):
     """The gradient of −scale·H is added, for the entropy H of the mean of N×C distributions.
 
     H = −Σ p·log(p + 1e-6), where p is the sum over the batch made to sum to one; the gradient is
