@@ -92,7 +92,7 @@ class Checkpoints:
             self.require_ours(last)
             with quiet_stderr():
                 self.checkpoint.restore(last).assert_existing_objects_matched()
-        except (tf.errors.OpError, OSError, AssertionError, ValueError) as error:
+        except (tf.errors.OpError, OSError, AssertionError, IndexError, ValueError) as error:
             raise UsageError(
                 f"the checkpoint {last} cannot be restored",
                 received=str(error).strip().splitlines()[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -50,11 +51,22 @@ class Run:
 
     def told(self) -> Any:
         """What it said when it ended well."""
-        code = self.process.wait(timeout=300)
-        self.errors.seek(0)
-        assert code == 0, self.errors.read()[-3000:]
-        self.out.seek(0)
-        return json.loads(self.out.read().splitlines()[-1])
+        with self.out, self.errors:
+            code = self.process.wait(timeout=300)
+            self.errors.seek(0)
+            assert code == 0, self.errors.read()[-3000:]
+            self.out.seek(0)
+            return json.loads(self.out.read().splitlines()[-1])
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.send_signal(signal.SIGKILL)
+        self.died()
+
+    def died(self) -> int:
+        """The exit code of a run that was expected to fail."""
+        with self.out, self.errors:
+            return self.process.wait(timeout=300)
 
 
 def start(options: TrainOptions, environment: dict[str, str] | None = None) -> Run:
@@ -79,6 +91,12 @@ def start_workers(options: TrainOptions, count: int) -> list[Run]:
         for index in range(count)
     ]
     return [start(options, {"TF_CONFIG": json.dumps(each)}) for each in described]
+
+
+def last_kept(options: TrainOptions) -> int:
+    """The iteration of the last checkpoint, as TensorFlow's own record has it."""
+    record = (options.output / "checkpoints" / "checkpoint").read_text(encoding="utf-8")
+    return int(record.splitlines()[0].split("iteration-")[1].rstrip('"'))
 
 
 def free_ports(count: int) -> Sequence[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import shutil
-import signal
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from porter.train.options import TrainOptions
 from porter.train.session import Session
 from porter.train.trainer import Diverged, Hooks, Progress, Trained, optimizer_of
 from tests.train.conftest import Make
-from tests.train.runs import start
+from tests.train.runs import last_kept, start
 
 
 def run(options: TrainOptions) -> tuple[Trained, list[float], dict[str, np.ndarray]]:
@@ -81,9 +80,8 @@ def test_a_killed_run_goes_on_exactly(options: Make, tmp_path: Path) -> None:
     waited = time.monotonic() + 200
     while not state.exists() and killed.process.poll() is None and time.monotonic() < waited:
         time.sleep(0.05)
-    killed.process.send_signal(signal.SIGKILL)
-    killed.process.wait()
-    kept = max(int(f.stem.split("-")[1]) for f in state.parent.glob("iteration-*.index"))
+    killed.kill()
+    kept = last_kept(long)
     finished = kept + 3
     again = start(options(output=long.output, num_iterations=finished)).told()
     assert again["start"] == kept
