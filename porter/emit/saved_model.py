@@ -13,6 +13,7 @@ from pathlib import Path
 
 from porter.emit.formats import Format, Job
 from porter.emit.fresh import run_saved_model, train_saved_model
+from porter.errors import EmitError
 from porter.parity.measure import Measure
 from porter.run.tensorflow import fingerprint_pb2, quiet_stderr, tf
 from porter.run.training import Trainable
@@ -57,7 +58,17 @@ class SavedModel(Format):
 
     def verify_training(self, job: Job, folder: Path) -> str:
         """Differentiate in training mode what was written; says how much there is to learn."""
-        learned = train_saved_model(folder / self.name, job.checks[0].inputs)
+        try:
+            learned = train_saved_model(folder / self.name, job.checks[0].inputs)
+        except EmitError as error:
+            # TensorFlow's words for a gradient of its own that is called inside of a loop.
+            if "out of scope" not in (error.received or ""):
+                raise
+            raise EmitError(
+                "a SavedModel cannot keep a penalty on gradients inside of a loop over time",
+                hint="nn.NormStabilizer and nn.L1Penalty are such penalties: train in Python "
+                "with porter.run.training.Trainable, or convert without --trainable",
+            ) from error
         return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
 
 

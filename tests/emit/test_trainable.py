@@ -5,16 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from porter import Conversion, Request, convert
+from porter import Conversion, Request, convert, reader
 from porter.conversion.seal import MANIFEST
-from porter.errors import UsageError
+from porter.errors import EmitError, UsageError
 from porter.run.tensorflow import tf
-from tests.build import batch_norm, conv, dropout, linear, relu, sequential, torch_module, view
+from tests.build import (
+    FIXTURES,
+    batch_norm,
+    conv,
+    dropout,
+    linear,
+    relu,
+    sequential,
+    torch_module,
+    view,
+)
 from tests.write_t7 import write_t7
 
 NET = sequential(
@@ -113,3 +124,15 @@ def test_a_format_that_cannot_be_trained_on_is_refused(name: str, tmp_path: Path
         convert(Request(source, tmp_path / "port", formats=("keras", name), trainable=True))
     assert "saved_model" in str(told.value)
     assert not (tmp_path / "port").exists()
+
+
+def test_what_a_saved_model_cannot_keep_is_told(tmp_path: Path) -> None:
+    case = reader.read(FIXTURES / "gradients" / "nn.NormStabilizer" / "seq.t7").root
+    source = write_t7(tmp_path / "net.t7", case["module"])
+    request = Request(
+        source, tmp_path / "port", input_shapes=((2, 3), (2, 3)), formats=("saved_model",)
+    )
+    assert convert(request).output.exists()
+    with pytest.raises(EmitError, match="inside of a loop"):
+        convert(replace(request, output=tmp_path / "other", trainable=True))
+    assert not (tmp_path / "other").exists()
