@@ -27,6 +27,7 @@ from porter.command_line import (
 )
 from porter.command_line.arguments import show_json
 from porter.errors import ParityError, PorterError, TooLarge, UsageError
+from porter.version import ShowVersion
 
 COMMANDS = (
     inspect,
@@ -94,15 +95,13 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    from porter.conversion.manifest import version
-
     top = argparse.ArgumentParser(
         prog="porter",
         description="Trained Torch7 models (.t7) as TensorFlow models, proven layer by layer.",
         epilog="Exit codes: 0 ok, 1 parity failed, 2 usage or output, 3 unreadable file, "
         "4 unmapped or malformed modules.",
     )
-    top.add_argument("--version", action="version", version=f"porter {version()}")
+    top.add_argument("--version", action=ShowVersion)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(commands)

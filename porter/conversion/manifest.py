@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 from typing import Any
 
 from porter.conversion.request import Request
@@ -11,16 +10,9 @@ from porter.emit.formats import Emitted, Job
 from porter.model_file import ModelFile, functions_in, histogram
 from porter.parity.compare import Report
 from porter.reports.as_json import emitted_json, warnings
+from porter.version import version
 
 MANIFEST_VERSION = 1
-
-
-def version() -> str:
-    """porter's own version."""
-    try:
-        return metadata.version("porter-t7")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def manifest(

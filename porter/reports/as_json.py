@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from porter.emit.formats import Emitted
-from porter.parity.compare import Report, Row
-from porter.parity.diagnosis import Hint
-from porter.parity.measure import Measure
+if TYPE_CHECKING:
+    from porter.emit.formats import Emitted
+    from porter.parity.compare import Report, Row
+    from porter.parity.diagnosis import Hint
+    from porter.parity.measure import Measure
+
 
 SCHEMA = 1
 

@@ -12,16 +12,16 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from porter.check.checker import Result
-from porter.commands.inspect import Inspection
-from porter.emit.formats import Emitted
 from porter.errors import PorterError, printable
-from porter.parity.compare import Row
 from porter.reports.as_json import times_noise
-from porter.reports.drift import Drift
 
 if TYPE_CHECKING:
+    from porter.check.checker import Result
+    from porter.commands.inspect import Inspection
+    from porter.emit.formats import Emitted
     from porter.images.stylize import Result as Stylized
+    from porter.parity.compare import Row
+    from porter.reports.drift import Drift
 
 COLOUR = {"pass": "green", "fail": "red", "unmapped": "yellow", "error": "red"}
 

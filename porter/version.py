@@ -1,0 +1,27 @@
+"""porter's own version."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def version() -> str:
+    """The version that is installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("porter-t7")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class ShowVersion(argparse.Action):
+    """`--version`. Looked up when asked for: every command would wait for it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, nargs=0, help="show porter's version and exit", **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        print(f"porter {version()}")
+        parser.exit()
