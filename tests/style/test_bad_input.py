@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,22 @@ def test_truncated_files(format: str, tmp_path: Path) -> None:
     assert path.name in str(error)
     path.write_bytes(b"")
     assert refused(path).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "write", [files.npz, files.npy, files.caffe_today, files.keras_weights, files.torch_vgg]
+)
+def test_damaged_bytes_are_read_or_refused(write: Any, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    path = write(tmp_path)
+    whole = path.read_bytes()
+    for _ in range(25):
+        damaged = bytearray(whole)
+        for place in random.integers(min(len(whole), 2000), size=4):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(PorterError):
+            open_descriptor(path, ["relu3_1"], preprocessing="imagenet-caffe")
 
 
 def test_files_of_fully_connected_layers_only(tmp_path: Path) -> None:
