@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ REPOSITORY = Path(__file__).parent.parent
 OTHERS = ("PyTorch eager", "torch.compile", "ONNX Runtime", "OpenVINO", "OpenCV")
 """What `--other-python` runs."""
 BASE = "hand-written"
-PATIENCE = 600
 
 
 @dataclass
@@ -95,14 +95,13 @@ def main() -> None:
         options.output.write_text(heading(options) + markdown(tables, BASE), encoding="utf-8")
 
 
-def run_net(net: Net, place: Path, options: Any) -> list[tuple[str, list[Timed]]]:
+def run_net(net: Net, place: Path, options: Any) -> Iterator[tuple[str, list[Timed]]]:
     """Every size of a net: the recorded input is checked against Torch, the others against the
     layers as they are in float64."""
     from benchmarks.prepare import ports, prepare, recorded
 
     seen = recorded(net)
     ports(net, place / "converted")
-    found: list[tuple[str, list[Timed]]] = []
     inputs = {seen.input.shape: (seen.input, seen.output)}
     for shape in net.shapes:
         x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
@@ -113,8 +112,7 @@ def run_net(net: Net, place: Path, options: Any) -> list[tuple[str, list[Timed]]
         truth = first(wanted) if wanted is not None else in_float64(net, x)
         rows = time_all(folder, truth, problems, options)
         oracle = "Torch7's recording" if wanted is not None else "float64"
-        found.append((f"{net.name} {'×'.join(map(str, shape))} (error against {oracle})", rows))
-    return found
+        yield f"{net.name} {'×'.join(map(str, shape))} (error against {oracle})", rows
 
 
 def first(wanted: Any) -> Any:
