@@ -12,5 +12,6 @@ opening.py     the net and its meaning, whatever is given
 runners.py     one way to call a `.t7`, a converted folder, a `.keras` and a `.tflite`
 photos.py      files to pictures and back
 files.py       which files are read, and where their pictures go
+shards.py      photos shared out among several runs
 stylize.py     the command
 """
