@@ -17,17 +17,17 @@ from porter.run.runner import Variables
 from tests.build import Array, model, randn, sequential, torch_module
 
 
-def with_folds(error: float = 0.0) -> Registry:
-    """porter's maps and `my.Fold`, which makes every difference up to ten times larger."""
+def with_folds(error: float = 0.0, factor: float = 10) -> Registry:
+    """porter's maps and `my.Fold`, which makes every difference up to `factor` times larger."""
 
     class Fold(LayerMap):
         accepts = Accepts.ELEMENTWISE
 
         def reference(self, x: Array) -> Array:
-            return np.sin(10 * x)
+            return np.sin(factor * x)
 
         def apply(self, tf: Any, x: Any, at: Site) -> Any:
-            return tf.sin(tf.multiply(x, 10 + error))
+            return tf.sin(tf.multiply(x, factor + error))
 
     with registering_into(default_registry().copy()) as extended:
         register("my.Fold")(Fold)
@@ -62,6 +62,21 @@ def test_a_small_mistake_that_is_amplified_fails() -> None:
     assert all(row.isolated is not None and row.isolated.max_rel < 1e-5 for row in report.rows)
     assert not report.passed
     assert report.allowed == 1e-4
+
+
+def test_one_layer_may_amplify_the_rounding_of_its_input() -> None:
+    (row,) = folded(1, with_folds(factor=3000)).rows
+    assert row.isolated is not None
+    assert 1e-5 < row.isolated.max_rel <= row.tolerance.isolated
+    assert "in float64 the layer agrees" in row.note
+    assert row.passed
+    assert row.hint is None
+
+
+def test_one_layer_that_is_wrong_is_not_excused() -> None:
+    (row,) = folded(1, with_folds(error=1e-4, factor=3000)).rows
+    assert not row.passed
+    assert row.tolerance.isolated == 1e-5
 
 
 def test_where_rounding_is_all_there_is_nothing_is_proven() -> None:

@@ -11,8 +11,10 @@ Adding a constant to a plane changes nothing, so the bias of a convolution in fr
 The variance is the mean of squares less the square of the mean. That loses digits where the mean is
 large beside the deviations; here rows are summed in float32 and rows' sums in float64, so that the
 rounding errors of rows average out: in place of var · 1e-7 the error is about
-mean² · 1e-7 / sqrt(rows). (oneDNN's own training normalisation sums a whole plane in float32, and
-at 1024×1024 is off by 7e-4 of the output's deviation.)
+mean² · 1e-7 / sqrt(rows). Planes that are nearly constant would still lose all; where the model
+meets one, deviations from the mean are summed in another pass, as Torch does. (oneDNN's own
+training normalisation sums a whole plane in float32, and at 1024×1024 is off by 7e-4 of the
+output's deviation.)
 
 FusedBatchNormV3 knows one mean for each plane of a batch. So samples come one by one (samples.py),
 and batches that cannot take elementary operations.
@@ -34,6 +36,9 @@ from porter.optimize.respelled import (
     replaced,
     without_bias,
 )
+
+LARGEST_RATIO = 64.0
+"""Of mean² and variance, up to which the mean of squares has the digits that are needed."""
 
 
 class FusedNormalization(Respelled):
@@ -76,14 +81,18 @@ def shifted_and_scaled(tf: Any, x: Any, mean: Any, scale: Any, offset: Any) -> A
 
 def statistics(tf: Any, x: Any, over_batch: bool) -> tuple[Any, Any]:
     """Mean and biased variance of the planes of N×H×W×C, as N×C, or as 1×C of all samples."""
-    mean, squares = (
-        tf.reduce_mean(
-            tf.cast(tf.reduce_mean(each, axis=2), tf.float64), axis=[0, 1] if over_batch else [1]
-        )
-        for each in (x, tf.square(x))
+
+    def averaged(values: Any) -> Any:
+        rows = tf.cast(tf.reduce_mean(values, axis=2, keepdims=True), tf.float64)
+        return tf.reduce_mean(rows, axis=[0, 1] if over_batch else [1], keepdims=True)
+
+    mean, squares = averaged(x), averaged(tf.square(x))
+    quick = squares - tf.square(mean)
+    variance = tf.cond(
+        tf.reduce_all(tf.square(mean) <= LARGEST_RATIO * quick),
+        lambda: quick,
+        lambda: averaged(tf.math.squared_difference(x, tf.cast(mean, x.dtype))),
     )
-    # What rounding leaves of a plane that is constant may be below zero.
-    variance = tf.maximum(squares - tf.square(mean), 0)
     planes = [-1, x.shape[3]]
     return tuple(tf.reshape(tf.cast(each, x.dtype), planes) for each in (mean, variance))
 

@@ -235,6 +235,19 @@ class Comparison:
         limit = max(usual.accumulated, min(each.allows(usual.float64) for each in known))
         return replace(usual, accumulated=limit), most.note()
 
+    def allowed_isolated(self, key: tuple[str, int], values: Sequence[Value]) -> tuple[float, str]:
+        """How far a layer by itself may be off: one layer can amplify the rounding of its input."""
+        usual, errors = self.tolerance.isolated, self.isolated.get(key, [])
+        computed = all(self.oracle.sources.get(value.id) == REFERENCE for value in values)
+        if all(measure.within(usual) for measure in errors) or not computed:
+            return usual, ""
+        both = zip(self.noise.get(key, []), self.float64.get(key, []), strict=True)
+        known = [Rounding(rounded, exact) for rounded, exact in both]
+        if len(known) != len(errors):
+            return usual, ""
+        limit = min(each.allows(self.tolerance.float64) for each in known)
+        return max(usual, limit), max(known, key=lambda each: each.float32).note("the layer")
+
     def rows(self, accumulated: bool = True) -> tuple[Row, ...]:
         """One row for every module that computes or hands on a tensor."""
         notes = dict(self.graph.notes)
@@ -247,6 +260,7 @@ class Comparison:
             outputs = list(leaves(call.output))
             seen = [self.accumulated[v.id] for v in outputs if v.id in self.accumulated]
             tolerance, why = self.allowed(outputs)
+            isolated, cause = self.allowed_isolated(key, outputs)
             measures = self.isolated.get(key, [])
             if contradiction:
                 measures = [failed(contradiction)]
@@ -262,9 +276,9 @@ class Comparison:
                     max(self.float64[key], default=None) if key in self.float64 else None,
                     max(self.noise[key], default=None) if key in self.noise else None,
                     call.count,
-                    "; ".join(note for note in (notes.get(call.path, ""), why) if note),
-                    tolerance,
-                    self.hints.get(key),
+                    "; ".join(note for note in (notes.get(call.path, ""), cause, why) if note),
+                    replace(tolerance, isolated=isolated),
+                    None if cause else self.hints.get(key),
                     self.worst.get(key),
                 )
             )

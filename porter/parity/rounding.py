@@ -7,7 +7,9 @@ pass. Precision tells them apart: in float64 rounding shrinks by nine digits, a 
 
 So where a port's layers agree one by one and only their chain does not, the whole chain runs again:
 in float64, where port and reference must agree, and in NumPy's float32, which shows what rounding
-does on this input. The port may be `FACTOR` times as far off as that.
+does on this input. The port may be `FACTOR` times as far off as that. The same holds for one layer
+by itself, whose float64 agreement and float32 noise are known anyway. Only NumPy is doubted that
+way, never what Torch recorded.
 """
 
 from __future__ import annotations
@@ -45,11 +47,11 @@ class Rounding:
         """The largest error that is rounding; 0 unless float64 agrees to `limit`."""
         return min(FACTOR * self.float32, WORTHLESS) if self.float64 <= limit else 0.0
 
-    def note(self) -> str:
+    def note(self, what: str = "the whole chain") -> str:
         """For the row of a layer that passes by it."""
         return (
             f"float32 rounding alone makes {self.float32:.0e} here; "
-            f"in float64 the whole chain agrees to {self.float64:.0e}"
+            f"in float64 {what} agrees to {self.float64:.0e}"
         )
 
 

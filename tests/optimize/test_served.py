@@ -154,6 +154,14 @@ def test_statistics_of_planes_far_from_zero() -> None:
     assert error(served(port_of(net, x, "exact"), x), net, x) < 1e-3
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 16, 20), (2, 4, 9, 7)])
+def test_planes_that_are_nearly_constant(shape: tuple[int, ...]) -> None:
+    """The mean of squares has no digits left for the variance there."""
+    x = (10 + 0.01 * randn(*shape)).astype(np.float32)
+    net = sequential(instance_norm(4))
+    assert error(served(port_of(net, x, "exact"), x), net, x) < 5e-4
+
+
 def test_a_constant_plane_becomes_its_bias() -> None:
     net, x = instance_norm(4), np.full((1, 4, 31, 37), 123.4567, np.float32)
     bias = net.tensor("bias").array[:, None, None]
