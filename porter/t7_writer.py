@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.conversion.output import write_bytes
+from porter.disk.output import write_bytes
 from porter.errors import UsageError
 from porter.reader import LuaBoolean, LuaFunction, Storage, Table, Tensor, TorchObject, describe
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from porter.conversion.seal import check, read_manifest
+from porter.disk.seal import check, read_manifest
 from tests.build import conv, sequential
 from tests.write_t7 import write_t7
 
@@ -94,7 +94,7 @@ def test_a_killed_conversion_leaves_nothing_or_all(tmp_path: Path, temporary: Pa
 WRITER = """
 import sys, time
 from pathlib import Path
-from porter.conversion.output import appearing
+from porter.disk.output import appearing
 while True:
     with appearing(Path(sys.argv[1]), force=True) as folder:
         (folder / "manifest.json").write_text('{"manifest": 1, "source": "whole"}')
@@ -114,7 +114,7 @@ def test_a_writer_killed_again_and_again_never_shows_half_a_folder(tmp_path: Pat
             assert len(list(target.iterdir())) == 21
             assert {path.stat().st_size for path in target.iterdir()} <= {10_000, 34}
     assert cli.main(["record", "-o", str(target) + ".lua"]) == 0
-    from porter.conversion.output import sweep
+    from porter.disk.output import sweep
 
     sweep(target)
     assert hidden(tmp_path) == []

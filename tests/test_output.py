@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from porter.conversion import output
-from porter.conversion.output import appearing, write_text
+from porter.disk import output
+from porter.disk.output import appearing, write_text
 from porter.errors import EmitError, UsageError
 
 
@@ -226,7 +226,7 @@ def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
     script = (
         "import os, signal\nfrom pathlib import Path\n"
-        "from porter.conversion.output import appearing\n"
+        "from porter.disk.output import appearing\n"
         f"with appearing(Path({str(tmp_path / 'port')!r})) as folder:\n"
         "    (folder / 'manifest.json').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -12,7 +12,7 @@ import pytest
 
 import cli
 from porter import Conversion
-from porter.conversion.seal import check, digests, read_manifest
+from porter.disk.seal import check, digests, read_manifest
 from porter.errors import Corrupt
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from porter.check.checker import Checker, Result
 from porter.check.expectations import Expectations
 from porter.check.fixtures import Fixture
-from porter.conversion.output import write_text
+from porter.disk.output import write_text
 from porter.errors import UsageError
 from porter.options import Options
 from porter.parity.compare import Tolerance

@@ -31,7 +31,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from porter.conversion.output import write_text
+from porter.disk.output import write_text
 from porter.errors import UsageError
 from porter.options import BatchNormMode, Options
 from porter.parity.compare import Tolerance

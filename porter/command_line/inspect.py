@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     opened = open_model(options.file, options.select)
     seen = inspect(opened, registry_of(options), options_of(options), shapes_of(options))
     if options.html or options.svg:
-        from porter.conversion.output import write_text
+        from porter.disk.output import write_text
         from porter.pages import network
 
         if options.html:

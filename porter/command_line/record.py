@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.conversion.output import write_text
+    from porter.disk.output import write_text
     from porter.recorder import script
 
     if options.output:

@@ -22,7 +22,7 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.commands.scaffold import stub
-    from porter.conversion.output import write_text
+    from porter.disk.output import write_text
     from porter.model_file import open_model
 
     text = stub(options.typename, open_model(options.file, options.select).root)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from porter import reader, recording
-from porter.conversion import seal
+from porter.disk import seal
 from porter.errors import UsageError
 from porter.fields import Array
 from porter.layout import Layout, from_torch, image_layout, to_torch

@@ -20,9 +20,9 @@ import numpy as np
 
 from porter.conversion.feeding import batched, checks, input_shapes, verification_inputs
 from porter.conversion.manifest import manifest
-from porter.conversion.output import appearing, write_text
 from porter.conversion.request import Request
-from porter.conversion.seal import MANIFEST, digests
+from porter.disk.output import appearing, write_text
+from porter.disk.seal import MANIFEST, digests
 from porter.emit.formats import Emitted, Job, find, require_trainable
 from porter.errors import ParityError
 from porter.images.meaning import meaning_of

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from porter.commands.weights import Weights
-from porter.conversion.output import appearing_file
+from porter.disk.output import appearing_file
 from porter.errors import ParityError, UsageError
 from porter.fields import Array
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.conversion.output import workplace
+from porter.disk.output import workplace
 from porter.errors import EmitError
 from porter.fields import Array
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.conversion import seal
 from porter.conversion.feeding import batched
+from porter.disk import seal
 from porter.errors import UsageError
 from porter.images.geometry import Geometry, last_picture
 from porter.images.meaning import Meaning, from_json, image_type, meaning_of, others_hint, walked

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.conversion.output import write_bytes
+from porter.disk.output import write_bytes
 from porter.errors import UnreadablePicture, UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter.conversion.output import reported
+from porter.disk.output import reported
 from porter.errors import UsageError
 from porter.images.files import Pair, require_free
 from porter.run.task import task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.conversion.output import write_text
+from porter.disk.output import write_text
 from porter.errors import UsageError
 
 if TYPE_CHECKING:

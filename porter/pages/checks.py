@@ -6,7 +6,7 @@ from pathlib import Path
 
 from porter.check.campaign import by_severity
 from porter.check.checker import Result, exit_code, summary
-from porter.conversion.output import write_text
+from porter.disk.output import write_text
 from porter.pages import kind_of
 from porter.pages.html import environment
 from porter.pages.markdown import code, folded, number, plain, table

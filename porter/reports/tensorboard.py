@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.conversion.output import EVENTS, appearing
+from porter.disk.output import EVENTS, appearing
 from porter.errors import ParityError, UsageError, printable
 from porter.fields import Array
 from porter.graph import Node

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from porter.conversion.output import write_bytes
+from porter.disk.output import write_bytes
 from porter.images.photos import format_of, pillow
 from porter.style.objective import Losses
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.conversion.output import write_bytes
+from porter.disk.output import write_bytes
 from porter.errors import PorterError, UsageError
 from porter.style.objective import Losses, Objective
 from porter.style.optimizers import AdamState, Enough

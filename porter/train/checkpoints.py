@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from porter.conversion.output import reported, write_text
+from porter.disk.output import reported, write_text
 from porter.emit.checkpoint import tree
 from porter.errors import EmitError, UsageError
 from porter.run.tensorflow import quiet_stderr, tf

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.conversion.output import EVENTS, write_text
+from porter.disk.output import EVENTS, write_text
 from porter.errors import UnreadablePicture, UsageError
 from porter.fields import Array
 from porter.images.photos import Photo, lanczos, read_photo, write_picture

@@ -25,7 +25,10 @@ from tests.write_t7 import write_t7
 
 ROOT = Path(__file__).parents[2]
 FORMATS = FIXTURES / "formats"
-COMMANDS = ("inspect", "convert", "diff", "check", "record", "layers", "scaffold")
+COMMANDS = (
+    *("inspect", "convert", "weights", "stylize", "diff", "check", "record", "layers", "scaffold"),
+    *("transfer", "train", "synthesize"),
+)
 
 
 @dataclass(frozen=True)

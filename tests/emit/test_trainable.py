@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from porter import Conversion, Request, convert, reader
-from porter.conversion.seal import MANIFEST
+from porter.disk.seal import MANIFEST
 from porter.errors import EmitError, UsageError
 from porter.run.tensorflow import tf
 from tests.build import (
