@@ -9,7 +9,7 @@ import pytest
 
 from porter.layer import Accepts, LayerMap
 from porter.layout import Site
-from porter.parity.compare import Report, verify
+from porter.parity.compare import Report, Tolerance, verify
 from porter.parity.rounding import FACTOR, WORTHLESS, Rounding
 from porter.registry import Registry, default_registry, register, registering_into
 from porter.reports.as_json import warnings
@@ -34,11 +34,13 @@ def with_folds(error: float = 0.0, factor: float = 10) -> Registry:
     return extended
 
 
-def folded(times: int, registry: Registry, deep: bool = True) -> Report:
+def folded(
+    times: int, registry: Registry, deep: bool = True, tolerance: Tolerance | None = None
+) -> Report:
     """A chain of folds, verified on numbers between -1 and 1."""
     net = model(sequential(*(torch_module("my.Fold") for _ in range(times))), registry)
     variables = {precision: Variables(precision) for precision in ("float32", "float64")}
-    return verify(net, np.tanh(randn(2, 30)), variables, deep=deep)
+    return verify(net, np.tanh(randn(2, 30)), variables, deep=deep, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("deep", [True, False])
@@ -81,6 +83,11 @@ def test_one_layer_that_is_wrong_is_not_excused() -> None:
 
 def test_where_rounding_is_all_there_is_nothing_is_proven() -> None:
     assert not folded(9, with_folds()).passed
+
+
+@pytest.mark.parametrize("tolerance", [Tolerance(isolated=1e-8), Tolerance(accumulated=9e-5)])
+def test_a_tolerance_that_was_asked_for_is_kept(tolerance: Tolerance) -> None:
+    assert not folded(5, with_folds(), tolerance=tolerance).passed
 
 
 def test_what_needs_no_excuse_keeps_the_tolerance() -> None:
