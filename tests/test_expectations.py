@@ -319,3 +319,38 @@ def test_every_fixture_is_a_test(tmp_path: Path, pytester: pytest.Pytester) -> N
     ran.stdout.fnmatch_lines(["*fail: 2 (nn.ReLU): isolated error*", "*unmapped: *"])
     without = pytester.runpytest_inprocess(*plugin, "-q", str(pytester.path))
     without.assert_outcomes()
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("jobs", "most", "expected"),
+    [
+        (4, 9 * 2**30, (4, 5 * 2**28)),
+        (4, 5 * 2**30, (2, 3 * 2**29)),
+        (4, 2**30 + 5, (1, 5)),
+        (1, None, (1, None)),
+        (2, None, (2, 31 * 2**30)),
+    ],
+)
+def test_memory_is_shared_out_among_processes(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, most: int | None, expected: tuple[int, int | None]
+) -> None:
+    monkeypatch.setattr(campaign.memory, "available", lambda: 64 * 2**30)
+    assert campaign.shared_out(jobs, most) == expected
+
+
+def test_a_model_beyond_the_given_memory_is_an_error_and_the_next_run_is_free(
+    folder: Path,
+) -> None:
+    found = [fixture for fixture in find([folder]) if fixture.path.name == "model.t7"]
+    for result in campaign.run(found, Recipe(), most=campaign.PROCESS + 1):
+        assert result.status == "error"
+        assert "takes at least" in result.message
+    assert campaign.memory._budget is None
+
+
+def test_less_memory_than_one_process_needs_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="--memory must be more"):
+        campaign.run(find([folder]), Recipe(), most=10)

@@ -24,3 +24,15 @@ def test_a_system_that_tells_nothing_is_trusted(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(memory, "MEMINFO", memory.MEMINFO / "none")
     assert memory.available() is None
     memory.require(model(conv(3, 4)).walk(image(1, 3, 10, 10)), "an input")
+
+
+def test_a_share_counts_where_it_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = model(conv(3, 4)).walk(image(1, 3, 10, 10))
+    monkeypatch.setattr(memory, "available", lambda: 2**40)
+    memory.grant(10)
+    try:
+        with pytest.raises(TooLarge, match="fewer --jobs"):
+            memory.require(graph, "an input")
+    finally:
+        memory.grant(None)
+    memory.require(graph, "an input")

@@ -25,8 +25,11 @@ from porter.errors import UsageError
 from porter.options import Options
 from porter.parity.compare import Tolerance
 from porter.registry import default_registry, load_layer_maps, with_identity
+from porter.run import memory
 
 LIBRARIES = ("tensorflow", "numpy", "keras")
+PROCESS = 2**30
+"""Bytes that a process needs before it holds any activation: TensorFlow, and a model."""
 CACHED = ("pass", "fail", "unmapped")
 """An error may come from the machine, so it is tried again."""
 
@@ -106,13 +109,20 @@ def run(
     jobs: int = 1,
     cache: Path | None = None,
     seen: Callable[[Result], None] = lambda _: None,
+    most: int | None = None,
 ) -> list[Result]:
     """Check all fixtures; results in their order. `seen` is told of each as it is known.
 
-    Raises UsageError for a number of processes below one.
+    All processes together use at most `most` bytes, if given, else what is free. Raises UsageError
+    for a number of processes below one, or where memory is not enough for one.
     """
     if jobs < 1:
         raise UsageError("--jobs takes a positive number", received=str(jobs))
+    if most is not None and most <= PROCESS:
+        raise UsageError(
+            f"--memory must be more than the {memory.gigabytes(PROCESS)} of one process",
+            received=memory.gigabytes(most),
+        )
     known = Cache(cache, recipe) if cache is not None else None
     results: dict[Path, Result] = {}
     for fixture in fixtures if known else ():
@@ -121,7 +131,7 @@ def run(
             results[fixture.path] = held
             seen(held)
     missing = [fixture for fixture in fixtures if fixture.path not in results]
-    for fixture, result in compute(missing, recipe, jobs):
+    for fixture, result in compute(missing, recipe, jobs, most):
         results[fixture.path] = result
         if known:
             known.put(fixture, result)
@@ -129,19 +139,37 @@ def run(
     return [results[fixture.path] for fixture in fixtures]
 
 
-def compute(fixtures: list[Fixture], recipe: Recipe, jobs: int) -> Iterator[tuple[Fixture, Result]]:
-    """Check fixtures in this process, or in `jobs` others: a fresh TensorFlow in each."""
-    jobs = min(jobs, len(fixtures))
+def compute(
+    fixtures: list[Fixture], recipe: Recipe, jobs: int, most: int | None = None
+) -> Iterator[tuple[Fixture, Result]]:
+    """Check fixtures in this process, or in up to `jobs` others: a fresh TensorFlow in each."""
+    jobs, share = shared_out(min(jobs, len(fixtures)), most)
     if jobs <= 1:
         checker = recipe.checker()
-        yield from ((fixture, checker.check(fixture)) for fixture in fixtures)
+        memory.grant(share)
+        try:
+            yield from ((fixture, checker.check(fixture)) for fixture in fixtures)
+        finally:
+            memory.grant(None)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, begin, (recipe,)) as pool:
+    with ProcessPoolExecutor(jobs, context, begin, (recipe, share)) as pool:
         # Large fixtures first, so that none is left for the end.
         ordered = sorted(fixtures, key=weight, reverse=True)
         running = {pool.submit(check_one, fixture): fixture for fixture in ordered}
         yield from ((running[each], each.result()) for each in as_completed(running))
+
+
+def shared_out(jobs: int, most: int | None) -> tuple[int, int | None]:
+    """How many processes to use, and the bytes that each may use for activations.
+
+    Processes that looked at the machine's free memory at the same time would all count on it.
+    """
+    total = memory.smaller(most, memory.available())
+    if total is None or (jobs <= 1 and most is None):
+        return jobs, None
+    jobs = max(1, min(jobs, total // (2 * PROCESS)))
+    return jobs, max(total // max(jobs, 1) - PROCESS, 0)
 
 
 def weight(fixture: Fixture) -> int:
@@ -153,9 +181,10 @@ _checker: Checker | None = None
 """The checker of a worker process."""
 
 
-def begin(recipe: Recipe) -> None:
-    """Start a worker process."""
+def begin(recipe: Recipe, share: int | None) -> None:
+    """Start a worker process, which may use `share` bytes for activations."""
     global _checker
+    memory.grant(share)
     _checker = recipe.checker()
 
 

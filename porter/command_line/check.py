@@ -25,6 +25,12 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="for people")
     one.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     one.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="of all processes together (default: what is free); too large models are errors",
+    )
+    one.add_argument(
         "--cache", type=Path, metavar="DIR", help="do not check again what has not changed"
     )
     one.add_argument(
@@ -60,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
             if not options.json:
                 console.print(result_line(result))
 
-        results = campaign.run(fixtures, recipe, options.jobs, options.cache, seen)
+        most = None if options.memory is None else int(options.memory * 2**30)
+        results = campaign.run(fixtures, recipe, options.jobs, options.cache, seen, most)
     counts = checker.summary(results)
     if options.json:
         show_json({"results": [result.json() for result in results], "summary": counts})

@@ -15,15 +15,24 @@ the float64 copies and differences that comparing takes."""
 MEMINFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
 
+_budget: int | None = None
+"""Bytes that this process may use for activations, where somebody shared memory out."""
+
+
+def grant(count: int | None) -> None:
+    """Use at most so many bytes from now on; None for what the machine has."""
+    global _budget
+    _budget = count
+
 
 def require(graph: Graph, what: str) -> None:
     """Raise TooLarge where verifying a walked model on `what` must run out of memory."""
-    needed, free = widest(graph) * BYTES, available()
+    needed, free = widest(graph) * BYTES, smaller(available(), _budget)
     if free is not None and needed > free:
         raise TooLarge(
             f"verification on {what} takes at least {gigabytes(needed)} of memory",
             received=f"{gigabytes(free)} are free",
-            hint="give a smaller input with --input-shape, or use a machine with more memory",
+            hint="give a smaller input with --input-shape, or more memory (fewer --jobs)",
         )
 
 
@@ -50,6 +59,11 @@ def available() -> int | None:
         return min(free, limit - int((GROUP / "memory.current").read_text()))
     except (OSError, ValueError):  # no group, or one without a limit
         return free
+
+
+def smaller(first: int | None, second: int | None) -> int | None:
+    """The smaller of two numbers, None being none."""
+    return min((each for each in (first, second) if each is not None), default=None)
 
 
 def gigabytes(count: int) -> str:
