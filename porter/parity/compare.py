@@ -239,7 +239,9 @@ class Comparison:
         measures = [self.accumulated[v.id] for v in values if v.id in self.accumulated]
         if most is None or all(measure.within(usual.accumulated) for measure in measures):
             return usual, ""
-        limit = max(usual.accumulated, min(each.allows(usual.float64) for each in known))
+        limit = min(each.allows(usual.float64) for each in known)
+        if not all(measure.within(limit) for measure in measures):
+            return usual, ""
         return replace(usual, accumulated=limit), most.note()
 
     def allowed_isolated(self, key: tuple[str, int], values: Sequence[Value]) -> tuple[float, str]:
@@ -255,7 +257,9 @@ class Comparison:
         if len(known) != len(errors):
             return usual, ""
         limit = min(each.allows(self.tolerance.float64) for each in known)
-        return max(usual, limit), max(known, key=lambda each: each.float32).note("the layer")
+        if not all(measure.within(limit) for measure in errors):
+            return usual, ""
+        return limit, max(known, key=lambda each: each.float32).note("the layer")
 
     def rows(self, accumulated: bool = True) -> tuple[Row, ...]:
         """One row for every module that computes or hands on a tensor."""
