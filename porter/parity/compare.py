@@ -38,7 +38,7 @@ from porter.parity.oracle import (
     last_readers,
     recorded_values,
 )
-from porter.parity.rounding import Rounding, accumulated_rounding
+from porter.parity.rounding import Rounding, accumulated_rounding, excuse, in_precision
 from porter.parity.thumbnails import Strip, Thumbnail, Worst, strip
 from porter.recording import Recording, Summary
 from porter.run import memory, reference
@@ -235,31 +235,29 @@ class Comparison:
         """How far these outputs of a call may be off, and why where that is further than usual."""
         usual = self.tolerance
         known = [self.rounding[value.id] for value in values if value.id in self.rounding]
-        most = max(known, key=lambda each: each.float32, default=None)
         measures = [self.accumulated[v.id] for v in values if v.id in self.accumulated]
-        if most is None or all(measure.within(usual.accumulated) for measure in measures):
+        if all(measure.within(usual.accumulated) for measure in measures):
             return usual, ""
-        limit = min(each.allows(usual.float64) for each in known)
-        if not all(measure.within(limit) for measure in measures):
+        found = excuse(measures, known, usual.float64)
+        if found is None:
             return usual, ""
+        limit, most = found
         return replace(usual, accumulated=limit), most.note()
 
     def allowed_isolated(self, key: tuple[str, int], values: Sequence[Value]) -> tuple[float, str]:
         """How far a layer by itself may be off: one layer can amplify the rounding of its input."""
         usual, errors = self.tolerance.isolated, self.isolated.get(key, [])
         computed = all(self.oracle.sources.get(value.id) == REFERENCE for value in values)
-        if all(measure.within(usual) for measure in errors) or not computed:
-            return usual, ""
-        if self.tolerance.stricter:
+        needless = all(measure.within(usual) for measure in errors)
+        if needless or not computed or self.tolerance.stricter:
             return usual, ""
         both = zip(self.noise.get(key, []), self.float64.get(key, []), strict=True)
         known = [Rounding(rounded, exact) for rounded, exact in both]
-        if len(known) != len(errors):
+        found = excuse(errors, known, self.tolerance.float64)
+        if found is None:
             return usual, ""
-        limit = min(each.allows(self.tolerance.float64) for each in known)
-        if not all(measure.within(limit) for measure in errors):
-            return usual, ""
-        return limit, max(known, key=lambda each: each.float32).note("the layer")
+        limit, most = found
+        return limit, most.note("the layer")
 
     def rows(self, accumulated: bool = True) -> tuple[Row, ...]:
         """One row for every module that computes or hands on a tensor."""
@@ -351,7 +349,9 @@ def verify(
         comparison.add_isolated(step, runner.run_isolated(step, list(taken), held))
         if isinstance(double, runner.Variables):
             exact = reference.run_node(node, taken, np.float64)
-            doubles = runner.run_isolated(step, [_double(a) for a in taken], double)
+            doubles = runner.run_isolated(
+                step, [in_precision(np.float64, a) for a in taken], double
+            )
             comparison.add_float64(node, exact, doubles)
             comparison.add_noise(node, exact, reference.run_node(node, taken, np.float32))
         arrays = [runner.load(tensor, at) for tensor, at in zip(made, step.outputs, strict=True)]
@@ -399,7 +399,3 @@ def run_accumulated(
     }
     made = runner.run(layout, stored, variables, see)
     return {identity: runner.load(made[identity], at) for identity, at in layout.outputs.items()}
-
-
-def _double(array: Array) -> Array:
-    return array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array

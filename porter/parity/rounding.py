@@ -14,7 +14,7 @@ way, never what Torch recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from porter.fields import Array
 from porter.graph import Value
 from porter.layout import Plan, Step
 from porter.nested import Nested, leaves
-from porter.parity.measure import relative_error
+from porter.parity.measure import Measure, relative_error
 from porter.parity.oracle import bind, last_readers
 from porter.run import reference
 
@@ -55,6 +55,21 @@ class Rounding:
         )
 
 
+def excuse(
+    measures: Sequence[Measure], known: Sequence[Rounding], agreement: float
+) -> tuple[float, Rounding] | None:
+    """The error that rounding explains and the worst it does, if that covers all measures.
+
+    `agreement` is the largest accepted error in float64.
+    """
+    if not known:
+        return None
+    limit = min(each.allows(agreement) for each in known)
+    if not all(measure.within(limit) for measure in measures):
+        return None
+    return limit, max(known, key=lambda each: each.float32)
+
+
 def accumulated_rounding(
     layout: Plan,
     inputs: Nested[Array],
@@ -70,8 +85,8 @@ def accumulated_rounding(
 
     assert isinstance(double, runner.Variables)
     graph = layout.graph
-    exact = {i: _in(np.float64, array) for i, array in bind(graph.inputs, inputs).items()}
-    rounded = {i: _in(np.float32, array) for i, array in exact.items()}
+    exact = {i: in_precision(np.float64, array) for i, array in bind(graph.inputs, inputs).items()}
+    rounded = {i: in_precision(np.float32, array) for i, array in exact.items()}
     ends = last_readers(graph)
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
     found: dict[int, Rounding] = {}
@@ -102,5 +117,6 @@ def accumulated_rounding(
     return found
 
 
-def _in(precision: type, array: Array) -> Array:
+def in_precision(precision: type, array: Array) -> Array:
+    """An array of floating numbers in another precision; integers stay what they are."""
     return array.astype(precision) if np.issubdtype(array.dtype, np.floating) else array
