@@ -13,6 +13,7 @@ from porter.pages.chart import chart
 from porter.pages.diagram import draw, levels
 from porter.pages.document import Document
 from porter.pages.pictures import missing, strip_pictures, thumbnail_pictures
+from porter.parity.measure import error_shown
 from porter.reports.as_json import times_noise
 
 MOST_STRIPS = 3
@@ -32,7 +33,7 @@ def environment() -> Any:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters["number"] = number
+    made.filters["number"] = error_shown
     made.filters["safe_text"] = safe_text
     made.globals["infinity"] = math.inf
     return made
@@ -62,15 +63,6 @@ def render(document: Document) -> str:
         )
     )
     return page
-
-
-def number(value: float | None) -> str:
-    """An error in a table cell."""
-    if value is None:
-        return "–"
-    if value == 0:
-        return "0"
-    return "∞" if math.isinf(value) else f"{value:.1e}"
 
 
 def safe_text(text: str) -> str:

@@ -95,6 +95,15 @@ def relative_error(reference: Array, computed: Array) -> float:
     return largest / scale if math.isfinite(largest) else math.inf
 
 
+def error_shown(error: float | None) -> str:
+    """An error as it is read best, alike on the terminal and in pages."""
+    if error is None:
+        return "–"
+    if error == 0:
+        return "0"
+    return "∞" if math.isinf(error) else f"{error:.1e}"
+
+
 def _cosine(a: Array, b: Array, scale: float) -> float:
     a, b = a.ravel() / scale, b.ravel() / scale
     norms = math.sqrt(float(np.dot(a, a)) * float(np.dot(b, b)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from porter.errors import PorterError, printable
+from porter.parity.measure import error_shown
 from porter.reports.as_json import times_noise
 
 if TYPE_CHECKING:
@@ -53,15 +53,6 @@ def progress() -> Iterator[Progress]:
         yield display
 
 
-def number(value: float | None) -> str:
-    """An error as it is read best."""
-    if value is None:
-        return "–"
-    if value == 0:
-        return "0"
-    return "∞" if math.isinf(value) else f"{value:.1e}"
-
-
 NARROW = 110
 """Below this many columns the parity table leaves out what can be said in one line."""
 
@@ -84,11 +75,11 @@ def parity_table(rows: Iterable[Row], width: int = 160) -> Table:
         status = "pass" if row.passed else "fail"
         outcome = Text(status if not row.problem else f"{status}: {row.problem}", COLOUR[status])
         path, kind = printable(row.path) or "(root)", printable(row.type)
-        isolated = number(row.isolated.max_rel if row.isolated else None)
-        accumulated = number(row.accumulated.max_rel if row.accumulated else None)
+        isolated = error_shown(row.isolated.max_rel if row.isolated else None)
+        accumulated = error_shown(row.accumulated.max_rel if row.accumulated else None)
         noise = "–" if times is None else f"{times:.1f}"
         if wide:
-            exact, oracle = number(row.float64), printable(row.oracle)
+            exact, oracle = error_shown(row.float64), printable(row.oracle)
             errors = (isolated, accumulated, exact, noise)
             table.add_row(path, kind, row.shape, *errors, oracle, outcome)
         else:
@@ -118,7 +109,9 @@ def show_drift(console: Console, drift: Drift) -> None:
             line = Text(f"{mark:6} ", colour).append(f"{printable(change.name)}: ", "default")
             line.append(change.what, "default")
             if change.before is not None or change.after is not None:
-                line.append(f" {number(change.before)} → {number(change.after)}", "default")
+                line.append(
+                    f" {error_shown(change.before)} → {error_shown(change.after)}", "default"
+                )
             console.print(line)
     for name in drift.added:
         console.print(f"new    {printable(name)}", markup=False)
@@ -135,7 +128,7 @@ def format_table(rows: Iterable[Emitted]) -> Table:
     table.add_column("note", overflow="fold")
     for row in rows:
         error = row.measure.max_rel if row.measure else None
-        table.add_row(row.label, size_shown(row.bytes), number(error), row.note)
+        table.add_row(row.label, size_shown(row.bytes), error_shown(error), row.note)
     return table
 
 
@@ -150,8 +143,8 @@ def result_line(result: Result) -> Text:
     """One fixture of `porter check`."""
     line = Text(f"{result.status:8}", COLOUR[result.status])
     line.append(
-        f" {result.path}  isolated {number(result.isolated)}"
-        f"  accumulated {number(result.accumulated)}  {result.seconds:.2f}s",
+        f" {result.path}  isolated {error_shown(result.isolated)}"
+        f"  accumulated {error_shown(result.accumulated)}  {result.seconds:.2f}s",
         "default",
     )
     if result.message:
