@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from porter import Conversion, Request, convert
 from porter.registry import Registry, default_registry
 from tests.build import small_net
+from tests.fuzz.harness import STOP_SECONDS, stopped_after
 from tests.write_t7 import write_t7
 
 # A bug of porter fails a test by its own traceback, also in processes that tests start.
@@ -34,6 +36,13 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """`small_net`, converted. Do not write into its folder."""
     return convert(Request(model_path, tmp_path_factory.mktemp("ports") / "small"))
+
+
+@pytest.fixture
+def ends() -> Iterator[None]:
+    """Stop what would never end. It is no limit on speed: the machine may be slow or shared."""
+    with stopped_after(STOP_SECONDS):
+        yield
 
 
 @pytest.fixture

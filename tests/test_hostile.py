@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,8 @@ from tests.fuzz.harness import loop
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 HOSTILE = FIXTURES / "hostile"
 INDEX = json.loads((HOSTILE / "INDEX.json").read_text())["files"]
-SECONDS = 2.0
+
+pytestmark = pytest.mark.usefixtures("ends")
 
 # Kind "format", but the reader has nothing to refuse: legal, or legal for it.
 LOADS = {
@@ -44,7 +44,6 @@ LOADS = {
 
 @pytest.mark.parametrize("case", INDEX, ids=[case["file"] for case in INDEX])
 def test_hostile_file(case: dict[str, str]) -> None:
-    start = time.process_time()
     path = HOSTILE / case["file"]
     if case["kind"] in ("semantic", "control") or case["file"] in LOADS:
         read(path)
@@ -56,7 +55,6 @@ def test_hostile_file(case: dict[str, str]) -> None:
         assert case["file"] in text
         assert len(text) < 1_000
         assert text.replace("\n", "").isprintable()
-    assert time.process_time() - start < SECONDS
 
 
 def test_pickles_are_never_unpickled() -> None:
@@ -117,11 +115,9 @@ def nested_functions(depth: int) -> bytes:
 )
 def test_nesting_a_million_deep_is_refused(write: object) -> None:
     data = write(1_000_000 if write is not nested_sequentials else 100_000)  # type: ignore[operator]
-    start = time.process_time()
     with pytest.raises((Unsupported, Corrupt)) as caught:
         read_bytes(data)
     assert len(str(caught.value)) < 1_000
-    assert time.process_time() - start < SECONDS
 
 
 # --- numbers that name more than there is --------------------------------------------------------
@@ -181,11 +177,9 @@ def test_a_cut_storage_is_not_taken_for_one_with_4_byte_longs(missing: int) -> N
 @pytest.mark.parametrize(
     "word", [b"9" * 1_000_000, b"9" * 1_000_000 + b"x ", b" " * 1_000_000 + b"x ", b"1_0 ", b"0x1 "]
 )
-def test_odd_words_in_ascii_files_take_no_time(word: bytes) -> None:
-    start = time.process_time()
+def test_odd_words_in_ascii_files_are_refused(word: bytes) -> None:
     with pytest.raises((Corrupt, Truncated)):
         read_bytes(b"1\n" + word)
-    assert time.process_time() - start < SECONDS
 
 
 def test_ascii_numbers_beyond_their_type() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -41,8 +40,7 @@ ROOT = Path(__file__).parent.parent
 HOSTILE = FIXTURES / "hostile"
 INDEX = json.loads((HOSTILE / "INDEX.json").read_text())["files"]
 PRESENT = [case for case in INDEX if (HOSTILE / case["file"]).is_file()]
-SECONDS = 2.0
-"""Four times what is promised: several test runs may share a machine."""
+pytestmark = pytest.mark.usefixtures("ends")
 MEGABYTES = 100
 
 CONVERTS = {
@@ -109,19 +107,16 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 @pytest.mark.parametrize("case", PRESENT, ids=[case["file"] for case in PRESENT])
-def test_inspect_answers_soon_and_in_little_memory(
+def test_inspect_answers_in_little_memory(
     case: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = HOSTILE / case["file"]
     tracemalloc.start()
-    start = time.process_time()
     code, _ = run(capsys, "inspect", path)
-    seconds = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert code in (0, 3)
     assert code == 3 or case["kind"] in ("semantic", "control") or case["file"] in loads()
-    assert seconds < SECONDS * 4  # tracing allocations costs that much
     assert peak < path.stat().st_size + MEGABYTES * 2**20
 
 
@@ -138,9 +133,7 @@ def loads() -> set[str]:
 def test_convert_refuses_with_one_error_and_no_output(
     case: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start = time.process_time()
     code, error = run(capsys, "convert", HOSTILE / case["file"], "-o", tmp_path / "port")
-    assert time.process_time() - start < SECONDS
     assert code == expected_code(case)
     assert error.count("error: ") == 1
     assert "Traceback" not in error
@@ -252,9 +245,7 @@ def test_tables_of_shared_tables_are_searched_once() -> None:
     shared = table(net=relu())
     for _ in range(3):
         shared = table(*[shared] * 1_000)
-    start = time.process_time()
     assert len(list(find_modules(shared))) == 1
-    assert time.process_time() - start < SECONDS
 
 
 def test_more_than_the_machine_holds_is_refused_before_it_is_made(
@@ -263,13 +254,11 @@ def test_more_than_the_machine_holds_is_refused_before_it_is_made(
     free = available()
     if free is None or free > 2**36:
         pytest.skip("this system does not tell its memory, or has more than fits a shape")
-    start = time.process_time()
     arguments = ("convert", model_path, "-o", tmp_path / "port", "--input-shape", "3x20000x20000")
     code, error = run(capsys, *arguments)
     assert code == 4
     assert "of memory" in error
     assert "are free" in error
-    assert time.process_time() - start < SECONDS
 
 
 # A user's own layer maps --------------------------------------------------------------------------
@@ -352,6 +341,4 @@ def test_the_fuzzer_finds_nothing_in_a_short_run(tmp_path: Path) -> None:
 def test_what_a_fuzzer_once_found_stays_mended(path: Path) -> None:
     data = path.read_bytes()
     for shapes in ((), ((1, 1, 9, 9),)):
-        start = time.process_time()
         fuzz_inspect.inspected(data, shapes)
-        assert time.process_time() - start < SECONDS * 2

@@ -198,20 +198,18 @@ def test_a_read_only_disk_is_told(
 # Huge files ---------------------------------------------------------------------------------------
 
 LOOK = """
-import json, resource, sys, time
+import json, resource, sys
 from porter.commands.inspect import inspect
 from porter.model_file import open_model
 from porter.registry import default_registry
 
 registry = default_registry()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.process_time()
 opened = open_model(sys.argv[1])
 seen = inspect(opened, registry)
-seconds = time.process_time() - start
 digest = opened.file.sha256() if sys.argv[2] == "digest" else ""
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(json.dumps([seen.parameters, seconds, grown // 1024, digest]))
+print(json.dumps([seen.parameters, grown // 1024, digest]))
 """
 
 
@@ -243,7 +241,6 @@ def test_memory_grows_with_what_is_used_of_a_file(
     done = subprocess.run(
         [sys.executable, "-c", LOOK, str(path), digest], cwd=ROOT, capture_output=True, check=True
     )
-    parameters, seconds, megabytes, _ = json.loads(done.stdout)
+    parameters, megabytes, _ = json.loads(done.stdout)
     assert parameters == 4 * 3 * 9 + 4
-    assert seconds < 2
     assert megabytes < 100

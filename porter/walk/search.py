@@ -38,6 +38,8 @@ OBLONG_SIZES = tuple(
 LARGEST_SIZE = 640
 SEARCH_CALLS = 60_000
 """Calls of modules that a search spends on sizes that do not fit before it gives up."""
+PROBE_CALLS = 20_000
+"""As many for models with several inputs, each of which takes several walks to find out."""
 
 
 def solve(model: Model) -> Shapes:
@@ -103,7 +105,7 @@ def solve_several(search: Search, hint: TensorType) -> Shapes:
     """Models with several inputs, each told by the layer that reads it."""
     model, before = search.model, search.model.calls
     for size in (*SMALL_SIZES, *((fixed, fixed) for fixed in FIXED_SIZES)):
-        if search.spent + model.calls - before > SEARCH_CALLS:
+        if model.calls - before > PROBE_CALLS:
             break
         types = probe.input_types(model, 1, size)
         if types is not None:
