@@ -17,6 +17,7 @@ from porter.optimize.affine import fuse_fixed_normalizations
 from porter.optimize.blocks import widen_few_planes
 from porter.optimize.borders import gather_borders
 from porter.optimize.normalization import fuse_normalizations
+from porter.optimize.tiled import stay_in_tiles
 from porter.optimize.winograd import convolve_by_winograd
 from porter.walk.fuse import drop_identities
 
@@ -28,7 +29,7 @@ EXACT = (
     gather_borders,
     widen_few_planes,
 )
-FAST = (convolve_by_winograd,)
+FAST = (convolve_by_winograd, stay_in_tiles)
 
 
 def optimize(graph: Graph, level: str = "exact") -> Graph:

@@ -22,6 +22,7 @@ and batches that cannot take elementary operations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +38,7 @@ from porter.optimize.respelled import (
     without_bias,
 )
 
+Average = Callable[[Any], Any]
 LARGEST_RATIO = 64.0
 """Of mean² and variance, up to which the mean of squares has the digits that are needed."""
 
@@ -50,8 +52,15 @@ class FusedNormalization(Respelled):
         self.wants_one_sample = not normalization.over_batch
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def averaged(values: Any) -> Any:
+            return average(tf, values, self.normalization.over_batch)
+
+        return self.normalized(tf, x, at, averaged)
+
+    def normalized(self, tf: Any, x: Any, at: Site, averaged: Average) -> Any:
+        """With the planes' averages as `averaged` computes them."""
         planes, weight, bias = x.shape[3], self.normalization.weight, self.normalization.bias
-        mean, variance = statistics(tf, x, self.normalization.over_batch)
+        mean, variance = statistics(tf, x, averaged)
         scale = tf.math.rsqrt(variance + self.normalization.eps)
         scale = scale if weight is None else scale * at.variable(weight)
         offset = tf.zeros([planes]) if bias is None else at.variable(bias)
@@ -79,13 +88,14 @@ def shifted_and_scaled(tf: Any, x: Any, mean: Any, scale: Any, offset: Any) -> A
     ).y
 
 
-def statistics(tf: Any, x: Any, over_batch: bool) -> tuple[Any, Any]:
+def average(tf: Any, values: Any, over_batch: bool) -> Any:
+    """Of the planes of N×H×W×C, in float64: N×1×1×C, or 1×1×1×C of all samples."""
+    rows = tf.cast(tf.reduce_mean(values, axis=2, keepdims=True), tf.float64)
+    return tf.reduce_mean(rows, axis=[0, 1] if over_batch else [1], keepdims=True)
+
+
+def statistics(tf: Any, x: Any, averaged: Average) -> tuple[Any, Any]:
     """Mean and biased variance of the planes of N×H×W×C, as N×C, or as 1×C of all samples."""
-
-    def averaged(values: Any) -> Any:
-        rows = tf.cast(tf.reduce_mean(values, axis=2, keepdims=True), tf.float64)
-        return tf.reduce_mean(rows, axis=[0, 1] if over_batch else [1], keepdims=True)
-
     mean, squares = averaged(x), averaged(tf.square(x))
     quick = squares - tf.square(mean)
     variance = tf.cond(

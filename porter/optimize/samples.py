@@ -15,12 +15,13 @@ from porter.graph import FLOAT, Graph, Node, TensorType, rename
 from porter.layer import Accepts
 from porter.nested import leaves
 from porter.optimize.respelled import Respelled
+from porter.optimize.tiled import Tiled
 
 
 def one_sample(graph: Graph) -> Graph | None:
     """The graph for a batch of one; None where that is not faster, or samples see each other."""
     ends = (*leaves(graph.inputs), *leaves(graph.outputs))
-    wanted = any(isinstance(n.op, Respelled) and n.op.wants_one_sample for n in graph.nodes)
+    wanted = any(getattr(node.op, "wants_one_sample", False) for node in graph.nodes)
     batches = all(v.type.rank == 4 and v.dtype == FLOAT and v.type.shape[0] is None for v in ends)
     if not (wanted and batches and all(map(is_sample_by_sample, graph.nodes))):
         return None
@@ -41,6 +42,8 @@ def is_sample_by_sample(node: Node) -> bool:
     """
     if any(value.type.shape[:1] != (None,) for value in (*node.inputs, *node.outputs)):
         return False
+    if isinstance(node.op, Tiled):
+        return all(map(is_sample_by_sample, node.op.nodes))
     if isinstance(node.op, Respelled):
         found = node.op.original.plane_normalization()
         return found is None or not found.over_batch

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from porter.emit.port import Port, build_widest
-from porter.optimize import LEVELS
+from porter.optimize import LEVELS, optimize
 from porter.optimize.affine import FixedNormalization
 from porter.optimize.blocks import Blocks
 from porter.optimize.borders import GatheredBorder
 from porter.optimize.normalization import FusedNormalization
-from porter.optimize.winograd import WinogradConvolution
+from porter.optimize.tiled import Tiled
 from porter.reader import TorchObject
 from porter.run.runner import Variables
 from porter.run.tensorflow import tf
@@ -103,8 +103,6 @@ def error(made: Array, net: TorchObject, x: Array) -> float:
 
 
 def kinds(port: Port, level: str) -> list[type]:
-    from porter.optimize import optimize
-
     return [type(node.op) for node in optimize(port.graph, level).nodes]
 
 
@@ -209,7 +207,7 @@ def test_winograd_with_borders_ragged_tiles_and_batches(
     net = sequential(border(1, "Reflection"), one) if padded == "border" else one
     x = randn(*shape)
     port = port_of(net, x, "fast")
-    assert kinds(port, "fast") == [WinogradConvolution]
+    assert kinds(port, "fast") == [Tiled]
     assert error(served(port, x), net, x) < 3e-5
 
 
@@ -218,6 +216,65 @@ def test_small_pictures_and_few_planes_are_convolved_directly() -> None:
     operations = {op.type for op in port_of(net, x, "fast").serve.graph.get_operations()}
     assert {"Conv2D", "If"} & operations
     assert error(served(port_of(net, x, "fast"), x), net, x) < 1e-5
-    assert WinogradConvolution not in kinds(
-        port_of(style_net(), randn(1, 3, 24, 28), "none"), "fast"
+    assert Tiled not in kinds(port_of(style_net(), randn(1, 3, 24, 28), "none"), "fast")
+
+
+def wide(net: TorchObject, *shape: int) -> float:
+    """The error of a net of 128 planes, optimised for images as large as wanted."""
+    x = randn(*shape)
+    return error(served(port_of(net, x, "fast"), x), net, x)
+
+
+def add() -> TorchObject:
+    return torch_module("nn.CAddTable")
+
+
+@pytest.mark.parametrize("shape", [(1, 128, 36, 40), (1, 128, 37, 43), (2, 128, 34, 36)])
+def test_residual_blocks_stay_in_tiles(shape: tuple[int, ...]) -> None:
+    net = sequential(residual(128), residual(128))
+    assert wide(net, *shape) < 3e-5
+    (group,) = optimize(port_of(net, randn(*shape), "none").graph, "fast").nodes
+    assert isinstance(group.op, Tiled)
+    assert len(group.op.nodes) == 8  # with its border a convolution is one
+    assert group.origin == tuple(path for node in group.op.nodes for path in node.origin)
+
+
+@pytest.mark.parametrize("shape", [(1, 128, 37, 34), (3, 128, 36, 40)])
+def test_zeros_around_what_is_in_tiles(shape: tuple[int, ...]) -> None:
+    one, two = (conv(128, 128, pad=1, seed=seed) for seed in (1, 2))
+    net = sequential(one, relu(), two, batch_norm(128), relu())
+    assert wide(net, *shape) < 2 * 3e-5  # of two convolutions
+
+
+def test_several_readers_of_what_is_in_tiles() -> None:
+    """A convolution, and two layers that compute pixel by pixel."""
+    inside = sequential(
+        conv(128, 128, pad=1, seed=1),
+        concat_table(
+            sequential(relu(), conv(128, 128, pad=1, seed=2)),
+            torch_module("nn.Sigmoid"),
+            identity(),
+        ),
     )
+    assert wide(sequential(inside, add()), 1, 128, 36, 38) < 3e-5
+
+
+def test_a_group_that_needs_what_it_makes_is_two() -> None:
+    """One branch leaves the tiles and comes back: it must be done between two groups."""
+    pooling = torch_module(
+        "nn.SpatialMaxPooling", kW=3, kH=3, dW=1, dH=1, padW=1, padH=1, ceil_mode=False
+    )
+    away = sequential(pooling, conv(128, 128, pad=1, seed=3))
+    net = sequential(
+        conv(128, 128, pad=1, seed=1), concat_table(relu(), away), add(), conv(128, 128, seed=4)
+    )
+    x = randn(1, 128, 36, 38)
+    found = optimize(port_of(net, x, "none").graph, "fast").nodes
+    assert [type(node.op) for node in found].count(Tiled) >= 2
+    assert wide(net, *x.shape) < 3e-5
+
+
+def test_a_factor_for_each_pixel_is_no_business_of_tiles() -> None:
+    factors = randn(1, 128, 36, 36)
+    net = sequential(conv(128, 128, pad=1, seed=1), torch_module("nn.CMul", weight=factors), relu())
+    assert wide(net, 2, 128, 36, 36) < 3e-5

@@ -1,0 +1,246 @@
+"""Winograd's convolutions, and the layers between them, on images that stay in tiles.
+
+Tiles are joined to an image only where somebody outside of the group reads it. A residual block's
+convolutions, normalisations, rectifications and sums are such a group, and so are all its blocks
+together.
+
+Where the image is too small for Winograd's algorithm the group runs on images as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from porter.fields import Array, Param
+from porter.graph import Graph, Node, TensorType, Value
+from porter.layer import Accepts, LayerMap
+from porter.layout import Layout, Site, Step, channels_last, size
+from porter.nested import leaves
+from porter.optimize.affine import FixedNormalization
+from porter.optimize.normalization import FusedNormalization
+from porter.optimize.tiles import Tiles
+from porter.optimize.winograd import WinogradConvolution, smallest_image
+
+
+class Tiled(LayerMap):
+    """A group of nodes that begins with one of Winograd's convolutions."""
+
+    accepts = Accepts.CHANNELS_LAST
+
+    def __init__(
+        self, nodes: tuple[Node, ...], inputs: tuple[Value, ...], outputs: tuple[Value, ...]
+    ) -> None:
+        super().__init__()
+        self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
+        self.typename = nodes[0].typename
+
+    @property
+    def wants_one_sample(self) -> bool:
+        """Whether it normalises by sample, which tiles of several samples cannot."""
+        found = (n.op.normalization for n in self.nodes if isinstance(n.op, FusedNormalization))
+        return not all(each.over_batch for each in found)
+
+    def params(self) -> dict[str, Param]:
+        return {
+            f"{node.path}.{name}": param
+            for node in self.nodes
+            for name, param in node.op.params().items()
+        }
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        types = dict(zip((value.id for value in self.inputs), inputs, strict=True))
+        for node in self.nodes:
+            made = node.op.output_types(*(types[value.id] for value in node.inputs))
+            types |= zip((value.id for value in node.outputs), made, strict=True)
+        return tuple(types[value.id] for value in self.outputs)
+
+    def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
+        held = dict(zip((value.id for value in self.inputs), inputs, strict=True))
+        for node in self.nodes:
+            held[node.outputs[0].id] = node.op.reference(*(held[value.id] for value in node.inputs))
+        return tuple(held[value.id] for value in self.outputs)
+
+    def apply(self, tf: Any, *inputs: Any, at: Site) -> Any:
+        given = {value.id: x for value, x in zip(self.inputs, inputs, strict=True)}
+
+        def plain() -> list[Any]:
+            held = dict(given)
+            for node in self.nodes:
+                taken = (held[value.id] for value in node.inputs)
+                held[node.outputs[0].id] = node.op.apply(tf, *taken, at=inner(at, node))
+            return [held[value.id] for value in self.outputs]
+
+        first, x = self.nodes[0].op, given[self.nodes[0].inputs[0].id]
+        assert isinstance(first, WinogradConvolution)
+        height, width = first.made(tf, x)
+
+        def tiled() -> list[Any]:
+            return self.tiled(tf, given, at, Tiles(tf, size(tf, x, 0), height, width))
+
+        pixels, least = height * width, self.smallest_image()
+        if self.wants_one_sample and x.shape[0] != 1:
+            made = plain()
+        elif isinstance(pixels, int):
+            made = tiled() if pixels >= least else plain()
+        else:
+            made = tf.cond(tf.greater_equal(pixels, int(least)), tiled, plain)
+        return tuple(
+            tf.ensure_shape(y, [x.shape[0], None, None, value.type.shape[1]])
+            for y, value in zip(made, self.outputs, strict=True)
+        )
+
+    def tiled(self, tf: Any, given: dict[int, Any], at: Site, tiles: Tiles) -> list[Any]:
+        """The outputs, with all between them in tiles."""
+        held: dict[int, Any] = {}
+
+        def cut(value: Value) -> Any:
+            if value.id not in held:
+                held[value.id] = tiles.cut(given[value.id])
+            return held[value.id]
+
+        for node in self.nodes:
+            op, inside = node.op, inner(at, node)
+            if isinstance(op, WinogradConvolution):
+                (source,) = node.inputs
+                is_cut = source.id in held
+                x = held[source.id] if is_cut else given[source.id]
+                made = op.tiled(tf, x, inside, tiles, is_cut)
+            elif isinstance(op, FusedNormalization):
+                made = op.normalized(tf, cut(node.inputs[0]), inside, tiles.averaged)
+            else:
+                made = op.apply(tf, *map(cut, node.inputs), at=inside)
+            held[node.outputs[0].id] = made
+        return [tiles.joined(held[value.id]) for value in self.outputs]
+
+    def smallest_image(self) -> float:
+        """From how many pixels on every convolution of the group gains."""
+        found = (n.op.convolution for n in self.nodes if isinstance(n.op, WinogradConvolution))
+        return max(smallest_image(*each.weight.shape[1::-1]) for each in found)
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        return (IMAGE,) * len(inputs), (IMAGE,) * len(outputs)
+
+
+IMAGE = channels_last(4, 2)
+
+
+def inner(at: Site, node: Node) -> Site:
+    """The site of a node of the group."""
+    return at.inner(Step(node, (IMAGE,) * len(node.inputs), (IMAGE,) * len(node.outputs)))
+
+
+# Groups -------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes that become one; `needs` are the groups that must run before it."""
+
+    nodes: list[Node] = field(default_factory=list)
+    needs: set[Group] = field(default_factory=set)
+
+    def needs_all(self) -> set[Group]:
+        """With what those need."""
+        found: set[Group] = set()
+        waiting = list(self.needs)
+        while waiting:
+            each = waiting.pop()
+            if each not in found:
+                found.add(each)
+                waiting += each.needs
+        return found
+
+
+def stay_in_tiles(graph: Graph) -> Graph:
+    """Winograd's convolutions grouped with all that can follow them in tiles."""
+    owner: dict[int, Group] = {}
+    behind: dict[
+        int, frozenset[Group]
+    ] = {}  # groups that a value comes from, by way of no other group
+    placed: list[Node | Group] = []
+    for node in graph.nodes:
+        sources = {group for value in node.inputs for group in behind.get(value.id, ())}
+        group = group_for(node, owner, behind)
+        made = [value.id for value in node.outputs]
+        if group is None:
+            placed.append(node)
+            behind |= dict.fromkeys(made, frozenset(sources))
+            continue
+        if not group.nodes:
+            placed.append(group)
+        group.nodes.append(node)
+        group.needs |= sources - {group}
+        owner |= dict.fromkeys(made, group)
+        behind |= dict.fromkeys(made, frozenset({group}))
+    return replace(graph, nodes=tuple(ordered(graph, placed)))
+
+
+def group_for(
+    node: Node, owner: dict[int, Group], behind: dict[int, frozenset[Group]]
+) -> Group | None:
+    """The group that a node joins: one that makes an input, a new one, or none.
+
+    It must not join a group that has to be finished before its other inputs can be made.
+    """
+    op = node.op
+    if not isinstance(op, WinogradConvolution):
+        if not is_pixel_by_pixel(node):
+            return None
+        fits = True
+    else:
+        fits = op.keeps_size
+    for group in (owner[value.id] for value in node.inputs if value.id in owner):
+        others = [
+            other
+            for value in node.inputs
+            if owner.get(value.id) is not group
+            for other in behind.get(value.id, ())
+        ]
+        if fits and not any(group is other or group in other.needs_all() for other in others):
+            return group
+    return Group() if isinstance(op, WinogradConvolution) else None
+
+
+def is_pixel_by_pixel(node: Node) -> bool:
+    """Whether a node computes what tiles.py says can be computed on tiles."""
+    values = (*node.inputs, *node.outputs)
+    if len(node.outputs) != 1 or len({value.type for value in values}) != 1:
+        return False
+    if node.outputs[0].type.rank != 4:
+        return False
+    if isinstance(node.op, FusedNormalization | FixedNormalization):
+        return True
+    # A parameter may have a number for each pixel.
+    return node.op.accepts is Accepts.ELEMENTWISE and not node.op.params()
+
+
+def ordered(graph: Graph, placed: list[Node | Group]) -> Iterator[Node]:
+    """Groups as nodes, each as soon as all that it reads is made."""
+    wanted = {value.id for value in leaves(graph.outputs)}
+    waiting = [made_of(each, graph, wanted) if isinstance(each, Group) else each for each in placed]
+    ready = {value.id for value in leaves(graph.inputs)}
+    while waiting:
+        node = next(n for n in waiting if all(value.id in ready for value in n.inputs))
+        waiting.remove(node)
+        ready |= {value.id for value in node.outputs}
+        yield node
+
+
+def made_of(group: Group, graph: Graph, wanted: set[int]) -> Node:
+    """The group as one node."""
+    inside = {value.id: value for node in group.nodes for value in node.outputs}
+    members = set(map(id, group.nodes))
+    read = {v.id for node in graph.nodes if id(node) not in members for v in node.inputs} | wanted
+    inputs = {v.id: v for node in group.nodes for v in node.inputs if v.id not in inside}
+    outputs = tuple(value for value in inside.values() if value.id in read)
+    taken = tuple(inputs.values())
+    op = Tiled(tuple(group.nodes), taken, outputs)
+    origin = tuple(path for node in group.nodes for path in node.origin)
+    return Node(group.nodes[0].path, op, taken, outputs, origin)
