@@ -35,8 +35,8 @@ from porter.optimize.toom_cook import Transforms, transforms
 
 TAPS = 3
 SEEN = TILE + TAPS - 1
-STRIPS = 12
-"""They save a quarter of a layer's time at 128 planes of 128×128, and cost nothing at 64×64."""
+STRIPS = 8
+"""They save a quarter of a layer's time at 128 planes of 128×128, and cost little at 64×64."""
 
 # Nanoseconds on one core of an x86 server with AVX-512, fitted to measurements of 64…256 planes;
 # only their ratios matter.
