@@ -78,7 +78,11 @@ class WinogradConvolution(Respelled):
         """Directly: for images that are too small to gain anything."""
         found = self.convolution
         whole = x if self.border is None else self.border.apply(tf, x, at)
-        padding = [[0, 0], *([pad, pad] for pad in found.pad), [0, 0]]
+        padding: Any = [[0, 0], *([pad, pad] for pad in found.pad), [0, 0]]
+        if self.border is not None or not any(found.pad):
+            padding = "VALID"
+        elif found.pad == (1, 1):
+            padding = "SAME"
         out = tf.nn.conv2d(whole, at.variable(found.weight), 1, padding)
         return out if found.bias is None else tf.nn.bias_add(out, at.variable(found.bias))
 

@@ -170,9 +170,15 @@ def compiled(
 
 
 def convolve(x: Any, filters: Any, bias: Any, layer: Convolution) -> Any:
-    """Cross-correlation. Groups are split by hand: TensorFlow on CPU has no gradient of them."""
-    pad = layer.pad
-    padding: Any = "SAME" if pad is None else [[0, 0], [pad[0]] * 2, [pad[1]] * 2, [0, 0]]
+    """Cross-correlation, which will be differentiated.
+
+    TensorFlow on CPU has no gradient of groups, and a slow one of explicit padding.
+    """
+    pad, kernel = layer.pad, tuple(filters.shape[:2])
+    kept = layer.stride == (1, 1) and pad == tuple((size - 1) / 2 for size in kernel)
+    padding = "SAME" if pad is None or kept else "VALID"
+    if pad is not None and any(pad) and not kept:
+        x = tf.pad(x, [[0, 0], [pad[0]] * 2, [pad[1]] * 2, [0, 0]])
     parts = [
         tf.nn.conv2d(part, kernels, layer.stride, padding)
         for part, kernels in zip(

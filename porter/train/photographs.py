@@ -22,6 +22,8 @@ from porter.images.photos import read_photo
 
 TRIES = 1_000
 """Photos drawn for one sample before it is given up."""
+MOST_BYTES = 2**29
+"""Of decoded photos that are held: small collections are read once, large ones from the disk."""
 
 
 class Photographs:
@@ -35,6 +37,7 @@ class Photographs:
         self.size = size
         self.seed = seed
         self.skipped: dict[Path, str] = {}
+        self.kept: dict[Path, Array] = {}
         self.lock = Lock()
 
     def crop(self, number: int) -> Array:
@@ -60,6 +63,8 @@ class Photographs:
         """A photo's levels H×W×3, or None, noted in `skipped`."""
         if file in self.skipped:
             return None
+        if file in self.kept:
+            return self.kept[file]
         try:
             levels = read_photo(file).levels
         except PorterError as error:
@@ -68,7 +73,14 @@ class Photographs:
         if min(levels.shape[:2]) < self.size:
             self.skip(file, f"smaller than the crop of {self.size}×{self.size}")
             return None
+        self.keep(file, levels)
         return levels
+
+    def keep(self, file: Path, levels: Array) -> None:
+        """Hold a decoded photo, as long as there is room."""
+        with self.lock:
+            if sum(each.nbytes for each in self.kept.values()) + levels.nbytes <= MOST_BYTES:
+                self.kept[file] = levels
 
     def skip(self, file: Path, why: str) -> None:
         """Note that a photo cannot be used."""
