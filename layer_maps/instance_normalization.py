@@ -79,15 +79,19 @@ class InstanceNormalization(LayerMap):
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         if self.disabled:
             return x
-        rank, planes = at.inputs[0].rank, at.axis(-3)
-        deviation, variance = centred(tf, x, stored_plane(at))
+        rank, planes, plane = at.inputs[0].rank, at.axis(-3), stored_plane(at)
+        deviation = tf.subtract(x, mean_over(tf, x, plane))
+        # Rounding of a mean that is large beside the deviations; taken away with the bias.
+        rest = mean_over(tf, deviation, plane)
+        squares = mean_over(tf, tf.square(deviation), plane)
+        variance = tf.maximum(tf.subtract(squares, tf.square(rest)), 0)
         scale = tf.math.rsqrt(tf.add(variance, self.eps))
         if self.weight is not None:
             scale = tf.multiply(scale, along(tf, at.variable(self.weight), planes, rank))
-        out = tf.multiply(deviation, scale)
+        offset = tf.multiply(tf.negative(rest), scale)
         if self.bias is not None:
-            out = tf.add(out, along(tf, at.variable(self.bias), planes, rank))
-        return out
+            offset = tf.add(offset, along(tf, at.variable(self.bias), planes, rank))
+        return tf.add(tf.multiply(deviation, scale), offset)
 
     def keras(self, k: Any, x: Any, at: Site) -> Any:
         if self.disabled or at.inputs[0].rank != 4:

@@ -73,32 +73,9 @@ class Mirror(Border):
                 x = tf.gather(x, places, axis=axis)
         return x
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
-        """The same from a few rows at both ends: a gather's gradient is slow where it is large."""
-        for torch_axis, before, behind in self.edges():
-            if min(before, behind) < 0:
-                return self.apply(tf, x, at=at)
-            axis = at.axis(torch_axis)
-            n = size(tf, x, axis)
-            near, far = tf.minimum(n, before + 1), tf.minimum(n, behind + 1)
-            rows = self.sources(tf, tf.range(-before, 0), near)
-            first = tf.gather(piece(tf, x, axis, 0, near), rows, axis=axis)
-            rows = self.sources(tf, tf.range(far, tf.add(far, behind)), far)
-            last = tf.gather(piece(tf, x, axis, tf.subtract(n, far), far), rows, axis=axis)
-            x = tf.concat([first, x, last], axis)
-        return x
-
     @abc.abstractmethod
     def sources(self, tf: Any, places: Any, n: Any) -> Any:
         """`source` for a vector of places."""
-
-
-def piece(tf: Any, x: Any, axis: int, begin: Any, extent: Any) -> Any:
-    """Some rows of one axis."""
-    rank = len(x.shape)
-    starts = [begin if each == axis else 0 for each in range(rank)]
-    extents = [extent if each == axis else -1 for each in range(rank)]
-    return tf.slice(x, tf.stack(starts), tf.stack(extents))
 
 
 @register("nn.SpatialReplicationPadding")

@@ -128,6 +128,15 @@ def pad(x: Any, paddings: Any, mode: str = "CONSTANT", constant_values: float = 
     )
 
 
+def sliced(x: Any, begin: Any, extents: Any) -> Any:
+    """LiteRT's fast path takes slices whose sizes are all told, and none to the end of an axis."""
+    starts, told = (tf.get_static_value(each) for each in (begin, extents))
+    if starts is None or told is None or None in x.shape:
+        return tf.slice(x, begin, extents)
+    axes = zip(x.shape, starts, told, strict=True)
+    return tf.slice(x, starts, [n - first if told == -1 else told for n, first, told in axes])
+
+
 def scatter_nd(indices: Any, updates: Any, shape: Any) -> Any:
     """Places count in 32 bits."""
     return tf.scatter_nd(tf.cast(indices, tf.int32), updates, tf.cast(shape, tf.int32))
@@ -157,6 +166,7 @@ def log_softmax(logits: Any, axis: int = -1) -> Any:
 REPLACED = {
     "float64": tf.float32,
     "pad": pad,
+    "slice": sliced,
     "nn.max_pool2d": max_pool2d,
     "nn.max_pool3d": max_pool3d,
     "nn.avg_pool3d": avg_pool3d,

@@ -39,6 +39,8 @@ from porter.errors import EmitError, ParityError, UsageError
 from porter.fields import Array
 from porter.graph import Graph, Node, rename
 from porter.nested import leaves
+from porter.optimize.borders import join_borders
+from porter.optimize.normalization import drop_cancelled_biases
 from porter.run.runner import Variables, scope_of
 from porter.run.tensorflow import quiet_stderr, tf
 from porter.walk.fuse import fuse
@@ -100,7 +102,8 @@ def dialect_of(kind: str) -> Dialect:
 
 def traced(job: Job, dialect: Dialect) -> Port:
     """The fused port in LiteRT's operations, for the sizes that the user fixed."""
-    return build(sized(fuse(job.port.graph), job), Variables(), job.data_format, dialect)
+    graph = join_borders(drop_cancelled_biases(fuse(job.port.graph)))
+    return build(sized(graph, job), Variables(), job.data_format, dialect)
 
 
 def sized(graph: Graph, job: Job) -> Graph:

@@ -1,12 +1,16 @@
-"""Borders made of the image's own elements: one gather of pixels in place of one for each axis.
+"""Borders made of the image's own elements, in other ways than by one gather for each axis.
 
-A pixel of the padded image is a pixel of the image; its place is computed for rows and columns and
-combined to a place in the flattened image. All planes of a pixel are copied at once.
+*Gathered*: a pixel of the padded image is a pixel of the image; its place is computed for rows and
+columns and combined to a place in the flattened image. All planes of a pixel are copied at once.
+
+*Joined*: the rows of the border, which are few, and the image are put one after the other. This is
+for training, where the gradient of a large gather is slow, and for LiteRT, whose fast path knows no
+gather.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,8 +27,15 @@ class Mirrors(Protocol):
     def edges(self) -> Iterator[tuple[int, int, int]]:
         """Each spatial axis, counted from the end, with what is added before and behind it."""
 
+    def source(self, i: int, n: int) -> int:
+        """Which of n elements stands at i, where -1 is before the first."""
+
     def sources(self, tf: Any, places: Any, n: Any) -> Any:
-        """Which of n elements stand at `places`, where -1 is before the first."""
+        """`source` for a vector of places, and for an `n` that is known when the graph runs."""
+
+
+FEW = 4
+"""So many rows are sliced one by one."""
 
 
 class GatheredBorder(Respelled):
@@ -44,11 +55,69 @@ class GatheredBorder(Respelled):
         return tf.gather(pixels, places, axis=1)
 
 
+class JoinedBorder(Respelled):
+    """A border before and behind the image, whose rows are near those of the image that they
+    repeat."""
+
+    def __init__(self, original: LayerMap, border: Mirrors) -> None:
+        super().__init__(original)
+        self.border = border
+
+    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        for torch_axis, before, behind in self.border.edges():
+            axis = torch_axis + 3  # -2 and -1 are H and W, which are stored at 1 and 2
+            n = size(tf, x, axis)
+            near, far = (lesser(tf, n, edge + 1) for edge in (before, behind))
+            first = self.rows(tf, part(tf, x, axis, 0, near), axis, near, range(-before, 0))
+            end = part(tf, x, axis, n - far, far)
+            last = self.rows(tf, end, axis, far, range(behind), far)
+            x = tf.concat([*first, x, *last], axis)
+        return x
+
+    def rows(self, tf: Any, x: Any, axis: int, n: Any, places: range, start: Any = 0) -> list[Any]:
+        """What stands at `places`, counted from `start`, beside the n rows that are given."""
+        if not places:
+            return []
+        if isinstance(n, int) and len(places) <= FEW:
+            found = [part(tf, x, axis, self.border.source(start + i, n), 1) for i in places]
+            return [found[0] if len(found) == 1 else tf.concat(found, axis)]
+        there = start + tf.range(places.start, places.stop)
+        return [tf.gather(x, self.border.sources(tf, there, n), axis=axis)]
+
+
+def lesser(tf: Any, n: Any, m: int) -> Any:
+    return min(n, m) if isinstance(n, int) else tf.minimum(n, m)
+
+
+def part(tf: Any, x: Any, axis: int, first: Any, extent: Any) -> Any:
+    """So many rows of an axis of N×H×W×C, from the first on."""
+    starts, extents = [0] * 4, [-1] * 4
+    starts[axis], extents[axis] = first, extent
+    return tf.slice(x, tf.stack(starts), tf.stack(extents))
+
+
 def gather_borders(graph: Graph) -> Graph:
-    """Every mirrored border of image batches respelled."""
+    """Every mirrored border of image batches gathered at once."""
+    return respelled(graph, GatheredBorder, lambda _: True)
+
+
+def join_borders(graph: Graph) -> Graph:
+    """Every border of image batches joined that does not come from the other side of the image."""
+
+    def is_near(op: LayerMap) -> bool:
+        edges = [edge for _, *pair in op.edges() for edge in pair]  # type: ignore[attr-defined]
+        return type(op).train is LayerMap.train and min(edges) >= 0
+
+    return respelled(graph, JoinedBorder, is_near)
+
+
+def respelled(
+    graph: Graph, kind: type[GatheredBorder | JoinedBorder], fits: Callable[[LayerMap], bool]
+) -> Graph:
+    """The borders that fit in another way."""
     nodes = (
-        replace(node, op=GatheredBorder(node.op, node.op))
-        if isinstance(node.op, Mirrors) and is_image_batch(node)
+        replace(node, op=kind(node.op, node.op))
+        if isinstance(node.op, Mirrors) and is_image_batch(node) and fits(node.op)
         else node
         for node in graph.nodes
     )

@@ -107,14 +107,28 @@ def statistics(tf: Any, x: Any, averaged: Average) -> tuple[Any, Any]:
     return tuple(tf.reshape(tf.cast(each, x.dtype), planes) for each in (mean, variance))
 
 
+def drop_cancelled_biases(graph: Graph) -> Graph:
+    """The graph without biases that a normalisation by own statistics takes away again."""
+    instead: dict[int, Node] = {}
+    for maker, node in pairs(graph):
+        if own_statistics(node) is not None and maker is not None and bias_of(maker) is not None:
+            instead[maker.outputs[0].id] = without_bias(maker)
+    return replaced(graph, instead)
+
+
 def fuse_normalizations(graph: Graph) -> Graph:
     """Every normalisation of image batches by own statistics respelled, biases before it gone."""
     instead: dict[int, Node] = {}
-    for maker, node in pairs(graph):
-        found = node.op.plane_normalization()
-        if found is None or found.mean is not None or not is_image_batch(node):
-            continue
-        if maker is not None and bias_of(maker) is not None:
-            instead[maker.outputs[0].id] = without_bias(maker)
-        instead[node.outputs[0].id] = replace(node, op=FusedNormalization(node.op, found))
-    return replaced(graph, instead)
+    for node in graph.nodes:
+        found = own_statistics(node)
+        if found is not None:
+            instead[node.outputs[0].id] = replace(node, op=FusedNormalization(node.op, found))
+    return replaced(drop_cancelled_biases(graph), instead)
+
+
+def own_statistics(node: Node) -> PlaneNormalization | None:
+    """What a node normalises image batches by, if it keeps no statistics."""
+    found = node.op.plane_normalization()
+    if found is None or found.mean is not None or not is_image_batch(node):
+        return None
+    return found

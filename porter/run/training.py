@@ -22,6 +22,7 @@ from typing import Any
 from porter.graph import Graph
 from porter.layout import plan
 from porter.nested import Nested, map_leaves, named_leaves
+from porter.optimize.borders import join_borders
 from porter.run.runner import Variables, run, signature
 from porter.run.tensorflow import tf
 
@@ -41,7 +42,7 @@ class Trainable(tf.Module):  # type: ignore[misc]
     ) -> None:
         super().__init__(name="port")
         variables.learning = True
-        layout = plan(graph, data_format)
+        layout = plan(join_borders(graph), data_format)
 
         def forward(*tensors: Any, training: bool) -> Nested[Any]:
             inputs = dict(zip(layout.inputs, tensors, strict=True))

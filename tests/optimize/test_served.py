@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from porter.emit.port import Port, build_widest
+from porter.layout import plan
 from porter.optimize import LEVELS, optimize
 from porter.optimize.affine import FixedNormalization
 from porter.optimize.blocks import Blocks
-from porter.optimize.borders import GatheredBorder
+from porter.optimize.borders import GatheredBorder, JoinedBorder, join_borders
 from porter.optimize.normalization import FusedNormalization
 from porter.optimize.tiled import Tiled
 from porter.reader import TorchObject
-from porter.run.runner import Variables
+from porter.run.runner import Variables, apply_step
 from porter.run.tensorflow import tf
 from porter.walk.inputs import types_of
 from tests.build import (
@@ -217,6 +218,24 @@ def test_small_pictures_and_few_planes_are_convolved_directly() -> None:
     assert {"Conv2D", "If"} & operations
     assert error(served(port_of(net, x, "fast"), x), net, x) < 1e-5
     assert Tiled not in kinds(port_of(style_net(), randn(1, 3, 24, 28), "none"), "fast")
+
+
+@pytest.mark.parametrize("kind", ["Replication", "Reflection"])
+@pytest.mark.parametrize("pad", [1, 3, 6])
+@pytest.mark.parametrize("free", [True, False])
+def test_joined_borders(kind: str, pad: int, free: bool) -> None:
+    net, x = sequential(border(pad, kind)), randn(2, 3, 9, 8)
+    graph = join_borders(model(net).walk(types_of(x)))
+    assert [type(node.op) for node in graph.nodes] == [JoinedBorder]
+    (node,) = plan(graph).node_steps()
+    sizes = [None, None, None, 3] if free else [2, 9, 8, 3]
+
+    @tf.function(input_signature=[tf.TensorSpec(sizes)])
+    def padded(image: Any) -> Any:
+        return apply_step(node, [image], Variables())[0]
+
+    made = np.moveaxis(padded(tf.constant(np.moveaxis(x, 1, -1))).numpy(), -1, 1)
+    np.testing.assert_array_equal(made, run(net, x))
 
 
 def wide(net: TorchObject, *shape: int) -> float:
