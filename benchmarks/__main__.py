@@ -100,9 +100,9 @@ def run_net(net: Net, place: Path, options: Any) -> Iterator[tuple[str, list[Tim
     layers as they are in float64."""
     from benchmarks.prepare import ports, prepare, recorded
 
-    seen = recorded(net)
+    seen, made = recorded(net)
     ports(net, place / "converted")
-    inputs = {seen.input.shape: (seen.input, seen.output)}
+    inputs = {seen.shape: (seen, made)}
     for shape in net.shapes:
         x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
         inputs.setdefault(shape, (x, None))

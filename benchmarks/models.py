@@ -11,7 +11,7 @@ FIXTURES = HERE.parent / "fixtures"
 
 @dataclass(frozen=True)
 class Net:
-    """A folder with `model.t7`, `input.t7` and `output.t7` or `activations.t7` by real Torch7.
+    """A folder with `model.t7` and, by real Torch7, an input and mostly what it made of it.
 
     `shapes` are timed, in Torch's order. Where there is none, the recorded input's is.
     """

@@ -17,25 +17,27 @@ from porter.conversion.request import Request
 from porter.emit.settings import TFLiteSettings
 from porter.graph import Graph, TensorType
 from porter.model_file import open_model
-from porter.recording import Recording, as_arrays
+from porter.recording import as_arrays
 
 LEVELS = ("none", "exact", "fast")
 REPOSITORY = Path(__file__).parent.parent
 
 
-def recorded(net: Net) -> Recording:
-    """Torch's input and output."""
-    found = recording.read(net.recording)
-    if found.input is not None:
-        return found
-    return replace(found, input=as_arrays(reader.read(net.folder / "input.t7").root, "input"))
+def recorded(net: Net) -> tuple[Any, Any]:
+    """Torch's input, and its output or None where no such file was kept."""
+    found = recording.read(net.recording) if net.recording.is_file() else None
+    if found is not None and found.input is not None:
+        return found.input, found.output
+    fed = as_arrays(reader.read(net.folder / "input.t7").root, "input")
+    return fed, None if found is None else found.output
 
 
 def ports(net: Net, folder: Path) -> None:
     """porter's SavedModels of every level, each verified by its conversion."""
+    shapes = () if net.shapes else (recorded(net)[0].shape,)
     for level in LEVELS:
-        request = Request(net.model, folder / level, optimized=level, formats=("saved_model",))
-        convert(replace(request, force=True))
+        request = Request(net.model, folder / level, shapes, optimized=level)
+        convert(replace(request, formats=("saved_model",), force=True))
 
 
 def prepare(

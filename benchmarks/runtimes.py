@@ -78,7 +78,9 @@ def torch_compile(folder: Path, x: Any) -> Call:
     import torch
 
     torch.set_num_threads(THREADS)
-    net, fed = torch.compile(torch_net(folder)), torch.from_numpy(x)
+    # The compiler does not look through porter's classes; a trace holds PyTorch's calls alone.
+    net = torch.compile(torch.fx.symbolic_trace(torch_net(folder)))
+    fed = torch.from_numpy(x)
 
     def call() -> Any:
         with torch.inference_mode():
