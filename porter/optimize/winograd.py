@@ -95,21 +95,21 @@ class WinogradConvolution(Respelled):
         )
         weight = tf.reshape(at.variable(self.convolution.weight), [TAPS**2, inputs * outputs])
         u = tf.reshape(tf.matmul(by_filters, weight), [SEEN**2, inputs, outputs])
-        places, inside = self.places(tf, x, tiles, cut)
         pixels = tf.reshape(x, [-1, inputs])
+        # Made once: TensorFlow's first call takes time for each constant of the graph.
+        flat, seen, made = (
+            tf.constant(shape)
+            for shape in ([SEEN**2, -1], [SEEN**2, -1, inputs], [TILE**2, -1, outputs])
+        )
 
-        def strip(first: Any, last: Any) -> Any:
-            d = tf.gather(pixels, places[:, first:last])
-            if inside is not None:
-                d = d * inside[:, first:last]
-            v = tf.reshape(tf.matmul(by_input, tf.reshape(d, [SEEN**2, -1])), [SEEN**2, -1, inputs])
-            m = tf.reshape(tf.matmul(v, u), [SEEN**2, -1])
-            return tf.reshape(tf.matmul(by_output, m), [TILE**2, -1, outputs])
+        def strip(places: Any, inside: Any) -> Any:
+            d = tf.gather(pixels, places)
+            d = d if inside is None else d * inside
+            v = tf.reshape(tf.matmul(by_input, tf.reshape(d, flat)), seen)
+            m = tf.reshape(tf.matmul(v, u), flat)
+            return tf.reshape(tf.matmul(by_output, m), made)
 
-        # Rows of a strip that lie a power of two apart would share few places in the cache.
-        each = (tiles.count + STRIPS - 1) // STRIPS // 2 * 2 + 1
-
-        strips = [strip(i * each, (i + 1) * each) for i in range(STRIPS)]
+        strips = [strip(*each) for each in self.strips(tf, x, tiles, cut)]
         out = tiles.stored(tf.concat(strips, axis=1))
         found = self.convolution.bias
         return out if found is None else tf.nn.bias_add(out, at.variable(found))
@@ -132,30 +132,42 @@ class WinogradConvolution(Respelled):
         height, width = (size(tf, x, i + 1) + sum(self.edges()[i]) - TAPS + 1 for i in (0, 1))
         return height, width
 
+    def strips(self, tf: Any, x: Any, tiles: Tiles, cut: bool) -> list[tuple[Any, Any]]:
+        """`places` of one strip of tiles after the other; the same for all layers alike."""
+        key = (cut, self.edges(), None if self.border is None else type(self.border.border))
+        if key not in tiles.made:
+            places, inside = self.places(tf, x, tiles, cut)
+            # Rows of a strip that lie a power of two apart would share few places in the cache.
+            each = (tiles.count + STRIPS - 1) // STRIPS // 2 * 2 + 1
+            tiles.made[key] = [
+                tuple(
+                    None if a is None else a[:, i * each : (i + 1) * each] for a in (places, inside)
+                )
+                for i in range(STRIPS)
+            ]
+        found: list[tuple[Any, Any]] = tiles.made[key]
+        return found
+
     def places(self, tf: Any, x: Any, tiles: Tiles, cut: bool) -> tuple[Any, Any]:
         """Where the pixels lie that tiles see, 36 × tiles; and for a border of zeros which of them
         there are, as ones and zeros of 36 × tiles × 1.
 
         What a tile sees beyond the border does not reach the outputs that are kept.
         """
-        key = (cut, self.edges(), None if self.border is None else type(self.border.border))
-        if key not in tiles.made:
-            extents = (tiles.height, tiles.width) if cut else (size(tf, x, 1), size(tf, x, 2))
-            sources, inside = [], []
-            for n, extent, (before, behind) in zip(
-                (tiles.down, tiles.across), extents, self.edges(), strict=True
-            ):
-                seen = tiles.windows(n, SEEN, before)
-                inside.append(tf.logical_and(seen >= 0, seen < extent))
-                if self.border is None:
-                    sources.append(tf.clip_by_value(seen, 0, extent - 1))
-                else:
-                    seen = tf.minimum(seen, extent + (behind - 1))
-                    sources.append(self.border.border.sources(tf, seen, extent))
-            places = tiles.addresses(sources[0], sources[1], None if cut else extents)
-            tiles.made[key] = places, self.zeros(tf, tiles, *inside)
-        found: tuple[Any, Any] = tiles.made[key]
-        return found
+        extents = (tiles.height, tiles.width) if cut else (size(tf, x, 1), size(tf, x, 2))
+        sources, inside = [], []
+        for n, extent, (before, behind) in zip(
+            (tiles.down, tiles.across), extents, self.edges(), strict=True
+        ):
+            seen = tiles.windows(n, SEEN, before)
+            inside.append(tf.logical_and(seen >= 0, seen < extent))
+            if self.border is None:
+                sources.append(tf.clip_by_value(seen, 0, extent - 1))
+            else:
+                seen = tf.minimum(seen, extent + (behind - 1))
+                sources.append(self.border.border.sources(tf, seen, extent))
+        places = tiles.addresses(sources[0], sources[1], None if cut else extents)
+        return places, self.zeros(tf, tiles, *inside)
 
     def zeros(self, tf: Any, tiles: Tiles, rows: Any, columns: Any) -> Any:
         """Zero for each pixel that is not inside, if such are added to the image."""

@@ -14,8 +14,12 @@ from porter.blame import blaming
 from porter.fields import Array, Made, Param
 from porter.graph import FLOAT, Value
 from porter.layout import Layout, Plan, Site, Step, from_torch, to_torch
+from porter.reader.mapped import release
 from porter.run.execute import execute
 from porter.run.tensorflow import tf
+
+MOST_BYTES = 2**25
+"""Of a parameter that is converted as one tensor."""
 
 Stored = tuple[Hashable, str, str, tuple[int, ...]]
 """A parameter by its key, its axes in Torch's order and as stored, and the order of its rows."""
@@ -48,9 +52,12 @@ class Variables:
             name = self.free_name(f"{path}.{param.name}" if path else param.name)
             # The layer's name scope must not become part of the variable's name.
             with tf.init_scope(), tf.name_scope(""):
-                variable = tf.Variable(
-                    self.stored(param, rows), name=name, trainable=param.trainable
-                )
+                if param.array.nbytes > MOST_BYTES and not (rows and param.to[0] == param.axes[0]):
+                    variable = self.filled(name, param, rows)
+                else:
+                    variable = tf.Variable(
+                        self.stored(param, rows), name=name, trainable=param.trainable
+                    )
             self.by_key[key] = variable
             self.by_name[name] = variable
         return self.by_key[key]
@@ -72,13 +79,37 @@ class Variables:
         where = np.argsort(of_held, axis=None)[of_wanted]
         return tf.gather(tf.reshape(variable, [-1]), where)
 
+    def filled(self, name: str, param: Param, rows: tuple[int, ...]) -> Any:
+        """The variable of a large parameter, filled piece by piece.
+
+        As one tensor its numbers would be in memory several times, in either order.
+        """
+        shape = [param.shape[param.axes.index(letter)] for letter in param.to]
+        variable = tf.Variable(
+            tf.zeros(shape, self.dtype(param)), name=name, trainable=param.trainable
+        )
+        axis = param.to.index(param.axes[0])  # pieces follow each other in the file
+        each = max(1, shape[axis] * MOST_BYTES // param.array.nbytes)
+        for first in range(0, shape[axis], each):
+            last = min(first + each, shape[axis])
+            piece = self.stored(replace(param, array=param.array[first:last]), rows)
+            begin, end = [0] * len(shape), list(shape)
+            begin[axis], end[axis] = first, last
+            # In place; `variable[...].assign` would copy the whole variable before.
+            tf.raw_ops.ResourceStridedSliceAssign(
+                ref=variable.handle, begin=begin, end=end, strides=[1] * len(shape), value=piece
+            )
+        return variable
+
     def stored(self, param: Param, rows: tuple[int, ...]) -> Any:
         """The parameter's values in the order in which TensorFlow keeps them."""
-        floating = np.issubdtype(param.array.dtype, np.floating)
-        values = tf.constant(
-            np.ascontiguousarray(param.array, self.precision if floating else np.int64)
-        )
+        values = tf.constant(np.ascontiguousarray(param.array, self.dtype(param)))
+        release(param.array)
         return self.arranged(values, param, rows)
+
+    def dtype(self, param: Param) -> str:
+        """Of a parameter's variable: the port's precision, or 64-bit integers."""
+        return self.precision if np.issubdtype(param.array.dtype, np.floating) else "int64"
 
     def arranged(self, values: Any, param: Param, rows: tuple[int, ...]) -> Any:
         """A tensor in Torch's order as `param` wants it stored."""

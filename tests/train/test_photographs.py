@@ -81,3 +81,18 @@ def test_shares_together_are_the_whole_batch(photos: Path) -> None:
         both = np.concatenate(on_one_machine[2 * number : 2 * number + 2])
         assert np.array_equal(batch, both)
         assert np.array_equal(batch[1], found.crop((5 + number) * 4 + 1))
+
+
+def test_decoded_photos_are_held_as_long_as_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [picture(tmp_path / f"{number}.png", 40, 40, number) for number in range(2)]
+    one = 40 * 40 * 3
+    monkeypatch.setattr("porter.train.photographs.MOST_BYTES", one + one // 2)
+    kept = Photographs(files, SIZE, seed=0)
+    first = [kept.crop(number) for number in range(8)]
+    assert [each.nbytes for each in kept.kept.values()] == [one]
+    for file in kept.kept:
+        file.unlink()
+    for number, crop in enumerate(first):
+        np.testing.assert_array_equal(kept.crop(number), crop)
