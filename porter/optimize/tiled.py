@@ -16,7 +16,7 @@ from typing import Any
 from porter.fields import Array, Param
 from porter.graph import Graph, Node, TensorType, Value
 from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, Site, Step, channels_last, size
+from porter.layout import Site, Step, channels_last, size
 from porter.nested import leaves
 from porter.optimize.affine import FixedNormalization
 from porter.optimize.normalization import FusedNormalization
@@ -118,14 +118,6 @@ class Tiled(LayerMap):
         """From how many pixels on every convolution of the group gains."""
         found = (n.op.convolution for n in self.nodes if isinstance(n.op, WinogradConvolution))
         return max(smallest_image(*each.weight.shape[1::-1]) for each in found)
-
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        return (IMAGE,) * len(inputs), (IMAGE,) * len(outputs)
 
 
 IMAGE = channels_last(4, 2)

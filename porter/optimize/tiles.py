@@ -107,22 +107,27 @@ class Tiles:
         )
         return tf.reshape(places, [seen * seen, -1])
 
+    def both(self, rows: Any, columns: Any) -> Any:
+        """One for each pixel whose row and column are both true, else zero: seen² × tiles."""
+        tf, seen = self.tf, int(rows.shape[0])
+        down = tf.reshape(rows, tf.stack([seen, 1, 1, self.down, 1]))
+        right = tf.reshape(columns, tf.stack([1, seen, 1, 1, self.across]))
+        shape = tf.stack([seen, seen, self.samples, self.down, self.across])
+        kept = tf.cast(tf.logical_and(down, right), tf.float32)
+        return tf.reshape(tf.broadcast_to(kept, shape), [seen * seen, -1])
+
     # Planes ---------------------------------------------------------------------------------------
 
     @cached_property
     def weights(self) -> Any:
         """What each pixel counts in an average over its plane, as 16 × 1 × tiles."""
         tf = self.tf
-        inside = [
+        rows, columns = (
             self.windows(tiles, TILE, 0) < extent
             for tiles, extent in ((self.down, self.height), (self.across, self.width))
-        ]
-        rows = tf.reshape(inside[0], tf.stack([TILE, 1, 1, self.down, 1]))
-        columns = tf.reshape(inside[1], tf.stack([1, TILE, 1, 1, self.across]))
-        kept = tf.cast(tf.logical_and(rows, columns), tf.float32)
-        shape = tf.stack([TILE, TILE, self.samples, self.down, self.across])
+        )
         part = 1 / tf.cast(self.samples * self.height * self.width, tf.float32)
-        return tf.reshape(tf.broadcast_to(kept * part, shape), [TILE * TILE, 1, -1])
+        return tf.expand_dims(self.both(rows, columns) * part, 1)
 
     def averaged(self, values: Any) -> Any:
         """The planes' averages over all samples, in float64, as 1×1×1×C."""

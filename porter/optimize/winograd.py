@@ -76,15 +76,8 @@ class WinogradConvolution(Respelled):
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
         """Directly: for images that are too small to gain anything."""
-        found = self.convolution
         whole = x if self.border is None else self.border.apply(tf, x, at)
-        padding: Any = [[0, 0], *([pad, pad] for pad in found.pad), [0, 0]]
-        if self.border is not None or not any(found.pad):
-            padding = "VALID"
-        elif found.pad == (1, 1):
-            padding = "SAME"
-        out = tf.nn.conv2d(whole, at.variable(found.weight), 1, padding)
-        return out if found.bias is None else tf.nn.bias_add(out, at.variable(found.bias))
+        return self.original.apply(tf, whole, at=at)
 
     def tiled(self, tf: Any, x: Any, at: Site, tiles: Tiles, cut: bool) -> Any:
         """Tiled output of an image, or of what is `cut` into the same tiles."""
@@ -167,17 +160,8 @@ class WinogradConvolution(Respelled):
                 seen = tf.minimum(seen, extent + (behind - 1))
                 sources.append(self.border.border.sources(tf, seen, extent))
         places = tiles.addresses(sources[0], sources[1], None if cut else extents)
-        return places, self.zeros(tf, tiles, *inside)
-
-    def zeros(self, tf: Any, tiles: Tiles, rows: Any, columns: Any) -> Any:
-        """Zero for each pixel that is not inside, if such are added to the image."""
-        if self.border is not None or not any(map(any, self.edges())):
-            return None
-        rows = tf.reshape(rows, tf.stack([SEEN, 1, 1, tiles.down, 1]))
-        columns = tf.reshape(columns, tf.stack([1, SEEN, 1, 1, tiles.across]))
-        inside = tf.cast(tf.logical_and(rows, columns), tf.float32)
-        shape = tf.stack([SEEN, SEEN, tiles.samples, tiles.down, tiles.across])
-        return tf.reshape(tf.broadcast_to(inside, shape), [SEEN**2, -1, 1])
+        adds_zeros = self.border is None and any(self.convolution.pad)
+        return places, tf.expand_dims(tiles.both(*inside), 2) if adds_zeros else None
 
 
 def convolve_by_winograd(graph: Graph) -> Graph:
