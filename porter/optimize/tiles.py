@@ -1,9 +1,10 @@
 """Images cut into tiles of 4×4 pixels, lying tile by tile.
 
-N×H×W×C is stored as 1×(16·N·down)×across×C: first the top left pixels of all tiles, then those to
-the right of them, and so on; `down` and `across` count the tiles of an image. What computes pixels
-one by one does not notice, nor does what adds up planes, if it leaves out the pixels that the last
-tiles have beyond the image: those hold what was computed there, and nobody reads them.
+N×H×W×C is stored as 1×(N·down·across)×16×C: the 16 pixels of the first tile, row by row, then those
+of the tile to the right of it, and so on; `down` and `across` count the tiles of an image. What
+computes pixels one by one does not notice, nor does what adds up planes, if it leaves out the
+pixels that the last tiles have beyond the image: those hold what was computed there, and nobody
+reads them.
 """
 
 from __future__ import annotations
@@ -64,74 +65,74 @@ class Tiles:
         """A tiled image as N×H×W×C."""
         tf, planes = self.tf, tiled.shape[3]
         pixels = tf.reshape(
-            tiled, tf.stack([TILE, TILE, self.samples, self.down, self.across, planes])
+            tiled, tf.stack([self.samples, self.down, self.across, TILE, TILE, planes])
         )
         whole = tf.reshape(
-            tf.transpose(pixels, [2, 3, 0, 4, 1, 5]),
+            tf.transpose(pixels, [0, 1, 3, 2, 4, 5]),
             tf.stack([self.samples, self.down * TILE, self.across * TILE, planes]),
         )
         return tf.slice(whole, [0, 0, 0, 0], tf.stack([-1, self.height, self.width, -1]))
 
     def stored(self, pixels: Any) -> Any:
-        """16 × tiles × planes as images are: rank 4, one sample."""
-        planes = pixels.shape[-1]
-        shape = [1, TILE * TILE * self.samples * self.down, self.across, planes]
-        return self.tf.reshape(pixels, self.tf.stack(shape))
+        """Tiles × 16 × planes as images are: rank 4, one sample."""
+        return self.tf.expand_dims(pixels, 0)
 
     # Windows --------------------------------------------------------------------------------------
 
     def windows(self, tiles: Any, seen: int, before: int) -> Any:
-        """Rows that each tile sees, as seen × tiles, where -1 is the first above the image."""
+        """Rows that each tile sees, as tiles × seen, where -1 is the first above the image."""
         starts = self.tf.range(tiles) * TILE - before
-        return self.tf.expand_dims(self.tf.range(seen), 1) + self.tf.expand_dims(starts, 0)
+        return self.tf.expand_dims(starts, 1) + self.tf.range(seen)
 
     def addresses(self, rows: Any, columns: Any, extents: tuple[Any, Any] | None = None) -> Any:
-        """Where the pixels at rows × columns lie in a list of all pixels: seen² × tiles.
+        """Where the pixels at rows × columns lie in a list of all pixels: tiles × seen².
 
         `extents` are height and width of images; without them what lies there is tiled.
         """
-        tf = self.tf
+        tf, seen = self.tf, int(rows.shape[1])
         if extents is not None:
             height, width = extents
             down, right, sample = rows * width, columns, height * width
         else:
-            tile_row, row = rows // TILE, rows % TILE
-            down = row * (TILE * self.count) + tile_row * self.across
-            right = (columns % TILE) * self.count + columns // TILE
-            sample = self.down * self.across
-        seen = int(rows.shape[0])
+            size = TILE * TILE
+            down = rows // TILE * (self.across * size) + rows % TILE * TILE
+            right = columns // TILE * size + columns % TILE
+            sample = self.down * self.across * size
         places = (
-            tf.reshape(down, tf.stack([seen, 1, 1, -1, 1]))
-            + tf.reshape(right, tf.stack([1, seen, 1, 1, -1]))
-            + tf.reshape(tf.range(self.samples) * sample, [1, 1, -1, 1, 1])
+            tf.reshape(down, [1, -1, 1, seen, 1])
+            + tf.reshape(right, [1, 1, -1, 1, seen])
+            + tf.reshape(tf.range(self.samples) * sample, [-1, 1, 1, 1, 1])
         )
-        return tf.reshape(places, [seen * seen, -1])
+        return tf.reshape(places, [-1, seen * seen])
 
     def both(self, rows: Any, columns: Any) -> Any:
-        """One for each pixel whose row and column are both true, else zero: seen² × tiles."""
-        tf, seen = self.tf, int(rows.shape[0])
-        down = tf.reshape(rows, tf.stack([seen, 1, 1, self.down, 1]))
-        right = tf.reshape(columns, tf.stack([1, seen, 1, 1, self.across]))
-        shape = tf.stack([seen, seen, self.samples, self.down, self.across])
+        """One for each pixel whose row and column are both true, else zero: tiles × seen²."""
+        tf, seen = self.tf, int(rows.shape[1])
+        down = tf.reshape(rows, [1, -1, 1, seen, 1])
+        right = tf.reshape(columns, [1, 1, -1, 1, seen])
+        shape = tf.stack([self.samples, self.down, self.across, seen, seen])
         kept = tf.cast(tf.logical_and(down, right), tf.float32)
-        return tf.reshape(tf.broadcast_to(kept, shape), [seen * seen, -1])
+        return tf.reshape(tf.broadcast_to(kept, shape), [-1, seen * seen])
 
     # Planes ---------------------------------------------------------------------------------------
 
     @cached_property
     def weights(self) -> Any:
-        """What each pixel counts in an average over its plane, as 16 × 1 × tiles."""
+        """What each pixel counts in an average over its plane, for one row of tiles after the
+        other."""
         tf = self.tf
         rows, columns = (
             self.windows(tiles, TILE, 0) < extent
             for tiles, extent in ((self.down, self.height), (self.across, self.width))
         )
         part = 1 / tf.cast(self.samples * self.height * self.width, tf.float32)
-        return tf.expand_dims(self.both(rows, columns) * part, 1)
+        every = self.both(rows, columns) * part
+        return tf.reshape(every, tf.stack([self.samples * self.down, 1, -1]))
 
     def averaged(self, values: Any) -> Any:
         """The planes' averages over all samples, in float64, as 1×1×1×C."""
         tf, planes = self.tf, values.shape[3]
-        pixels = tf.reshape(values, [TILE * TILE, -1, planes])
-        sums = tf.matmul(tf.cast(self.weights, values.dtype), pixels)
-        return tf.expand_dims(tf.reduce_sum(tf.cast(sums, tf.float64), 0, keepdims=True), 0)
+        weights = tf.cast(self.weights, values.dtype)
+        pixels = tf.reshape(values, tf.stack([tf.shape(weights)[0], -1, planes]))
+        sums = tf.cast(tf.matmul(weights, pixels), tf.float64)
+        return tf.expand_dims(tf.reduce_sum(sums, 0, keepdims=True), 0)

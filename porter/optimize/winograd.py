@@ -1,16 +1,19 @@
 """3×3 convolutions by Winograd's F(4×4, 3×3): 36 multiplications where 144 are asked for.
 
 The image is cut into tiles of 4×4 outputs, which see 6×6 inputs. With the matrices of toom_cook.py,
-T tiles, I input and O output planes, in matrix products alone:
+T tiles, I input and O output planes:
 
-    gather     x             → d [36, T·I]        the tiles, and the border in front, in one gather
-    input      Bᵀ d          → v [36, T, I]
-    filters    G w           → u [36, I, O]
-    planes     v u           → m [36, T, O]       36 products: all the arithmetic that is left
-    output     Aᵀ m          → y [16, T·O]        4×4 pixels of every tile
+    gather     x             → d [T, 36, I]       the tiles, and the border in front, in one gather
+    input      Bᵀ d          → v [T, 36, I]       a matrix product for each tile
+    filters    G w           → u [I, 36, O]
+    planes     v u           → m [T, 36, O]       all the arithmetic that is left
+    output     Aᵀ m          → y [T, 16, O]       a matrix product for each tile
 
-All but the filters is done for one strip of tiles after the other, so that a strip's 36 numbers for
-16 pixels stay in the cache. The output lies as tiles.py tells; tiled.py hands it on like that.
+`planes` are 36 matrix products, one for each of the 36 numbers. As a convolution of 1×1 in 36 groups
+they take tiles as they lie, and three quarters of the time of batched matrix products. A tile's
+numbers lie together, so that what one step makes of it is in the cache when it is used.
+
+The output lies as tiles.py tells; tiled.py hands it on like that.
 
 What is saved grows with the planes, I·O for each pixel; what is spent on moving tiles grows with
 I + O, and the filters' transform does not depend on the image. `smallest_image` weighs this.
@@ -35,19 +38,17 @@ from porter.optimize.toom_cook import Transforms, transforms
 
 TAPS = 3
 SEEN = TILE + TAPS - 1
-STRIPS = 8
-"""They save a quarter of a layer's time at 128 planes of 128×128, and cost little at 64×64."""
 
-# Nanoseconds on one core of an x86 server with AVX-512, fitted to measurements of 64…256 planes;
+# Nanoseconds on two cores of an x86 server with AVX-512, fitted to measurements of 32…256 planes;
 # only their ratios matter.
-DIRECT = 8.5e-5
+DIRECT = 0.049
 """For each pixel and pair of planes: nine multiplications by oneDNN's convolution."""
-PRODUCT = 2.1e-5
+PRODUCT = 0.0096
 """For each pixel and pair of planes: the 36/16 that are left."""
-MOVED = 2.5e-3
-"""For each pixel and plane, in and out: gather, transforms, transpose."""
-FILTER = 1.8e-2
-"""For each pair of planes: the filters' transform."""
+MOVED = 1.4
+"""For each pixel and plane, in and out: gather and transforms."""
+FILTER = 40.0
+"""For each pair of planes: the filters' transform, and another order for oneDNN."""
 MARGIN = 0.9
 """Winograd's algorithm must be estimated at no more than this part of the direct time."""
 
@@ -86,24 +87,14 @@ class WinogradConvolution(Respelled):
             tf.constant(each, x.dtype)
             for each in (matrices().output, matrices().filters, matrices().input)
         )
-        weight = tf.reshape(at.variable(self.convolution.weight), [TAPS**2, inputs * outputs])
-        u = tf.reshape(tf.matmul(by_filters, weight), [SEEN**2, inputs, outputs])
-        pixels = tf.reshape(x, [-1, inputs])
-        # Made once: TensorFlow's first call takes time for each constant of the graph.
-        flat, seen, made = (
-            tf.constant(shape)
-            for shape in ([SEEN**2, -1], [SEEN**2, -1, inputs], [TILE**2, -1, outputs])
-        )
-
-        def strip(places: Any, inside: Any) -> Any:
-            d = tf.gather(pixels, places)
-            d = d if inside is None else d * inside
-            v = tf.reshape(tf.matmul(by_input, tf.reshape(d, flat)), seen)
-            m = tf.reshape(tf.matmul(v, u), flat)
-            return tf.reshape(tf.matmul(by_output, m), made)
-
-        strips = [strip(*each) for each in self.strips(tf, x, tiles, cut)]
-        out = tiles.stored(tf.concat(strips, axis=1))
+        weight = tf.reshape(at.variable(self.convolution.weight), [TAPS**2, inputs, outputs])
+        u = tf.matmul(by_filters, tf.transpose(weight, [1, 0, 2]))
+        places, inside = self.places(tf, x, tiles, cut)
+        d = tf.gather(tf.reshape(x, [-1, inputs]), places)
+        d = d if inside is None else d * inside
+        v = tf.reshape(tf.matmul(by_input, d), [1, -1, 1, SEEN**2 * inputs])
+        m = tf.nn.conv2d(v, tf.reshape(u, [1, 1, inputs, SEEN**2 * outputs]), 1, "VALID")
+        out = tiles.stored(tf.matmul(by_output, tf.reshape(m, [-1, SEEN**2, outputs])))
         found = self.convolution.bias
         return out if found is None else tf.nn.bias_add(out, at.variable(found))
 
@@ -125,28 +116,19 @@ class WinogradConvolution(Respelled):
         height, width = (size(tf, x, i + 1) + sum(self.edges()[i]) - TAPS + 1 for i in (0, 1))
         return height, width
 
-    def strips(self, tf: Any, x: Any, tiles: Tiles, cut: bool) -> list[tuple[Any, Any]]:
-        """`places` of one strip of tiles after the other; the same for all layers alike."""
-        key = (cut, self.edges(), None if self.border is None else type(self.border.border))
-        if key not in tiles.made:
-            places, inside = self.places(tf, x, tiles, cut)
-            # Rows of a strip that lie a power of two apart would share few places in the cache.
-            each = (tiles.count + STRIPS - 1) // STRIPS // 2 * 2 + 1
-            tiles.made[key] = [
-                tuple(
-                    None if a is None else a[:, i * each : (i + 1) * each] for a in (places, inside)
-                )
-                for i in range(STRIPS)
-            ]
-        found: list[tuple[Any, Any]] = tiles.made[key]
-        return found
-
     def places(self, tf: Any, x: Any, tiles: Tiles, cut: bool) -> tuple[Any, Any]:
-        """Where the pixels lie that tiles see, 36 × tiles; and for a border of zeros which of them
-        there are, as ones and zeros of 36 × tiles × 1.
+        """Where the pixels lie that tiles see, tiles × 36; and for a border of zeros which of them
+        there are, as ones and zeros of tiles × 36 × 1. Made once, for all layers alike.
 
         What a tile sees beyond the border does not reach the outputs that are kept.
         """
+        key = (cut, self.edges(), None if self.border is None else type(self.border.border))
+        if key not in tiles.made:
+            tiles.made[key] = self.looked_up(tf, x, tiles, cut)
+        found: tuple[Any, Any] = tiles.made[key]
+        return found
+
+    def looked_up(self, tf: Any, x: Any, tiles: Tiles, cut: bool) -> tuple[Any, Any]:
         extents = (tiles.height, tiles.width) if cut else (size(tf, x, 1), size(tf, x, 2))
         sources, inside = [], []
         for n, extent, (before, behind) in zip(
