@@ -65,8 +65,8 @@ class FusedNormalization(Respelled):
         scale = scale if weight is None else scale * at.variable(weight)
         offset = tf.zeros([planes]) if bias is None else at.variable(bias)
         if self.normalization.over_batch or x.shape[0] == 1:
-            return shifted_and_scaled(tf, x, mean[0], scale[0], offset)
-        mean, scale = (tf.reshape(each, [-1, 1, 1, planes]) for each in (mean, scale))
+            mean, scale = (tf.reshape(each, [planes]) for each in (mean, scale))
+            return shifted_and_scaled(tf, x, mean, scale, offset)
         return (x - mean) * scale + offset
 
 
@@ -95,7 +95,7 @@ def average(tf: Any, values: Any, over_batch: bool) -> Any:
 
 
 def statistics(tf: Any, x: Any, averaged: Average) -> tuple[Any, Any]:
-    """Mean and biased variance of the planes of N×H×W×C, as N×C, or as 1×C of all samples."""
+    """Mean and biased variance of the planes of N×H×W×C, as `averaged` has them, in x's type."""
     mean, squares = averaged(x), averaged(tf.square(x))
     quick = squares - tf.square(mean)
     variance = tf.cond(
@@ -103,8 +103,7 @@ def statistics(tf: Any, x: Any, averaged: Average) -> tuple[Any, Any]:
         lambda: quick,
         lambda: averaged(tf.math.squared_difference(x, tf.cast(mean, x.dtype))),
     )
-    planes = [-1, x.shape[3]]
-    return tuple(tf.reshape(tf.cast(each, x.dtype), planes) for each in (mean, variance))
+    return tf.cast(mean, x.dtype), tf.cast(variance, x.dtype)
 
 
 def drop_cancelled_biases(graph: Graph) -> Graph:

@@ -35,18 +35,18 @@ class Tiles:
     def __post_init__(self) -> None:
         self.made: dict[Any, Any] = {}
 
-    @property
+    @cached_property
     def down(self) -> Any:
         return (self.height + TILE - 1) // TILE
 
-    @property
+    @cached_property
     def across(self) -> Any:
         return (self.width + TILE - 1) // TILE
 
-    @property
-    def count(self) -> Any:
-        """Of all tiles of all images."""
-        return self.samples * self.down * self.across
+    @cached_property
+    def rows(self) -> Any:
+        """Rows of tiles in all images."""
+        return self.samples * self.down
 
     # In and out -----------------------------------------------------------------------------------
 
@@ -127,12 +127,11 @@ class Tiles:
         )
         part = 1 / tf.cast(self.samples * self.height * self.width, tf.float32)
         every = self.both(rows, columns) * part
-        return tf.reshape(every, tf.stack([self.samples * self.down, 1, -1]))
+        return tf.reshape(every, tf.stack([self.rows, 1, -1]))
 
     def averaged(self, values: Any) -> Any:
         """The planes' averages over all samples, in float64, as 1×1×1×C."""
         tf, planes = self.tf, values.shape[3]
-        weights = tf.cast(self.weights, values.dtype)
-        pixels = tf.reshape(values, tf.stack([tf.shape(weights)[0], -1, planes]))
-        sums = tf.cast(tf.matmul(weights, pixels), tf.float64)
+        pixels = tf.reshape(values, tf.stack([self.rows, -1, planes]))
+        sums = tf.cast(tf.matmul(tf.cast(self.weights, values.dtype), pixels), tf.float64)
         return tf.expand_dims(tf.reduce_sum(sums, 0, keepdims=True), 0)

@@ -9,9 +9,9 @@ T tiles, I input and O output planes:
     planes     v u           → m [T, 36, O]       all the arithmetic that is left
     output     Aᵀ m          → y [T, 16, O]       a matrix product for each tile
 
-`planes` are 36 matrix products, one for each of the 36 numbers. As a convolution of 1×1 in 36 groups
-they take tiles as they lie, and three quarters of the time of batched matrix products. A tile's
-numbers lie together, so that what one step makes of it is in the cache when it is used.
+`planes` are 36 matrix products, one for each of the 36 numbers. As a convolution of 1×1 in 36
+groups they take tiles as they lie, and three quarters of the time of batched matrix products. A
+tile's numbers lie together, so that what one step makes of it is in the cache when it is used.
 
 The output lies as tiles.py tells; tiled.py hands it on like that.
 
