@@ -139,7 +139,7 @@ def walked(
     if unmapped:
         return None, "", "shapes are not known while classes are unmapped"
     try:
-        found: Shapes = given(model, list(input_shapes)) if input_shapes else solve(model)
+        found: Shapes = given(model, list(input_shapes)) if input_shapes else solve(model, 1)
         graph = model.walk(found.types[0])
     except PorterError as error:
         return None, "", str(error)

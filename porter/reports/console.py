@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,8 @@ from porter.parity.measure import error_shown
 from porter.reports.as_json import times_noise
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from porter.check.checker import Result
     from porter.commands.inspect import Inspection
     from porter.emit.formats import Emitted
@@ -46,6 +47,9 @@ def show_error(error: PorterError) -> None:
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A spinner with stage and layer on standard error, gone at the end."""
+    # Commands that end in a moment show none, and do not wait for its import.
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     console = Console(stderr=True, highlight=False)
     shown = console.is_terminal

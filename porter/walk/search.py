@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from porter.errors import PorterError, TooLarge, UsageError, WalkError
 from porter.graph import Graph, TensorType
@@ -42,8 +43,8 @@ PROBE_CALLS = 20_000
 """As many for models with several inputs, each of which takes several walks to find out."""
 
 
-def solve(model: Model) -> Shapes:
-    """Up to two input types, batch first, that the model accepts.
+def solve(model: Model, count: int = 2) -> Shapes:
+    """Up to `count` input types, batch first, that the model accepts.
 
     Raises UsageError where the model does not tell what it takes, else a WalkError: why it takes
     none of what was tried.
@@ -53,7 +54,7 @@ def solve(model: Model) -> Shapes:
         raise untold(model)
     search = Search(model)
     if hint.rank == 4:
-        return solve_image(search, hint)
+        return solve_image(search, hint, count)
     for type in others(hint):
         if search.accepts(type):
             return Shapes((type,))
@@ -114,14 +115,15 @@ def solve_several(search: Search, hint: TensorType) -> Shapes:
     raise unsolved(model, hint)
 
 
-def solve_image(search: Search, hint: TensorType) -> Shapes:
-    """Images of N×C×H×W: free sizes if there are any, else one size that fits."""
+def solve_image(search: Search, hint: TensorType, count: int) -> Shapes:
+    """Images of N×C×H×W: up to `count` free sizes if there are any, else one size that fits."""
     for fits in (search.keeps_batch, search.accepts):
         for planes in plane_counts(hint.shape[1]):
             uneven = [size for size in SMALL_SIZES if fits(image(planes, size))]
-            free = [size for size in uneven[:4] if is_free(search.model, image(planes, size))]
-            if free:
-                return Shapes(tuple(image(planes, size, batch=1) for size in free[:2]))
+            free = (size for size in uneven[:4] if is_free(search.model, image(planes, size)))
+            found = tuple(image(planes, size, batch=1) for size in islice(free, count))
+            if found:
+                return Shapes(found)
             rounded = sorted(uneven, key=lambda size: -math.gcd(*size))
             for size in (*squares(FIXED_SIZES), *rounded, *rare_sizes(planes == hint.shape[1])):
                 if fits(image(planes, size)):
