@@ -26,6 +26,7 @@ class ReLU(LayerMap):
     """max(x, 0). NaN stays NaN, as in Torch's in-place and cuDNN code (THNN out of place: 0)."""
 
     accepts = Accepts.ELEMENTWISE
+    moves = True
     inplace = flag("inplace")
 
     def reference(self, x: Array) -> Array:

@@ -29,6 +29,7 @@ class Border(LayerMap):
 
     pads: Field[tuple[int, ...]] = integers("pad_t", "pad_b", "pad_l", "pad_r")
     accepts = Accepts.ANY_ORDER
+    moves = True
     ranks: ClassVar[tuple[int, ...]] = (3, 4)
 
     def edges(self) -> Iterator[tuple[int, int, int]]:

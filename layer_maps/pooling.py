@@ -31,6 +31,8 @@ class MaxPooling(Windows):
     single precision.
     """
 
+    moves = True
+
     def reference(self, x: Array) -> Array:
         return self.reduce(x, functools.partial(np.max, initial=LOWEST))
 

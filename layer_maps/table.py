@@ -29,6 +29,7 @@ class Join(LayerMap):
 
     axis = integer("axis")
     accepts = Accepts.ANY_ORDER
+    moves = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         first, axis = shapes[0], self.axis

@@ -58,6 +58,7 @@ class UpSampling(LayerMap):
 class UpSamplingNearest(UpSampling):
     """Each element `scale_factor` times along every spatial axis."""
 
+    moves = True
     scale = integer("scale_factor")
 
     def enlarged(self, n: int, axis: int) -> int:

@@ -29,6 +29,7 @@ class VolumetricMax(MaxPooling):
     pad = integers("padT", "padH", "padW", default=0)
     dilation = integers("dilationT", "dilationH", "dilationW", default=1)
     spatial_rank = 3
+    moves = False  # in 16 bits: see `pool`
 
     def pool(self, tf: Any, x: Any, pads: Pads, at: Site) -> Any:
         # TensorFlow pools volumes in float32 only.

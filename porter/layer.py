@@ -78,6 +78,8 @@ class LayerMap(abc.ABC):
     """Whether Torch's output shares its memory with the first input."""
     copies_scattered: ClassVar[bool] = False
     """Whether a view is a copy after all where the input is not contiguous (nn.Reshape)."""
+    moves: ClassVar[bool] = False
+    """Whether every number of the output is a number of the input, or zero."""
     notes: tuple[str, ...] = ()
     """What the report should say of this layer: a mode chosen, a legacy rule applied."""
     unread: Mapping[str, MissingField | BadField] = {}

@@ -46,6 +46,13 @@ def add_to(commands: Commands) -> None:
         "by Winograd's algorithm (default: exact)",
     )
     one.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="of products in the SavedModel that is served: half the bits, up to twice the speed "
+        "on processors that have such products (default: float32)",
+    )
+    one.add_argument(
         "--trainable",
         action="store_true",
         help="also write the net in training mode, to be trained on without porter",
@@ -89,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
         tolerance=tolerance_of(options),
         data_format=options.data_format,
         optimized=options.optimize,
+        precision=options.precision,
         trainable=options.trainable,
         preset=options.preset,
         formats=tuple(options.format.split(",")) if options.format else DEFAULT,

@@ -47,6 +47,7 @@ def manifest(
         "formats": list(dict.fromkeys(each.name for each in emitted)),
         "signature": stored_shapes(job.port.graph, job.data_format),
         "data_format": job.data_format,
+        "precision": request.precision,
         "optimized": "none" if request.trainable else request.optimized,
         "trainable": [
             variable.name.removesuffix(":0") for variable in job.port.module.trainable_variables

@@ -24,10 +24,11 @@ from porter.conversion.request import Request
 from porter.disk.output import appearing, write_text
 from porter.disk.seal import MANIFEST, digests
 from porter.emit.formats import Emitted, Job, find, require_trainable
-from porter.errors import ParityError
+from porter.errors import ParityError, UsageError
 from porter.images.meaning import meaning_of
 from porter.model_file import default_output, open_model
 from porter.nested import leaves
+from porter.optimize.precision import FULL
 from porter.pages import SUFFIXES, render, require_kinds
 from porter.pages.document import Document, facts_of, facts_of_failure
 from porter.parity import compare as parity
@@ -68,9 +69,9 @@ class Conversion:
             f"{name} {'×'.join('?' if size is None else str(size) for size in each['shape'])}"
             for name, each in self.manifest["signature"].items()
         )
-        worst = Measure.worst(
-            [each.measure for each in self.emitted if each.measure and each.exact]
-        )
+        computed = [each for each in self.emitted if each.measure]
+        exact = [each for each in computed if each.exact]
+        worst = Measure.worst([each.measure for each in exact or computed if each.measure])
         return (
             f"parity: pass on {len(self.reports)} inputs; oracle: {self.manifest['oracle']}; "
             f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
@@ -114,6 +115,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         find(name).check(request.settings)
     if request.trainable:
         require_trainable(request.formats)
+    require_precision(request)
     with one_thread(), appearing(target, request.force) as folder, logged(request) as book:
         shapes = input_shapes(model, request)
         pictures = meaning_of(opened, model, shapes, request.preset)
@@ -142,6 +144,26 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         for kind in request.pages:
             write_text(folder / f"report{SUFFIXES[kind]}", render(document, kind))
     return Conversion(target, tuple(reports), tuple(emitted), described)
+
+
+def require_precision(request: Request) -> None:
+    """Raise UsageError where products of 16 bits cannot be served as it is asked for."""
+    if request.precision == FULL:
+        return
+    if request.trainable or request.optimized == "fast":
+        other = "--trainable" if request.trainable else "--optimize fast"
+        why = (
+            "what is trained on is served as it is"
+            if request.trainable
+            else "Winograd's algorithm would lose most of the digits, and is slower there"
+        )
+        raise UsageError(f"--precision {request.precision} does not go with {other}", hint=why)
+    if "saved_model" not in request.formats:
+        raise UsageError(
+            f"--precision {request.precision} is for the format saved_model",
+            received=f"--format {','.join(request.formats)}",
+            hint="the other formats hold float32; --tflite float16 halves a LiteRT file",
+        )
 
 
 def verify_all(
@@ -253,7 +275,15 @@ def prepare(
     types = batched(model, shapes)
     # What is served must follow the variables while they are trained: nothing is folded.
     optimized = "none" if request.trainable else request.optimized
-    port = build_widest(model, types, variables, request.data_format, request.trainable, optimized)
+    port = build_widest(
+        model,
+        types,
+        variables,
+        request.data_format,
+        request.trainable,
+        optimized,
+        request.precision,
+    )
     fixed = shapes.types[0] if request.input_shapes else None
     return Job(
         model,

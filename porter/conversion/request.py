@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import DEFAULT
+from porter.optimize.precision import FULL
 from porter.options import Options
 from porter.parity.compare import Tolerance
 from porter.recording import Recording
@@ -29,6 +30,8 @@ class Request:
     data_format: str = "channels_last"
     optimized: str = "exact"
     """How far the served function is rewritten for speed (`porter/optimize/`)."""
+    precision: str = FULL
+    """Of products in the SavedModel that is served (`porter/optimize/precision.py`)."""
     trainable: bool = False
     """Whether the port is also written in training mode. Then it is served as it is."""
     formats: tuple[str, ...] = DEFAULT

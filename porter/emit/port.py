@@ -9,6 +9,7 @@ from porter.graph import FLOAT, Graph, TensorType, Value
 from porter.layout import Plan, image_layout, plan
 from porter.nested import Nested, map_leaves, named_leaves
 from porter.optimize import optimize
+from porter.optimize.precision import FULL, reduce_precision
 from porter.optimize.samples import one_sample, sample_by_sample
 from porter.run.runner import Variables, run, signature
 from porter.run.tensorflow import tf
@@ -29,6 +30,8 @@ class Port:
     variables: Variables
     serve: Any
     activations: Any
+    precision: str = FULL
+    """Of the products in `serve`."""
 
     @property
     def graph(self) -> Graph:
@@ -42,12 +45,13 @@ def build(
     dialect: Any = tf,
     trainable: bool = False,
     optimized: str = "none",
+    precision: str = FULL,
 ) -> Port:
     """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
 
     `dialect` stands in for TensorFlow where layers are applied. The module of a `trainable` port
     is a `Trainable`. What is served is rewritten for speed as far as `optimized` says
-    (`porter/optimize/`); `activations` runs the layers as they are.
+    (`porter/optimize/`), its products in `precision`; `activations` runs the layers as they are.
     """
     layout = plan(graph, data_format)
     inputs = named_leaves(graph.inputs, "input")
@@ -62,12 +66,16 @@ def build(
 
     served = optimize(graph, optimized)
     single = one_sample(served)
-    steps = plan(served if single is None else single, data_format)
+    steps = plan(reduce_precision(single or served, precision), data_format)
 
     def compute(*tensors: Any) -> dict[str, Any]:
         made = run(steps, feed(tensors), variables, dialect=dialect)
         named = named_leaves(steps.graph.outputs, "output")
-        return {name: made[value.id] for name, value in named}
+        return {name: widened(made[value.id]) for name, value in named}
+
+    def widened(tensor: Any) -> Any:
+        reduced = tensor.dtype.name == precision != FULL
+        return tf.cast(tensor, FULL) if reduced else tensor
 
     def serve(*tensors: Any) -> dict[str, Any]:
         if single is None:
@@ -95,12 +103,12 @@ def build(
     module.serve, module.activations = traced(serve), traced(activations)
     if not trainable:
         module.__call__ = traced(call)
-    if optimized != "none":
+    if optimized != "none" or precision != FULL:
         # Only the layers as they are read every variable, each by its own path.
         module.activations.get_concrete_function()
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
-    return Port(module, layout, variables, concrete, module.activations)
+    return Port(module, layout, variables, concrete, module.activations, precision)
 
 
 def build_widest(
@@ -110,11 +118,12 @@ def build_widest(
     data_format: str = "channels_last",
     trainable: bool = False,
     optimized: str = "none",
+    precision: str = FULL,
 ) -> Port:
     """Trace a model with as many free sizes as its layers allow."""
 
     def make(graph: Graph) -> Port:
-        return build(graph, variables, data_format, trainable=trainable, optimized=optimized)
+        return build(graph, variables, data_format, tf, trainable, optimized, precision)
 
     return widest(model, types, make)
 

@@ -9,14 +9,21 @@ Torch does in training, and `trainable_variables` lists what there is to learn.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
-from porter.emit.formats import Format, Job
+from porter.emit.formats import Emitted, Format, Job, size_of
 from porter.emit.fresh import run_saved_model, train_saved_model
-from porter.errors import EmitError
+from porter.emit.quality import Quality, judge
+from porter.errors import EmitError, ParityError
+from porter.fields import Array
+from porter.optimize.precision import FULL
 from porter.parity.measure import Measure
 from porter.run.tensorflow import fingerprint_pb2, quiet_stderr, tf
 from porter.run.training import Trainable
+
+LEAST_PSNR = {"bfloat16": 30.0, "float16": 40.0}
+"""In dB, of what is served with products of 16 bits."""
 
 
 class SavedModel(Format):
@@ -40,21 +47,38 @@ class SavedModel(Format):
         name_by_content(target / "fingerprint.pb")
         return [target]
 
+    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+        if job.port.precision == FULL:
+            return super().emit(job, folder)
+        (target,) = self.write(job, folder)
+        recorded = tuple(check for check in job.checks if check.recorded)
+        seen = replace(job, checks=recorded or job.checks)
+        made, proof = self.run(seen, folder, exact=False)
+        quality = judge([pair] for pair in seen.pairs(made))
+        require_digits(quality, job.port.precision)
+        note = ", ".join(filter(None, (str(quality), proof)))
+        size, variant = size_of(target), job.port.precision
+        return [Emitted(self.name, quality.measure, size, note, variant, False, quality.json())]
+
     def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
-        samples = [check.inputs for check in job.checks]
         note = self.verify_training(job, folder) if isinstance(job.port.module, Trainable) else ""
+        made, proof = self.run(job, folder)
+        return job.compare(made), "; ".join(filter(None, (proof, note)))
+
+    def run(self, job: Job, folder: Path, exact: bool = True) -> tuple[list[dict[str, Array]], str]:
+        """What was written makes of the job's samples, and the verdict on its pictures."""
+        samples = [check.inputs for check in job.checks]
         if job.pictures is None:
-            return job.compare(run_saved_model(folder / self.name, samples)), note
-        from porter.images.proof import judge, photographs
+            return run_saved_model(folder / self.name, samples), ""
+        from porter.images import proof
         from porter.images.signature import NAME
 
-        photos = photographs(job)
+        photos = proof.photographs(job)
         signatures = ["serving_default"] * len(samples) + [NAME]
         *made, pictures = run_saved_model(
             folder / self.name, [*samples, {NAME: photos}], *signatures
         )
-        proof = judge(job, job.pictures, photos, pictures)
-        return job.compare(made), f"{proof}; {note}" if note else proof
+        return made, proof.judge(job, job.pictures, photos, pictures, exact)
 
     def verify_training(self, job: Job, folder: Path) -> str:
         """Differentiate in training mode what was written; says how much there is to learn."""
@@ -70,6 +94,18 @@ class SavedModel(Format):
                 "with porter.run.training.Trainable, or convert without --trainable",
             ) from error
         return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
+
+
+def require_digits(quality: Quality, precision: str) -> None:
+    """Raise ParityError for a net that does not bear products of 16 bits."""
+    if quality.psnr < LEAST_PSNR[precision]:
+        raise ParityError(
+            f"products in {precision} are too coarse for this net: nothing was written",
+            received=quality.measure.problem
+            or f"{quality}, where {LEAST_PSNR[precision]:g} dB are asked for",
+            hint="convert in float32"
+            + (", or try bfloat16, which has a larger range" if precision == "float16" else ""),
+        )
 
 
 def name_by_content(fingerprint: Path) -> None:

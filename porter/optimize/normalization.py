@@ -39,6 +39,8 @@ from porter.optimize.respelled import (
 )
 
 Average = Callable[[Any], Any]
+EXACT_BYTES = 4
+"""Of numbers that are worth statistics more exact than float32 sums."""
 LARGEST_RATIO = 64.0
 """Of mean² and variance, up to which the mean of squares has the digits that are needed."""
 
@@ -52,10 +54,29 @@ class FusedNormalization(Respelled):
         self.wants_one_sample = not normalization.over_batch
 
     def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        if x.dtype.size < EXACT_BYTES:
+            return self.at_once(tf, x, at)
+
         def averaged(values: Any) -> Any:
             return average(tf, values, self.normalization.over_batch)
 
         return self.normalized(tf, x, at, averaged)
+
+    def at_once(self, tf: Any, x: Any, at: Site) -> Any:
+        """Statistics by the operation itself: it sums in float32, and 16-bit planes need no more.
+
+        All samples together, or one.
+        """
+        found, planes = self.normalization, x.shape[3]
+        return tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=tf.ones([planes]) if found.weight is None else at.variable(found.weight),
+            offset=tf.zeros([planes]) if found.bias is None else at.variable(found.bias),
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=found.eps,
+            is_training=True,
+        ).y
 
     def normalized(self, tf: Any, x: Any, at: Site, averaged: Average) -> Any:
         """With the planes' averages as `averaged` computes them."""
