@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from benchmarks.models import NETS, Net
-from benchmarks.runtimes import OPEN
+from benchmarks.runtimes import OPEN, channels_last, torch_order
 from benchmarks.table import markdown
 
 REPOSITORY = Path(__file__).parent.parent
@@ -100,9 +100,15 @@ def run_net(net: Net, place: Path, options: Any) -> Iterator[tuple[str, list[Tim
     layers as they are in float64."""
     from benchmarks.prepare import ports, prepare, recorded
 
-    seen, made = recorded(net)
+    inputs: dict[tuple[int, ...], tuple[Any, Any]] = {}
+    if net.make is None:
+        seen, made = recorded(net)
+        inputs[seen.shape] = seen, made
+    else:
+        net = replace(net, folder=place)
+        place.mkdir()
+        net.make(net.model)
     ports(net, place / "converted")
-    inputs = {seen.shape: (seen, made)}
     for shape in net.shapes:
         x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
         inputs.setdefault(shape, (x, None))
@@ -128,9 +134,8 @@ def in_float64(net: Net, x: Any) -> Any:
 
     model = open_model(net.model).model()
     port = build_widest(model, TensorType(x.shape), Variables("float64"))
-    made = port.module.serve(np.moveaxis(x, 1, -1).astype(np.float64))
-    array = np.asarray(made[min(made)])
-    return np.moveaxis(array, -1, 1) if array.ndim == 4 else array
+    made = port.module.serve(channels_last(x.astype(np.float64)))
+    return torch_order(made[min(made)])
 
 
 def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -> list[Timed]:

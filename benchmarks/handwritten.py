@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from porter.graph import Graph, Node
@@ -36,6 +37,8 @@ def kind(node: Node) -> str:
 
 def constants(node: Node) -> dict[str, Any]:
     """The parameters as variables, in TensorFlow's order of axes."""
+    if kind(node) == "SeqLSTM":
+        return {"layer": keras_lstm(node.op)}
     return {
         name: tf.Variable(param.array.transpose([param.axes.index(a) for a in param.to]))
         for name, param in node.op.params().items()
@@ -114,6 +117,27 @@ def upsampling(node: Node, held: dict[str, Any], x: Any) -> Any:
     return tf.image.resize(x, made, "nearest")
 
 
+def lstm(node: Node, held: dict[str, Any], x: Any) -> Any:
+    return tf.transpose(held["layer"](tf.transpose(x, [1, 0, 2])), [1, 0, 2])
+
+
+def keras_lstm(op: Any) -> Any:
+    """Keras's layer, whose gates are i, f, g, o; Torch's are i, f, o, g."""
+    weight, bias = (in_order(each.array, [0, 1, 3, 2]) for each in (op.weight, op.bias))
+    hidden = bias.shape[0] // 4
+    inputs = weight.shape[0] - hidden
+    layer = tf.keras.layers.LSTM(hidden, return_sequences=True)
+    layer.build([None, None, inputs])
+    layer.set_weights([weight[:inputs], weight[inputs:], bias])
+    return layer
+
+
+def in_order(gates: Any, order: list[int]) -> Any:
+    """Gates along the last axis in another order."""
+    parts = np.split(gates, 4, axis=-1)
+    return np.concatenate([parts[i] for i in order], -1)
+
+
 def view(node: Node, held: dict[str, Any], x: Any) -> Any:
     flat = tf.transpose(x, [0, 3, 1, 2]) if len(x.shape) == 4 else x
     return tf.reshape(flat, [-1, *node.outputs[0].shape[1:]])
@@ -134,6 +158,7 @@ LAYERS: dict[str, Callable[..., Any]] = {
     "SpatialAveragePooling": average_pooling,
     "ShaveImage": shave,
     "SpatialUpSamplingNearest": upsampling,
+    "SeqLSTM": lstm,
     "View": view,
     "Linear": linear,
     "ReLU": lambda node, held, x: tf.nn.relu(x),

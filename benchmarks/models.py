@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks import made
 
 HERE = Path(__file__).parent
 FIXTURES = HERE.parent / "fixtures"
@@ -13,12 +16,14 @@ FIXTURES = HERE.parent / "fixtures"
 class Net:
     """A folder with `model.t7` and, by real Torch7, an input and mostly what it made of it.
 
-    `shapes` are timed, in Torch's order. Where there is none, the recorded input's is.
+    `shapes` are timed, in Torch's order. Where there is none, the recorded input's is. Of a net
+    that `make` writes nothing is recorded.
     """
 
     name: str
     folder: Path
     shapes: tuple[tuple[int, ...], ...] = ()
+    make: Callable[[Path], None] | None = None
 
     @property
     def model(self) -> Path:
@@ -41,5 +46,7 @@ NETS = (
     Net("ResNet-18 slim", HERE / "models/resnet18_slim_typeB"),
     Net("U-Net", FIXTURES / "nets/unet_nested_concat", ((1, 3, 256, 256),)),
     Net("hourglass", FIXTURES / "nets/hourglass_nngraph", ((1, 3, 256, 256),)),
+    Net("super-resolution", Path(), ((1, 3, 128, 128),), made.super_resolution),
+    Net("LSTM", Path(), ((64, 8, 128),), made.lstm),
     Net("oilpaint", FIXTURES / "trained/oilpaint", ((1, 3, 512, 512),)),
 )

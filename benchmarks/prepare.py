@@ -19,7 +19,13 @@ from porter.graph import Graph, TensorType
 from porter.model_file import open_model
 from porter.recording import as_arrays
 
-LEVELS = ("none", "exact", "fast")
+LEVELS = {
+    "none": {"optimized": "none"},
+    "exact": {"optimized": "exact"},
+    "fast": {"optimized": "fast"},
+    "bfloat16": {"precision": "bfloat16"},
+}
+"""What is asked of porter, by the name of the folder."""
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -35,9 +41,9 @@ def recorded(net: Net) -> tuple[Any, Any]:
 def ports(net: Net, folder: Path) -> None:
     """porter's SavedModels of every level, each verified by its conversion."""
     shapes = () if net.shapes else (recorded(net)[0].shape,)
-    for level in LEVELS:
-        request = Request(net.model, folder / level, shapes, optimized=level)
-        convert(replace(request, formats=("saved_model",), force=True))
+    for level, asked in LEVELS.items():
+        request = Request(net.model, folder / level, shapes, formats=("saved_model",), **asked)
+        convert(replace(request, force=True))
 
 
 def prepare(
@@ -88,19 +94,20 @@ def handwritten(graph: Graph, folder: Path) -> None:
 
     (given,) = leaves(graph.inputs)
     run = write(graph)
-    n, c, *_ = given.type.shape
-    free = "View" not in {node.typename.rpartition(".")[2] for node in graph.nodes}
-    size = [None, None] if free else list(given.type.shape[2:])
-    spec = tf.TensorSpec([None, *size, c], name="input")
+    fed = list(given.type.shape)
+    if given.type.rank == 4:
+        fed.append(fed.pop(1))
+        free = "View" not in {node.typename.rpartition(".")[2] for node in graph.nodes}
+        spec = tf.TensorSpec([None, *([None, None] if free else fed[1:3]), fed[3]], name="input")
+    else:
+        spec = tf.TensorSpec(fed, name="input")
     module = tf.Module()
     module.serve = tf.function(
         lambda x: {f"output{i}": y for i, y in enumerate(run(x))}, input_signature=[spec]
     )
     module.weights = list(module.serve.get_concrete_function().variables)
     tf.saved_model.save(module, str(folder / "handwritten"), signatures=module.serve)
-    fixed = tf.function(
-        module.serve, input_signature=[tf.TensorSpec([n, *given.type.shape[2:], c])]
-    )
+    fixed = tf.function(module.serve, input_signature=[tf.TensorSpec(fed)])
     concrete = fixed.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
     (folder / "naive.tflite").write_bytes(converter.convert())

@@ -1,8 +1,8 @@
 """How each runtime opens a net: a function that makes one call and returns the first output.
 
 Outputs of images are N×C×H×W. `folder` holds what `prepare.py` made for one net at one size:
-`input.npy` in Torch's order, `exact/`, `fast/`, `none/` (SavedModels), `handwritten/`, `net.onnx`,
-`porter.tflite`, `naive.tflite`.
+`input.npy` in Torch's order, `exact/`, `fast/`, `bfloat16/`, `none/` (SavedModels), `handwritten/`,
+`net.onnx`, `porter.tflite`, `naive.tflite`.
 """
 
 from __future__ import annotations
@@ -150,6 +150,7 @@ def importing(*names: str) -> Callable[[], None]:
 OPEN: dict[str, Callable[[Path, Any], Call]] = {
     "porter exact": saved_model("exact"),
     "porter fast": saved_model("fast"),
+    "porter bfloat16": saved_model("bfloat16"),
     "porter none": saved_model("none"),
     "hand-written": saved_model("handwritten"),
     "PyTorch eager": torch_eager,

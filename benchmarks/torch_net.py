@@ -58,6 +58,17 @@ def full_convolution(node: Any, p: dict[str, Any], x: Any) -> Any:
     return F.conv_transpose2d(x, p["weight"], p.get("bias"), op.stride, op.pad, op.adj)
 
 
+def lstm(node: Any, p: dict[str, Any], x: Any) -> Any:
+    """PyTorch's gates are i, f, g, o; Torch7's are i, f, o, g."""
+    i, f, o, g = p["weight"].t().chunk(4)
+    weight, (bi, bf, bo, bg) = torch.cat([i, f, g, o]), p["bias"].chunk(4)
+    bias, width = torch.cat([bi, bf, bg, bo]), x.shape[2]
+    state = x.new_zeros(1, x.shape[1], bias.shape[0] // 4)
+    held = [weight[:, :width].contiguous(), weight[:, width:].contiguous()]
+    both = [*held, bias, torch.zeros_like(bias)]
+    return torch.lstm(x, (state, state), both, True, 1, 0.0, False, False, False)[0]
+
+
 LAYERS: dict[str, Callable[..., Any]] = {
     "SpatialConvolution": convolution,
     "SpatialFullConvolution": full_convolution,
@@ -69,6 +80,7 @@ LAYERS: dict[str, Callable[..., Any]] = {
     "SpatialMaxPooling": lambda n, p, x: F.max_pool2d(x, n.op.kernel, n.op.stride, n.op.pad),
     "SpatialAveragePooling": lambda n, p, x: F.avg_pool2d(x, n.op.kernel, n.op.stride),
     "SpatialUpSamplingNearest": lambda n, p, x: F.interpolate(x, scale_factor=n.op.scale),
+    "SeqLSTM": lstm,
     "View": lambda n, p, x: x.reshape(n.outputs[0].shape),
     "Linear": lambda n, p, x: F.linear(x, p["weight"], p["bias"]),
     "ReLU": lambda n, p, x: F.relu(x),
