@@ -23,7 +23,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from porter.fields import Array, Param
+from porter.fields import Param
 from porter.graph import Graph, Node, TensorType
 from porter.layer import LayerMap
 from porter.layout import Layout, Site
@@ -45,22 +45,12 @@ class Kind(Enum):
     OTHER = "other"
 
 
-class InPrecision(LayerMap):
-    """`original` on numbers of the precision that its kind asks for."""
+class InPrecision(Respelled):
+    """`original`, of whatever shape, on numbers of the precision that its kind asks for."""
 
     def __init__(self, original: LayerMap, kind: Kind, precision: str) -> None:
-        super().__init__()
-        self.original, self.kind, self.precision = original, kind, precision
-        self.typename = original.typename
-
-    def params(self) -> dict[str, Param]:
-        return self.original.params()
-
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
-        return self.original.output_types(*inputs)
-
-    def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
-        return self.original.reference(*inputs)
+        super().__init__(original)
+        self.kind, self.precision = kind, precision
 
     def layouts(
         self,
