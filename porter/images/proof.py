@@ -65,7 +65,7 @@ def oracle(job: Job, pictures: Array, meaning: Meaning) -> Array:
     return made.transpose(0, 2, 3, 1) if made.ndim == 4 else made
 
 
-def compare_pictures(made: Array, wanted: Array, most: int) -> str:
+def compare_pictures(made: Array, wanted: Array, most: int = MAX_LEVELS) -> str:
     """The share of levels that differ. Raises ParityError where one differs by more than `most`."""
     if made.shape != wanted.shape:
         raise ParityError(
@@ -82,7 +82,7 @@ def compare_pictures(made: Array, wanted: Array, most: int) -> str:
     return f"image: {share}, by at most {apart.max()}" if apart.any() else "image: all levels equal"
 
 
-def compare_classes(made: dict[str, Array], wanted: Array, most: float) -> str:
+def compare_classes(made: dict[str, Array], wanted: Array, most: float = MAX_PROBABILITY) -> str:
     """The largest difference of probabilities. Raises ParityError where it is more than `most`.
 
     Classes that are equally probable may stand in any order.
