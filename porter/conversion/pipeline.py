@@ -150,17 +150,19 @@ def require_precision(request: Request) -> None:
     """Raise UsageError where products of 16 bits cannot be served as it is asked for."""
     if request.precision == FULL:
         return
-    if request.trainable or request.optimized == "fast":
-        other = "--trainable" if request.trainable else "--optimize fast"
-        why = (
-            "what is trained on is served as it is"
-            if request.trainable
-            else "Winograd's algorithm would lose most of the digits, and is slower there"
+    asked = f"--precision {request.precision}"
+    if request.trainable:
+        raise UsageError(
+            f"{asked} does not go with --trainable", hint="what is trained on is served as it is"
         )
-        raise UsageError(f"--precision {request.precision} does not go with {other}", hint=why)
+    if request.optimized == "fast":
+        raise UsageError(
+            f"{asked} does not go with --optimize fast",
+            hint="Winograd's algorithm would lose most of the digits, and is slower there",
+        )
     if "saved_model" not in request.formats:
         raise UsageError(
-            f"--precision {request.precision} is for the format saved_model",
+            f"{asked} is for the format saved_model",
             received=f"--format {','.join(request.formats)}",
             hint="the other formats hold float32; --tflite float16 halves a LiteRT file",
         )
