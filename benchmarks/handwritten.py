@@ -123,7 +123,7 @@ def lstm(node: Node, held: dict[str, Any], x: Any) -> Any:
 
 def keras_lstm(op: Any) -> Any:
     """Keras's layer, whose gates are i, f, g, o; Torch's are i, f, o, g."""
-    weight, bias = (in_order(each.array, [0, 1, 3, 2]) for each in (op.weight, op.bias))
+    weight, bias = (in_order(each.array) for each in (op.weight, op.bias))
     hidden = bias.shape[0] // 4
     inputs = weight.shape[0] - hidden
     layer = tf.keras.layers.LSTM(hidden, return_sequences=True)
@@ -132,10 +132,10 @@ def keras_lstm(op: Any) -> Any:
     return layer
 
 
-def in_order(gates: Any, order: list[int]) -> Any:
-    """Gates along the last axis in another order."""
-    parts = np.split(gates, 4, axis=-1)
-    return np.concatenate([parts[i] for i in order], -1)
+def in_order(gates: Any) -> Any:
+    """Torch's gates along the last axis in Keras's order."""
+    i, f, o, g = np.split(gates, 4, axis=-1)
+    return np.concatenate([i, f, g, o], -1)
 
 
 def view(node: Node, held: dict[str, Any], x: Any) -> Any:

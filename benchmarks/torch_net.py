@@ -22,7 +22,10 @@ class Net(torch.nn.Module):
         (self.given,) = leaves(graph.inputs)
         for i, node in enumerate(graph.nodes):
             for name, param in node.op.params().items():
-                held = torch.nn.Parameter(torch.from_numpy(np.array(param.array)), False)
+                array = np.array(param.array)
+                if node.typename == "nn.SeqLSTM":
+                    array = in_order(array)
+                held = torch.nn.Parameter(torch.from_numpy(array), False)
                 self.register_parameter(f"p{i}_{name}", held)
 
     def forward(self, x: Any) -> list[Any]:
@@ -58,15 +61,17 @@ def full_convolution(node: Any, p: dict[str, Any], x: Any) -> Any:
     return F.conv_transpose2d(x, p["weight"], p.get("bias"), op.stride, op.pad, op.adj)
 
 
+def in_order(gates: Any) -> Any:
+    """An LSTM's numbers as PyTorch has them: gates first, i, f, g, o; Torch7's are i, f, o, g."""
+    i, f, o, g = np.split(gates.T, 4)
+    return np.ascontiguousarray(np.concatenate([i, f, g, o]))
+
+
 def lstm(node: Any, p: dict[str, Any], x: Any) -> Any:
-    """PyTorch's gates are i, f, g, o; Torch7's are i, f, o, g."""
-    i, f, o, g = p["weight"].t().chunk(4)
-    weight, (bi, bf, bo, bg) = torch.cat([i, f, g, o]), p["bias"].chunk(4)
-    bias, width = torch.cat([bi, bf, bg, bo]), x.shape[2]
+    weight, bias, width = p["weight"], p["bias"], x.shape[2]
     state = x.new_zeros(1, x.shape[1], bias.shape[0] // 4)
-    held = [weight[:, :width].contiguous(), weight[:, width:].contiguous()]
-    both = [*held, bias, torch.zeros_like(bias)]
-    return torch.lstm(x, (state, state), both, True, 1, 0.0, False, False, False)[0]
+    held = [weight[:, :width], weight[:, width:], bias, torch.zeros_like(bias)]
+    return torch.lstm(x, (state, state), held, True, 1, 0.0, False, False, False)[0]
 
 
 LAYERS: dict[str, Callable[..., Any]] = {
