@@ -18,8 +18,12 @@ from porter.reader.mapped import release
 from porter.run.execute import execute
 from porter.run.tensorflow import tf
 
-MOST_BYTES = 2**25
-"""Of a parameter that is converted as one tensor."""
+MOST_BYTES = 2**24
+"""Of a parameter that is converted as one tensor.
+
+Memory for tensors above 32 MB comes from the system afresh each time, which takes longer than to
+convert what is put there.
+"""
 
 Stored = tuple[Hashable, str, str, tuple[int, ...]]
 """A parameter by its key, its axes in Torch's order and as stored, and the order of its rows."""
@@ -85,9 +89,9 @@ class Variables:
         As one tensor its numbers would be in memory several times, in either order.
         """
         shape = [param.shape[param.axes.index(letter)] for letter in param.to]
-        variable = tf.Variable(
-            tf.zeros(shape, self.dtype(param)), name=name, trainable=param.trainable
-        )
+        empty = tf.raw_ops.Empty(shape=shape, dtype=self.dtype(param))
+        variable = tf.Variable(empty, name=name, trainable=param.trainable)
+        del empty  # else the first piece would be put into a copy
         axis = param.to.index(param.axes[0])  # pieces follow each other in the file
         each = max(1, shape[axis] * MOST_BYTES // param.array.nbytes)
         for first in range(0, shape[axis], each):
