@@ -36,6 +36,8 @@ FIXED_SIZES = (
 OBLONG_SIZES = tuple(
     (h, w) for h in range(16, 257, 8) for w in range(max(h - 56, 16), h + 57, 8) if h != w
 )
+FREE_TRIES = 4
+"""How many of the small sizes that fit are looked at for free ones."""
 LARGEST_SIZE = 640
 SEARCH_CALLS = 60_000
 """Calls of modules that a search spends on sizes that do not fit before it gives up."""
@@ -119,12 +121,13 @@ def solve_image(search: Search, hint: TensorType, count: int) -> Shapes:
     """Images of N×C×H×W: up to `count` free sizes if there are any, else one size that fits."""
     for fits in (search.keeps_batch, search.accepts):
         for planes in plane_counts(hint.shape[1]):
-            uneven = [size for size in SMALL_SIZES if fits(image(planes, size))]
-            free = (size for size in uneven[:4] if is_free(search.model, image(planes, size)))
+            uneven = (size for size in SMALL_SIZES if fits(image(planes, size)))
+            few = islice(uneven, FREE_TRIES)
+            free = (size for size in few if is_free(search.model, image(planes, size)))
             found = tuple(image(planes, size, batch=1) for size in islice(free, count))
             if found:
                 return Shapes(found)
-            rounded = sorted(uneven, key=lambda size: -math.gcd(*size))
+            rounded = sorted(SMALL_SIZES, key=lambda size: -math.gcd(*size))
             for size in (*squares(FIXED_SIZES), *rounded, *rare_sizes(planes == hint.shape[1])):
                 if fits(image(planes, size)):
                     shown = f"{planes}×{size[0]}×{size[1]}"
