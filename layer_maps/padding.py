@@ -48,6 +48,9 @@ class Border(LayerMap):
             self.require(made[axis] > 0, f"crops {self.pads}: nothing is left", x)
         return tuple(made)
 
+    def is_by_sample(self) -> bool:
+        return True
+
     def check(self, x: Shape, n: int, before: int, behind: int) -> None:
         """Refuse amounts that an axis of n elements does not allow."""
 

@@ -48,6 +48,9 @@ class Join(LayerMap):
     def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
         return tf.concat(list(xs), axis=at.axis(self.axis))
 
+    def is_by_sample(self) -> bool:
+        return self.axis > 0
+
     def keras(self, k: Any, *xs: Any, at: Site) -> Any:
         return k("Concatenate", *xs, axis=at.axis(self.axis)) if len(xs) > 1 else None
 

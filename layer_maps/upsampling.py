@@ -39,6 +39,9 @@ class UpSampling(LayerMap):
         self.require(min(made) > 0, f"makes {made}", x)
         return (*x[:-count], *made)
 
+    def is_by_sample(self) -> bool:
+        return True
+
     @abc.abstractmethod
     def enlarged(self, n: int, axis: int) -> int:
         """The output's size along an axis (counted from the end) of n elements."""

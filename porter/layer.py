@@ -260,6 +260,12 @@ class LayerMap(abc.ABC):
         """
         return None
 
+    # Speed (porter/optimize) --------------------------------------------------------------------
+
+    def is_by_sample(self) -> bool:
+        """Whether each sample of a batch of images is made of that sample of the inputs alone."""
+        return self.accepts in (Accepts.CHANNELS_LAST, Accepts.ELEMENTWISE)
+
     # Folding (fuse.py) --------------------------------------------------------------------------
 
     def is_identity(self) -> bool:

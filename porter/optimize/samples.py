@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from porter.graph import FLOAT, Graph, Node, TensorType, rename
-from porter.layer import Accepts
 from porter.nested import leaves
 from porter.optimize.respelled import Respelled
 from porter.optimize.tiled import Tiled
@@ -35,11 +34,7 @@ def one_sample(graph: Graph) -> Graph | None:
 
 
 def is_sample_by_sample(node: Node) -> bool:
-    """Whether each sample of a node's output depends on that sample of its inputs alone.
-
-    So do layers that compute elements one by one, and those over images: the others may look along
-    any axis.
-    """
+    """Whether each sample of a node's output depends on that sample of its inputs alone."""
     if any(value.type.shape[:1] != (None,) for value in (*node.inputs, *node.outputs)):
         return False
     if isinstance(node.op, Tiled):
@@ -47,7 +42,7 @@ def is_sample_by_sample(node: Node) -> bool:
     if isinstance(node.op, Respelled):
         found = node.op.original.plane_normalization()
         return found is None or not found.over_batch
-    return node.op.accepts in (Accepts.CHANNELS_LAST, Accepts.ELEMENTWISE)
+    return node.op.is_by_sample()
 
 
 def sample_by_sample(

@@ -14,6 +14,7 @@ from porter.optimize.affine import FixedNormalization
 from porter.optimize.blocks import Blocks
 from porter.optimize.borders import GatheredBorder, JoinedBorder, join_borders
 from porter.optimize.normalization import FusedNormalization
+from porter.optimize.samples import one_sample
 from porter.optimize.tiled import Tiled
 from porter.reader import TorchObject
 from porter.run.runner import Variables, apply_step
@@ -297,3 +298,26 @@ def test_a_factor_for_each_pixel_is_no_business_of_tiles() -> None:
     factors = randn(1, 128, 36, 36)
     net = sequential(conv(128, 128, pad=1, seed=1), torch_module("nn.CMul", weight=factors), relu())
     assert wide(net, 2, 128, 36, 36) < 3e-5
+
+
+def join(dimension: int) -> TorchObject:
+    both = concat_table(identity(), identity())
+    return sequential(both, torch_module("nn.JoinTable", dimension=dimension))
+
+
+@pytest.mark.parametrize(
+    ("layer", "single"),
+    [
+        (torch_module("nn.ShaveImage", size=2), True),
+        (torch_module("nn.SpatialUpSamplingNearest", scale_factor=2), True),
+        (join(2), True),
+        (join(1), False),
+    ],
+    ids=["ShaveImage", "UpSampling", "planes joined", "samples joined"],
+)
+def test_layers_that_samples_go_through_one_by_one(layer: TorchObject, single: bool) -> None:
+    net = sequential(conv(3, 8, seed=1), instance_norm(8), layer)
+    x = randn(2, 3, 12, 14)
+    port = port_of(net, x, "exact")
+    assert (one_sample(optimize(port.graph, "exact")) is not None) is single
+    assert error(served(port, x), net, x) < 1e-5
