@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from porter.graph import FLOAT, Graph, TensorType, Value
@@ -11,6 +12,7 @@ from porter.nested import Nested, map_leaves, named_leaves
 from porter.optimize import optimize
 from porter.optimize.precision import FULL, reduce_precision
 from porter.optimize.samples import one_sample, sample_by_sample
+from porter.optimize.sizes import unless_small
 from porter.run.runner import Variables, run, signature
 from porter.run.tensorflow import tf
 from porter.run.training import Trainable
@@ -77,11 +79,23 @@ def build(
         reduced = tensor.dtype.name == precision != FULL
         return tf.cast(tensor, FULL) if reduced else tensor
 
+    def one_by_one(*tensors: Any) -> dict[str, Any]:
+        return sample_by_sample(tf, compute, tensors, [name for name, _ in outputs])
+
+    def as_layers(*tensors: Any) -> dict[str, Any]:
+        made = module.activations(*tensors)
+        held = feed(tensors) | {value.id: made[name] for name, value in names.items()}
+        return {name: held[value.id] for name, value in outputs}
+
     def serve(*tensors: Any) -> dict[str, Any]:
         if single is None:
             made = compute(*tensors)
+        elif precision != FULL:
+            made = one_by_one(*tensors)
         else:
-            made = sample_by_sample(tf, compute, tensors, [name for name, _ in outputs])
+            order = layout.inputs[inputs[0][1].id]
+            branches = (partial(as_layers, *tensors), partial(one_by_one, *tensors))
+            made = unless_small(tf, tensors[0], order, *branches)
         return {name: tf.identity(tensor, name=name) for name, tensor in made.items()}
 
     module = Trainable(graph, variables, data_format) if trainable else tf.Module(name="port")
