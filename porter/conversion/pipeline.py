@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from porter.conversion.feeding import batched, checks, input_shapes, verification_inputs
+from porter.conversion.larger import larger_check
 from porter.conversion.manifest import manifest
 from porter.conversion.request import Request
 from porter.disk.output import appearing, write_text
@@ -91,6 +92,7 @@ class Conversion:
         if told is None:
             return ""
         proof = next((each.note for each in self.emitted if each.name == "saved_model"), "")
+        proof = proof.partition("; ")[0]
         return f"pictures: preset {told['preset']['name']} ({told['why']}); {proof}\n"
 
     def json(self) -> dict[str, Any]:
@@ -287,6 +289,9 @@ def prepare(
         request.precision,
     )
     fixed = shapes.types[0] if request.input_shapes else None
+    larger = None
+    if optimized != "none" and request.precision == FULL and "saved_model" in request.formats:
+        larger = larger_check(model, types, port, optimized, request.tolerance.accumulated)
     return Job(
         model,
         types,
@@ -295,6 +300,7 @@ def prepare(
         request.data_format,
         dict(request.settings),
         fixed,
+        larger,
     )
 
 

@@ -78,6 +78,8 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     fixed: Nested[TensorType] | None = None
     """The input types that the user gave; None where the sizes were solved."""
+    larger: Check | None = None
+    """What the layers make of a large picture, for a format that serves something faster."""
     pictures: Meaning | None = None
     """What the numbers mean where input and output are pictures."""
 

@@ -62,6 +62,9 @@ class SavedModel(Format):
 
     def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
         note = self.verify_training(job, folder) if isinstance(job.port.module, Trainable) else ""
+        if job.larger is not None:
+            note = f"also on {job.larger.label}"
+            job = replace(job, checks=(*job.checks, job.larger))
         made, proof = self.run(job, folder)
         return job.compare(made), "; ".join(filter(None, (proof, note)))
 

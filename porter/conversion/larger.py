@@ -1,0 +1,119 @@
+"""A picture large enough for everything that is served.
+
+What is rewritten for speed takes other ways with larger pictures than those that layers are proven
+on: small ones take the layers as they are, large ones Winograd's tiles (porter/optimize/). So what
+is written is also compared with the layers as they are, on a picture that takes every way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from porter.emit.formats import Check
+from porter.errors import TooLarge, WalkError
+from porter.graph import Graph, TensorType
+from porter.nested import Nested, leaves, map_leaves, named_leaves
+from porter.optimize import optimize
+from porter.optimize.normalization import FusedNormalization
+from porter.optimize.sizes import FEW_PIXELS
+from porter.optimize.tiled import Tiled
+from porter.run import memory
+from porter.walk.inputs import draw, with_batch
+from porter.walk.walker import Model
+
+if TYPE_CHECKING:
+    from porter.emit.port import Port
+
+LARGEST = 640 * 640
+"""Pixels of a picture for which a conversion takes the time."""
+
+
+def larger_check(
+    model: Model, types: Nested[TensorType], port: Port, optimized: str, allowed: float
+) -> Check | None:
+    """What the layers of a port make of a large picture; `types` are small ones that it takes.
+
+    None where sizes are fixed, where larger pictures take no other way, and where memory is short.
+    """
+    from porter.run.runner import load, run, store
+
+    chosen = large_types(model, types, port.graph, optimized)
+    if chosen is None:
+        return None
+    generator = np.random.default_rng(1)
+    named = named_leaves(port.graph.inputs, "input")
+    stored = {
+        name: store(
+            draw("uniform", type, generator, limit=1), value, port.plan.inputs[value.id], "float32"
+        )
+        for (name, value), type in zip(named, leaves(chosen), strict=True)
+    }
+    made = run(port.plan, {value.id: stored[name] for name, value in named}, port.variables)
+    wanted = [
+        load(made[each.id], port.plan.outputs[each.id]) for each in leaves(port.graph.outputs)
+    ]
+    inputs = {name: np.asarray(tensor) for name, tensor in stored.items()}
+    label = ", ".join(str(type) for type in leaves(chosen))
+    return Check(label, inputs, tuple(wanted), allowed)
+
+
+def large_types(
+    model: Model, types: Nested[TensorType], graph: Graph, optimized: str
+) -> Nested[TensorType] | None:
+    """The least multiple of some sizes for which every way for large pictures is taken.
+
+    One of the largest pictures that are allowed where some are not taken even then.
+    """
+    nodes = optimize(graph, optimized).nodes
+    found = None
+    if any(isinstance(node.op, FusedNormalization | Tiled) for node in nodes):
+        for grown in larger(types, graph):
+            try:
+                walked = model.walk(grown)
+                memory.require(walked, "a larger picture")
+            except WalkError:
+                continue
+            except TooLarge:
+                break
+            found = grown
+            if all(takes_all(walked, optimized)):
+                break
+    return found
+
+
+def larger(types: Nested[TensorType], graph: Graph) -> Iterator[Nested[TensorType]]:
+    """One sample of types, all free heights and widths 2, 3, 4 … times as large."""
+    free = [each.type.shape[2:] == (None, None) for each in leaves(graph.inputs)]
+    for factor in count(2) if any(free) else ():
+        grown = [
+            scaled(type, factor) if is_free else with_batch(type, 1)
+            for type, is_free in zip(leaves(types), free, strict=True)
+        ]
+        if max(map(pixels, grown)) > LARGEST:
+            return
+        following = iter(grown)
+        yield map_leaves(lambda _: next(following), types)  # noqa: B023
+
+
+def scaled(type: TensorType, factor: int) -> TensorType:
+    """One picture, so many times as high and as wide."""
+    _, planes, height, width = type.static
+    return replace(type, shape=(1, planes, factor * height, factor * width))
+
+
+def pixels(type: TensorType) -> int:
+    return math.prod(type.static[2:])
+
+
+def takes_all(graph: Graph, optimized: str) -> Iterator[bool]:
+    """Of each way for large pictures whether a walked graph takes it."""
+    yield max(pixels(each.type) for each in leaves(graph.inputs)) >= FEW_PIXELS
+    for node in optimize(graph, optimized).nodes:
+        if isinstance(node.op, Tiled):
+            yield pixels(node.outputs[0].type) >= node.op.smallest_image()
