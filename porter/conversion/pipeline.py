@@ -29,7 +29,8 @@ from porter.errors import ParityError, UsageError
 from porter.images.meaning import meaning_of
 from porter.model_file import default_output, open_model
 from porter.nested import leaves
-from porter.optimize.precision import FULL
+from porter.optimize import LEVELS
+from porter.optimize.precision import FULL, PRECISIONS
 from porter.pages import SUFFIXES, render, require_kinds
 from porter.pages.document import Document, facts_of, facts_of_failure
 from porter.parity import compare as parity
@@ -117,7 +118,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         find(name).check(request.settings)
     if request.trainable:
         require_trainable(request.formats)
-    require_precision(request)
+    require_served(request)
     with one_thread(), appearing(target, request.force) as folder, logged(request) as book:
         shapes = input_shapes(model, request)
         pictures = meaning_of(opened, model, shapes, request.preset)
@@ -148,10 +149,18 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     return Conversion(target, tuple(reports), tuple(emitted), described)
 
 
-def require_precision(request: Request) -> None:
-    """Raise UsageError where products of 16 bits cannot be served as it is asked for."""
+def require_served(request: Request) -> None:
+    """Raise UsageError where what is served cannot be what it is asked to be."""
+    if request.optimized not in LEVELS:
+        raise UsageError(
+            f"there is no level '{request.optimized}'", hint="one of " + ", ".join(LEVELS)
+        )
     if request.precision == FULL:
         return
+    if request.precision not in PRECISIONS:
+        raise UsageError(
+            f"there is no precision '{request.precision}'", hint="one of " + ", ".join(PRECISIONS)
+        )
     asked = f"--precision {request.precision}"
     if request.trainable:
         raise UsageError(

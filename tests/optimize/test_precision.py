@@ -113,6 +113,8 @@ def test_a_net_that_needs_more_is_refused(request_of: Request) -> None:
         ({"optimized": "fast"}, "does not go with --optimize fast"),
         ({"trainable": True}, "does not go with --trainable"),
         ({"formats": ("keras",)}, "is for the format saved_model"),
+        ({"precision": "float8"}, "there is no precision 'float8'"),
+        ({"optimized": "faster"}, "there is no level 'faster'"),
     ],
 )
 def test_what_it_does_not_go_with(request_of: Request, change: dict[str, object], why: str) -> None:
