@@ -299,7 +299,7 @@ def prepare(
     )
     fixed = shapes.types[0] if request.input_shapes else None
     larger = None
-    if optimized != "none" and request.precision == FULL and "saved_model" in request.formats:
+    if request.precision == FULL and "saved_model" in request.formats:
         larger = larger_check(model, types, port, optimized, request.tolerance.accumulated)
     return Job(
         model,
