@@ -1,6 +1,6 @@
 """The command line; `porter --help` lists the commands.
 
-Each command is a file of `porter/command_line/`. Exit codes: 0 ok, 1 parity failed, 2 usage or
+Each command is a file of `porter/cli/`. Exit codes: 0 ok, 1 parity failed, 2 usage or
 output, 3 unreadable file, 4 unmapped or malformed modules.
 """
 
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from porter.command_line.arguments import show_json
+from porter.cli.arguments import show_json
 from porter.errors import ParityError, PorterError, TooLarge, UsageError
 from porter.version import ShowVersion
 
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def report_error(error: PorterError, options: argparse.Namespace) -> int:
     """Show an error, as JSON where that was asked for; returns its exit code."""
-    from porter.reports.as_json import report_json, worst_rows
-    from porter.reports.console import out, parity_table, show_error, show_hints
+    from porter.report.as_json import report_json, worst_rows
+    from porter.report.console import out, parity_table, show_error, show_hints
 
     reports = error.reports if isinstance(error, ParityError) else ()
     if getattr(options, "json", False):
@@ -95,7 +95,7 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     top.add_argument("--version", action=ShowVersion)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in [asked] if asked in COMMANDS else COMMANDS:
-        importlib.import_module(f"porter.command_line.{name}").add_to(commands)
+        importlib.import_module(f"porter.cli.{name}").add_to(commands)
     return top
 
 

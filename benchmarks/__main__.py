@@ -128,9 +128,9 @@ def first(wanted: Any) -> Any:
 def in_float64(net: Net, x: Any) -> Any:
     """The first output by the plain layers in double precision."""
     from porter.emit.port import build_widest
-    from porter.graph import TensorType
-    from porter.model_file import open_model
-    from porter.run.runner import Variables
+    from porter.frontend.model_file import open_model
+    from porter.ir.graph import TensorType
+    from porter.runtime.runner import Variables
 
     model = open_model(net.model).model()
     port = build_widest(model, TensorType(x.shape), Variables("float64"))

@@ -28,8 +28,8 @@ SIZES = ((0.5, "a quarter of VGG-19"), (0.71, "half of VGG-19"), (1.0, "VGG-19")
 
 def write_net(path: Path, width: float) -> int:
     """A VGG-19 with planes × `width` and random weights; returns the file's bytes."""
-    from porter.t7_writer import write_t7
-    from porter.train.modules import Modules
+    from porter.torch7.build import Modules
+    from porter.torch7.writer import write_t7
 
     make = Modules(1)
     random = np.random.default_rng(1)
@@ -82,17 +82,17 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
         return made
 
     def imported() -> None:
-        import porter.run.tensorflow  # noqa: F401
+        import porter.system.tensorflow  # noqa: F401
 
     timed("import tensorflow", imported)
     from porter.emit.checkpoint import FORMAT as CHECKPOINT
     from porter.emit.formats import Job
     from porter.emit.port import build
     from porter.emit.saved_model import FORMAT as SAVED_MODEL
-    from porter.graph import TensorType
-    from porter.model_file import open_model
-    from porter.run.runner import Variables
-    from porter.walk.dynamic import generalise
+    from porter.frontend.dynamic import generalise
+    from porter.frontend.model_file import open_model
+    from porter.ir.graph import TensorType
+    from porter.runtime.runner import Variables
 
     model = timed("read", lambda: open_model(Path(path)).model())
     types = TensorType((2, 3, 224, 224))

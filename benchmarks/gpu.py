@@ -62,10 +62,10 @@ def by_tensorflow(model: Path, x: Any) -> dict[str, Callable[[], Any]]:
     import tensorflow as tf
 
     from porter.emit.port import build_widest
-    from porter.graph import TensorType
-    from porter.model_file import open_model
-    from porter.optimize import LEVELS
-    from porter.run.runner import Variables
+    from porter.frontend.model_file import open_model
+    from porter.ir.graph import TensorType
+    from porter.passes import LEVELS
+    from porter.runtime.runner import Variables
 
     opened = open_model(model).model()
     fed = tf.constant(np.moveaxis(x, 1, -1))
@@ -105,8 +105,8 @@ def by_pytorch(model: Path, x: Any, tf32: bool) -> dict[str, Callable[[], Any]]:
     if not torch.cuda.is_available():
         return {}
     from benchmarks.torch_net import Net
-    from porter.graph import TensorType
-    from porter.model_file import open_model
+    from porter.frontend.model_file import open_model
+    from porter.ir.graph import TensorType
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     net = Net(open_model(model).model().walk(TensorType(x.shape))).eval().cuda()

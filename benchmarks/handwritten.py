@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from porter.graph import Graph, Node
-from porter.nested import leaves
+from porter.ir.graph import Graph, Node
+from porter.ir.nested import leaves
 
 
 def handwritten(graph: Graph) -> Callable[[Any], list[Any]]:

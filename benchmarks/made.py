@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from porter.t7_writer import write_t7
-from porter.train.modules import Modules
+from porter.torch7.build import Modules
+from porter.torch7.writer import write_t7
 
 PLANES = 64
 BLOCKS = 6

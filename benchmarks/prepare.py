@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.models import Net
-from porter import reader, recording
+from porter import torch7
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.emit.settings import TFLiteSettings
-from porter.graph import Graph, TensorType
-from porter.model_file import open_model
-from porter.recording import as_arrays
+from porter.frontend.model_file import open_model
+from porter.ir.graph import Graph, TensorType
+from porter.parity import recording
+from porter.parity.recording import as_arrays
 
 LEVELS = {
     "none": {"optimized": "none"},
@@ -34,7 +35,7 @@ def recorded(net: Net) -> tuple[Any, Any]:
     found = recording.read(net.recording) if net.recording.is_file() else None
     if found is not None and found.input is not None:
         return found.input, found.output
-    fed = as_arrays(reader.read(net.folder / "input.t7").root, "input")
+    fed = as_arrays(torch7.read(net.folder / "input.t7").root, "input")
     return fed, None if found is None else found.output
 
 
@@ -90,7 +91,7 @@ def handwritten(graph: Graph, folder: Path) -> None:
     import tensorflow as tf
 
     from benchmarks.handwritten import handwritten as write
-    from porter.nested import leaves
+    from porter.ir.nested import leaves
 
     (given,) = leaves(graph.inputs)
     run = write(graph)

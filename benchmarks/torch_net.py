@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own spelling
 
-from porter.graph import Graph
-from porter.nested import leaves
+from porter.ir.graph import Graph
+from porter.ir.nested import leaves
 
 
 class Net(torch.nn.Module):

@@ -99,8 +99,8 @@ def serve(step: Any) -> None:
 def porter_step(options: argparse.Namespace) -> Any:
     """What `porter train` does in one iteration, photos included."""
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(options.threads)
-    from porter.train.options import TrainOptions
-    from porter.train.session import Session
+    from porter.apps.train.options import TrainOptions
+    from porter.apps.train.session import Session
 
     asked = TrainOptions(
         style_image=STYLE,

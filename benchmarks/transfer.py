@@ -54,7 +54,7 @@ def pictures(size: int) -> tuple[Any, Any]:
 
 def run_porter(weights: Path, size: int, evaluations: int) -> float:
     """Seconds."""
-    from porter.style import read_recipe, transfer
+    from porter.apps.transfer import read_recipe, transfer
 
     content, style = pictures(size)
     start = time.perf_counter()

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from layer_maps.affine import AXES, spread
-from porter.fields import Array, flag, integer, number, param
-from porter.graph import Shape
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, flag, integer, number, param
+from porter.ir.graph import Shape
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 @register("nn.ReLU", "cudnn.ReLU")

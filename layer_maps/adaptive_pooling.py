@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Array, integers
-from porter.graph import Shape
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site, size
-from porter.registry import register
+from porter.ir.fields import Array, integers
+from porter.ir.graph import Shape
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.registry import register
 
 
 class AdaptivePooling(LayerMap):

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from porter.errors import BadField
-from porter.fields import Array, Field, Param, as_param, flag, optional_integer, param
-from porter.graph import FLOAT, Shape, TensorType
-from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, NotDynamic, Site, size, torch_order
-from porter.reader import Tensor, TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, Field, Param, as_param, flag, optional_integer, param
+from porter.ir.graph import FLOAT, Shape, TensorType
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Layout, NotDynamic, Site, size, torch_order
+from porter.ir.registry import register
+from porter.torch7 import Tensor, TorchObject
 
 AXES = "ABCDEFGH"
 """Names of the axes of tensors of any rank."""

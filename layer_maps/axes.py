@@ -11,13 +11,13 @@ import numpy as np
 
 from layer_maps.shape import Layouts
 from porter.errors import BadField
-from porter.fields import Array, Field, integer, integers_of, optional_integer
-from porter.graph import Shape, TensorType
-from porter.layer import LayerMap
-from porter.layout import Layout, Site, torch_order
-from porter.reader import Table, TorchObject
-from porter.registry import register
-from porter.relabel import complete
+from porter.ir.fields import Array, Field, integer, integers_of, optional_integer
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.layout_reshape import complete
+from porter.ir.registry import register
+from porter.torch7 import Table, TorchObject
 
 
 class Renaming(LayerMap):

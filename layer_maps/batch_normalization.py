@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from porter.errors import BadField
-from porter.fields import Array, flag, number, optional_param, param
-from porter.graph import Shape, TensorType
-from porter.layer import LayerMap, PlaneNormalization
-from porter.layout import Layout, Site
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, flag, number, optional_param, param
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import LayerMap, PlaneNormalization
+from porter.ir.layout import Layout, Site
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 def mean_over(tf: Any, x: Any, axes: tuple[int, ...]) -> Any:

@@ -10,11 +10,11 @@ from layer_maps.axes import Squeeze, Unsqueeze
 from layer_maps.containers import one_tensor, tensors
 from layer_maps.table import Join
 from porter.errors import BadTable, ShapeMismatch
-from porter.graph import Value
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.graph import Value
+from porter.ir.nested import Nested
+from porter.ir.registry import structure
+from porter.torch7 import TorchObject
 
 
 def inside(walk: Walk, module: TorchObject, old_field: str = "module") -> TorchObject:

@@ -14,15 +14,15 @@ import numpy as np
 from layer_maps.shape import Layouts, Reshaping
 from layer_maps.table import Join, Split
 from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.fields import Array, integer
-from porter.graph import Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Layout, Site, size, torch_order
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import structure
-from porter.relabel import regrouped
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, integer
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site, size, torch_order
+from porter.ir.layout_reshape import regrouped
+from porter.ir.nested import Nested
+from porter.ir.registry import structure
+from porter.torch7 import TorchObject
 
 
 def one_tensor(module: TorchObject, x: Nested[Value]) -> Value:

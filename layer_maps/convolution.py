@@ -17,7 +17,7 @@ import numpy as np
 from layer_maps.correlation import MOST_ELEMENTS, check_sizes, correlate, every, shaped
 from layer_maps.gradients import with_gradient_of
 from porter.errors import BadField
-from porter.fields import (
+from porter.ir.fields import (
     Array,
     Field,
     Param,
@@ -27,12 +27,12 @@ from porter.fields import (
     optional_param,
     param,
 )
-from porter.graph import Shape, TensorType
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 class Convolution(LayerMap):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from layer_maps.correlation import MOST_ELEMENTS, check_sizes, correlate, every, shaped
-from porter.fields import Array, integer, integers, optional_param, param
-from porter.graph import Shape, TensorType
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site, size
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, integer, integers, optional_param, param
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 @register("nn.SpatialDepthWiseConvolution")

@@ -16,15 +16,15 @@ import numpy as np
 from layer_maps.convolution import SpatialConvolution
 from layer_maps.correlation import check_sizes
 from porter.errors import BadField, BadTable
-from porter.fields import Array, Param, integer, integers, param
-from porter.graph import Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Layout, Site, size
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Param, integer, integers, param
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site, size
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 @register("nn.SpatialConvolutionFFT", "nn.SpatialConvolutionCuFFT", "nn.SpatialConvolutionFBFFT")

@@ -16,11 +16,11 @@ from layer_maps.convolution import SpatialConvolution
 from layer_maps.convolution_transposed import FullConvolution
 from layer_maps.correlation import check_sizes
 from porter.errors import BadField
-from porter.fields import Array, Param, integer, integers, optional_param, param
-from porter.graph import Shape, TensorType
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.registry import register
+from porter.ir.fields import Array, Param, integer, integers, optional_param, param
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.registry import register
 
 
 class ConnectionTable(LayerMap):

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from layer_maps.correlation import check_sizes, correlate, shaped
-from porter.fields import Array, flag, integer, optional_param, param
-from porter.graph import Shape, TensorType
-from porter.layer import LayerMap
-from porter.layout import Layout, Site, channels_last, torch_order
-from porter.registry import register
+from porter.ir.fields import Array, flag, integer, optional_param, param
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site, channels_last, torch_order
+from porter.ir.registry import register
 
 
 @register("nn.TemporalConvolution")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from layer_maps.convolution import Convolution
-from porter.fields import Field, integers, param
-from porter.registry import register
+from porter.ir.fields import Field, integers, param
+from porter.ir.registry import register
 
 
 @register("nn.VolumetricConvolution", "nn.VolumetricConvolutionMM", "cudnn.VolumetricConvolution")

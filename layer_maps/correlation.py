@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from porter.errors import BadField
-from porter.fields import Array, Param
-from porter.graph import Shape
+from porter.ir.fields import Array, Param
+from porter.ir.graph import Shape
 
 PIECE_BYTES = 2**24
 """The reference unfolds its input; larger unfoldings are made piece by piece."""

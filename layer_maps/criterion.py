@@ -13,14 +13,14 @@ import numpy as np
 
 from layer_maps.containers import tensors
 from porter.errors import UnmappedModules
-from porter.fields import Array, flag, integer, optional_param
-from porter.graph import Shape, Value
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, flag, integer, optional_param
+from porter.ir.graph import Shape, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.nested import Nested
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 @structure("nn.CriterionTable", "nn.ModuleFromCriterion")

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from porter.errors import BadField
-from porter.fields import Array, Param, as_param, number, param
-from porter.graph import Shape, TensorType
-from porter.layer import LayerMap
-from porter.layout import Site
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, Param, as_param, number, param
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 class Templates(LayerMap):

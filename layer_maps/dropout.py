@@ -13,12 +13,12 @@ from __future__ import annotations
 import abc
 from typing import Any
 
-from porter.fields import Array, flag, number
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site, size
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, flag, number
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 TRAINING = "saved in training mode; ported as in evaluation"
 

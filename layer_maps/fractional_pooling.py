@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from porter.errors import BadField
-from porter.fields import (
+from porter.ir.fields import (
     Array,
     Field,
     flag,
@@ -22,12 +22,12 @@ from porter.fields import (
     optional_number,
     optional_param,
 )
-from porter.graph import Shape
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.graph import Shape
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 T = TypeVar("T")
 

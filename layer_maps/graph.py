@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from porter.errors import BadTable, WalkError
-from porter.graph import Value
-from porter.nested import Nested
-from porter.reader import Table, TorchObject, describe
-from porter.registry import structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.graph import Value
+from porter.ir.nested import Nested
+from porter.ir.registry import structure
+from porter.torch7 import Table, TorchObject, describe
 
 Inputs = dict[int, Nested[Value]]
 """What a node was given so far, by 1-based position among its inputs."""

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from layer_maps.axes import Renaming
-from porter.fields import Array, integer
-from porter.graph import Shape, TensorType
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site, size
-from porter.registry import register
+from porter.ir.fields import Array, integer
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.registry import register
 
 
 def to_axis(dimension: int, rank: int) -> int:

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from layer_maps.batch_normalization import along, centred, mean_over
-from porter.fields import Array, Field, flag, integer, number, optional_param
-from porter.graph import Shape, TensorType
-from porter.layer import Accepts, LayerMap, PlaneNormalization
-from porter.layout import Site
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, Field, flag, integer, number, optional_param
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import Accepts, LayerMap, PlaneNormalization
+from porter.ir.layout import Site
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 def stored_plane(at: Site, of: int = 0) -> tuple[int, ...]:

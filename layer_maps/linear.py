@@ -12,15 +12,15 @@ import numpy as np
 
 from layer_maps.containers import sequential
 from porter.errors import BadField
-from porter.fields import Array, as_param, optional_param, param
-from porter.graph import Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Layout, Site, torch_order
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, as_param, optional_param, param
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 class FullyConnected(LayerMap):

@@ -15,15 +15,15 @@ import numpy as np
 
 from layer_maps.containers import sequential
 from porter.errors import BadField
-from porter.fields import Array, Field, Param, integer, number
-from porter.graph import Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Field, Param, integer, number
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 LARGEST_WINDOW = 255
 """Rows, columns or planes that a normalisation may look at; published nets stay below 20."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from layer_maps.gradients import with_gradient_of
 from porter.errors import BadField
-from porter.fields import (
+from porter.ir.fields import (
     Array,
     Field,
     flag,
@@ -22,12 +22,12 @@ from porter.fields import (
     optional_number,
     param,
 )
-from porter.graph import INT, Shape, TensorType
-from porter.layer import LayerMap
-from porter.layout import Layout, Site, torch_order
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.graph import INT, Shape, TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 class Lookup(LayerMap):

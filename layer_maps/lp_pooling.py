@@ -14,14 +14,14 @@ from layer_maps.containers import one_tensor, sequential, tensors
 from layer_maps.table import Join
 from layer_maps.windows import taps
 from porter.errors import ShapeMismatch
-from porter.fields import Array, flag, integer, number
-from porter.graph import Shape, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, flag, integer, number
+from porter.ir.graph import Shape, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 @structure("nn.SpatialLPPooling")

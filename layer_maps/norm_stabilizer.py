@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import one_tensor
-from porter.fields import Array, number
-from porter.graph import TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.nested import Nested, leaves
-from porter.reader import TorchObject
-from porter.registry import structure
-from porter.walk.recurrence import Start, keep, previous
-from porter.walk.walker import Walk
+from porter.frontend.recurrence import Start, keep, previous
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, number
+from porter.ir.graph import TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested, leaves
+from porter.ir.registry import structure
+from porter.torch7 import TorchObject
 
 
 class NormPenalty(LayerMap):

@@ -16,14 +16,14 @@ import numpy as np
 from layer_maps.batch_normalization import along
 from layer_maps.containers import sequential
 from porter.errors import BadField, BadTable
-from porter.fields import Array, Made, MadeTensor, as_param, number, param, read_sizes
-from porter.graph import Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, Site
-from porter.nested import Nested
-from porter.reader import Storage, Tensor, TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Made, MadeTensor, as_param, number, param, read_sizes
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Layout, Site
+from porter.ir.nested import Nested
+from porter.ir.registry import register, structure
+from porter.torch7 import Storage, Tensor, TorchObject
 
 
 @register("nn.Normalize")

@@ -20,15 +20,15 @@ from layer_maps.indexing import Select
 from layer_maps.shape import Collapse
 from layer_maps.table import table
 from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.fields import Array, number, raw
-from porter.graph import FLOAT, INT, Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import LuaFunction, Tensor, TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, number, raw
+from porter.ir.graph import FLOAT, INT, Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import LuaFunction, Tensor, TorchObject
 
 # One module inside --------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Array, flag, number
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.registry import register
+from porter.ir.fields import Array, flag, number
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.registry import register
 
 
 @register("nn.Abs")

@@ -16,12 +16,12 @@ import numpy as np
 
 from layer_maps.windows import LOWEST, Pads, Windows, surround, taps
 from porter.errors import BadField
-from porter.fields import Array, Field, flag
-from porter.graph import Shape
-from porter.layout import Site, size
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, Field, flag
+from porter.ir.graph import Shape
+from porter.ir.layout import Site, size
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 class MaxPooling(Windows):

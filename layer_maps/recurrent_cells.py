@@ -17,15 +17,15 @@ import numpy as np
 from layer_maps.containers import one_tensor
 from layer_maps.sequence_rnn import SeqLSTM
 from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.fields import Array, Param, as_param, integers_of
-from porter.graph import Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Site
-from porter.nested import Nested, leaves
-from porter.reader import Storage, Table, Tensor, TorchObject
-from porter.registry import structure
-from porter.walk.recurrence import Start, keep, memory, previous
-from porter.walk.walker import Walk
+from porter.frontend.recurrence import Start, keep, memory, previous
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Param, as_param, integers_of
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested, leaves
+from porter.ir.registry import structure
+from porter.torch7 import Storage, Table, Tensor, TorchObject
 
 
 def inner_module(module: TorchObject) -> TorchObject:

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.gradients import with_gradient, with_gradient_of
-from porter.fields import Array, flag, integer, optional_integer, param
-from porter.graph import FLOAT, INT, Shape, TensorType
-from porter.layer import LayerMap
-from porter.layout import Layout, Site, size, torch_order
-from porter.registry import register
+from porter.ir.fields import Array, flag, integer, optional_integer, param
+from porter.ir.graph import FLOAT, INT, Shape, TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site, size, torch_order
+from porter.ir.registry import register
 
 
 class Reduction(LayerMap):

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Array, Param, flag, integer, optional_param, param
-from porter.graph import Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.loop import over_time
-from porter.walk.walker import Walk
+from porter.frontend.loop import over_time
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Param, flag, integer, optional_param, param
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 class OverSequence(LayerMap):

@@ -15,15 +15,15 @@ import numpy as np
 
 from layer_maps.containers import one_tensor
 from porter.errors import BadTable, ShapeMismatch
-from porter.fields import Array, integer, integers_of
-from porter.graph import INT, Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.nested import Nested, leaves, map_leaves, same_structure
-from porter.reader import Table, TorchObject
-from porter.registry import structure
-from porter.walk.recurrence import Start, forgetting, keep, loop, previous
-from porter.walk.walker import Walk
+from porter.frontend.recurrence import Start, forgetting, keep, loop, previous
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, integer, integers_of
+from porter.ir.graph import INT, Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested, leaves, map_leaves, same_structure
+from porter.ir.registry import structure
+from porter.torch7 import Table, TorchObject
 
 
 def stepped(module: TorchObject) -> TorchObject:

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from porter.errors import BadField
-from porter.fields import Array, Field, integer, optional_integer, sizes
-from porter.graph import Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Layout, NotDynamic, Site, flattened, size, torch_order
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.relabel import regrouped
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Field, integer, optional_integer, sizes
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, NotDynamic, Site, flattened, size, torch_order
+from porter.ir.layout_reshape import regrouped
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 Layouts = tuple[tuple[Layout, ...], tuple[Layout, ...]]
 

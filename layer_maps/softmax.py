@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from porter.errors import BadField
-from porter.fields import Array, string
-from porter.graph import Shape
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import Array, string
+from porter.ir.graph import Shape
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 
 def softmax(x: Array, axes: tuple[int, ...]) -> Array:

@@ -11,14 +11,14 @@ import numpy as np
 
 from layer_maps.table import table, table_of_tensors
 from porter.errors import BadField, BadTable
-from porter.fields import Array, Field, integer, param
-from porter.graph import Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Field, integer, param
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.nested import Nested
+from porter.ir.registry import structure
+from porter.torch7 import TorchObject
 
 
 def weighted_sum(tf: Any, rows: Any, values: Any) -> Any:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from layer_maps.training_only import Penalty
-from porter.fields import Array, Field, flag, integer, number
-from porter.graph import Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, Site, channels_last, size, torch_order
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Field, flag, integer, number
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Layout, Site, channels_last, size, torch_order
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 BITS = 0xFFFFFFFF
 MIXER = 0x45D9F3B

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from porter.errors import BadField, BadTable, ShapeMismatch, TooLarge
-from porter.fields import Array, integer
-from porter.graph import Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, Site, torch_order
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, integer
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.nested import Nested
+from porter.ir.registry import structure
+from porter.torch7 import TorchObject
 
 MOST_SLICES = 10_000
 """Tensors that splitting one may make: as many as a model may call modules on."""

@@ -15,14 +15,14 @@ import numpy as np
 
 from layer_maps.table import table, table_of_tensors
 from porter.errors import BadTable
-from porter.fields import Array, flag, integer
-from porter.graph import Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, Site, size, torch_order
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, flag, integer
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Layout, Site, size, torch_order
+from porter.ir.nested import Nested
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 class TableArithmetic(LayerMap):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Array, integer, number
-from porter.graph import Shape
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.registry import register
+from porter.ir.fields import Array, integer, number
+from porter.ir.graph import Shape
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.registry import register
 
 
 @register("nn.TemporalMaxPooling")

@@ -11,15 +11,15 @@ import abc
 from typing import Any
 
 from layer_maps.gradients import with_gradient, with_gradient_of
-from porter.fields import Array, flag, number, param
-from porter.graph import Shape, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site, size
-from porter.nested import Nested
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, flag, number, param
+from porter.ir.graph import Shape, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 @structure(

@@ -19,14 +19,14 @@ from layer_maps.containers import one_tensor
 from layer_maps.pooling import MaxPooling
 from layer_maps.windows import LOWEST, surround
 from porter.errors import BadField, WalkError
-from porter.fields import Array, Field, raw
-from porter.graph import Shape, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site, size
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import is_layer_map, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Field, raw
+from porter.ir.graph import Shape, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.nested import Nested
+from porter.ir.registry import is_layer_map, structure
+from porter.torch7 import TorchObject
 
 
 @structure("nn.SpatialMaxUnpooling", "nn.VolumetricMaxUnpooling")

@@ -14,14 +14,14 @@ import numpy as np
 
 from layer_maps.containers import one_tensor
 from porter.errors import BadField
-from porter.fields import Array, integer, optional_integer
-from porter.graph import Shape, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, Site, channels_last, size
-from porter.nested import Nested
-from porter.reader import TorchObject
-from porter.registry import register, structure
-from porter.walk.walker import Walk
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, integer, optional_integer
+from porter.ir.graph import Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Layout, Site, channels_last, size
+from porter.ir.nested import Nested
+from porter.ir.registry import register, structure
+from porter.torch7 import TorchObject
 
 
 class UpSampling(LayerMap):

@@ -11,11 +11,11 @@ from typing import Any
 
 from layer_maps.pooling import AveragePooling, MaxPooling
 from layer_maps.windows import LOWEST, Pads, surround, taps
-from porter.fields import integers
-from porter.layout import Site
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import register
+from porter.ir.fields import integers
+from porter.ir.layout import Site
+from porter.ir.options import Options
+from porter.ir.registry import register
+from porter.torch7 import TorchObject
 
 CEIL_MODE_SINCE = 2
 """Class version of nn.VolumetricMaxPooling from which on Torch believes a saved `ceil_mode`."""

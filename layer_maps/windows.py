@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from porter.fields import Array, Field, flag, integers
-from porter.graph import Shape, TensorType
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
+from porter.ir.fields import Array, Field, flag, integers
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
 
 MOST_PADDED = 2**28
 """Elements of an input with its padding, which no shape tells: a gigabyte."""

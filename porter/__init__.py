@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from porter.conversion.pipeline import Conversion, convert
     from porter.conversion.request import Request
     from porter.errors import PorterError
-    from porter.layer import Accepts, LayerMap
-    from porter.model_file import open_model
-    from porter.options import Options
+    from porter.frontend.model_file import open_model
+    from porter.ir.layer_map import Accepts, LayerMap
+    from porter.ir.options import Options
+    from porter.ir.registry import register, structure
     from porter.parity.compare import Report, Tolerance
-    from porter.reader import read
-    from porter.registry import register, structure
+    from porter.torch7 import read
 
 _HOME = {
-    "Accepts": "layer",
+    "Accepts": "ir.layer_map",
     "Conversion": "conversion.pipeline",
-    "LayerMap": "layer",
-    "Options": "options",
+    "LayerMap": "ir.layer_map",
+    "Options": "ir.options",
     "PorterError": "errors",
     "Report": "parity.compare",
     "Request": "conversion.request",
     "Tolerance": "parity.compare",
     "convert": "conversion.pipeline",
-    "open_model": "model_file",
-    "read": "reader",
-    "register": "registry",
-    "structure": "registry",
+    "open_model": "frontend.model_file",
+    "read": "torch7",
+    "register": "ir.registry",
+    "structure": "ir.registry",
 }
 
 __all__ = [

@@ -17,19 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.graph import TensorType
-from porter.nested import Nested, map_leaves
-from porter.options import Options
+from porter.frontend.inputs import types_of
+from porter.frontend.walker import Model
+from porter.ir.graph import TensorType
+from porter.ir.nested import Nested, map_leaves
+from porter.ir.options import Options
+from porter.ir.registry import Registry, default_registry
 from porter.parity import compare as parity
-from porter.reader import Storage, Table, Tensor, TorchObject
-from porter.registry import Registry, default_registry
-from porter.run import reference
-from porter.walk.inputs import types_of
-from porter.walk.walker import Model
+from porter.runtime import reference
+from porter.torch7 import Storage, Table, Tensor, TorchObject
 
 Array = npt.NDArray[Any]
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[0] / "fixtures"
 
 _indices = itertools.count(1)
 

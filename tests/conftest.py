@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from porter import Conversion, Request, convert
-from porter.registry import Registry, default_registry
+from porter.ir.registry import Registry, default_registry
 from tests.build import small_net
 from tests.fuzz.harness import STOP_SECONDS, stopped_after
 from tests.write_t7 import write_t7
@@ -48,7 +48,7 @@ def ends() -> Iterator[None]:
 @pytest.fixture
 def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run saved models in this process: a fresh one takes seconds to start."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     def run_here(folder: Path, samples: list[Any], *signatures: str) -> Any:
         model = tf.saved_model.load(str(folder))
@@ -59,7 +59,7 @@ def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
             made.append({name: tensor.numpy() for name, tensor in outputs.items()})
         return made
 
-    for home in ("porter.emit.fresh", "porter.emit.saved_model"):
+    for home in ("porter.emit.subprocess_runner", "porter.emit.saved_model"):
         monkeypatch.setattr(f"{home}.run_saved_model", run_here)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from porter import t7_writer
+from porter.torch7 import writer
 from tests.build import lua
 
 
@@ -16,4 +16,4 @@ def write_t7(path: Path, root: Any) -> Path:
 
 
 def to_bytes(root: Any) -> bytes:
-    return t7_writer.to_bytes(lua(root))
+    return writer.to_bytes(lua(root))

@@ -21,12 +21,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from porter import Request, convert, recording  # noqa: E402
+from porter import Request, convert  # noqa: E402
 from porter.emit.formats import Emitted  # noqa: E402
 from porter.emit.settings import TFLiteSettings, WeightSettings  # noqa: E402
 from porter.errors import ParityError, PorterError  # noqa: E402
+from porter.parity import recording  # noqa: E402
 from porter.parity.compare import Tolerance  # noqa: E402
-from porter.reports.console import number, size_shown  # noqa: E402
+from porter.report.console import number, size_shown  # noqa: E402
 
 FORMATS = "saved_model,checkpoint,keras,source,frozen,tflite,weights"
 HEADER = "| net | file | error | size | note |\n|---|---|---:|---:|---|"

@@ -17,8 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from porter.check import checker  # noqa: E402
-from porter.commands import coverage  # noqa: E402
+from porter.apps import coverage  # noqa: E402
+from porter.apps.check import checker  # noqa: E402
 
 MEASURED = ROOT / "layer_maps" / "measured.json"
 TABLE = ROOT / "docs" / "layers.md"

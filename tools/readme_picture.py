@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from porter.images.opening import Choices, open_net
-from porter.images.photos import Photo, read_photo, write_picture
-from porter.images.pixels import Array
-from porter.images.stylize import run
+from porter.apps.stylize.loading import Choices, open_net
+from porter.apps.stylize.stylize import run
+from porter.imaging.photos import Photo, read_photo, write_picture
+from porter.imaging.pixels import Array
 
 HOME = Path(__file__).resolve().parent.parent
 FIXTURE = HOME / "fixtures" / "trained" / "oilpaint"

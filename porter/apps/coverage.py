@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.table import Table
 
-from porter.registry import Handler, default_registry, is_layer_map
+from porter.ir.registry import Handler, default_registry, is_layer_map
 
 PACKAGES = {
     "nn": "torch/nn",

@@ -14,23 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from porter import reader, recording
-from porter.disk import seal
+from porter import torch7
 from porter.errors import UsageError
-from porter.fields import Array
-from porter.layout import Layout, from_torch, image_layout, to_torch
-from porter.model_file import ModelFile, choose
-from porter.nested import Nested, leaves, named_leaves
-from porter.options import Options
+from porter.frontend.inputs import samples, types_of
+from porter.frontend.model_file import ModelFile, choose
+from porter.frontend.search import solve
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.layout import Layout, from_torch, image_layout, to_torch
+from porter.ir.nested import Nested, leaves, named_leaves
+from porter.ir.options import Options
+from porter.ir.registry import Registry
 from porter.parity import compare as parity
+from porter.parity import recording
 from porter.parity.compare import Report, Row, Tolerance
 from porter.parity.measure import Measure, compare, failed
-from porter.recording import Recording, Summary, is_recording
-from porter.registry import Registry
-from porter.run import reference
-from porter.walk.inputs import samples, types_of
-from porter.walk.search import solve
-from porter.walk.walker import Model
+from porter.parity.recording import Recording, Summary, is_recording
+from porter.runtime import reference
+from porter.system import checksums
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def open_side(path: Path, registry: Registry, options: Options, select: str | No
         return open_port(path)
     if path.suffix == ".npz":
         return recording.read(path)
-    file = reader.read(path)
+    file = torch7.read(path)
     if is_recording(file.root):
         return recording.from_t7(file.root, str(path))
     opened: ModelFile = choose(file, str(path), select)
@@ -59,8 +60,8 @@ def open_side(path: Path, registry: Registry, options: Options, select: str | No
 
 def open_port(folder: Path) -> Port:
     """A folder that `porter convert` made. Raises UsageError, or Corrupt if it was changed."""
-    content = seal.read_manifest(folder)
-    seal.check(folder, content["files"], below="saved_model")
+    content = checksums.read_manifest(folder)
+    checksums.check(folder, content["files"], below="saved_model")
     return Port(folder, content)
 
 
@@ -86,7 +87,7 @@ def spoken_by(side: Side) -> str:
 
 def diff_model(model: Model, oracle: Recording, limits: Tolerance, speaker: str) -> Report:
     """A model's layers against the oracle, isolated and accumulated."""
-    from porter.run.runner import Variables
+    from porter.runtime.runner import Variables
 
     assert oracle.input is not None
     variables = {p: Variables(p) for p in ("float32", "float64")}
@@ -144,7 +145,7 @@ def record_model(model: Model, arrays: Nested[Array]) -> Recording:
     values = reference.run(graph, parity.bind(graph.inputs, arrays))
     outputs: dict[tuple[str, int], Nested[Array]] = {}
     types: dict[str, str] = {}
-    from porter.nested import map_leaves
+    from porter.ir.nested import map_leaves
 
     for call in graph.calls:
         outputs[call.path, call.count] = map_leaves(lambda v: values[v.id], call.output)
@@ -155,7 +156,7 @@ def record_model(model: Model, arrays: Nested[Array]) -> Recording:
 
 def record_port(port: Port, arrays: Nested[Array]) -> Recording:
     """A port's activations, run in a fresh process."""
-    from porter.emit.fresh import run_saved_model
+    from porter.emit.subprocess_runner import run_saved_model
 
     signature, data_format = port.manifest["signature"], port.manifest["data_format"]
     inputs = named_leaves(arrays, "input")

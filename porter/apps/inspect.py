@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from porter.errors import PorterError
-from porter.graph import Graph
-from porter.model_file import ModelFile, functions_in, histogram, parts, submodules
-from porter.nested import leaves
-from porter.options import Options
-from porter.reader import Tensor, TorchObject
-from porter.registry import Registry
-from porter.walk.inputs import Shapes, given
-from porter.walk.search import solve
-from porter.walk.walker import Model
+from porter.frontend.inputs import Shapes, given
+from porter.frontend.model_file import ModelFile, functions_in, histogram, parts, submodules
+from porter.frontend.search import solve
+from porter.frontend.walker import Model
+from porter.ir.graph import Graph
+from porter.ir.nested import leaves
+from porter.ir.options import Options
+from porter.ir.registry import Registry
+from porter.torch7 import Tensor, TorchObject
 
 GRADIENTS = ("gradWeight", "gradBias", "gradInput")
 PARAMETERS = ("weight", "bias")

@@ -6,9 +6,9 @@ import keyword
 import re
 
 from porter.errors import UsageError, printable
-from porter.layer import LayerMap
-from porter.model_file import MODULE_FIELDS, histogram, submodules
-from porter.reader import LuaFunction, Table, Tensor, TorchObject, describe
+from porter.frontend.model_file import MODULE_FIELDS, histogram, submodules
+from porter.ir.layer_map import LayerMap
+from porter.torch7 import LuaFunction, Table, Tensor, TorchObject, describe
 
 UNINTERESTING = (*MODULE_FIELDS, "gradWeight", "gradBias")
 
@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from porter.fields import flag, number, optional_param, param, string
-from porter.layer import LayerMap
-from porter.registry import register
+from porter.ir.fields import flag, number, optional_param, param, string
+from porter.ir.layer_map import LayerMap
+from porter.ir.registry import register
 
 
 @register({quoted})

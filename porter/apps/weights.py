@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from porter.errors import printable
-from porter.fields import Array
-from porter.model_file import is_module, parts, submodules
-from porter.reader import Table, Tensor, TorchObject
-from porter.registry import Registry, is_layer_map
-from porter.walk.walker import Model
+from porter.frontend.model_file import is_module, parts, submodules
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.registry import Registry, is_layer_map
+from porter.torch7 import Table, Tensor, TorchObject
 
 SCRATCH = {
     *("output", "finput", "fgradInput", "addBuffer", "save_mean", "save_std"),

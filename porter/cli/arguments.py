@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from porter.errors import UsageError
 
 if TYPE_CHECKING:
-    from porter.options import Options
-    from porter.registry import Registry
+    from porter.ir.options import Options
+    from porter.ir.registry import Registry
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
@@ -116,7 +116,7 @@ def tolerance_options(command: argparse.ArgumentParser) -> None:
 
 def registry_of(options: argparse.Namespace) -> Registry:
     """porter's maps, the user's, and the classes to be treated as identity."""
-    from porter.registry import default_registry, load_layer_maps, with_identity
+    from porter.ir.registry import default_registry, load_layer_maps, with_identity
 
     registry = default_registry()
     for path in options.layer_maps:
@@ -125,7 +125,7 @@ def registry_of(options: argparse.Namespace) -> Registry:
 
 
 def options_of(options: argparse.Namespace) -> Options:
-    from porter.options import Options
+    from porter.ir.options import Options
 
     return Options(bn=options.bn, seed=options.seed)
 
@@ -140,7 +140,7 @@ def tolerance_of(options: argparse.Namespace) -> Any:
 
 
 def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
-    from porter.walk.inputs import parse_shape
+    from porter.frontend.inputs import parse_shape
 
     return tuple(parse_shape(text) for text in options.input_shape)
 
@@ -164,6 +164,6 @@ def show_json(body: Any) -> None:
 
 def require_report(path: Path) -> None:
     """Refuse a report that cannot be written before anything is run."""
-    from porter.pages import kind_of, require_kinds
+    from porter.report.pages import kind_of, require_kinds
 
     require_kinds((kind_of(path),))

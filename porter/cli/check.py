@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from porter.command_line.arguments import (
+from porter.cli.arguments import (
     Commands,
     map_options,
     options_of,
@@ -45,13 +45,13 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.check import campaign, checker
-    from porter.reports.console import out, progress, result_line
+    from porter.apps.check import checker, parallel_runner
+    from porter.report.console import out, progress, result_line
 
     if options.report:
         require_report(options.report)
     fixtures = checker.find(options.paths)
-    recipe = campaign.Recipe(
+    recipe = parallel_runner.Recipe(
         tuple(options.layer_maps),
         tuple(options.identity),
         options_of(options),
@@ -67,27 +67,27 @@ def run(options: argparse.Namespace) -> int:
                 console.print(result_line(result))
 
         most = None if options.memory is None else int(options.memory * 2**30)
-        results = campaign.run(fixtures, recipe, options.jobs, options.cache, seen, most)
+        results = parallel_runner.run(fixtures, recipe, options.jobs, options.cache, seen, most)
     counts = checker.summary(results)
     if options.json:
         show_json({"results": [result.json() for result in results], "summary": counts})
     else:
         if len(results) > console.height:
             # What failed has scrolled away.
-            for result in campaign.by_severity(results):
+            for result in parallel_runner.by_severity(results):
                 console.print(result_line(result))
         console.print(", ".join(f"{count} {status}" for status, count in counts.items()))
         if not results:
             console.print("no fixtures were found")
     if options.junit:
-        from porter.check.junit import write_junit
+        from porter.apps.check.junit import write_junit
 
         write_junit(results, options.junit)
     if options.report:
-        from porter.pages import checks
+        from porter.apps.check import page
 
-        checks.write(results, options.report)
+        page.write(results, options.report)
     if options.update:
-        for path in campaign.accept(results, options.paths[0]):
+        for path in parallel_runner.accept(results, options.paths[0]):
             print(f"recorded: {path}", file=sys.stderr)
     return checker.exit_code(results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.command_line.arguments import (
+from porter.cli.arguments import (
     Commands,
     format_options,
     model_options,
@@ -78,12 +78,12 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter import recording
     from porter.conversion.pipeline import convert
     from porter.conversion.request import Request
     from porter.emit.formats import DEFAULT
-    from porter.reports.as_json import worst_rows
-    from porter.reports.console import format_table, out, parity_table, progress
+    from porter.parity import recording
+    from porter.report.as_json import worst_rows
+    from porter.report.console import format_table, out, parity_table, progress
 
     request = Request(
         source=options.file,

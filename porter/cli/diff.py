@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.command_line.arguments import (
+from porter.cli.arguments import (
     Commands,
     model_options,
     options_of,
@@ -38,9 +38,9 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.commands.diff import diff, open_side
-    from porter.reports.as_json import report_json
-    from porter.reports.console import out, parity_table, show_hints
+    from porter.apps.diff import diff, open_side
+    from porter.report.as_json import report_json
+    from porter.report.console import out, parity_table, show_hints
 
     if options.first.suffix == options.second.suffix == ".json":
         return run_drift(options)
@@ -51,8 +51,8 @@ def run(options: argparse.Namespace) -> int:
     second = open_side(options.second, registry, choices, options.select)
     report = diff(first, second, tolerance_of(options), options.seed)
     if options.report:
-        from porter.pages import write
-        from porter.pages.document import Document
+        from porter.report.pages import write
+        from porter.report.pages.document import Document
 
         title = f"{options.first.name} and {options.second.name}"
         write(Document(title, (report,)), options.report)
@@ -73,8 +73,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_drift(options: argparse.Namespace) -> int:
-    from porter.reports import drift
-    from porter.reports.console import out, show_drift
+    from porter.report import drift
+    from porter.report.console import out, show_drift
 
     if not options.factor > 1:
         raise UsageError("a factor of drift is larger than 1", received=str(options.factor))

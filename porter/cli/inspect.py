@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.command_line.arguments import (
+from porter.cli.arguments import (
     Commands,
     model_options,
     options_of,
@@ -27,14 +27,14 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.commands.inspect import inspect
-    from porter.model_file import open_model
+    from porter.apps.inspect import inspect
+    from porter.frontend.model_file import open_model
 
     opened = open_model(options.file, options.select)
     seen = inspect(opened, registry_of(options), options_of(options), shapes_of(options))
     if options.html or options.svg:
-        from porter.disk.output import write_text
-        from porter.pages import network
+        from porter.report.pages import network
+        from porter.system.atomic import write_text
 
         if options.html:
             write_text(options.html, network.render_html(seen))
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         show_json(seen.json())
         return 0
-    from porter.reports.console import out, show_inspection
+    from porter.report.console import out, show_inspection
 
     show_inspection(out(), seen)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from porter.command_line.arguments import Commands, show_json
+from porter.cli.arguments import Commands, show_json
 
 
 def add_to(commands: Commands) -> None:
@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.commands import coverage
+    from porter.apps import coverage
 
     table = coverage.table()
     if options.json:
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.markdown:
         sys.stdout.write(coverage.as_markdown(table))
     else:
-        from porter.reports.console import out
+        from porter.report.console import out
 
         out().print(coverage.as_rich(table))
     return 0

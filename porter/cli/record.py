@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from porter.command_line.arguments import Commands
+from porter.cli.arguments import Commands
 
 
 def add_to(commands: Commands) -> None:
@@ -18,8 +18,8 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.disk.output import write_text
-    from porter.recorder import script
+    from porter.system.atomic import write_text
+    from porter.torch7.recorder import script
 
     if options.output:
         write_text(options.output, script())

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from porter.command_line.arguments import Commands
+from porter.cli.arguments import Commands
 
 
 def add_to(commands: Commands) -> None:
@@ -21,9 +21,9 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.commands.scaffold import stub
-    from porter.disk.output import write_text
-    from porter.model_file import open_model
+    from porter.apps.scaffold import stub
+    from porter.frontend.model_file import open_model
+    from porter.system.atomic import write_text
 
     text = stub(options.typename, open_model(options.file, options.select).root)
     if options.output:

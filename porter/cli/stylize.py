@@ -6,7 +6,7 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
-from porter.command_line.arguments import (
+from porter.cli.arguments import (
     Commands,
     model_options,
     options_of,
@@ -49,11 +49,11 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.images.files import pairs
-    from porter.images.opening import Choices, open_net
-    from porter.images.shards import Record, shard_of
-    from porter.images.stylize import Result, Settings, stylize
-    from porter.reports.console import out, progress, show_error, stylized_line
+    from porter.apps.stylize.loading import Choices, open_net
+    from porter.apps.stylize.shards import Record, shard_of
+    from porter.apps.stylize.stylize import Result, Settings, stylize
+    from porter.imaging.files import pairs
+    from porter.report.console import out, progress, show_error, stylized_line
 
     settings = Settings(options.image_size, options.crop, options.batch)
     settings.require_sensible()

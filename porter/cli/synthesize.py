@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from porter.command_line.arguments import Commands, natural, preset_option, show_json
+from porter.cli.arguments import Commands, natural, preset_option, show_json
 from porter.errors import UsageError
 
 
@@ -36,7 +36,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.images.photos import Photo, format_of, write_picture
+    from porter.imaging.photos import Photo, format_of, write_picture
 
     size = size_of(options.size)
     format_of(options.output)
@@ -66,18 +66,18 @@ def run(options: argparse.Namespace) -> int:
 
 def from_model(options: argparse.Namespace, size: tuple[int, int]) -> Any:
     """By a generator."""
-    from porter.train.synthesize import Textures
+    from porter.apps.train.synthesize import Textures
 
     return Textures(options.model, options.seed, options.preset)(size)
 
 
 def from_style(options: argparse.Namespace, size: tuple[int, int]) -> Any:
     """By optimisation, under a progress bar."""
-    from porter.images.photos import read_photo
-    from porter.reports.console import progress
-    from porter.style.descriptor import Opening, open_descriptor
-    from porter.train.options import split
-    from porter.train.synthesize import optimise
+    from porter.apps.train.options import split
+    from porter.apps.train.synthesize import optimise
+    from porter.apps.transfer.descriptor import Opening, open_descriptor
+    from porter.imaging.photos import read_photo
+    from porter.report.console import progress
 
     if options.steps < 1:
         raise UsageError("--steps is a positive number", received=str(options.steps))

@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.command_line.arguments import Commands, show_json
-from porter.train.options import CHOICES, TrainOptions
+from porter.apps.train.options import CHOICES, TrainOptions
+from porter.cli.arguments import Commands, show_json
 
 if TYPE_CHECKING:
-    from porter.train.session import Session
+    from porter.apps.train.session import Session
 
 HELP = {
     "content_layers": "layers of the content loss, joined by commas",
@@ -107,7 +107,7 @@ def truth(text: str) -> bool:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     asked = TrainOptions(**{f.name: getattr(options, f.name) for f in fields(TrainOptions)})
-    from porter.train.session import Session
+    from porter.apps.train.session import Session
 
     session = Session(asked, options.force)
     show(session, options.json)
@@ -116,8 +116,8 @@ def run(options: argparse.Namespace) -> int:
 
 def show(session: Session, as_json: bool) -> None:
     """Run under a progress bar, then say what came of it."""
-    from porter.reports.console import out
-    from porter.train.display import progress
+    from porter.apps.train.display import progress
+    from porter.report.console import out
 
     with progress(session.options.num_iterations) as seen:
         result = session.run(seen)

@@ -7,12 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.command_line.arguments import Commands, show_json
+from porter.apps.transfer.recipe import CHOICES, NAMES, Recipe, layer_weights, read_recipe
+from porter.cli.arguments import Commands, show_json
 from porter.errors import UsageError
-from porter.style.recipe import CHOICES, NAMES, Recipe, layer_weights, read_recipe
 
 if TYPE_CHECKING:
-    from porter.style.job import Result
+    from porter.apps.transfer.job import Result
 
 HELP = {
     "content_layers": "layers of the content loss, for example relu4_2 or relu3_1=0.5,relu4_2=1",
@@ -131,14 +131,14 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     recipe = recipe_of(options)
     require_sensible(options)
-    from porter.images.photos import write_picture
-    from porter.reports.console import out, show_error
+    from porter.imaging.photos import write_picture
+    from porter.report.console import out, show_error
 
     state = options.output.with_suffix(".state.npz")
     result = optimised(options, recipe, state)
     write_picture(options.output, result.picture, result.content)
     if options.curve:
-        from porter.style.curve import write_curve
+        from porter.apps.transfer.curve import write_curve
 
         write_curve(options.curve, result.history)
     if result.stopped is None and not options.keep_state:
@@ -156,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
 
 def require_sensible(options: argparse.Namespace) -> None:
     """Refuse before anything is run what would fail at its end. Raises UsageError."""
-    from porter.images.photos import format_of
+    from porter.imaging.photos import format_of
 
     output = options.output
     for path in (output, *([options.curve] if options.curve else [])):
@@ -180,12 +180,12 @@ def require_sensible(options: argparse.Namespace) -> None:
 
 def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Result:
     """Open everything and run, with progress where somebody looks."""
-    from porter.images.photos import Photo, write_picture
-    from porter.reports.console import progress
-    from porter.style.descriptor import Opening
-    from porter.style.job import Keeping, transfer
-    from porter.style.objective import Losses
-    from porter.style.run import Progress
+    from porter.apps.transfer.descriptor import Opening
+    from porter.apps.transfer.job import Keeping, transfer
+    from porter.apps.transfer.objective import Losses
+    from porter.apps.transfer.run import Progress
+    from porter.imaging.photos import Photo, write_picture
+    from porter.report.console import progress
 
     def snapshot(picture: Any, count: int) -> None:
         name = f"{options.output.stem}_{count:05d}{options.output.suffix}"
@@ -228,7 +228,7 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
 
 def repeatable() -> None:
     """Have GPUs compute the same picture every time; CPUs do so anyway."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.enable_op_determinism()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from porter.command_line.arguments import Commands, map_options, registry_of, show_json
+from porter.cli.arguments import Commands, map_options, registry_of, show_json
 
 
 def add_to(commands: Commands) -> None:
@@ -26,10 +26,10 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.commands.weights import collect, collect_as_tensorflow
+    from porter.apps.weights import collect, collect_as_tensorflow
     from porter.emit.arrays import save
-    from porter.model_file import open_model
-    from porter.reports.console import out, size_shown
+    from porter.frontend.model_file import open_model
+    from porter.report.console import out, size_shown
 
     root = open_model(options.file, options.select).root
     if options.order == "torch":

@@ -1,7 +1,7 @@
 """A picture large enough for everything that is served.
 
 What is rewritten for speed takes other ways with larger pictures than those that layers are proven
-on: small ones take the layers as they are, large ones Winograd's tiles (porter/optimize/). So what
+on: small ones take the layers as they are, large ones Winograd's tiles (porter/passes/). So what
 is written is also compared with the layers as they are, on a picture that takes every way.
 """
 
@@ -17,15 +17,15 @@ import numpy as np
 
 from porter.emit.formats import Check
 from porter.errors import TooLarge, WalkError
-from porter.graph import Graph, TensorType
-from porter.nested import Nested, leaves, map_leaves, named_leaves
-from porter.optimize import optimize
-from porter.optimize.normalization import FusedNormalization
-from porter.optimize.sizes import FEW_PIXELS
-from porter.optimize.tiled import Tiled
-from porter.run import memory
-from porter.walk.inputs import draw, with_batch
-from porter.walk.walker import Model
+from porter.frontend.inputs import draw, with_batch
+from porter.frontend.walker import Model
+from porter.ir.graph import Graph, TensorType
+from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
+from porter.passes import optimize
+from porter.passes.normalization import FusedNormalization
+from porter.passes.small_inputs import FEW_PIXELS
+from porter.passes.winograd_regions import Tiled
+from porter.runtime import memory
 
 if TYPE_CHECKING:
     from porter.emit.port import Port
@@ -41,7 +41,7 @@ def larger_check(
 
     None where sizes are fixed, where larger pictures take no other way, and where memory is short.
     """
-    from porter.run.runner import load, run, store
+    from porter.runtime.runner import load, run, store
 
     chosen = large_types(model, types, port.graph, optimized)
     if chosen is None:

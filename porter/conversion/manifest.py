@@ -7,9 +7,9 @@ from typing import Any
 
 from porter.conversion.request import Request
 from porter.emit.formats import Emitted, Job
-from porter.model_file import ModelFile, functions_in, histogram
+from porter.frontend.model_file import ModelFile, functions_in, histogram
 from porter.parity.compare import Report
-from porter.reports.as_json import emitted_json, warnings
+from porter.report.as_json import emitted_json, warnings
 from porter.version import version
 
 MANIFEST_VERSION = 1
@@ -27,7 +27,7 @@ def manifest(
     import numpy as np
 
     from porter.emit.port import stored_shapes
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     options = request.options
     notes = {

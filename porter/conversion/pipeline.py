@@ -18,33 +18,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from porter.conversion.feeding import batched, checks, input_shapes, verification_inputs
-from porter.conversion.larger import larger_check
+from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import manifest
 from porter.conversion.request import Request
-from porter.disk.output import appearing, write_text
-from porter.disk.seal import MANIFEST, digests
+from porter.conversion.verification_inputs import batched, checks, input_shapes, verification_inputs
 from porter.emit.formats import Emitted, Job, find, require_trainable
 from porter.errors import ParityError, UsageError
-from porter.images.meaning import meaning_of
-from porter.model_file import default_output, open_model
-from porter.nested import leaves
-from porter.optimize import LEVELS
-from porter.optimize.precision import FULL, PRECISIONS
-from porter.pages import SUFFIXES, render, require_kinds
-from porter.pages.document import Document, facts_of, facts_of_failure
+from porter.frontend.inputs import Sample, Shapes, types_of
+from porter.frontend.model_file import default_output, open_model
+from porter.frontend.walker import Model
+from porter.imaging.image_spec import meaning_of
+from porter.ir.nested import leaves
 from porter.parity import compare as parity
-from porter.parity import leftovers
+from porter.parity import saved_outputs
 from porter.parity.compare import Report, Row
 from porter.parity.measure import Measure
-from porter.recording import Recording
-from porter.reports.as_json import report_json
-from porter.run.repeatable import one_thread
-from porter.walk.inputs import Sample, Shapes, types_of
-from porter.walk.walker import Model
+from porter.parity.recording import Recording
+from porter.passes import LEVELS
+from porter.passes.precision import FULL, PRECISIONS
+from porter.report.as_json import report_json
+from porter.report.pages import SUFFIXES, render, require_kinds
+from porter.report.pages.document import Document, facts_of, facts_of_failure
+from porter.system.atomic import appearing, write_text
+from porter.system.checksums import MANIFEST, digests
+from porter.system.threads import one_thread
 
 if TYPE_CHECKING:
-    from porter.reports.tensorboard import Logbook
+    from porter.report.tensorboard import Logbook
 
 DEEP_ELEMENTS = 400_000
 """Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
@@ -123,7 +123,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         shapes = input_shapes(model, request)
         pictures = meaning_of(opened, model, shapes, request.preset)
         checked = verification_inputs(model, shapes, request)
-        from porter.run.runner import Variables
+        from porter.runtime.runner import Variables
 
         variables = {p: Variables(p, request.trainable) for p in ("float32", "float64")}
         reports = verify_all(model, checked, request, variables, progress, book)
@@ -210,7 +210,7 @@ def verify_all(
         )
         if book is not None:
             book.add(reports[-1])
-    left = leftovers.verify(model, variables["float32"], request.tolerance)
+    left = saved_outputs.verify(model, variables["float32"], request.tolerance)
     if left is not None:
         reports.append(left)
     failed = [report for report in reports if not report.passed]
@@ -223,7 +223,7 @@ def logged(request: Request) -> AbstractContextManager[Logbook | None]:
     """Event files for TensorBoard where they are asked for."""
     if request.tensorboard is None:
         return nullcontext()
-    from porter.reports.tensorboard import logbook
+    from porter.report.tensorboard import logbook
 
     return logbook(request.tensorboard, request.force)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import DEFAULT
-from porter.optimize.precision import FULL
-from porter.options import Options
+from porter.ir.options import Options
+from porter.ir.registry import Registry
 from porter.parity.compare import Tolerance
-from porter.recording import Recording
-from porter.registry import Registry
+from porter.parity.recording import Recording
+from porter.passes.precision import FULL
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Request:
     tolerance: Tolerance = field(default_factory=Tolerance)
     data_format: str = "channels_last"
     optimized: str = "exact"
-    """How far the served function is rewritten for speed (`porter/optimize/`)."""
+    """How far the served function is rewritten for speed (`porter/passes/`)."""
     precision: str = FULL
-    """Of products in the SavedModel that is served (`porter/optimize/precision.py`)."""
+    """Of products in the SavedModel that is served (`porter/passes/precision.py`)."""
     trainable: bool = False
     """Whether the port is also written in training mode. Then it is served as it is."""
     formats: tuple[str, ...] = DEFAULT

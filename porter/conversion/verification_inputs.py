@@ -10,13 +10,7 @@ import numpy as np
 from porter.conversion.request import Request
 from porter.emit.formats import Check
 from porter.errors import ParityError, UsageError
-from porter.fields import Array
-from porter.graph import Graph, TensorType
-from porter.layout import Plan
-from porter.nested import Nested, leaves, map_leaves, named_leaves
-from porter.parity.compare import Report
-from porter.recording import Recording
-from porter.walk.inputs import (
+from porter.frontend.inputs import (
     Sample,
     Shapes,
     accepts,
@@ -26,8 +20,14 @@ from porter.walk.inputs import (
     types_of,
     with_batch,
 )
-from porter.walk.search import solve
-from porter.walk.walker import Model
+from porter.frontend.search import solve
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.graph import Graph, TensorType
+from porter.ir.layout import Plan
+from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
+from porter.parity.compare import Report
+from porter.parity.recording import Recording
 
 if TYPE_CHECKING:
     from porter.emit.port import Port
@@ -123,7 +123,7 @@ def fits(graph: Graph, sample: Sample) -> bool:
 
 def store_named(layout: Plan, sample: Sample) -> dict[str, Array]:
     """A sample as the signature's named inputs, in stored order."""
-    from porter.run.runner import store
+    from porter.runtime.runner import store
 
     stored: dict[str, Array] = {}
     named = named_leaves(layout.graph.inputs, "input")

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from porter.commands.weights import Weights
-from porter.disk.output import appearing_file
+from porter.apps.weights import Weights
 from porter.errors import ParityError, UsageError
-from porter.fields import Array
+from porter.ir.fields import Array
+from porter.system.atomic import appearing_file
 
 METADATA = "__metadata__"
 FORMAT = "porter-weights 1"

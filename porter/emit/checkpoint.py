@@ -14,7 +14,7 @@ import numpy as np
 from porter.emit.formats import Format, Job
 from porter.errors import ParityError
 from porter.parity.measure import Measure
-from porter.run.tensorflow import quiet_stderr, tf
+from porter.system.tensorflow import quiet_stderr, tf
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 

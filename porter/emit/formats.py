@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from porter.errors import UsageError
-from porter.fields import Array
-from porter.graph import TensorType
-from porter.layout import image_layout, to_torch
-from porter.nested import Nested, named_leaves
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.graph import TensorType
+from porter.ir.layout import image_layout, to_torch
+from porter.ir.nested import Nested, named_leaves
 from porter.parity.compare import Tolerance
 from porter.parity.measure import Measure, compare
-from porter.walk.walker import Model
 
 if TYPE_CHECKING:
     from porter.emit.port import Port
-    from porter.images.meaning import Meaning
+    from porter.imaging.image_spec import Meaning
 
 HOMES = {
     "saved_model": "porter.emit.saved_model",

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import Emitted, Emitter, Job, size_of
-from porter.emit.fresh import run_frozen_graph, run_saved_model
 from porter.emit.port import Port, build
+from porter.emit.subprocess_runner import run_frozen_graph, run_saved_model
 from porter.errors import EmitError
-from porter.nested import named_leaves
-from porter.run.runner import Variables
-from porter.run.tensorflow import quiet_stderr, tf
-from porter.walk.fuse import fuse
+from porter.ir.nested import named_leaves
+from porter.passes.fold import fuse
+from porter.runtime.runner import Variables
+from porter.system.tensorflow import quiet_stderr, tf
 
 LARGEST = 2**31 - 2**20
 """Bytes of weights; a protocol buffer, which a GraphDef is, ends at 2³¹."""

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.emit.formats import Job
+from porter.emit.image_signature import NAME
 from porter.errors import ParityError
-from porter.images.meaning import Meaning
-from porter.images.pixels import probabilities, to_net, to_pictures
-from porter.images.signature import NAME
-from porter.nested import leaves
+from porter.frontend.inputs import types_of
+from porter.imaging.image_spec import Meaning
+from porter.imaging.pixels import probabilities, to_net, to_pictures
+from porter.ir.nested import leaves
 from porter.parity import compare as parity
-from porter.run import reference
-from porter.walk.inputs import types_of
+from porter.runtime import reference
 
 Array = npt.NDArray[Any]
 

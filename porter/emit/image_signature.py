@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.port import Port
-from porter.images.meaning import Meaning
-from porter.images.pixels import RGB, YUV, lost
-from porter.images.presets import Side
-from porter.layout import channels_last, image_layout
-from porter.nested import leaves
-from porter.run.tensorflow import tf
+from porter.imaging.image_spec import Meaning
+from porter.imaging.pixels import RGB, YUV, lost
+from porter.imaging.presets import Side
+from porter.ir.layout import channels_last, image_layout
+from porter.ir.nested import leaves
+from porter.system.tensorflow import tf
 
 NAME = "image"
 BEST = 5

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from porter.emit.litert_loop import DenseArray, while_loop
-from porter.layout import size
-from porter.run.tensorflow import tf
+from porter.ir.layout import size
+from porter.system.tensorflow import tf
 
 
 class Dialect:

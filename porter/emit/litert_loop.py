@@ -1,8 +1,8 @@
 """Loops over time as LiteRT can run them: it knows WHILE, but no arrays that grow by elements.
 
-`porter/walk/loop.py` asks for `tf.TensorArray` and `tf.while_loop`. Here the array is a tensor with
-the steps in front, and every step appends to it. The first step runs before the loop: only then are
-the sizes of what it makes known.
+`porter/frontend/loop.py` asks for `tf.TensorArray` and `tf.while_loop`. Here the array is a tensor
+with the steps in front, and every step appends to it. The first step runs before the loop: only
+then are the sizes of what it makes known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
 
 
 class DenseArray:

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from porter.graph import FLOAT, Graph, TensorType, Value
-from porter.layout import Plan, image_layout, plan
-from porter.nested import Nested, map_leaves, named_leaves
-from porter.optimize import optimize
-from porter.optimize.precision import FULL, reduce_precision
-from porter.optimize.samples import one_sample, sample_by_sample
-from porter.optimize.sizes import unless_small
-from porter.run.runner import Variables, run, signature
-from porter.run.tensorflow import tf
-from porter.run.training import Trainable
-from porter.walk.dynamic import widest
-from porter.walk.walker import Model
+from porter.emit.training import Trainable
+from porter.frontend.dynamic import widest
+from porter.frontend.walker import Model
+from porter.ir.graph import FLOAT, Graph, TensorType, Value
+from porter.ir.layout import Plan, image_layout, plan
+from porter.ir.nested import Nested, map_leaves, named_leaves
+from porter.passes import optimize
+from porter.passes.per_sample import one_sample, sample_by_sample
+from porter.passes.precision import FULL, reduce_precision
+from porter.passes.small_inputs import unless_small
+from porter.runtime.runner import Variables, run, signature
+from porter.system.tensorflow import tf
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def build(
 
     `dialect` stands in for TensorFlow where layers are applied. The module of a `trainable` port
     is a `Trainable`. What is served is rewritten for speed as far as `optimized` says
-    (`porter/optimize/`), its products in `precision`; `activations` runs the layers as they are.
+    (`porter/passes/`), its products in `precision`; `activations` runs the layers as they are.
     """
     layout = plan(graph, data_format)
     inputs = named_leaves(graph.inputs, "input")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Array
+from porter.ir.fields import Array
 from porter.parity.measure import Measure, compare
 
 Pair = tuple[Array, Array]

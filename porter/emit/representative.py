@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 
 from porter.emit.formats import Job
-from porter.emit.fresh import Named
 from porter.emit.port import Port
+from porter.emit.subprocess_runner import Named
 from porter.errors import UsageError
-from porter.fields import Array
-from porter.images.files import photos_in
-from porter.images.photos import read_photo, resized
-from porter.images.pixels import to_net
-from porter.layout import from_torch, image_layout
-from porter.nested import named_leaves
-from porter.run.tensorflow import tf
+from porter.imaging.files import photos_in
+from porter.imaging.photos import read_photo, resized
+from porter.imaging.pixels import to_net
+from porter.ir.fields import Array
+from porter.ir.layout import from_torch, image_layout
+from porter.ir.nested import named_leaves
+from porter.system.tensorflow import tf
 
 LONGEST = 256
 

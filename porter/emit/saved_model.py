@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from porter.emit.formats import Emitted, Format, Job, size_of
-from porter.emit.fresh import run_saved_model, train_saved_model
 from porter.emit.quality import Quality, judge
+from porter.emit.subprocess_runner import run_saved_model, train_saved_model
+from porter.emit.training import Trainable
 from porter.errors import EmitError, ParityError
-from porter.fields import Array
-from porter.optimize.precision import FULL
+from porter.ir.fields import Array
 from porter.parity.measure import Measure
-from porter.run.tensorflow import fingerprint_pb2, quiet_stderr, tf
-from porter.run.training import Trainable
+from porter.passes.precision import FULL
+from porter.system.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
 LEAST_PSNR = {"bfloat16": 30.0, "float16": 40.0}
 """In dB, of what is served with products of 16 bits."""
@@ -39,7 +39,7 @@ class SavedModel(Format):
             "activations": port.activations.get_concrete_function(),
         }
         if job.pictures is not None:
-            from porter.images.signature import NAME, image_signature
+            from porter.emit.image_signature import NAME, image_signature
 
             signatures[NAME] = image_signature(job.pictures, port, job.data_format)
         with quiet_stderr():
@@ -73,15 +73,15 @@ class SavedModel(Format):
         samples = [check.inputs for check in job.checks]
         if job.pictures is None:
             return run_saved_model(folder / self.name, samples), ""
-        from porter.images import proof
-        from porter.images.signature import NAME
+        from porter.emit import image_parity
+        from porter.emit.image_signature import NAME
 
-        photos = proof.photographs(job)
+        photos = image_parity.photographs(job)
         signatures = ["serving_default"] * len(samples) + [NAME]
         *made, pictures = run_saved_model(
             folder / self.name, [*samples, {NAME: photos}], *signatures
         )
-        return made, proof.judge(job, job.pictures, photos, pictures, exact)
+        return made, image_parity.judge(job, job.pictures, photos, pictures, exact)
 
     def verify_training(self, job: Job, folder: Path) -> str:
         """Differentiate in training mode what was written; says how much there is to learn."""
@@ -94,7 +94,7 @@ class SavedModel(Format):
             raise EmitError(
                 "a SavedModel cannot keep a penalty on gradients inside of a loop over time",
                 hint="nn.NormStabilizer and nn.L1Penalty are such penalties: train in Python "
-                "with porter.run.training.Trainable, or convert without --trainable",
+                "with porter.emit.training.Trainable, or convert without --trainable",
             ) from error
         return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from porter.disk.output import workplace
 from porter.errors import EmitError
-from porter.fields import Array
+from porter.ir.fields import Array
+from porter.system.atomic import workplace
 
 HERE = Path(__file__).parent
 RELOAD = HERE / "reload.py"

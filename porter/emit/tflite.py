@@ -29,21 +29,21 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import Emitted, Emitter, Job, size_of
-from porter.emit.fresh import Named, run_tflite
 from porter.emit.litert import LITERT, LITERT_INTEGER, Dialect
 from porter.emit.port import Port, build
 from porter.emit.quality import BOUNDS, Quality, judge
 from porter.emit.representative import admitted, halves, on_port, read
 from porter.emit.settings import TFLiteSettings
+from porter.emit.subprocess_runner import Named, run_tflite
 from porter.errors import EmitError, ParityError, UsageError
-from porter.fields import Array
-from porter.graph import Graph, Node, rename
-from porter.nested import leaves
-from porter.optimize.borders import join_borders
-from porter.optimize.normalization import drop_cancelled_biases
-from porter.run.runner import Variables, scope_of
-from porter.run.tensorflow import quiet_stderr, tf
-from porter.walk.fuse import fuse
+from porter.ir.fields import Array
+from porter.ir.graph import Graph, Node, rename
+from porter.ir.nested import leaves
+from porter.passes.borders import join_borders
+from porter.passes.fold import fuse
+from porter.passes.normalization import drop_cancelled_biases
+from porter.runtime.runner import Variables, scope_of
+from porter.system.tensorflow import quiet_stderr, tf
 
 KINDS = ("float32", "float16", "dynamic", "int8", "uint8")
 INTEGER = ("int8", "uint8")

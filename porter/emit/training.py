@@ -1,7 +1,7 @@
 """A port that goes on learning: `port(x, training=True)` computes what Torch does in training.
 
-    variables = Variables()                                      # porter/run/runner.py
-    port = widest(model, types, lambda graph: Trainable(graph, variables))  # walk/dynamic.py
+    variables = Variables()                                      # porter/runtime/runner.py
+    port = widest(model, types, lambda graph: Trainable(graph, variables))  # frontend/dynamic.py
     with tf.GradientTape() as tape:
         loss = criterion(port(x, training=True), target)
     gradients = tape.gradient(loss, port.trainable_variables)
@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from porter.graph import Graph
-from porter.layout import plan
-from porter.nested import Nested, map_leaves, named_leaves
-from porter.optimize.borders import join_borders
-from porter.run.runner import Variables, run, signature
-from porter.run.tensorflow import tf
+from porter.ir.graph import Graph
+from porter.ir.layout import plan
+from porter.ir.nested import Nested, map_leaves, named_leaves
+from porter.passes.borders import join_borders
+from porter.runtime.runner import Variables, run, signature
+from porter.system.tensorflow import tf
 
 
 class Trainable(tf.Module):  # type: ignore[misc]

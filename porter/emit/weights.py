@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from porter.commands.weights import Weights, collect
+from porter.apps.weights import Weights, collect
 from porter.emit.arrays import require, write_arrays
 from porter.emit.formats import Emitted, Emitter, Job, size_of
 from porter.emit.settings import WeightSettings

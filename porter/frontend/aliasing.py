@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Array, raw
-from porter.graph import Node, Shape, TensorType, Value
-from porter.layer import LayerMap
-from porter.layout import Layout, Site
+from porter.ir.fields import Array, raw
+from porter.ir.graph import Node, Shape, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TypeVar
 
 from porter.errors import WalkError
-from porter.graph import Graph, TensorType, merge
-from porter.layout import NotDynamic
-from porter.nested import Nested, leaves, map_leaves
-from porter.walk.walker import Model
+from porter.frontend.walker import Model
+from porter.ir.graph import Graph, TensorType, merge
+from porter.ir.layout import NotDynamic
+from porter.ir.nested import Nested, leaves, map_leaves
 
 STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 """By how much a size is changed: nets with strides accept only some sizes."""

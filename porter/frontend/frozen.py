@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
-from porter.fields import Param
-from porter.layer import LayerMap
-from porter.reader import LuaFunction, Tensor, TorchObject
+from porter.ir.fields import Param
+from porter.ir.layer_map import LayerMap
+from porter.torch7 import LuaFunction, Tensor, TorchObject
 
 METHOD = "accGradParameters"
 
 
 def frozen_memory(root: TorchObject) -> frozenset[Hashable]:
     """The tensors that only frozen modules hold."""
-    from porter.model_file import submodules
+    from porter.frontend.model_file import submodules
 
     frozen = {
         inner.index

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from porter.blame import blaming
 from porter.errors import (
     BadField,
     Endless,
@@ -17,14 +16,15 @@ from porter.errors import (
     UsageError,
     WalkError,
 )
-from porter.fields import Array
-from porter.graph import FLOAT, INT, Graph, TensorType
-from porter.model_file import submodules
-from porter.nested import Nested, leaves, map_leaves
-from porter.reader import TorchObject
-from porter.registry import is_layer_map
-from porter.run import memory
-from porter.walk.walker import Model
+from porter.frontend.model_file import submodules
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.graph import FLOAT, INT, Graph, TensorType
+from porter.ir.map_errors import blaming
+from porter.ir.nested import Nested, leaves, map_leaves
+from porter.ir.registry import is_layer_map
+from porter.runtime import memory
+from porter.torch7 import TorchObject
 
 MALFORMED = (MissingField, BadField, UnmappedModules, Endless)
 """Errors that do not depend on the input: another size is not worth a try."""

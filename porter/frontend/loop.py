@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Array, integer, optional_integer, raw
-from porter.graph import FLOAT, TensorType, Value, merge
-from porter.layer import LayerMap
-from porter.layout import Site, Step, plan, size
-from porter.nested import leaves
-from porter.run import reference
-from porter.run.execute import execute
+from porter.ir.fields import Array, integer, optional_integer, raw
+from porter.ir.graph import FLOAT, TensorType, Value, merge
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, Step, plan, size
+from porter.ir.nested import leaves
+from porter.runtime import reference
+from porter.runtime.execute import execute
 
 
 class Loop(LayerMap):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter import reader
+from porter import torch7
 from porter.errors import UnmappedModules, UsageError, WrongFile
-from porter.options import Options
-from porter.reader import LuaFunction, T7File, Table, TorchObject, describe
-from porter.recording import is_recording
-from porter.registry import Registry, default_registry
-from porter.walk.walker import Model
+from porter.frontend.walker import Model
+from porter.ir.options import Options
+from porter.ir.registry import Registry, default_registry
+from porter.parity.recording import is_recording
+from porter.torch7 import LuaFunction, T7File, Table, TorchObject, describe
 
 MODULE_FIELDS = ("modules", "_type", "gradInput", "output", "train")
 """Fields that nn.Module gives every module; old files lack some of them."""
@@ -43,7 +43,7 @@ class ModelFile:
 
 def open_model(path: str | os.PathLike[str], select: str | None = None) -> ModelFile:
     """Read a file and find its module. Raises T7Error, or UsageError where there are several."""
-    file = reader.read(path)
+    file = torch7.read(path)
     return choose(file, os.fspath(path), select)
 
 

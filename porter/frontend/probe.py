@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from porter.errors import WalkError
-from porter.graph import FLOAT, TensorType, Value
-from porter.layer import LayerMap
-from porter.nested import Nested
-from porter.walk.walker import Model, Walk
+from porter.frontend.walker import Model, Walk
+from porter.ir.graph import FLOAT, TensorType, Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.nested import Nested
 
 UNKNOWN = TensorType((), "unknown")
 MOST_INPUTS = 32

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from porter.errors import ShapeMismatch, WalkError
-from porter.fields import Array, Param, optional_integer, raw
-from porter.graph import INT, Call, Graph, Node, Shape, TensorType, Value, verify
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.nested import Nested, leaves, map_leaves, same_structure
-from porter.reader import TorchObject
-from porter.walk.loop import Loop
-from porter.walk.walker import Walk
+from porter.frontend.loop import Loop
+from porter.frontend.walker import Walk
+from porter.ir.fields import Array, Param, optional_integer, raw
+from porter.ir.graph import INT, Call, Graph, Node, Shape, TensorType, Value, verify
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.ir.nested import Nested, leaves, map_leaves, same_structure
+from porter.torch7 import TorchObject
 
 
 class InitialState(LayerMap):

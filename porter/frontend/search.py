@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from porter.errors import PorterError, TooLarge, UsageError, WalkError
-from porter.graph import Graph, TensorType
-from porter.nested import leaves
-from porter.walk import probe
-from porter.walk.dynamic import generalise
-from porter.walk.inputs import MALFORMED, SHAPE_HINT, Shapes, hint_of, plane_counts, walked
-from porter.walk.walker import Model
+from porter.frontend import probe
+from porter.frontend.dynamic import generalise
+from porter.frontend.inputs import MALFORMED, SHAPE_HINT, Shapes, hint_of, plane_counts, walked
+from porter.frontend.walker import Model
+from porter.ir.graph import Graph, TensorType
+from porter.ir.nested import leaves
 
 SMALL_SIZES = (
     *((37, 53), (44, 34), (40, 56), (36, 52), (32, 48)),

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
-from porter.blame import blaming
 from porter.errors import (
     BadField,
     BadTable,
@@ -32,14 +31,15 @@ from porter.errors import (
     UnmappedModules,
     WalkError,
 )
-from porter.graph import Call, Graph, Node, TensorType, Value, verify
-from porter.layer import LayerMap
-from porter.nested import Nested, map_leaves
-from porter.options import Options
-from porter.reader import TorchObject, describe
-from porter.registry import Handler, Registry, StructureRule, is_layer_map
-from porter.walk.aliasing import MakeBatch, Overwritten, Reinterpret, Windows
-from porter.walk.frozen import freeze, frozen_memory
+from porter.frontend.aliasing import MakeBatch, Overwritten, Reinterpret, Windows
+from porter.frontend.frozen import freeze, frozen_memory
+from porter.ir.graph import Call, Graph, Node, TensorType, Value, verify
+from porter.ir.layer_map import LayerMap
+from porter.ir.map_errors import blaming
+from porter.ir.nested import Nested, map_leaves
+from porter.ir.options import Options
+from porter.ir.registry import Handler, Registry, StructureRule, is_layer_map
+from porter.torch7 import TorchObject, describe
 
 MAX_DEPTH = 400
 """Containers in containers; the deepest published nets stay below 30."""

@@ -6,12 +6,12 @@ Nothing is guessed. An ImageNet classifier, for one, looks the same whether it w
 
 from __future__ import annotations
 
-from porter.graph import Graph
-from porter.images.geometry import last_picture
-from porter.images.presets import BUILT_IN, Preset
-from porter.model_file import ModelFile, histogram
-from porter.nested import leaves
-from porter.reader import Table
+from porter.frontend.model_file import ModelFile, histogram
+from porter.imaging.geometry import last_picture
+from porter.imaging.presets import BUILT_IN, Preset
+from porter.ir.graph import Graph
+from porter.ir.nested import leaves
+from porter.torch7 import Table
 
 FAST_NEURAL_STYLE = ("nn.ShaveImage", "nn.TotalVariation")
 """Classes that only fast-neural-style has."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.errors import EmitError, UsageError
-from porter.images.photos import format_of, pillow
+from porter.imaging.photos import format_of, pillow
 
 
 @dataclass(frozen=True)

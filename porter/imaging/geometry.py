@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from porter.errors import WalkError
-from porter.graph import Graph, TensorType, Value
-from porter.nested import leaves
-from porter.walk.walker import Model
+from porter.frontend.walker import Model
+from porter.ir.graph import Graph, TensorType, Value
+from porter.ir.nested import leaves
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 ODD_ONES = ((0, 1), (1, 3), (2, 0), (3, 2))

@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from porter.errors import UsageError, WalkError
-from porter.graph import FLOAT, Graph, TensorType
-from porter.images.detect import detect
-from porter.images.geometry import Geometry, last_picture, measure
-from porter.images.preset_file import parse
-from porter.images.presets import BUILT_IN, Preset, find
-from porter.model_file import ModelFile
-from porter.nested import leaves
-from porter.walk.inputs import Shapes, with_batch
-from porter.walk.walker import Model
+from porter.frontend.inputs import Shapes, with_batch
+from porter.frontend.model_file import ModelFile
+from porter.frontend.walker import Model
+from porter.imaging.detect import detect
+from porter.imaging.geometry import Geometry, last_picture, measure
+from porter.imaging.preset_file import parse
+from porter.imaging.presets import BUILT_IN, Preset, find
+from porter.ir.graph import FLOAT, Graph, TensorType
+from porter.ir.nested import leaves
 
 NONE = "none"
 """The choice that switches detection off."""

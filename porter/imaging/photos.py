@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.disk.output import write_bytes
 from porter.errors import UnreadablePicture, UsageError
+from porter.system.atomic import write_bytes
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.errors import UnreadablePicture
-from porter.images.geometry import Geometry
-from porter.images.meaning import Meaning
-from porter.images.presets import Numbers, Preset, Side
+from porter.imaging.geometry import Geometry
+from porter.imaging.image_spec import Meaning
+from porter.imaging.presets import Numbers, Preset, Side
 
 Array = npt.NDArray[Any]
 

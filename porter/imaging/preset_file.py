@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import UsageError
-from porter.images.presets import PLANES, Numbers, Preset, Side
+from porter.imaging.presets import PLANES, Numbers, Preset, Side
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -92,7 +92,7 @@ def find(choice: str) -> Preset:
     if choice in BUILT_IN:
         return BUILT_IN[choice]
     if choice.endswith(".toml"):
-        from porter.images.preset_file import read
+        from porter.imaging.preset_file import read
 
         return read(choice)
     raise UsageError(

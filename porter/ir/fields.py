@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.errors import BadField, MissingField
-from porter.reader import Tensor, TorchObject, as_integer, describe
+from porter.torch7 import Tensor, TorchObject, as_integer, describe
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -200,7 +200,7 @@ def sizes(lua_name: str) -> Field[tuple[int, ...]]:
 
 def read_sizes(module: TorchObject, lua_name: str) -> tuple[int, ...]:
     """The integers of a LongStorage, LongTensor or Lua list in `lua_name`."""
-    from porter.reader import Storage, Table
+    from porter.torch7 import Storage, Table
 
     value = module.get(lua_name)
     if value is None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from porter.errors import ShapeMismatch
-from porter.nested import Nested, leaves, map_leaves
+from porter.ir.nested import Nested, leaves, map_leaves
 
 if TYPE_CHECKING:
-    from porter.layer import LayerMap
-    from porter.reader import TorchObject
+    from porter.ir.layer_map import LayerMap
+    from porter.torch7 import TorchObject
 
 Shape = tuple[int, ...]
 

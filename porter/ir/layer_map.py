@@ -26,11 +26,11 @@ from functools import cache
 from typing import Any, ClassVar
 
 from porter.errors import BadField, MissingField, ShapeMismatch
-from porter.fields import Array, Field, Param
-from porter.graph import Shape, TensorType
-from porter.layout import Layout, Site, channels_last, torch_order
-from porter.options import Options
-from porter.reader import TorchObject
+from porter.ir.fields import Array, Field, Param
+from porter.ir.graph import Shape, TensorType
+from porter.ir.layout import Layout, Site, channels_last, torch_order
+from porter.ir.options import Options
+from porter.torch7 import TorchObject
 
 
 class Accepts(Enum):
@@ -285,7 +285,7 @@ class LayerMap(abc.ABC):
         return None
 
     def plane_normalization(self) -> PlaneNormalization | None:
-        """What the layer normalises by, if that is what it does to batches (porter/optimize/)."""
+        """What the layer normalises by, if that is what it does to batches (porter/passes/)."""
         return None
 
     # Help for the user --------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from porter.blame import blaming
 from porter.errors import WalkError
-from porter.graph import Graph, Node, TensorType, Value
-from porter.nested import leaves
+from porter.ir.graph import Graph, Node, TensorType, Value
+from porter.ir.map_errors import blaming
+from porter.ir.nested import leaves
 
 if TYPE_CHECKING:
-    from porter.fields import Array, Param
+    from porter.ir.fields import Array, Param
 
 
 @dataclass(frozen=True)

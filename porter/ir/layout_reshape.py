@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from porter.graph import TensorType
-from porter.layout import Layout, channels_last, torch_order
+from porter.ir.graph import TensorType
+from porter.ir.layout import Layout, channels_last, torch_order
 
 Size = int | None
 Group = tuple[list[int], list[int]]

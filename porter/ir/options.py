@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from porter.reader import TorchObject
+from porter.torch7 import TorchObject
 
 BatchNormMode = Literal["as-saved", "train", "evaluate"]
 

@@ -23,15 +23,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from porter.blame import USER_MODULE, line_in
 from porter.errors import UsageError
-from porter.graph import Value
-from porter.layer import LayerMap
-from porter.nested import Nested
-from porter.reader import TorchObject
+from porter.ir.graph import Value
+from porter.ir.layer_map import LayerMap
+from porter.ir.map_errors import USER_MODULE, line_in
+from porter.ir.nested import Nested
+from porter.torch7 import TorchObject
 
 if TYPE_CHECKING:
-    from porter.walk.walker import Walk
+    from porter.frontend.walker import Walk
 
 StructureRule = Callable[["Walk", TorchObject, Nested[Value]], Nested[Value]]
 Handler = type[LayerMap] | StructureRule

@@ -22,10 +22,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from porter.fields import Array
-from porter.graph import Graph, Node, Value
-from porter.layout import Plan, Step, plan
-from porter.nested import Nested, leaves, map_leaves
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.graph import Graph, Node, Value
+from porter.ir.layout import Plan, Step, plan
+from porter.ir.nested import Nested, leaves, map_leaves
 from porter.parity.diagnosis import Hint, explain
 from porter.parity.measure import Measure, compare, failed, relative_error
 from porter.parity.oracle import (
@@ -38,11 +39,10 @@ from porter.parity.oracle import (
     last_readers,
     recorded_values,
 )
+from porter.parity.recording import Recording, Summary
 from porter.parity.rounding import Rounding, accumulated_rounding, excuse, in_precision
 from porter.parity.thumbnails import Strip, Thumbnail, Worst, strip
-from porter.recording import Recording, Summary
-from porter.run import memory, reference
-from porter.walk.walker import Model
+from porter.runtime import memory, reference
 
 __all__ = [
     "LEFT_IN_FILE",
@@ -326,8 +326,8 @@ def verify(
     `variables` maps "float32" and "float64" to the runner's variables, so that weights are made
     once for several inputs. `deep` adds the float64 agreement and the noise floor.
     """
-    from porter.run import runner
-    from porter.walk.inputs import types_of
+    from porter.frontend.inputs import types_of
+    from porter.runtime import runner
 
     graph = model.walk(types_of(inputs))
     memory.require(graph, label)
@@ -388,7 +388,7 @@ def run_accumulated(
     see: Callable[[Step, list[object]], None],
 ) -> dict[int, Array]:
     """The whole port on its own intermediate results; returns its outputs in Torch's order."""
-    from porter.run import runner
+    from porter.runtime import runner
 
     assert isinstance(variables, runner.Variables)
     arrays = bind(layout.graph.inputs, inputs)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.fields import Array
+from porter.ir.fields import Array
 
 SAMPLE = 100_000
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.fields import Array
-from porter.graph import Call, Graph, Node, Value
-from porter.nested import Nested, leaves, same_structure
-from porter.recording import Recording, Summary
-from porter.run import reference
+from porter.ir.fields import Array
+from porter.ir.graph import Call, Graph, Node, Value
+from porter.ir.nested import Nested, leaves, same_structure
+from porter.parity.recording import Recording, Summary
+from porter.runtime import reference
 
 RECORDED = "torch7"
 LEFT_IN_FILE = "left in file"

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from porter import reader
+from porter import torch7
 from porter.errors import BadField, BadTable, T7Error, TooLarge, WrongFile
-from porter.fields import Array, integers_of
-from porter.nested import Nested, leaves
-from porter.reader import Table, Tensor
-from porter.run import memory
+from porter.ir.fields import Array, integers_of
+from porter.ir.nested import Nested, leaves
+from porter.runtime import memory
+from porter.torch7 import Table, Tensor
 
 FORMAT = "torch7-activations"
 MOST_TENSORS = 100_000
@@ -77,7 +77,7 @@ def as_arrays(value: Any, what: str) -> Nested[Array]:
         if isinstance(value, bool | int | float):
             return np.asarray([value], np.float64)
         raise BadField(
-            f"{what} should be a tensor or a table of tensors", received=reader.describe(value)
+            f"{what} should be a tensor or a table of tensors", received=torch7.describe(value)
         )
 
     try:
@@ -122,7 +122,7 @@ def from_t7(root: Table, source: str) -> Recording:
     for position, record in enumerate(records.list() if isinstance(records, Table) else [], 1):
         if not isinstance(record, Table) or not isinstance(record.get("path"), str):
             raise BadTable(f"record {position} of {source} names no path")
-        path, call = record["path"], reader.as_integer(record.get("call", 1.0))
+        path, call = record["path"], torch7.as_integer(record.get("call", 1.0))
         if call is None:
             raise BadTable(f"record {position} of {source} numbers its call by no integer")
         types[path] = str(record.get("type", ""))
@@ -149,7 +149,7 @@ def _summary(table: Table) -> Nested[Summary]:
         return [_summary(entry) for entry in table.list() if isinstance(entry, Table)]
     if isinstance(shape, Table):
         sizes = shape.list()
-    elif isinstance(shape, Tensor | reader.Storage):
+    elif isinstance(shape, Tensor | torch7.Storage):
         sizes = np.asarray(shape.array).ravel().tolist()
     else:
         raise BadTable("a summary in the recording has no shape")
@@ -207,13 +207,13 @@ def read(path: str | os.PathLike[str]) -> Recording:
     """A recording file, `.npz` or `.t7`; or a `.t7` with nothing but tensors (an output)."""
     if Path(path).suffix == ".npz":
         return from_npz(path)
-    file = reader.read(path)
+    file = torch7.read(path)
     if is_recording(file.root):
         return from_t7(file.root, os.fspath(path))
     if isinstance(file.root, Tensor | Table):
         return Recording(os.fspath(path), None, as_arrays(file.root, "output"))
     raise WrongFile(
         f"{path} holds no recorded activations",
-        received=reader.describe(file.root),
+        received=torch7.describe(file.root),
         hint="`porter record` prints a script that makes them under Torch7",
     )

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.fields import Array
-from porter.graph import Value
-from porter.layout import Plan, Step
-from porter.nested import Nested, leaves
+from porter.ir.fields import Array
+from porter.ir.graph import Value
+from porter.ir.layout import Plan, Step
+from porter.ir.nested import Nested, leaves
 from porter.parity.measure import Measure, relative_error
 from porter.parity.oracle import bind, last_readers
-from porter.run import reference
+from porter.runtime import reference
 
 FACTOR = 10.0
 """Summing in another order changes an accumulated error by a small factor, in either direction."""
@@ -81,7 +81,7 @@ def accumulated_rounding(
     `inputs` are in Torch's order, `double` is the runner's float64 variables. Activations are let
     go when no later layer reads them.
     """
-    from porter.run import runner
+    from porter.runtime import runner
 
     assert isinstance(double, runner.Variables)
     graph = layout.graph

@@ -16,15 +16,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from porter.fields import Array
-from porter.graph import Graph, Node, TensorType, Value
-from porter.model_file import submodules
+from porter.frontend.inputs import accepts, hint_of, plane_counts
+from porter.frontend.model_file import submodules
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.graph import Graph, Node, TensorType, Value
 from porter.parity.compare import LEFT_IN_FILE, Report, Row, Tolerance
 from porter.parity.measure import compare
-from porter.reader import Tensor, TorchObject
-from porter.run import reference
-from porter.walk.inputs import accepts, hint_of, plane_counts
-from porter.walk.walker import Model
+from porter.runtime import reference
+from porter.torch7 import Tensor, TorchObject
 
 AGREES = 5e-6
 """Largest error, in units of the scale, of a layer that the weights of the file still explain."""
@@ -161,8 +161,8 @@ def gather(graph: Graph) -> list[Evidence]:
 
 def verify(model: Model, variables: object, tolerance: Tolerance) -> Report | None:
     """Each such layer in TensorFlow, fed what Torch left, against what Torch left."""
-    from porter.layout import plan
-    from porter.run import runner
+    from porter.ir.layout import plan
+    from porter.runtime import runner
 
     assert isinstance(variables, runner.Variables)
     found = find(model)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from porter.fields import Array
-from porter.nested import Nested, leaves
+from porter.ir.fields import Array
+from porter.ir.nested import Nested, leaves
 
 SIDE = 64
 """Largest height and width of a layer's thumbnail."""

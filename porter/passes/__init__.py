@@ -12,14 +12,14 @@ Both graphs read the same variables, the checkpoint's: nothing is folded into a 
 
 from __future__ import annotations
 
-from porter.graph import Graph, verify
-from porter.optimize.affine import fuse_fixed_normalizations
-from porter.optimize.blocks import widen_few_planes
-from porter.optimize.borders import gather_borders
-from porter.optimize.normalization import fuse_normalizations
-from porter.optimize.tiled import stay_in_tiles
-from porter.optimize.winograd import convolve_by_winograd
-from porter.walk.fuse import drop_identities
+from porter.ir.graph import Graph, verify
+from porter.passes.affine import fuse_fixed_normalizations
+from porter.passes.borders import gather_borders
+from porter.passes.fold import drop_identities
+from porter.passes.normalization import fuse_normalizations
+from porter.passes.subpixel_conv import widen_few_planes
+from porter.passes.winograd import convolve_by_winograd
+from porter.passes.winograd_regions import stay_in_tiles
 
 LEVELS = ("none", "exact", "fast")
 EXACT = (

@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from porter.fields import Param
-from porter.graph import Graph, Node
-from porter.layer import LayerMap, PlaneNormalization
-from porter.layout import Site
-from porter.optimize.respelled import (
+from porter.ir.fields import Param
+from porter.ir.graph import Graph, Node
+from porter.ir.layer_map import LayerMap, PlaneNormalization
+from porter.ir.layout import Site
+from porter.passes.replacement_ops import (
     Respelled,
     bias_of,
     is_image_batch,

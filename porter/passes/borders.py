@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from porter.graph import Graph
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.optimize.respelled import Respelled, is_image_batch
+from porter.ir.graph import Graph
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.passes.replacement_ops import Respelled, is_image_batch
 
 
 @runtime_checkable

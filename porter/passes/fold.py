@@ -28,10 +28,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from porter.fields import Array, Param
-from porter.graph import Graph, Node, Value, rename, verify
-from porter.layer import LayerMap
-from porter.nested import leaves
+from porter.ir.fields import Array, Param
+from porter.ir.graph import Graph, Node, Value, rename, verify
+from porter.ir.layer_map import LayerMap
+from porter.ir.nested import leaves
 
 
 def fuse(graph: Graph) -> Graph:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from porter.fields import Param
-from porter.graph import TensorType
-from porter.layer import LayerMap
+from porter.ir.fields import Param
+from porter.ir.graph import TensorType
+from porter.ir.layer_map import LayerMap
 
 
 @dataclass(frozen=True)

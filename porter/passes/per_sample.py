@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from porter.graph import FLOAT, Graph, Node, TensorType, rename
-from porter.nested import leaves
-from porter.optimize.respelled import Respelled
-from porter.optimize.tiled import Tiled
+from porter.ir.graph import FLOAT, Graph, Node, TensorType, rename
+from porter.ir.nested import leaves
+from porter.passes.replacement_ops import Respelled
+from porter.passes.winograd_regions import Tiled
 
 
 def one_sample(graph: Graph) -> Graph | None:

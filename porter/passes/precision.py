@@ -23,14 +23,14 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from porter.fields import Param
-from porter.graph import Graph, Node, TensorType
-from porter.layer import LayerMap
-from porter.layout import Layout, Site
-from porter.nested import leaves
-from porter.optimize.affine import FixedNormalization
-from porter.optimize.normalization import FusedNormalization
-from porter.optimize.respelled import Respelled
+from porter.ir.fields import Param
+from porter.ir.graph import Graph, Node, TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout, Site
+from porter.ir.nested import leaves
+from porter.passes.affine import FixedNormalization
+from porter.passes.normalization import FusedNormalization
+from porter.passes.replacement_ops import Respelled
 
 FULL = "float32"
 PRECISIONS = (FULL, "bfloat16", "float16")

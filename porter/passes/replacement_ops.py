@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from porter.fields import Array, Param
-from porter.graph import FLOAT, Graph, Node, TensorType
-from porter.layer import Accepts, LayerMap
-from porter.layout import Layout, channels_last
-from porter.nested import leaves
+from porter.ir.fields import Array, Param
+from porter.ir.graph import FLOAT, Graph, Node, TensorType
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Layout, channels_last
+from porter.ir.nested import leaves
 
 
 class Respelled(LayerMap):

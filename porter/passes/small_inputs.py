@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from porter.layout import Layout, size
+from porter.ir.layout import Layout, size
 
 FEW_PIXELS = 96 * 96
 """Of a picture that takes as long either way: measured on texture_nets' and fast-neural-style's

@@ -15,11 +15,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from porter.graph import Graph, Node
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.optimize.respelled import Respelled, is_image_batch
-from porter.optimize.roles import PlainConvolution, plain_convolution
+from porter.ir.graph import Graph, Node
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.passes.matchers import PlainConvolution, plain_convolution
+from porter.passes.replacement_ops import Respelled, is_image_batch
 
 MOST_PLANES = 4
 """4·4 planes fill a vector register of 16 floats."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.fields import Array
+from porter.ir.fields import Array
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 """For m = 4, r = 3. The points 0, ±1, ±2 that are mostly taken spare multiplications by small

@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from porter.graph import Graph, Node
-from porter.layer import LayerMap
-from porter.layout import Site, size
-from porter.optimize.borders import GatheredBorder
-from porter.optimize.respelled import Respelled, is_image_batch, pairs
-from porter.optimize.roles import PlainConvolution, plain_convolution
-from porter.optimize.tiles import TILE, Tiles
-from porter.optimize.toom_cook import Transforms, transforms
+from porter.ir.graph import Graph, Node
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site, size
+from porter.passes.borders import GatheredBorder
+from porter.passes.matchers import PlainConvolution, plain_convolution
+from porter.passes.replacement_ops import Respelled, is_image_batch, pairs
+from porter.passes.toom_cook import Transforms, transforms
+from porter.passes.winograd_tiles import TILE, Tiles
 
 TAPS = 3
 SEEN = TILE + TAPS - 1

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from porter.fields import Array, Param
-from porter.graph import Graph, Node, TensorType, Value
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site, Step, channels_last, size
-from porter.nested import leaves
-from porter.optimize.affine import FixedNormalization
-from porter.optimize.normalization import FusedNormalization
-from porter.optimize.tiles import Tiles
-from porter.optimize.winograd import WinogradConvolution, smallest_image
+from porter.ir.fields import Array, Param
+from porter.ir.graph import Graph, Node, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site, Step, channels_last, size
+from porter.ir.nested import leaves
+from porter.passes.affine import FixedNormalization
+from porter.passes.normalization import FusedNormalization
+from porter.passes.winograd import WinogradConvolution, smallest_image
+from porter.passes.winograd_tiles import Tiles
 
 
 class Tiled(LayerMap):

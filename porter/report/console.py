@@ -12,17 +12,17 @@ from rich.text import Text
 
 from porter.errors import PorterError, printable
 from porter.parity.measure import error_shown
-from porter.reports.as_json import times_noise
+from porter.report.as_json import times_noise
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from porter.check.checker import Result
-    from porter.commands.inspect import Inspection
+    from porter.apps.check.checker import Result
+    from porter.apps.inspect import Inspection
+    from porter.apps.stylize.stylize import Result as Stylized
     from porter.emit.formats import Emitted
-    from porter.images.stylize import Result as Stylized
     from porter.parity.compare import Row
-    from porter.reports.drift import Drift
+    from porter.report.drift import Drift
 
 COLOUR = {"pass": "green", "fail": "red", "unmapped": "yellow", "error": "red"}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import UsageError
-from porter.reports.as_json import SCHEMA
+from porter.report.as_json import SCHEMA
 
 ROUNDING = 1.2e-7
 """One unit in the last place of float32 at 1: smaller errors are all equally good."""

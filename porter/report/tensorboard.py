@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from porter.disk.output import EVENTS, appearing
 from porter.errors import ParityError, UsageError, printable
-from porter.fields import Array
-from porter.graph import Node
-from porter.pages.markdown import code, number, plain, table
-from porter.pages.pictures import extent, scaled
+from porter.ir.fields import Array
+from porter.ir.graph import Node
 from porter.parity.compare import Report, Row, Watch, measured
 from porter.parity.thumbnails import Strip
-from porter.reports.as_json import worst_rows
-from porter.run.tensorflow import tf
+from porter.report.as_json import worst_rows
+from porter.report.pages.images import extent, scaled
+from porter.report.pages.markdown import code, number, plain, table
+from porter.system.atomic import EVENTS, appearing
+from porter.system.tensorflow import tf
 
 
 class Logbook:

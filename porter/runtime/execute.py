@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from porter.layout import Layout, Plan, Restore, Step
+from porter.ir.layout import Layout, Plan, Restore, Step
 
 Stored = tuple[int, Layout]
 """A value by id, in one of its layouts."""

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from porter.errors import TooLarge
-from porter.graph import Graph, Value
+from porter.ir.graph import Graph, Value
 
 BYTES = 24
 """For each number at the widest node, at least: the oracle's in float64, the port's in float32, and

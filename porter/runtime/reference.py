@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from porter.blame import blaming
-from porter.fields import Array
-from porter.graph import FLOAT, Graph, Node
-from porter.nested import leaves
+from porter.ir.fields import Array
+from porter.ir.graph import FLOAT, Graph, Node
+from porter.ir.map_errors import blaming
+from porter.ir.nested import leaves
 
 
 def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64) -> list[Array]:

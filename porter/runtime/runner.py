@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from porter.blame import blaming
-from porter.fields import Array, Made, Param
-from porter.graph import FLOAT, Value
-from porter.layout import Layout, Plan, Site, Step, from_torch, to_torch
-from porter.reader.mapped import release
-from porter.run.execute import execute
-from porter.run.tensorflow import tf
+from porter.ir.fields import Array, Made, Param
+from porter.ir.graph import FLOAT, Value
+from porter.ir.layout import Layout, Plan, Site, Step, from_torch, to_torch
+from porter.ir.map_errors import blaming
+from porter.runtime.execute import execute
+from porter.system.tensorflow import tf
+from porter.torch7.mapped import release
 
 MOST_BYTES = 2**24
 """Of a parameter that is converted as one tensor.

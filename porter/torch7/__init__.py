@@ -14,17 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from porter.errors import T7Error, Unsupported, WrongFile
-from porter.reader.cursor import AsciiCursor, BinaryCursor
-from porter.reader.objects import TorchObject, as_integer, describe
-from porter.reader.parse import Parser
-from porter.reader.sniff import diagnose, is_ascii, is_big_endian, is_binary
-from porter.reader.types import (
-    LuaBoolean,
-    LuaFunction,
-    Storage,
-    Table,
-    Tensor,
-)
+from porter.torch7.cursor import AsciiCursor, BinaryCursor
+from porter.torch7.objects import TorchObject, as_integer, describe
+from porter.torch7.parse import Parser
+from porter.torch7.sniff import diagnose, is_ascii, is_big_endian, is_binary
+from porter.torch7.types import LuaBoolean, LuaFunction, Storage, Table, Tensor
 
 __all__ = [
     "LuaBoolean",

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from porter.errors import Corrupt, T7Error, Truncated, printable
-from porter.reader.types import Array
+from porter.torch7.types import Array
 
 INCOMPLETE = "The file is incomplete or damaged: fetch it again and compare its size."
 

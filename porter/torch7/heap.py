@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 from porter.errors import Corrupt, printable
-from porter.reader.cursor import Cursor
-from porter.reader.objects import describe
+from porter.torch7.cursor import Cursor
+from porter.torch7.objects import describe
 
 MAX_CLASS_NAME = 1_000
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from porter.errors import BadField, BadTable, MissingField, printable
-from porter.reader.types import Key, LuaFunction, Storage, Table, Tensor, Values, as_key
+from porter.torch7.types import Key, LuaFunction, Storage, Table, Tensor, Values, as_key
 
 INTEGER_TOLERANCE = 1e-6
 _REQUIRED: Any = object()

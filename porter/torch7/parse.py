@@ -37,12 +37,12 @@ from torchfile import (
 )
 
 from porter.errors import Corrupt, T7Error, Unsupported, printable
-from porter.reader.cursor import Cursor
-from porter.reader.heap import Heap, decode
-from porter.reader.objects import TorchObject, describe
-from porter.reader.path import format_path
-from porter.reader.tensors import TensorReader
-from porter.reader.types import Key, LuaBoolean, LuaFunction, Table
+from porter.torch7.cursor import Cursor
+from porter.torch7.heap import Heap, decode
+from porter.torch7.objects import TorchObject, describe
+from porter.torch7.path import format_path
+from porter.torch7.tensors import TensorReader
+from porter.torch7.types import Key, LuaBoolean, LuaFunction, Table
 
 MAX_DEPTH = 10_000  # Torch itself overflows the Lua stack at 5,000 nested nn.Sequential
 GENERATOR_SIZE = 5_048  # sizeof(THGenerator), written raw by torch7 Generator.c

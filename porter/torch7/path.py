@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from porter.errors import printable
-from porter.reader.types import Key, LuaBoolean
+from porter.torch7.types import Key, LuaBoolean
 
 
 def format_path(keys: list[Key], limit: int = 12) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 from torchfile import TYPE_NIL, TYPE_TORCH
 
 from porter.errors import Corrupt, Unsupported, printable
-from porter.reader.heap import Heap
-from porter.reader.objects import describe
-from porter.reader.types import Storage, Tensor
+from porter.torch7.heap import Heap
+from porter.torch7.objects import describe
+from porter.torch7.types import Storage, Tensor
 
 MAX_DIMENSIONS = 32
 # A tensor may have more elements than its storage (expand gives stride 0), but a few bytes must

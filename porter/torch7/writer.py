@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from porter.disk.output import write_bytes
 from porter.errors import UsageError
-from porter.reader import LuaBoolean, LuaFunction, Storage, Table, Tensor, TorchObject, describe
+from porter.system.atomic import write_bytes
+from porter.torch7 import LuaBoolean, LuaFunction, Storage, Table, Tensor, TorchObject, describe
 
 NIL, NUMBER, STRING, TABLE, TORCH, BOOLEAN = range(6)
 """The types of objects in File.lua."""

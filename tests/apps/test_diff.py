@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from porter import Conversion
-from porter.commands.diff import Side, common_input, diff, open_side
+from porter.apps.diff import Side, common_input, diff, open_side
 from porter.errors import T7Error, UsageError, WrongFile
-from porter.nested import Nested
-from porter.options import Options
-from porter.recording import Recording
-from porter.registry import default_registry
-from porter.reports.as_json import report_json
+from porter.ir.nested import Nested
+from porter.ir.options import Options
+from porter.ir.registry import default_registry
+from porter.parity.recording import Recording
+from porter.report.as_json import report_json
 from tests.build import (
     FIXTURES,
     Array,

@@ -19,11 +19,11 @@ import pytest
 
 import cli
 from porter import Conversion
-from porter.registry import default_registry, load_layer_maps
+from porter.ir.registry import default_registry, load_layer_maps
 from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
 from tests.write_t7 import write_t7
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FORMATS = FIXTURES / "formats"
 COMMANDS = (
     *("inspect", "convert", "weights", "stylize", "diff", "check", "record", "layers", "scaffold"),
@@ -488,8 +488,8 @@ def test_layers_lists_every_class(porter: Porter) -> None:
 
 DOUBLE = '''
 import numpy as np
-from porter.layer import LayerMap
-from porter.registry import register
+from porter.ir.layer_map import LayerMap
+from porter.ir.registry import register
 
 @register("my.Double")
 class Double(LayerMap):

@@ -15,12 +15,12 @@ from porter import Conversion, Request, convert
 from porter.conversion import pipeline
 from porter.emit.saved_model import SavedModel
 from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
-from porter.layer import LayerMap
-from porter.recording import read as read_recording
-from porter.registry import Registry, default_registry, register, registering_into
-from porter.run.tensorflow import tf
-from porter.walk.inputs import samples
-from porter.walk.search import solve
+from porter.frontend.inputs import samples
+from porter.frontend.search import solve
+from porter.ir.layer_map import LayerMap
+from porter.ir.registry import Registry, default_registry, register, registering_into
+from porter.parity.recording import read as read_recording
+from porter.system.tensorflow import tf
 from tests.build import (
     FIXTURES,
     Array,
@@ -315,7 +315,7 @@ def test_a_port_that_differs_does_not_replace_an_earlier_one(
 
 
 def test_a_recording_of_another_net_is_not_matched(model_path: Path, tmp_path: Path) -> None:
-    from porter.recording import Recording
+    from porter.parity.recording import Recording
 
     x = randn(1, 3, 8, 8)
     recording = Recording("other.t7", x, None, {("1", 1): randn(1, 4, 8, 8)})

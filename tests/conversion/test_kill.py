@@ -1,6 +1,6 @@
 """Real runs that are killed, that meet a full or locked disk, huge files, or each other.
 
-PORTER_KILLS=100 pytest tests/test_kill.py -k killed    kills a hundred conversions instead of 8
+PORTER_KILLS=100 pytest tests/conversion/test_kill.py -k killed   kills 100 conversions instead of 8
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 import cli
-from porter.disk.seal import check, read_manifest
+from porter.system.checksums import check, read_manifest
 from tests.build import conv, sequential
 from tests.write_t7 import write_t7
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("PORTER_KILLS", "8"))
 MEGABYTE = 2**20
 
@@ -94,7 +94,7 @@ def test_a_killed_conversion_leaves_nothing_or_all(tmp_path: Path, temporary: Pa
 WRITER = """
 import sys, time
 from pathlib import Path
-from porter.disk.output import appearing
+from porter.system.atomic import appearing
 while True:
     with appearing(Path(sys.argv[1]), force=True) as folder:
         (folder / "manifest.json").write_text('{"manifest": 1, "source": "whole"}')
@@ -114,7 +114,7 @@ def test_a_writer_killed_again_and_again_never_shows_half_a_folder(tmp_path: Pat
             assert len(list(target.iterdir())) == 21
             assert {path.stat().st_size for path in target.iterdir()} <= {10_000, 34}
     assert cli.main(["record", "-o", str(target) + ".lua"]) == 0
-    from porter.disk.output import sweep
+    from porter.system.atomic import sweep
 
     sweep(target)
     assert hidden(tmp_path) == []
@@ -199,9 +199,9 @@ def test_a_read_only_disk_is_told(
 
 LOOK = """
 import json, resource, sys
-from porter.commands.inspect import inspect
-from porter.model_file import open_model
-from porter.registry import default_registry
+from porter.apps.inspect import inspect
+from porter.frontend.model_file import open_model
+from porter.ir.registry import default_registry
 
 registry = default_registry()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from porter import reader
+from porter import torch7
 from porter.emit.port import Port, build_widest
-from porter.fields import Array
-from porter.graph import TensorType
-from porter.model_file import open_model
-from porter.recording import as_arrays
-from porter.run.runner import Variables
+from porter.frontend.model_file import open_model
+from porter.ir.fields import Array
+from porter.ir.graph import TensorType
+from porter.parity.recording import as_arrays
+from porter.runtime.runner import Variables
 
-TRAINED = Path(__file__).resolve().parent.parent / "fixtures" / "trained"
+TRAINED = Path(__file__).resolve().parents[1] / "fixtures" / "trained"
 DIGITS = TRAINED / "digits_lenet"
 OILPAINT = TRAINED / "oilpaint"
 TORCH_MEAN = np.array([103.939, 116.779, 123.68])
@@ -23,7 +23,7 @@ TORCH_MEAN = np.array([103.939, 116.779, 123.68])
 
 
 def tensor(path: Path) -> Array:
-    array = as_arrays(reader.read(path).root, path.name)
+    array = as_arrays(torch7.read(path).root, path.name)
     assert isinstance(array, np.ndarray)
     return array
 

@@ -12,7 +12,7 @@ import pytest
 from porter import Conversion, Request, convert
 from porter.emit import frozen
 from porter.errors import EmitError
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
 from tests.build import (
     batch_norm,
     conv,

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from porter import Conversion, Request, convert
+from porter.emit.image_parity import compare_classes, compare_pictures
 from porter.errors import ParityError, UsageError
-from porter.fields import Array
-from porter.images.proof import compare_classes, compare_pictures
-from porter.reader import TorchObject
+from porter.ir.fields import Array
+from porter.torch7 import TorchObject
 from tests.build import classifier, sequential, torch_module
-from tests.images.conftest import OILPAINT, skipping, waifu2x
+from tests.imaging.conftest import OILPAINT, skipping, waifu2x
 from tests.write_t7 import write_t7
 
 
@@ -42,7 +42,7 @@ def test_torch_s_own_picture_comes_out(oilpaint: Conversion) -> None:
 
 def test_the_server_s_loader_finds_the_signature(oilpaint: Conversion) -> None:
     """TensorFlow Serving reads the tag `serve` and the signature definitions, nothing else."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
@@ -59,7 +59,7 @@ def test_the_server_s_loader_finds_the_signature(oilpaint: Conversion) -> None:
 
 def called(done: Conversion, photo: Array) -> dict[str, Array]:
     """What the signature makes of a photo, in this process."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     model = tf.saved_model.load(str(done.output / "saved_model"))
     made = model.signatures["image"](image=tf.constant(photo))

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from porter import Conversion, Request, convert
-from porter.emit.fresh import run_fresh
 from porter.emit.keras.format import RELOAD
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build
-from porter.layout import plan
+from porter.emit.subprocess_runner import run_fresh
+from porter.frontend.inputs import types_of
+from porter.ir.layout import plan
 from porter.parity.measure import compare
-from porter.reader import TorchObject
-from porter.walk.inputs import types_of
+from porter.torch7 import TorchObject
 from tests.build import (
     batch_norm,
     conv,

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import reader
+from porter import torch7
 from porter.emit.keras import helpers
 from porter.emit.keras.network import build, defines_both
 from porter.errors import EmitError
-from porter.fields import flag
-from porter.layer import Accepts, LayerMap
-from porter.layout import from_torch, plan, to_torch
-from porter.nested import leaves
+from porter.frontend.inputs import types_of
+from porter.ir.fields import flag
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import from_torch, plan, to_torch
+from porter.ir.nested import leaves
+from porter.ir.registry import Registry
 from porter.parity.measure import compare
-from porter.reader import Table
-from porter.recording import as_arrays
-from porter.registry import Registry
-from porter.run.tensorflow import tf
-from porter.walk.inputs import types_of
+from porter.parity.recording import as_arrays
+from porter.system.tensorflow import tf
+from porter.torch7 import Table
 from tests.build import (
     FIXTURES,
     Array,
@@ -91,7 +91,7 @@ def first_case(name: str) -> Path:
 
 def computed(path: Path) -> tuple[Any, list[Array], list[Array]]:
     """The Keras model of a recorded layer, what it makes, and what Torch made."""
-    case = reader.read(path).root
+    case = torch7.read(path).root
     assert isinstance(case, Table)
     x = as_arrays(case.get("input"), "input")
     laid = plan(model(case.get("module")).walk(types_of(x)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from porter.emit.keras.repeatable import EPOCH, without_times
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
 
 
 def test_an_archive_has_no_time_and_loads_as_before(

@@ -9,8 +9,8 @@ import pytest
 
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build
-from porter.layout import plan
-from porter.walk.inputs import types_of
+from porter.frontend.inputs import types_of
+from porter.ir.layout import plan
 from tests.build import (
     batch_norm,
     conv,

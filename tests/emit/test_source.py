@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.check.checker import Checker, Fixture
+from porter.apps.check.checker import Checker, Fixture
 from porter.emit.formats import Check, Job, find
 from porter.emit.port import Port, build_widest
 from porter.emit.source import FORMAT, written
@@ -30,15 +30,15 @@ from porter.emit.source.expression import (
 from porter.emit.source.expression import Path as WeightsPath
 from porter.emit.source.text import WIDTH, lines, text
 from porter.errors import EmitError
-from porter.fields import Array
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.nested import Nested, leaves, named_leaves
-from porter.reader import TorchObject
-from porter.registry import Registry
-from porter.run.runner import Variables, store
-from porter.run.tensorflow import tf
-from porter.walk.inputs import types_of
+from porter.frontend.inputs import types_of
+from porter.ir.fields import Array
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested, leaves, named_leaves
+from porter.ir.registry import Registry
+from porter.runtime.runner import Variables, store
+from porter.system.tensorflow import tf
+from porter.torch7 import TorchObject
 from tests.build import (
     FIXTURES,
     classifier,
@@ -310,7 +310,7 @@ def test_operators_of_python_are_recorded(tmp_path: Path) -> None:
 
 def registry_with(typename: str, map: type[LayerMap]) -> Registry:
     """porter's maps and one more."""
-    from porter.registry import default_registry
+    from porter.ir.registry import default_registry
 
     registry = default_registry().copy()
     registry.add(typename, map, override=False)

@@ -17,8 +17,8 @@ from porter.emit.quality import judge
 from porter.emit.settings import TFLiteSettings
 from porter.errors import EmitError, ParityError, UsageError
 from porter.parity.compare import Tolerance
-from porter.reader import TorchObject
-from porter.recording import Recording
+from porter.parity.recording import Recording
+from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     batch_norm,
@@ -268,7 +268,7 @@ def test_a_loop_over_time_runs_for_any_number_of_steps(tmp_path: Path) -> None:
 
 
 def test_a_dialect_replaces_what_it_names() -> None:
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     assert LITERT.nn.relu is tf.nn.relu
     assert LITERT.nn.max_pool2d is not tf.nn.max_pool2d
@@ -277,7 +277,7 @@ def test_a_dialect_replaces_what_it_names() -> None:
 
 
 def test_max_pooling_with_places_agrees_with_tensorflow() -> None:
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     x = tf.constant(np.random.default_rng(1).integers(0, 4, (2, 7, 6, 3)).astype(np.float32))
     arguments = (x, (2, 2), (2, 2), "VALID")

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from porter import Conversion, Request, convert, reader
-from porter.disk.seal import MANIFEST
+from porter import Conversion, Request, convert, torch7
 from porter.errors import EmitError, UsageError
-from porter.run.tensorflow import tf
+from porter.system.checksums import MANIFEST
+from porter.system.tensorflow import tf
 from tests.build import (
     FIXTURES,
     batch_norm,
@@ -127,7 +127,7 @@ def test_a_format_that_cannot_be_trained_on_is_refused(name: str, tmp_path: Path
 
 
 def test_what_a_saved_model_cannot_keep_is_told(tmp_path: Path) -> None:
-    case = reader.read(FIXTURES / "gradients" / "nn.NormStabilizer" / "seq.t7").root
+    case = torch7.read(FIXTURES / "gradients" / "nn.NormStabilizer" / "seq.t7").root
     source = write_t7(tmp_path / "net.t7", case["module"])
     request = Request(
         source, tmp_path / "port", input_shapes=((2, 3), (2, 3)), formats=("saved_model",)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.reader import LuaFunction, TorchObject
-from porter.run.runner import Variables
-from porter.run.tensorflow import tf
-from porter.run.training import Trainable
-from porter.walk.dynamic import widest
-from porter.walk.inputs import types_of
+from porter.emit.training import Trainable
+from porter.frontend.dynamic import widest
+from porter.frontend.inputs import types_of
+from porter.runtime.runner import Variables
+from porter.system.tensorflow import tf
+from porter.torch7 import LuaFunction, TorchObject
 from tests.build import (
     Array,
     batch_norm,

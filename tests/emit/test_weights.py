@@ -10,11 +10,11 @@ import pytest
 
 from cli import main
 from porter import Request, convert, open_model
-from porter.commands.weights import Weights, collect, collect_as_tensorflow
+from porter.apps.weights import Weights, collect, collect_as_tensorflow
 from porter.emit import arrays
 from porter.emit.settings import WeightSettings
 from porter.errors import ParityError, UsageError
-from porter.registry import default_registry
+from porter.ir.registry import default_registry
 from tests.build import FIXTURES, batch_norm, conv, linear, sequential, small_net, torch_module
 from tests.write_t7 import write_t7
 

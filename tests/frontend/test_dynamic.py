@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from porter.graph import TensorType, verify
-from porter.nested import Nested, leaves
-from porter.reader import TorchObject
-from porter.walk.dynamic import candidates, generalise
+from porter.frontend.dynamic import candidates, generalise
+from porter.ir.graph import TensorType, verify
+from porter.ir.nested import Nested, leaves
+from porter.torch7 import TorchObject
 from tests.build import (
     classifier,
     conv,

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 import cli
-from porter.blame import blaming
 from porter.errors import Endless, PorterError, TooLarge, Unforeseen
-from porter.layer import LayerMap
-from porter.model_file import find_modules
-from porter.reader import TorchObject
-from porter.run.memory import available
+from porter.frontend.model_file import find_modules
+from porter.ir.layer_map import LayerMap
+from porter.ir.map_errors import blaming
+from porter.runtime.memory import available
+from porter.torch7 import TorchObject
 from tests.build import (
     FIXTURES,
     container,
@@ -36,7 +36,7 @@ from tests.fuzz import fuzz_inspect
 from tests.fuzz.harness import loop
 from tests.write_t7 import write_t7
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 HOSTILE = FIXTURES / "hostile"
 INDEX = json.loads((HOSTILE / "INDEX.json").read_text())["files"]
 PRESENT = [case for case in INDEX if (HOSTILE / case["file"]).is_file()]
@@ -97,7 +97,7 @@ NAMED = {
 @pytest.fixture(scope="module", autouse=True)
 def _tensorflow_is_there() -> None:
     """Its start takes seconds, which are not counted."""
-    import porter.run.tensorflow  # noqa: F401
+    import porter.system.tensorflow  # noqa: F401
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -264,8 +264,8 @@ def test_more_than_the_machine_holds_is_refused_before_it_is_made(
 # A user's own layer maps --------------------------------------------------------------------------
 
 MAP = """
-from porter.layer import LayerMap
-from porter.registry import register
+from porter.ir.layer_map import LayerMap
+from porter.ir.registry import register
 
 
 @register("nn.Mine")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from porter.errors import WalkError
-from porter.nested import Nested, leaves
-from porter.reader import TorchObject
+from porter.ir.nested import Nested, leaves
+from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     concat_table,

@@ -18,12 +18,12 @@ from porter.errors import (
     UsageError,
     WalkError,
 )
-from porter.graph import Graph
-from porter.model_file import require_mapped
-from porter.nested import leaves
-from porter.reader import TorchObject, read
-from porter.registry import default_registry
-from porter.run.runner import Variables
+from porter.frontend.model_file import require_mapped
+from porter.ir.graph import Graph
+from porter.ir.nested import leaves
+from porter.ir.registry import default_registry
+from porter.runtime.runner import Variables
+from porter.torch7 import TorchObject, read
 from tests.build import (
     FIXTURES,
     Array,

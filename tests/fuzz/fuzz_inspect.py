@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from porter.commands.inspect import inspect
-from porter.model_file import choose, find_modules
-from porter.reader import Storage, Table, Tensor, TorchObject, read_bytes
-from porter.registry import default_registry
-from porter.t7_writer import OWN_BODIES
+from porter.apps.inspect import inspect
+from porter.frontend.model_file import choose, find_modules
+from porter.ir.registry import default_registry
+from porter.torch7 import Storage, Table, Tensor, TorchObject, read_bytes
+from porter.torch7.writer import OWN_BODIES
 from tests.fuzz.harness import accepted, main
 from tests.write_t7 import to_bytes
 
-FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 CORPUS = Path(__file__).parent / "corpus"
 LARGEST_SEED = 16_500
 SHAPES: tuple[tuple[int, ...], ...] = (

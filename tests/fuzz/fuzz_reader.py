@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import PorterError
-from porter.reader import Storage, Table, Tensor, TorchObject, read_bytes
-from porter.reader.cursor import BinaryCursor
-from porter.reader.parse import Parser
+from porter.torch7 import Storage, Table, Tensor, TorchObject, read_bytes
+from porter.torch7.cursor import BinaryCursor
+from porter.torch7.parse import Parser
 from tests.fuzz.harness import accepted, main
 
-FIXTURES = Path(__file__).parent.parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 LARGEST_SEED = 16_000
 LARGEST_SUM = 1_000_000  # elements; expanded tensors may have more than is worth summing
 

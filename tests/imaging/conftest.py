@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from porter import Conversion, Request, convert
-from porter.images.meaning import Meaning, meaning_of
-from porter.model_file import ModelFile, open_model
-from porter.reader import TorchObject
-from porter.walk.search import solve
+from porter.frontend.model_file import ModelFile, open_model
+from porter.frontend.search import solve
+from porter.imaging.image_spec import Meaning, meaning_of
+from porter.torch7 import TorchObject
 from tests.build import FIXTURES, conv, relu, sequential, torch_module, view
 from tests.write_t7 import write_t7
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from porter.errors import EmitError, UsageError
-from porter.images.files import pairs
+from porter.imaging.files import pairs
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from porter.errors import UsageError
-from porter.images.geometry import Geometry
-from porter.images.meaning import from_json
-from porter.images.presets import BUILT_IN
-from porter.model_file import open_model
-from porter.reader import TorchObject
+from porter.frontend.model_file import open_model
+from porter.imaging.geometry import Geometry
+from porter.imaging.image_spec import from_json
+from porter.imaging.presets import BUILT_IN
+from porter.torch7 import TorchObject
 from tests.build import (
     FIXTURES,
     classifier,
@@ -26,7 +26,7 @@ from tests.build import (
     table,
     torch_module,
 )
-from tests.images.conftest import OILPAINT, full_conv, meaning_for, opened, skipping, waifu2x
+from tests.imaging.conftest import OILPAINT, full_conv, meaning_for, opened, skipping, waifu2x
 from tests.write_t7 import write_t7
 
 

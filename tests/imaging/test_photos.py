@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from porter.errors import UnreadablePicture, UsageError
-from porter.images.photos import Photo, format_of, read_photo, strip, write_picture
+from porter.imaging.photos import Photo, format_of, read_photo, strip, write_picture
 
 LEVELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from porter.errors import UnreadablePicture
-from porter.images.geometry import Geometry
-from porter.images.meaning import Meaning
-from porter.images.pixels import Array, levels_to_numbers, median, to_net, to_pictures
-from porter.images.presets import BUILT_IN, Preset, Side
+from porter.imaging.geometry import Geometry
+from porter.imaging.image_spec import Meaning
+from porter.imaging.pixels import Array, levels_to_numbers, median, to_net, to_pictures
+from porter.imaging.presets import BUILT_IN, Preset, Side
 
 PICTURES = [preset for preset in BUILT_IN.values() if preset.output is not None]
 
@@ -89,18 +89,20 @@ def test_a_border_is_repeated_and_a_multiple_filled_and_both_cut_again() -> None
     "geometry", [{}, {"multiple": 4}, {"margin": 4}, {"multiple": 4, "margin": 6}], ids=str
 )
 def test_tensorflow_makes_the_same_pictures(preset: Preset, geometry: dict[str, int]) -> None:
-    from porter.images import signature
-    from porter.run.tensorflow import tf
+    from porter.emit import image_signature
+    from porter.system.tensorflow import tf
 
     said = meaning(preset, **geometry)
     photo = levels(2, 13, 10, 3)
     fed = to_net(photo, said)
-    given = signature.levels_to_numbers(signature.stretched(tf.constant(photo), said), preset.input)
+    given = image_signature.levels_to_numbers(
+        image_signature.stretched(tf.constant(photo), said), preset.input
+    )
     np.testing.assert_allclose(np.asarray(given), fed, rtol=1e-6, atol=1e-4)
     cut = said.geometry.margin // 2
     made = fed[:, cut : fed.shape[1] - cut, cut : fed.shape[2] - cut]
     assert preset.output is not None
-    picture = signature.picture(tf.constant(made), tf.constant(photo), said, preset.output)
+    picture = image_signature.picture(tf.constant(made), tf.constant(photo), said, preset.output)
     wanted = to_pictures(made, photo, said)
     assert picture.shape == wanted.shape
     assert np.abs(np.asarray(picture).astype(int) - wanted).max() <= 1

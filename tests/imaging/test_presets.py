@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from porter.errors import UsageError
-from porter.images.preset_file import parse, read
-from porter.images.presets import BUILT_IN, Preset, Side, find
+from porter.imaging.preset_file import parse, read
+from porter.imaging.presets import BUILT_IN, Preset, Side, find
 
 
 @pytest.mark.parametrize("preset", BUILT_IN.values(), ids=str)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from porter.errors import ShapeMismatch
-from porter.fields import integer
-from porter.graph import INT, Graph, Node, TensorType, Value, merge, verify
-from porter.layer import LayerMap
-from porter.nested import leaves
+from porter.ir.fields import integer
+from porter.ir.graph import INT, Graph, Node, TensorType, Value, merge, verify
+from porter.ir.layer_map import LayerMap
+from porter.ir.nested import leaves
 
 
 class Twice(LayerMap):

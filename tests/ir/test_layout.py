@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from porter.graph import TensorType, Value
-from porter.layout import (
+from porter.ir.graph import TensorType, Value
+from porter.ir.layout import (
     Layout,
     Restore,
     Step,
@@ -21,7 +21,7 @@ from porter.layout import (
     to_torch,
     torch_order,
 )
-from porter.reader import TorchObject
+from porter.torch7 import TorchObject
 from tests.build import (
     classifier,
     concat_table,

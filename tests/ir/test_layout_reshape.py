@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from porter.graph import TensorType
-from porter.layout import Layout, channels_last, torch_order
-from porter.relabel import complete, regrouped
+from porter.ir.graph import TensorType
+from porter.ir.layout import Layout, channels_last, torch_order
+from porter.ir.layout_reshape import complete, regrouped
 
 IMAGE = channels_last(4, 2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from porter.nested import Nested, leaves, map_leaves, named_leaves, same_structure
+from porter.ir.nested import Nested, leaves, map_leaves, named_leaves, same_structure
 
 NESTED: Nested[int] = [1, [2, 3], {"b": 5, "a": 4}]
 

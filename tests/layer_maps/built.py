@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from porter.nested import Nested
-from porter.reader import TorchObject
+from porter.ir.nested import Nested
+from porter.torch7 import TorchObject
 from tests.build import Array, container, randn, sequential, torch_module
 
 Built = tuple[TorchObject, Nested[Array]]

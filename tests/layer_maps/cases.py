@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from porter.check.checker import Checker, find
+from porter.apps.check.checker import Checker, find
 from porter.errors import PorterError
-from porter.graph import TensorType
-from porter.nested import Nested, leaves, map_leaves
-from porter.walk.inputs import types_of
-from porter.walk.walker import Model
+from porter.frontend.inputs import types_of
+from porter.frontend.walker import Model
+from porter.ir.graph import TensorType
+from porter.ir.nested import Nested, leaves, map_leaves
 from tests.build import FIXTURES, Array, model
 from tests.layer_maps.built import BUILT
 

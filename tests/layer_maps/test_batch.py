@@ -15,10 +15,10 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from porter.errors import PorterError
-from porter.graph import TensorType
-from porter.nested import Nested, leaves, map_leaves
+from porter.frontend.inputs import types_of
+from porter.ir.graph import TensorType
+from porter.ir.nested import Nested, leaves, map_leaves
 from porter.parity.measure import compare
-from porter.walk.inputs import types_of
 from tests.build import Array, run
 from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import RECORDED, Case, cases, similar

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.check.checker import DOUBLE, Checker, find, run
+from porter.apps.check.checker import DOUBLE, Checker, find, run
 from porter.parity.compare import Tolerance
 from tests.build import FIXTURES
 

@@ -17,14 +17,14 @@ from hypothesis import example, given, note
 from hypothesis import strategies as st
 
 from porter.emit.port import Port, build_widest
-from porter.graph import FLOAT, Graph, Node, TensorType
-from porter.layout import Layout, Step, channels_last, plan, torch_order
-from porter.nested import Nested, leaves
+from porter.frontend.inputs import types_of
+from porter.ir.graph import FLOAT, Graph, Node, TensorType
+from porter.ir.layout import Layout, Step, channels_last, plan, torch_order
+from porter.ir.nested import Nested, leaves
+from porter.ir.registry import default_registry
 from porter.parity import compare as parity
 from porter.parity.measure import compare
-from porter.registry import default_registry
-from porter.run import reference, runner
-from porter.walk.inputs import types_of
+from porter.runtime import reference, runner
 from tests.build import Array
 from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import RECORDED, VARIATIONS, Case, Variation, cases, varied

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from porter.check.checker import Checker, Fixture, find
+from porter.apps.check.checker import Checker, Fixture, find
 from porter.emit.port import build_widest
-from porter.registry import default_registry
-from porter.run.runner import Variables
-from porter.walk.inputs import types_of
-from porter.walk.walker import Model
+from porter.frontend.inputs import types_of
+from porter.frontend.walker import Model
+from porter.ir.registry import default_registry
+from porter.runtime.runner import Variables
 from tests.build import FIXTURES
 
 NETS = {fixture.path: fixture for fixture in find([FIXTURES / "nets", FIXTURES / "trained"])}

@@ -12,17 +12,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from porter import graph as graphs
 from porter.emit.port import build_widest
-from porter.layout import Layout, plan, torch_order
-from porter.nested import Nested, leaves
-from porter.options import Options
+from porter.frontend.inputs import types_of
+from porter.ir import graph as graphs
+from porter.ir.layout import Layout, plan, torch_order
+from porter.ir.nested import Nested, leaves
+from porter.ir.options import Options
+from porter.ir.registry import default_registry, is_layer_map
 from porter.parity import compare as parity
 from porter.parity.measure import compare
-from porter.reader import TorchObject
-from porter.registry import default_registry, is_layer_map
-from porter.run import reference, runner
-from porter.walk.inputs import types_of
+from porter.runtime import reference, runner
+from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     concat_table,

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from porter.layout import Site, torch_order
-from porter.reader import TorchObject
+from porter.ir.layout import Site, torch_order
+from porter.torch7 import TorchObject
 from tests.build import conv, linear, randn, relu, sequential, torch_module, view
 from tests.mutations.mutation import (
     Mutation,

@@ -7,17 +7,10 @@ from typing import Any
 import numpy as np
 
 from layer_maps.affine import spread
-from porter.layout import Site
-from porter.reader import TorchObject
+from porter.ir.layout import Site
+from porter.torch7 import TorchObject
 from tests.build import linear, randn, sequential, torch_module
-from tests.mutations.mutation import (
-    Mutation,
-    behind,
-    in_tensorflow,
-    to,
-    values,
-    with_methods,
-)
+from tests.mutations.mutation import Mutation, behind, in_tensorflow, to, values, with_methods
 
 
 def wrong(name: str, layer: TorchObject, **changes: Any) -> Mutation:

@@ -10,20 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from porter.check.checker import Checker, find
-from porter.conversion.feeding import input_shapes, verification_inputs
+from porter.apps.check.checker import Checker, find
 from porter.conversion.pipeline import silent, verify_all
 from porter.conversion.request import Request
+from porter.conversion.verification_inputs import input_shapes, verification_inputs
 from porter.errors import ParityError, WalkError
-from porter.fields import Array, Param
-from porter.layer import LayerMap
-from porter.options import Options
+from porter.frontend.walker import Model
+from porter.ir.fields import Array, Param
+from porter.ir.layer_map import LayerMap
+from porter.ir.options import Options
+from porter.ir.registry import Handler, Registry, default_registry, is_layer_map
 from porter.parity.compare import Report, Row
-from porter.reader import TorchObject
-from porter.recording import Recording
-from porter.registry import Handler, Registry, default_registry, is_layer_map
-from porter.run.runner import Variables
-from porter.walk.walker import Model
+from porter.parity.recording import Recording
+from porter.runtime.runner import Variables
+from porter.torch7 import TorchObject
 from tests.build import FIXTURES, conv, sequential
 
 ORIGINAL = default_registry()

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from layer_maps.batch_normalization import centred
-from porter.layout import Site
-from porter.reader import TorchObject
+from porter.ir.layout import Site
+from porter.torch7 import TorchObject
 from tests.build import linear, randn, sequential, torch_module
 from tests.mutations.mutation import (
     Mutation,

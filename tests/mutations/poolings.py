@@ -6,8 +6,8 @@ from typing import Any
 
 from layer_maps.padding import SpatialReflectionPadding, SpatialSymmetricPadding
 from layer_maps.windows import surround
-from porter.layout import Site, size
-from porter.reader import TorchObject
+from porter.ir.layout import Site, size
+from porter.torch7 import TorchObject
 from tests.build import torch_module
 from tests.mutations.mutation import (
     Mutation,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from layer_maps.padding import SpatialSymmetricPadding
-from porter.fields import Array
-from porter.layout import Site
-from porter.registry import Handler
+from porter.ir.fields import Array
+from porter.ir.layout import Site
+from porter.ir.registry import Handler
 from tests.mutations.mutation import (
     Mutation,
     of_fixture,

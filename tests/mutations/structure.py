@@ -10,10 +10,10 @@ import numpy as np
 from layer_maps.containers import CentredJoin
 from layer_maps.sequence_rnn import SeqLSTM
 from layer_maps.table import Join
-from porter.fields import Array, Param
-from porter.layout import Site
-from porter.reader import TorchObject
-from porter.run.runner import Variables
+from porter.ir.fields import Array, Param
+from porter.ir.layout import Site
+from porter.runtime.runner import Variables
+from porter.torch7 import TorchObject
 from tests.build import (
     concat_table,
     container,

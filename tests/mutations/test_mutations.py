@@ -11,14 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.mutations import (
-    convolutions,
-    functions,
-    normalizations,
-    poolings,
-    recordings,
-    structure,
-)
+from tests.mutations import convolutions, functions, normalizations, poolings, recordings, structure
 from tests.mutations.mutation import Mutation, gate
 
 FAMILIES = (convolutions, poolings, normalizations, functions, structure)

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.graph import FLOAT
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
-from porter.nested import Nested, leaves
+from porter.frontend.inputs import types_of
+from porter.ir.graph import FLOAT
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested, leaves
+from porter.ir.registry import Registry, register, registering_into
 from porter.parity.compare import REFERENCE, Oracle, Report, Row, Tolerance, consult, verify
-from porter.reader import TorchObject
-from porter.recording import Recording, Summary
-from porter.registry import Registry, register, registering_into
-from porter.run.runner import Variables
-from porter.walk.inputs import types_of
+from porter.parity.recording import Recording, Summary
+from porter.runtime.runner import Variables
+from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     concat_table,

@@ -25,17 +25,17 @@ from layer_maps.padding import SpatialReflectionPadding
 from layer_maps.pooling import SpatialAveragePooling, SpatialMaxPooling
 from layer_maps.softmax import SoftMax
 from layer_maps.table_math import CSubTable
-from porter.fields import Param
-from porter.layer import LayerMap
-from porter.layout import Site
-from porter.nested import Nested
+from porter.ir.fields import Param
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Site
+from porter.ir.nested import Nested
+from porter.ir.registry import Registry, register, registering_into
 from porter.parity.compare import Report, Row, verify
 from porter.parity.diagnosis import explain
-from porter.reader import TorchObject
-from porter.recording import Recording
-from porter.registry import Registry, register, registering_into
-from porter.reports.as_json import report_json
-from porter.run.runner import Variables
+from porter.parity.recording import Recording
+from porter.report.as_json import report_json
+from porter.runtime.runner import Variables
+from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     concat_table,
@@ -428,8 +428,8 @@ def test_the_hint_stands_in_the_json_beside_the_verdict(registry: Registry) -> N
 
 
 def test_where_reference_port_and_oracle_agree_there_is_nothing_to_explain() -> None:
-    from porter.graph import TensorType
-    from porter.layout import plan
+    from porter.ir.graph import TensorType
+    from porter.ir.layout import plan
 
     graph = model(conv(3, 4)).walk(TensorType(IMAGE))
     (step,) = plan(graph).node_steps()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from porter.errors import BadField, BadTable, T7Error, TooLarge, WrongFile
-from porter.recording import Summary, read
-from porter.run import memory
+from porter.parity.recording import Summary, read
+from porter.runtime import memory
 from tests.build import FIXTURES, Array, lua, randn, storage, table, torch_module
 from tests.write_t7 import write_t7
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.layer import Accepts, LayerMap
-from porter.layout import Site
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.layout import Site
+from porter.ir.registry import Registry, default_registry, register, registering_into
 from porter.parity.compare import Report, Tolerance, verify
 from porter.parity.rounding import FACTOR, WORTHLESS, Rounding
-from porter.registry import Registry, default_registry, register, registering_into
-from porter.reports.as_json import warnings
-from porter.run.runner import Variables
+from porter.report.as_json import warnings
+from porter.runtime.runner import Variables
 from tests.build import Array, model, randn, sequential, torch_module
 
 

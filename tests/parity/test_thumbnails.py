@@ -11,7 +11,7 @@ from porter.parity import compare as parity
 from porter.parity.compare import verify
 from porter.parity.oracle import Oracle, last_readers
 from porter.parity.thumbnails import IMAGE_SIDE, KEPT, SIDE, Worst, shrink, strip, thumbnail
-from porter.run.runner import Variables
+from porter.runtime.runner import Variables
 from tests.build import concat_table, conv, image, model, randn, relu, sequential, torch_module
 
 

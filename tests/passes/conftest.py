@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from porter.optimize import sizes
+from porter.passes import small_inputs
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "FEW_PIXELS", 0)
+    monkeypatch.setattr(small_inputs, "FEW_PIXELS", 0)

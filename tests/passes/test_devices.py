@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tensorflow.python.framework import kernels
 
-from porter.optimize import LEVELS
-from porter.run.tensorflow import tf
+from porter.passes import LEVELS
+from porter.system.tensorflow import tf
 from tests.build import randn
-from tests.optimize.test_served import error, port_of, style_net
+from tests.passes.test_served import error, port_of, style_net
 
 NO_KERNEL = {"Placeholder", "_Arg", "_Retval", "NoOp", "StatelessWhile", "StatelessIf"}
 """Replaced before anything runs, or written with other operations."""

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from porter.graph import Graph, Node
-from porter.model_file import open_model
-from porter.nested import Nested, leaves
+from porter.frontend.inputs import types_of
+from porter.frontend.model_file import open_model
+from porter.ir.graph import Graph, Node
+from porter.ir.nested import Nested, leaves
 from porter.parity import compare as parity
 from porter.parity.measure import relative_error
-from porter.reader import TorchObject
-from porter.recording import read as read_recording
-from porter.run import reference
-from porter.walk.fuse import fuse
-from porter.walk.inputs import types_of
+from porter.parity.recording import read as read_recording
+from porter.passes.fold import fuse
+from porter.runtime import reference
+from porter.torch7 import TorchObject
 from tests.build import (
     FIXTURES,
     Array,

@@ -13,14 +13,14 @@ import pytest
 from porter import Request, convert
 from porter.emit.port import Port, build_widest
 from porter.errors import ParityError, UsageError
-from porter.optimize import optimize
-from porter.optimize.precision import InPrecision, Kind, reduce_precision
-from porter.reader import TorchObject
-from porter.run.runner import Variables
-from porter.run.tensorflow import tf
-from porter.walk.inputs import types_of
+from porter.frontend.inputs import types_of
+from porter.passes import optimize
+from porter.passes.precision import InPrecision, Kind, reduce_precision
+from porter.runtime.runner import Variables
+from porter.system.tensorflow import tf
+from porter.torch7 import TorchObject
 from tests.build import conv, linear, model, randn, relu, sequential, torch_module
-from tests.optimize.test_served import error, served, style_net
+from tests.passes.test_served import error, served, style_net
 from tests.write_t7 import write_t7
 
 REDUCED = ("bfloat16", "float16")

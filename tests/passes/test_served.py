@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from porter.emit.port import Port, build_widest
-from porter.layout import plan
-from porter.optimize import LEVELS, optimize
-from porter.optimize.affine import FixedNormalization
-from porter.optimize.blocks import Blocks
-from porter.optimize.borders import GatheredBorder, JoinedBorder, join_borders
-from porter.optimize.normalization import FusedNormalization
-from porter.optimize.samples import one_sample
-from porter.optimize.tiled import Tiled
-from porter.reader import TorchObject
-from porter.run.runner import Variables, apply_step
-from porter.run.tensorflow import tf
-from porter.walk.inputs import types_of
+from porter.frontend.inputs import types_of
+from porter.ir.layout import plan
+from porter.passes import LEVELS, optimize
+from porter.passes.affine import FixedNormalization
+from porter.passes.borders import GatheredBorder, JoinedBorder, join_borders
+from porter.passes.normalization import FusedNormalization
+from porter.passes.per_sample import one_sample
+from porter.passes.subpixel_conv import Blocks
+from porter.passes.winograd_regions import Tiled
+from porter.runtime.runner import Variables, apply_step
+from porter.system.tensorflow import tf
+from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     batch_norm,

@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from porter.conversion.larger import large_types
+from porter.conversion.large_input import large_types
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.emit.port import build_widest
 from porter.errors import ParityError
-from porter.graph import TensorType
-from porter.nested import Nested
-from porter.optimize import sizes
-from porter.optimize.normalization import FusedNormalization
-from porter.optimize.tiled import Tiled
-from porter.reader import TorchObject
-from porter.run.runner import Variables
-from porter.t7_writer import write_t7
+from porter.ir.graph import TensorType
+from porter.ir.nested import Nested
+from porter.passes import small_inputs
+from porter.passes.normalization import FusedNormalization
+from porter.passes.winograd_regions import Tiled
+from porter.runtime.runner import Variables
+from porter.torch7 import TorchObject
+from porter.torch7.writer import write_t7
 from tests.build import conv, model, randn, run, sequential, torch_module
-from tests.optimize.test_served import error, instance_norm, port_of, residual, served, style_net
+from tests.passes.test_served import error, instance_norm, port_of, residual, served, style_net
 
 SMALL = TensorType((2, 3, 37, 53))
 
@@ -37,7 +37,7 @@ def doubled(self: Any, tf: Any, given: dict[int, Any], *rest: Any) -> list[Any]:
 
 
 def test_small_pictures_take_the_layers_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sizes, "FEW_PIXELS", 30 * 30)
+    monkeypatch.setattr(small_inputs, "FEW_PIXELS", 30 * 30)
     monkeypatch.setattr(FusedNormalization, "normalized", untouched)
     net = style_net()
     port = port_of(net, randn(2, 3, 24, 28), "exact")
@@ -66,7 +66,7 @@ def test_what_is_wrong_on_large_pictures_alone_is_not_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sizes, "FEW_PIXELS", 96 * 96)
+    monkeypatch.setattr(small_inputs, "FEW_PIXELS", 96 * 96)
     monkeypatch.setattr(kind, method, wrong)
     path = tmp_path / "model.t7"
     write_t7(path, net)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from porter.optimize.toom_cook import transforms
+from porter.passes.toom_cook import transforms
 
 
 @pytest.mark.parametrize(

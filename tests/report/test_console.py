@@ -11,8 +11,8 @@ from porter import Conversion
 from porter.parity.compare import Row
 from porter.parity.diagnosis import Hint
 from porter.parity.measure import Measure
-from porter.reports.as_json import worst_rows
-from porter.reports.console import out, parity_table, show_hints
+from porter.report.as_json import worst_rows
+from porter.report.console import out, parity_table, show_hints
 
 LONG = Row(
     "16.1.2.5.3.1",

@@ -12,8 +12,8 @@ import cli
 from porter.errors import UsageError
 from porter.parity.compare import Report, Row
 from porter.parity.measure import Measure
-from porter.reports import drift
-from porter.reports.as_json import report_json
+from porter.report import drift
+from porter.report.as_json import report_json
 
 
 def report(path: Path, **errors: float) -> Path:

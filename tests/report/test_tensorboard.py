@@ -13,10 +13,10 @@ import cli
 from layer_maps.convolution import SpatialConvolution
 from porter import Conversion, Request, convert
 from porter.errors import ParityError, UsageError
-from porter.layout import Site
-from porter.registry import Registry, register, registering_into
-from porter.reports.tensorboard import logbook
-from porter.run.tensorflow import tf
+from porter.ir.layout import Site
+from porter.ir.registry import Registry, register, registering_into
+from porter.report.tensorboard import logbook
+from porter.system.tensorflow import tf
 from tests.build import conv, relu, sequential, small_net
 from tests.write_t7 import write_t7
 

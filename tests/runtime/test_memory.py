@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from porter.errors import TooLarge
-from porter.run import memory
+from porter.runtime import memory
 from tests.build import conv, image, model, sequential
 
 

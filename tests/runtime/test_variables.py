@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from porter.fields import Param
-from porter.reader import read
-from porter.reader.mapped import release
-from porter.run.runner import Variables
+from porter.ir.fields import Param
+from porter.runtime.runner import Variables
+from porter.torch7 import read
+from porter.torch7.mapped import release
 from tests.build import randn, sequential, torch_module
 from tests.write_t7 import write_t7
 
@@ -36,7 +36,7 @@ def test_pieces_are_the_whole(
 ) -> None:
     param = Param("weight", randn(*shape), axes, to, "key")
     whole = Variables().get("1", param, rows).numpy()
-    monkeypatch.setattr("porter.run.runner.MOST_BYTES", 37)
+    monkeypatch.setattr("porter.runtime.runner.MOST_BYTES", 37)
     pieces = Variables().get("1", param, rows)
     np.testing.assert_array_equal(pieces.numpy(), whole)
     assert pieces.name == "1.weight:0"

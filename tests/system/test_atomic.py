@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from porter.disk import output
-from porter.disk.output import appearing, write_text
 from porter.errors import EmitError, UsageError
+from porter.system import atomic
+from porter.system.atomic import appearing, write_text
 
 
 def fill(folder: Path, content: str = "new") -> None:
@@ -193,7 +193,7 @@ def test_work_folders_of_running_processes_and_other_targets_stay(tmp_path: Path
     strange.mkdir()
     with appearing(tmp_path / "port") as running:
         fill(running)
-        output.sweep(tmp_path / "port")
+        atomic.sweep(tmp_path / "port")
         assert running.exists()
     assert names(tmp_path) == sorted(["port", longer.name, other.name, strange.name])
 
@@ -209,7 +209,7 @@ def test_leftovers_of_targets_with_odd_names_are_found(tmp_path: Path, name: str
 def test_a_port_that_a_killed_run_had_moved_away_comes_back(tmp_path: Path) -> None:
     # Killed between the two renames of --force.
     leftover(tmp_path / "port", "old", "old")
-    output.sweep(tmp_path / "port")
+    atomic.sweep(tmp_path / "port")
     assert names(tmp_path) == ["port"]
     assert content(tmp_path / "port") == "old"
 
@@ -226,12 +226,12 @@ def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
     script = (
         "import os, signal\nfrom pathlib import Path\n"
-        "from porter.disk.output import appearing\n"
+        "from porter.system.atomic import appearing\n"
         f"with appearing(Path({str(tmp_path / 'port')!r})) as folder:\n"
         "    (folder / 'manifest.json').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
     assert len(names(tmp_path)) == 1
     assert not (tmp_path / "port").exists()

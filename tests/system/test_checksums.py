@@ -12,8 +12,8 @@ import pytest
 
 import cli
 from porter import Conversion
-from porter.disk.seal import check, digests, read_manifest
 from porter.errors import Corrupt
+from porter.system.checksums import check, digests, read_manifest
 
 
 def test_the_manifest_lists_every_file_that_was_emitted(converted: Conversion) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from porter.run.repeatable import TENSORFLOW_THREADS, one_thread
+from porter.system.threads import TENSORFLOW_THREADS, one_thread
 
 
 def blas_threads() -> list[int]:

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from porter.errors import Corrupt, PorterError, T7Error, Truncated, Unsupported, WrongFile
-from porter.reader import Tensor, read, read_bytes
+from porter.torch7 import Tensor, read, read_bytes
 from tests.fuzz import fuzz_reader
 from tests.fuzz.fuzz_reader import use
 from tests.fuzz.harness import loop
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 HOSTILE = FIXTURES / "hostile"
 INDEX = json.loads((HOSTILE / "INDEX.json").read_text())["files"]
 

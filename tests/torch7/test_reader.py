@@ -22,7 +22,7 @@ from porter.errors import (
     WrongFile,
     printable,
 )
-from porter.reader import (
+from porter.torch7 import (
     LuaBoolean,
     LuaFunction,
     Storage,
@@ -32,10 +32,10 @@ from porter.reader import (
     read,
     read_bytes,
 )
-from porter.reader.parse import MAX_DEPTH
-from porter.reader.path import format_path
+from porter.torch7.parse import MAX_DEPTH
+from porter.torch7.path import format_path
 
-FORMATS = Path(__file__).parent.parent / "fixtures" / "formats"
+FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 
 
 # --- sharing, views, laziness --------------------------------------------------------------------
@@ -87,8 +87,8 @@ def test_sha256_and_trailing_bytes() -> None:
 
 
 def test_reading_does_not_load_tensorflow() -> None:
-    program = "import porter.reader, sys; sys.exit('tensorflow' in sys.modules)"
-    root = Path(__file__).parent.parent
+    program = "import porter.torch7, sys; sys.exit('tensorflow' in sys.modules)"
+    root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 0
 
 

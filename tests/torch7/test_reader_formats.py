@@ -17,9 +17,9 @@ import pytest
 import torchfile
 
 from porter.errors import Unsupported
-from porter.reader import LuaBoolean, LuaFunction, Storage, Table, Tensor, TorchObject, read
+from porter.torch7 import LuaBoolean, LuaFunction, Storage, Table, Tensor, TorchObject, read
 
-FORMATS = Path(__file__).parent.parent / "fixtures" / "formats"
+FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
 DESCRIBED = sorted(p.stem for p in FORMATS.glob("*.json") if p.stem != "bigendian")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "porter" / "recorder" / "record.lua"
+SCRIPT = Path(__file__).parents[2] / "porter" / "torch7" / "recorder" / "record.lua"
 STUBS = Path(__file__).parent / "lua"
 LUA = next(filter(None, map(shutil.which, ("luajit", "lua5.1"))), None)
 LUAC = next(filter(None, map(shutil.which, ("luac5.1", "luac"))), None)

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from porter import reader, recording
-from porter.check.expectations import Expectation, Expectations
-from porter.check.fixtures import Fixture, Kind, find
+from porter import torch7
+from porter.apps.check.expectations import Expectation, Expectations
+from porter.apps.check.fixtures import Fixture, Kind, find
 from porter.errors import ParityError, PorterError, UnmappedModules, UsageError
-from porter.fields import Array
-from porter.model_file import choose, find_modules, require_mapped
-from porter.nested import Nested, leaves
-from porter.options import Options
+from porter.frontend.inputs import types_of
+from porter.frontend.model_file import choose, find_modules, require_mapped
+from porter.frontend.walker import Model
+from porter.ir.fields import Array
+from porter.ir.nested import Nested, leaves
+from porter.ir.options import Options
+from porter.ir.registry import Registry, default_registry
 from porter.parity import compare as parity
+from porter.parity import recording
 from porter.parity.compare import Report, Tolerance
 from porter.parity.measure import Measure, compare
-from porter.reader import Table, TorchObject
-from porter.recording import Recording, as_arrays
-from porter.registry import Registry, default_registry
-from porter.reports.as_json import badness
-from porter.walk.inputs import types_of
-from porter.walk.walker import Model
+from porter.parity.recording import Recording, as_arrays
+from porter.report.as_json import badness
+from porter.torch7 import Table, TorchObject
 
 if TYPE_CHECKING:
     from porter.emit.port import Port
@@ -175,7 +176,7 @@ class Checker:
 
     def compare_step(self, fixture: Fixture) -> Result:
         """A step of training: outputs, gradients and what is kept beside the parameters."""
-        from porter.check import gradients
+        from porter.apps.check import gradients
 
         quantities = gradients.check(fixture.path, self.registry, self.options)
         allowed = self.expectations.of(fixture.path).differs
@@ -193,7 +194,7 @@ class Checker:
     def load(self, fixture: Fixture) -> tuple[list[TorchObject], Recording]:
         """The fixture's modules and what Torch recorded."""
         path = fixture.path
-        file = reader.read(path)
+        file = torch7.read(path)
         if fixture.kind == "layer":
             root = file.root
             if not isinstance(root, Table) or not isinstance(root.get("module"), TorchObject):
@@ -218,7 +219,7 @@ class Checker:
     def compare_module(self, fixture: Fixture, module: TorchObject, expected: Recording) -> Result:
         """Every layer of one module against the recording, and the emitted graph at the end."""
         from porter.emit.port import build_widest
-        from porter.run.runner import Variables
+        from porter.runtime.runner import Variables
 
         require_mapped(module, self.registry)
         model = Model(module, self.registry, self.options)
@@ -272,13 +273,13 @@ def with_input(expected: Recording, path: Path) -> Recording:
     """A recording with the input of a file beside it, where it has none of its own."""
     if expected.input is not None or not path.is_file():
         return expected
-    given = as_arrays(reader.read(path).root, "input")
+    given = as_arrays(torch7.read(path).root, "input")
     return Recording(expected.source, given, expected.output, expected.outputs, expected.summaries)
 
 
 def run_emitted(port: Port, arrays: Nested[Array], wanted: tuple[Array, ...]) -> Measure:
     """The error of the traced graph that would be saved, its free sizes left open."""
-    from porter.run.runner import load, store
+    from porter.runtime.runner import load, store
 
     inputs = parity.bind(port.graph.inputs, arrays)
     by_id = {value.id: value for value in leaves(port.graph.inputs)}

@@ -31,10 +31,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from porter.disk.output import write_text
 from porter.errors import UsageError
-from porter.options import BatchNormMode, Options
+from porter.ir.options import BatchNormMode, Options
 from porter.parity.compare import Tolerance
+from porter.system.atomic import write_text
 
 FILE = "porter.toml"
 RECORDED = "porter.expected.json"

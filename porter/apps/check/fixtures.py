@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from porter import reader
-from porter.check.recorded_step import MARKS
+from porter import torch7
+from porter.apps.check.recorded_step import MARKS
 from porter.errors import T7Error, UsageError
-from porter.reader import Table
+from porter.torch7 import Table
 
 Kind = Literal["net", "layer", "triple", "gradient"]
 
@@ -81,7 +81,7 @@ def classify(path: Path, alone: bool = False) -> Fixture | None:
     if stem.endswith((".in", ".out")) or path.name in ("input.t7", "activations.t7", "output.t7"):
         return None
     try:
-        root = reader.read(path).root
+        root = torch7.read(path).root
     except T7Error:
         # A file named by the user is reported; in a folder it may be anything.
         return Fixture(path, "layer") if alone else None

@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from porter.check.recorded_step import Step, read, with_recorded
+from porter.apps.check.recorded_step import Step, read, with_recorded
 from porter.errors import BadField
-from porter.fields import Array, Made, Param, memory_of
-from porter.graph import FLOAT, Graph, Value
-from porter.layout import Plan, plan
-from porter.nested import leaves, named_leaves, same_structure
-from porter.options import Options
+from porter.frontend.inputs import types_of
+from porter.frontend.walker import Model
+from porter.ir.fields import Array, Made, Param, memory_of
+from porter.ir.graph import FLOAT, Graph, Value
+from porter.ir.layout import Plan, plan
+from porter.ir.nested import leaves, named_leaves, same_structure
+from porter.ir.options import Options
+from porter.ir.registry import Registry
 from porter.parity.measure import Measure, compare, failed
 from porter.parity.oracle import bind
-from porter.registry import Registry
-from porter.run.runner import Variables, load, run, store
-from porter.run.tensorflow import tf
-from porter.walk.inputs import types_of
-from porter.walk.walker import Model
+from porter.runtime.runner import Variables, load, run, store
+from porter.system.tensorflow import tf
 
 TOLERANCE = 1e-4
 """Largest accepted error of a quantity in units of its scale."""

@@ -6,8 +6,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from porter.check.checker import Result, summary
-from porter.disk.output import write_text
+from porter.apps.check.checker import Result, summary
+from porter.system.atomic import write_text
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from porter.check.campaign import by_severity
-from porter.check.checker import Result, exit_code, summary
-from porter.disk.output import write_text
-from porter.pages import kind_of
-from porter.pages.html import environment
-from porter.pages.markdown import code, folded, number, plain, table
+from porter.apps.check.checker import Result, exit_code, summary
+from porter.apps.check.parallel_runner import by_severity
+from porter.report.pages import kind_of
+from porter.report.pages.html import environment
+from porter.report.pages.markdown import code, folded, number, plain, table
+from porter.system.atomic import write_text
 
 
 def write(results: list[Result], path: Path) -> None:

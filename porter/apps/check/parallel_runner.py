@@ -17,15 +17,15 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
-from porter.check.checker import Checker, Result
-from porter.check.expectations import Expectations
-from porter.check.fixtures import Fixture
-from porter.disk.output import write_text
+from porter.apps.check.checker import Checker, Result
+from porter.apps.check.expectations import Expectations
+from porter.apps.check.fixtures import Fixture
 from porter.errors import UsageError
-from porter.options import Options
+from porter.ir.options import Options
+from porter.ir.registry import default_registry, load_layer_maps, with_identity
 from porter.parity.compare import Tolerance
-from porter.registry import default_registry, load_layer_maps, with_identity
-from porter.run import memory
+from porter.runtime import memory
+from porter.system.atomic import write_text
 
 LIBRARIES = ("tensorflow", "numpy", "keras")
 PROCESS = 2**30
@@ -96,7 +96,7 @@ def salt(recipe: Recipe) -> bytes:
             digest.update(f"{library} {metadata.version(library)}".encode())
         except metadata.PackageNotFoundError:
             continue
-    home = Path(__file__).parent.parent
+    home = Path(__file__).parents[2]
     maps = Path(os.fspath(home.parent / "layer_maps"))
     for path in sorted([*home.rglob("*.py"), *maps.rglob("*.py"), *recipe.layer_maps]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

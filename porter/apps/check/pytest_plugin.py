@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from porter.check.checker import Checker, Result
-    from porter.check.fixtures import Fixture
+    from porter.apps.check.checker import Checker, Result
+    from porter.apps.check.fixtures import Fixture
 
 
 class Differs(Exception):
@@ -30,7 +30,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     """A `.t7` file that is a fixture's model."""
     if file_path.suffix != ".t7" or not parent.config.getoption("--porter"):
         return None
-    from porter.check.fixtures import classify
+    from porter.apps.check.fixtures import classify
 
     if classify(file_path) is None:
         return None
@@ -42,7 +42,7 @@ class FixtureFile(pytest.File):
     """A file with one test."""
 
     def collect(self) -> Iterator[FixtureItem]:
-        from porter.check.fixtures import classify
+        from porter.apps.check.fixtures import classify
 
         fixture = classify(self.path)
         assert fixture is not None
@@ -59,7 +59,7 @@ class FixtureItem(pytest.Item):
         self.fixture = fixture
 
     def runtest(self) -> None:
-        from porter.check.checker import Checker
+        from porter.apps.check.checker import Checker
 
         # One checker for all: it holds the registry.
         FixtureItem.checker = FixtureItem.checker or Checker()

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from porter import reader
+from porter import torch7
 from porter.errors import BadField, UsageError
-from porter.fields import Array
-from porter.nested import Nested
-from porter.reader import Storage, Table, Tensor, TorchObject
-from porter.recording import as_arrays
+from porter.ir.fields import Array
+from porter.ir.nested import Nested
+from porter.parity.recording import as_arrays
+from porter.torch7 import Storage, Table, Tensor, TorchObject
 
 NEEDED = ("module", "input", "train_output", "gradOutput", "gradInput", "parameters")
 MARKS = {"gradOutput", "train_output"}
@@ -73,9 +73,9 @@ def accumulated(arrays: list[Array]) -> Array:
 
 def read(path: Path) -> Step:
     """A recorded step. Raises UsageError that says what is missing, BadField for wrong contents."""
-    root = reader.read(path).root
+    root = torch7.read(path).root
     if not isinstance(root, Table):
-        raise UsageError(f"{path} is no case of a gradient", received=reader.describe(root))
+        raise UsageError(f"{path} is no case of a gradient", received=torch7.describe(root))
     missing = [name for name in NEEDED if name not in root]
     if missing:
         raise UsageError(
@@ -84,7 +84,7 @@ def read(path: Path) -> Step:
         )
     module = root["module"]
     if not isinstance(module, TorchObject):
-        raise BadField(f"module of {path} should be one", received=reader.describe(module))
+        raise BadField(f"module of {path} should be one", received=torch7.describe(module))
     given, made, towards, back = (as_arrays(root[name], name) for name in NEEDED[1:5])
     recorded = tuple(recorded_parameters(root["parameters"], module, str(path)))
     return Step(module, given, made, towards, back, recorded)
@@ -94,7 +94,7 @@ def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterato
     """The list `parameters`. Raises BadField for an entry that names no tensor of the module."""
     if not isinstance(entries, Table):
         raise BadField(
-            f"parameters of {source} should be a list", received=reader.describe(entries)
+            f"parameters of {source} should be a list", received=torch7.describe(entries)
         )
     for position, entry in enumerate(entries.list(), start=1):
         where = f"parameters[{position}] of {source}"

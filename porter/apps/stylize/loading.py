@@ -8,22 +8,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.conversion.feeding import batched
-from porter.disk import seal
+from porter.conversion.verification_inputs import batched
 from porter.errors import UsageError
-from porter.images.geometry import Geometry, last_picture
-from porter.images.meaning import Meaning, from_json, image_type, meaning_of, others_hint, walked
-from porter.images.presets import find
-from porter.model_file import open_model
-from porter.nested import leaves
-from porter.options import Options
-from porter.registry import Registry
-from porter.walk.inputs import Shapes, given
-from porter.walk.search import solve
-from porter.walk.walker import Model
+from porter.frontend.inputs import Shapes, given
+from porter.frontend.model_file import open_model
+from porter.frontend.search import solve
+from porter.frontend.walker import Model
+from porter.imaging.geometry import Geometry, last_picture
+from porter.imaging.image_spec import (
+    Meaning,
+    from_json,
+    image_type,
+    meaning_of,
+    others_hint,
+    walked,
+)
+from porter.imaging.presets import find
+from porter.ir.nested import leaves
+from porter.ir.options import Options
+from porter.ir.registry import Registry
+from porter.system import checksums
 
 if TYPE_CHECKING:
-    from porter.images.runners import Net
+    from porter.apps.stylize.runners import Net
 
 PARTS = (
     *("saved_model", "model.keras", "model.tflite"),
@@ -66,9 +73,9 @@ def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
     meaning = meaning_of(opened, model, shapes, choices.preset)
     if meaning is None:
         raise pictureless(path, model, shapes) or untold(path)
+    from porter.apps.stylize.runners import Traced
     from porter.emit.port import build_widest
-    from porter.images.runners import Traced
-    from porter.run.runner import Variables
+    from porter.runtime.runner import Variables
 
     return Traced(
         build_widest(model, batched(model, shapes), Variables(), optimized="exact")
@@ -134,7 +141,7 @@ def described(artefact: Path) -> Meaning | None:
     file = artefact.resolve().parent / MANIFEST
     try:
         body: Any = json.loads(file.read_text(encoding="utf-8"))
-        seal.check(file.parent, body.get("files", {}), below=artefact.name)
+        checksums.check(file.parent, body.get("files", {}), below=artefact.name)
         kept = body.get("pictures")
         return from_json(kept) if kept else None
     except FileNotFoundError:
@@ -145,7 +152,7 @@ def described(artefact: Path) -> Meaning | None:
 
 def loader(artefact: Path) -> Callable[[Path], Net]:
     """Who loads it."""
-    from porter.images import runners
+    from porter.apps.stylize import runners
 
     kinds = {".keras": runners.KerasNet, ".tflite": runners.TFLiteNet}
     return kinds.get(artefact.suffix, runners.SavedModelNet)

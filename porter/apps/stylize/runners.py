@@ -17,7 +17,7 @@ import numpy as np
 
 from porter.emit.reload_tflite import dequantised, quantised
 from porter.errors import PorterError, ShapeMismatch, UsageError
-from porter.fields import Array
+from porter.ir.fields import Array
 
 Sizes = tuple[int | None, ...]
 
@@ -75,7 +75,7 @@ def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
 
 def full_precision() -> Any:
     """TensorFlow, told to keep float32's 24 bits on GPUs."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
     return tf
@@ -149,7 +149,7 @@ class TFLiteNet(Net):
         self.shape = tuple(None if extent < 0 else int(extent) for extent in sizes)
 
     def run(self, x: Array) -> Array:
-        from porter.run.tensorflow import quiet_stderr
+        from porter.system.tensorflow import quiet_stderr
 
         with quiet_stderr():
             ((name, made),) = self.serve(**{self.name: quantised(x, self.given)}).items()
@@ -167,7 +167,7 @@ def signature_runner(file: Path) -> Any:
 
 def loaded(path: Path, load: Any) -> Any:
     """What `load` returns. Raises UsageError where the runtime cannot read the file."""
-    from porter.run.tensorflow import quiet_stderr
+    from porter.system.tensorflow import quiet_stderr
 
     try:
         with quiet_stderr():

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter.disk.output import reported
 from porter.errors import UsageError
-from porter.images.files import Pair, require_free
-from porter.run.task import task
+from porter.imaging.files import Pair, require_free
+from porter.system.atomic import reported
+from porter.system.tf_config import task
 
 
 @dataclass(frozen=True)

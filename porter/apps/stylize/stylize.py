@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from porter.apps.stylize.runners import Net, mixes
 from porter.errors import PorterError, UsageError
-from porter.images.files import Pair
-from porter.images.meaning import Meaning
-from porter.images.photos import Photo, read_photo, resized, strip, write_picture
-from porter.images.pixels import Array, padding, to_net, to_pictures
-from porter.images.runners import Net, mixes
+from porter.imaging.files import Pair
+from porter.imaging.image_spec import Meaning
+from porter.imaging.photos import Photo, read_photo, resized, strip, write_picture
+from porter.imaging.pixels import Array, padding, to_net, to_pictures
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from porter.disk.output import reported, write_text
+from porter.apps.train.network import Network, require_same_weights
+from porter.apps.train.options import TrainOptions
 from porter.emit.checkpoint import tree
 from porter.errors import EmitError, UsageError
-from porter.run.tensorflow import quiet_stderr, tf
-from porter.train.network import Network, require_same_weights
-from porter.train.options import TrainOptions
+from porter.system.atomic import reported, write_text
+from porter.system.tensorflow import quiet_stderr, tf
 
 FOLDER = "checkpoints"
 RECORD = "training.json"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from porter.errors import PorterError, UsageError
-from porter.run.task import task
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
+from porter.system.tf_config import task
 
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 """What TensorFlow raises when another worker is gone."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from porter.apps.train.options import TrainOptions
+from porter.apps.transfer.losses import content_loss, gram_matrix, style_loss
 from porter.errors import UsageError
-from porter.run.tensorflow import tf
-from porter.style.losses import content_loss, gram_matrix, style_loss
-from porter.train.options import TrainOptions
+from porter.system.tensorflow import tf
 
 Losses = dict[str, Any]
 

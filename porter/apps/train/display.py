@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from porter.train.trainer import Progress as Made
-    from porter.train.trainer import Seen
+    from porter.apps.train.trainer import Progress as Made
+    from porter.apps.train.trainer import Seen
 
 
 @contextmanager

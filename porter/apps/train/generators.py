@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from porter.apps.train.options import Architecture
 from porter.errors import UsageError
-from porter.reader import TorchObject
-from porter.train.modules import Modules
-from porter.train.options import Architecture
+from porter.torch7 import TorchObject
+from porter.torch7.build import Modules
 
 Parts = list[TorchObject]
 

@@ -14,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from porter.emit.image_signature import levels_to_numbers, numbers_to_levels
 from porter.errors import UsageError
-from porter.fields import Array
-from porter.graph import TensorType
-from porter.images.presets import Side
-from porter.images.signature import levels_to_numbers, numbers_to_levels
-from porter.layer import LayerMap
-from porter.layout import Plan, plan
-from porter.model_file import submodules
-from porter.nested import leaves
-from porter.options import Options
-from porter.reader import Table, Tensor, TorchObject
-from porter.registry import Registry, default_registry
-from porter.run.runner import Variables, run
-from porter.run.tensorflow import tf
-from porter.walk.walker import Model
+from porter.frontend.model_file import submodules
+from porter.frontend.walker import Model
+from porter.imaging.presets import Side
+from porter.ir.fields import Array
+from porter.ir.graph import TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Plan, plan
+from porter.ir.nested import leaves
+from porter.ir.options import Options
+from porter.ir.registry import Registry, default_registry
+from porter.runtime.runner import Variables, run
+from porter.system.tensorflow import tf
+from porter.torch7 import Table, Tensor, TorchObject
 
 STRIDE = 0x27220A95
 """By how much the noise of two steps is apart: odd, so that no two of 2**32 steps are alike, and

@@ -16,9 +16,9 @@ from threading import Lock
 import numpy as np
 
 from porter.errors import PorterError, UsageError
-from porter.fields import Array
-from porter.images.files import photos_in
-from porter.images.photos import read_photo
+from porter.imaging.files import photos_in
+from porter.imaging.photos import read_photo
+from porter.ir.fields import Array
 
 TRIES = 1_000
 """Photos drawn for one sample before it is given up."""

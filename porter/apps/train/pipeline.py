@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from porter.apps.train.photos import Photographs
 from porter.errors import UsageError
-from porter.fields import Array
-from porter.run.tensorflow import tf
-from porter.train.photographs import Photographs
+from porter.ir.fields import Array
+from porter.system.tensorflow import tf
 
 
 @dataclass(frozen=True)

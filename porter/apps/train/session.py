@@ -20,21 +20,21 @@ from typing import Any
 
 import numpy as np
 
-from porter.disk.output import EVENTS, write_text
+from porter.apps.train.checkpoints import RECORD, begin
+from porter.apps.train.cluster import cluster
+from porter.apps.train.criterion import criterion
+from porter.apps.train.network import Network
+from porter.apps.train.options import TrainOptions
+from porter.apps.train.photos import Photographs, photographs
+from porter.apps.train.start import Start, start_of
+from porter.apps.train.trainer import Hooks, Progress, Seen, Trained, Trainer
+from porter.apps.transfer.descriptor import Opening, open_descriptor
 from porter.errors import UnreadablePicture, UsageError
-from porter.fields import Array
-from porter.images.photos import Photo, lanczos, read_photo, write_picture
-from porter.run.tensorflow import tf
-from porter.style.descriptor import Opening, open_descriptor
-from porter.t7_writer import write_t7
-from porter.train.checkpoints import RECORD, begin
-from porter.train.cluster import cluster
-from porter.train.criterion import criterion
-from porter.train.network import Network
-from porter.train.options import TrainOptions
-from porter.train.photographs import Photographs, photographs
-from porter.train.start import Start, start_of
-from porter.train.trainer import Hooks, Progress, Seen, Trained, Trainer
+from porter.imaging.photos import Photo, lanczos, read_photo, write_picture
+from porter.ir.fields import Array
+from porter.system.atomic import EVENTS, write_text
+from porter.system.tensorflow import tf
+from porter.torch7.writer import write_t7
 
 SAMPLES = 4
 """Photos that are shown on the way."""

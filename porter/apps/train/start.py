@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from porter.apps.train.generators import generator
+from porter.apps.train.options import GENERATORS, TrainOptions
 from porter.errors import UsageError
-from porter.images.meaning import Meaning, meaning_of
-from porter.images.presets import BUILT_IN, Side
-from porter.model_file import open_model
-from porter.reader import TorchObject
-from porter.train.generators import generator
-from porter.train.options import GENERATORS, TrainOptions
-from porter.walk.search import solve
+from porter.frontend.model_file import open_model
+from porter.frontend.search import solve
+from porter.imaging.image_spec import Meaning, meaning_of
+from porter.imaging.presets import BUILT_IN, Side
+from porter.torch7 import TorchObject
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from porter.apps.train.network import Network
+from porter.apps.train.start import of_file
+from porter.apps.transfer.losses import gram_matrix, style_loss
 from porter.errors import UsageError
-from porter.fields import Array
-from porter.model_file import submodules
-from porter.nested import leaves
-from porter.options import Options
-from porter.run.tensorflow import tf
-from porter.style.losses import gram_matrix, style_loss
-from porter.train.network import Network
-from porter.train.start import of_file
+from porter.frontend.model_file import submodules
+from porter.ir.fields import Array
+from porter.ir.nested import leaves
+from porter.ir.options import Options
+from porter.system.tensorflow import tf
 
 NOISE = ("nn.NoiseFill", "nn.GenNoise")
 """Modules that draw noise."""

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from porter.apps.train.checkpoints import Checkpoints
+from porter.apps.train.cluster import Cluster
+from porter.apps.train.criterion import Criterion
+from porter.apps.train.network import Network
+from porter.apps.train.options import TrainOptions
+from porter.apps.train.photos import Photographs
+from porter.apps.train.pipeline import Share, require_divisible, samples
 from porter.errors import PorterError
-from porter.run.tensorflow import tf
-from porter.train.checkpoints import Checkpoints
-from porter.train.cluster import Cluster
-from porter.train.criterion import Criterion
-from porter.train.network import Network
-from porter.train.options import TrainOptions
-from porter.train.photographs import Photographs
-from porter.train.pipeline import Share, require_divisible, samples
+from porter.system.tensorflow import tf
 
 DECAY, DECAY_EVERY = 0.8, 2_000
 """train.lua: state.learningRate*0.8, if it%2000 == 0."""

@@ -1,6 +1,6 @@
 """Optimise an image: its content from one picture, its style from others (Gatys et al., 2016).
 
-    from porter.style import open_descriptor, read_recipe, transfer
+    from porter.apps.transfer import open_descriptor, read_recipe, transfer
 
     result = transfer(content, [style], "vgg19.t7", read_recipe("gatys"))
 
@@ -40,5 +40,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'porter.style' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"porter.style.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'porter.apps.transfer' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"porter.apps.transfer.{_HOME[name]}"), name)

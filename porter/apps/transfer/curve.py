@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from porter.disk.output import write_bytes
-from porter.images.photos import format_of, pillow
-from porter.style.objective import Losses
+from porter.apps.transfer.objective import Losses
+from porter.imaging.photos import format_of, pillow
+from porter.system.atomic import write_bytes
 
 WIDTH, HEIGHT = 960, 420
 LEFT, RIGHT, TOP, BOTTOM = 76, 116, 18, 34

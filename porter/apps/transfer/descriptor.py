@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from porter.apps.transfer.checks import WeightError, require_layers, require_sha256
 from porter.errors import UsageError
-from porter.images.presets import Side, find
-from porter.options import Options
-from porter.registry import Registry
-from porter.style.checks import WeightError, require_layers, require_sha256
+from porter.imaging.presets import Side, find
+from porter.ir.options import Options
+from porter.ir.registry import Registry
 
 Features = Callable[[Any], dict[str, Any]]
 
@@ -86,7 +86,7 @@ class Descriptor:
 
 def to_numbers(images: Any, side: Side) -> Any:
     """RGB levels N×H×W×3 as the net's numbers N×H×W×C; neither clipped nor rounded."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     if side.channels == "BGR":
         images = images[..., ::-1]
@@ -154,6 +154,6 @@ def meant(preprocessing: str | Side | None, source: Source, file: Path) -> Side:
 
 def open_source(path: Path, opening: Opening) -> Source:
     """Read whatever weight file this is, by its content rather than its name."""
-    from porter.style.sources import open_file
+    from porter.apps.transfer.sources import open_file
 
     return open_file(path, opening)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from porter.apps.transfer.recipe import Recipe
 from porter.errors import UnreadablePicture, UsageError
-from porter.images.photos import Photo, lanczos, read_photo
-from porter.images.pixels import YUV, coloured
-from porter.style.recipe import Recipe
+from porter.imaging.photos import Photo, lanczos, read_photo
+from porter.imaging.pixels import YUV, coloured
 
 Array = npt.NDArray[Any]
 Given = str | os.PathLike[str] | Array

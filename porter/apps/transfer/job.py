@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy.typing as npt
 
+from porter.apps.stylize.runners import full_precision
+from porter.apps.transfer import images, memory
+from porter.apps.transfer.checks import require_layers
+from porter.apps.transfer.descriptor import Descriptor, Opening, open_descriptor
+from porter.apps.transfer.images import Given
+from porter.apps.transfer.objective import Losses, Objective
+from porter.apps.transfer.optimizers import Enough, adam, lbfgs
+from porter.apps.transfer.recipe import Recipe, read_recipe
+from porter.apps.transfer.run import Diverged, Monitor, Progress, load, save
 from porter.errors import PorterError, UsageError
-from porter.images.photos import Photo
-from porter.images.runners import full_precision
-from porter.style import memory, pictures
-from porter.style.checks import require_layers
-from porter.style.descriptor import Descriptor, Opening, open_descriptor
-from porter.style.objective import Losses, Objective
-from porter.style.optimizers import Enough, adam, lbfgs
-from porter.style.pictures import Given
-from porter.style.recipe import Recipe, read_recipe
-from porter.style.run import Diverged, Monitor, Progress, load, save
+from porter.imaging.photos import Photo
 
 Array = npt.NDArray[Any]
 Seen = Callable[[Progress, Losses], None]
@@ -109,9 +109,9 @@ def transfer(
         raise UsageError(
             "every style has one weight", received=f"{len(weights)} for {len(given)} styles"
         )
-    photo = pictures.opened(content, image_size)
+    photo = images.opened(content, image_size)
     longest = style_size or max(photo.size)
-    paintings = [pictures.opened(each, longest).levels for each in given]
+    paintings = [images.opened(each, longest).levels for each in given]
     if not isinstance(descriptor, Descriptor):
         descriptor = open_descriptor(
             descriptor,
@@ -175,9 +175,9 @@ class Job:
     def sized(self, scale: int) -> tuple[Array, list[Array]]:
         """Content and styles as they are compared at a size."""
         factor = self.recipe.scales[scale] / self.recipe.scales[-1]
-        content = pictures.scaled(self.photo.levels, factor)
-        styles = [pictures.scaled(levels, factor) for levels, _ in self.styles]
-        return pictures.prepared(content, styles, self.recipe.colour)
+        content = images.scaled(self.photo.levels, factor)
+        styles = [images.scaled(levels, factor) for levels, _ in self.styles]
+        return images.prepared(content, styles, self.recipe.colour)
 
     def run(self, keeping: Keeping, seen: Seen) -> tuple[Progress, PorterError | None]:
         """Run what is left to do; the progress at the end, and why it came early if it did."""
@@ -186,7 +186,7 @@ class Job:
             progress = load(keeping.state, identity)
         else:
             progress = Progress()
-            progress.begin(pictures.beginning(self.recipe, self.sized(0)[0]))
+            progress.begin(images.beginning(self.recipe, self.sized(0)[0]))
         stopped: PorterError | None = None
 
         def watch(progress: Progress, losses: Losses) -> None:
@@ -226,13 +226,13 @@ class Job:
                 return
             assert progress.best is not None
             following, _ = self.sized(progress.scale + 1)
-            progress.advance(pictures.enlarged(progress.best, *following.shape[:2]))
+            progress.advance(images.enlarged(progress.best, *following.shape[:2]))
 
     def finished(self, progress: Progress) -> Array:
         """The best picture so far at its last size, 8 bits."""
         assert progress.best is not None
-        best = pictures.enlarged(progress.best, *self.photo.size)
-        return pictures.finished(best, self.photo.levels, self.recipe.colour)
+        best = images.enlarged(progress.best, *self.photo.size)
+        return images.finished(best, self.photo.levels, self.recipe.colour)
 
 
 def optimise(objective: Objective, progress: Progress, monitor: Monitor) -> None:

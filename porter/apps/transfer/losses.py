@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
 
 ContentLoss = Literal["half-sum", "sum", "mean", "course"]
 StyleLoss = Literal["gatys", "neural-art-tf", "keras", "texture-nets", "mean"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from porter.apps.transfer.descriptor import Descriptor
 from porter.errors import TooLarge
-from porter.run import memory
-from porter.run.tensorflow import tf
-from porter.style.descriptor import Descriptor
+from porter.runtime import memory
+from porter.system.tensorflow import tf
 
 SMALL = 64
 """Size of the picture on which a descriptor's memory is measured."""

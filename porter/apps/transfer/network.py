@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from porter.run.tensorflow import tf
-from porter.style.checks import require_sound
+from porter.apps.transfer.checks import require_sound
+from porter.system.tensorflow import tf
 
 Array = npt.NDArray[Any]
 Pair = tuple[int, int]

@@ -9,12 +9,12 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from porter.apps.transfer import losses
+from porter.apps.transfer.checks import BLACK, WeightError
+from porter.apps.transfer.descriptor import Descriptor
+from porter.apps.transfer.recipe import Recipe, Weights
 from porter.errors import TooLarge, UsageError
-from porter.run.tensorflow import tf
-from porter.style import losses
-from porter.style.checks import BLACK, WeightError
-from porter.style.descriptor import Descriptor
-from porter.style.recipe import Recipe, Weights
+from porter.system.tensorflow import tf
 
 Array = npt.NDArray[Any]
 

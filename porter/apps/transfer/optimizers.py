@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from porter.apps.transfer.recipe import Recipe
 from porter.errors import UsageError
-from porter.style.recipe import Recipe
 
 Array = npt.NDArray[Any]
 FIRST_STEP = 4.0

@@ -86,7 +86,11 @@ def read_recipe(name: str, **changes: Any) -> Recipe:
     if name in NAMES:
         from importlib import resources
 
-        text = resources.files("porter.style").joinpath(f"recipes/{name}.toml").read_text("utf-8")
+        text = (
+            resources.files("porter.apps.transfer")
+            .joinpath(f"recipes/{name}.toml")
+            .read_text("utf-8")
+        )
         title = name
     elif name.endswith(".toml"):
         title = Path(name).stem

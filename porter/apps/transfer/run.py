@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.disk.output import write_bytes
+from porter.apps.transfer.objective import Losses, Objective
+from porter.apps.transfer.optimizers import AdamState, Enough
 from porter.errors import PorterError, UsageError
-from porter.style.objective import Losses, Objective
-from porter.style.optimizers import AdamState, Enough
+from porter.system.atomic import write_bytes
 
 Array = npt.NDArray[Any]
 

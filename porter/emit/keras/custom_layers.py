@@ -23,10 +23,10 @@ from porter.emit.keras.trace import StandIn, Trace
 from porter.emit.keras.traced import placeholder, symbolically
 from porter.emit.keras.translations import TRANSLATIONS
 from porter.errors import EmitError
-from porter.fields import Param
-from porter.graph import FLOAT, TensorType
-from porter.layout import Layout, Restore, Site, Step
-from porter.run.runner import Variables, site
+from porter.ir.fields import Param
+from porter.ir.graph import FLOAT, TensorType
+from porter.ir.layout import Layout, Restore, Site, Step
+from porter.runtime.runner import Variables, site
 
 HEADER = '''"""The layers of a Torch model that Keras lacks, written with keras.ops.
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from porter.emit.formats import Emitted, Emitter, Job, size_of
-from porter.emit.fresh import run_fresh
 from porter.emit.keras.network import build
 from porter.emit.keras.repeatable import without_times
-from porter.nested import named_leaves
-from porter.run.tensorflow import quiet_stderr
+from porter.emit.subprocess_runner import run_fresh
+from porter.ir.nested import named_leaves
+from porter.system.tensorflow import quiet_stderr
 
 RELOAD = Path(__file__).with_name("reload.py")
 MODEL, LAYERS = "model.keras", "layers.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import porter.run.tensorflow  # noqa: F401  (its log is kept off the terminal)
+import porter.system.tensorflow  # noqa: F401  (its log is kept off the terminal)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.keras.library import keras
-from porter.emit.keras.place import Place
-from porter.emit.keras.written import (
+from porter.emit.keras.custom_layers import (
     Sources,
     Written,
     dtype_name,
@@ -23,9 +21,11 @@ from porter.emit.keras.written import (
     write,
     write_restore,
 )
-from porter.layout import Layout, Plan, Restore, Step
-from porter.nested import leaves, named_leaves
-from porter.run.runner import Variables, site
+from porter.emit.keras.library import keras
+from porter.emit.keras.place import Place
+from porter.ir.layout import Layout, Plan, Restore, Step
+from porter.ir.nested import leaves, named_leaves
+from porter.runtime.runner import Variables, site
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from porter.emit.keras.traced import Holder, Size, Traced
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
 
 
 def is_host(item: Any) -> bool:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.keras import host
+from porter.emit.keras import shape_arithmetic
 from porter.emit.keras.expressions import Block, Call, Expression, Item, Name, literal
 from porter.emit.keras.traced import Size, Traced, bare, is_known, known, placeholder
 from porter.errors import EmitError
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
 
 MOST_FOLDED = 64
 """Constants of more elements are computed in the model, not printed into its source."""
@@ -70,10 +70,12 @@ class Trace:
         bound.arguments.pop("name", None)
         given = bound.arguments
         if name in ("shape", "size"):
-            sizes = host.cast(self, self.shape(given["input"]), given.get("out_type", tf.int32))
-            return sizes if name == "shape" else host.product(self, sizes)
-        if name in host.FUNCTIONS and host.is_host(list(given.values())):
-            made = host.FUNCTIONS[name](self, **given)
+            sizes = shape_arithmetic.cast(
+                self, self.shape(given["input"]), given.get("out_type", tf.int32)
+            )
+            return sizes if name == "shape" else shape_arithmetic.product(self, sizes)
+        if name in shape_arithmetic.FUNCTIONS and shape_arithmetic.is_host(list(given.values())):
+            made = shape_arithmetic.FUNCTIONS[name](self, **given)
             if made is not NotImplemented:
                 return made
         if all(is_known(each) for each in given.values()):
@@ -107,7 +109,7 @@ class Trace:
         shapes: Any,
         dtypes: list[Any],
     ) -> tuple[Any, ...]:
-        """`porter.walk.loop.over_time` as a scan: outputs travel with the states.
+        """`porter.frontend.loop.over_time` as a scan: outputs travel with the states.
 
         The carried outputs start as zeros; what one step carries is stacked for all of them.
         """

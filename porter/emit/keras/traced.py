@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from porter.emit.keras.expressions import Call, Expression, Infix
-from porter.run.tensorflow import tf
+from porter.system.tensorflow import tf
 
 T = TypeVar("T")
 COMPUTE: dict[str, Callable[[Any, Any], Any]] = {

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from porter.emit.formats import Format, Job
-from porter.emit.fresh import run_fresh
 from porter.emit.source.blocks import block_function, function_of, outline
 from porter.emit.source.expression import Expression, Items, Ref, Table
 from porter.emit.source.family import numbered
@@ -25,10 +24,11 @@ from porter.emit.source.regions import Body
 from porter.emit.source.shapes import formulas
 from porter.emit.source.text import WIDTH
 from porter.emit.source.trace import Trace, record
-from porter.graph import Value
-from porter.nested import Nested, named_leaves
+from porter.emit.subprocess_runner import run_fresh
+from porter.ir.graph import Value
+from porter.ir.nested import Nested, named_leaves
 from porter.parity.measure import Measure
-from porter.run.runner import signature
+from porter.runtime.runner import signature
 
 RUN = Path(__file__).with_name("run.py")
 

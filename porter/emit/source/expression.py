@@ -191,7 +191,7 @@ def argument_names(function: str, count: int) -> tuple[str, ...]:
     if function in OPERANDS:
         names = [OPERANDS[function]] * 2
     elif function.startswith("tf."):
-        from porter.run.tensorflow import tf
+        from porter.system.tensorflow import tf
 
         found_function = tf
         for part in function.split(".")[1:]:

@@ -29,10 +29,10 @@ from porter.emit.source.expression import (
     Weight,
     constant,
 )
-from porter.fields import Array
-from porter.layout import Step
-from porter.run.runner import Variables
-from porter.run.tensorflow import tf
+from porter.ir.fields import Array
+from porter.ir.layout import Step
+from porter.runtime.runner import Variables
+from porter.system.tensorflow import tf
 
 MOST_NUMBERS = 16
 """Lists with more numbers than that are stored beside the weights."""

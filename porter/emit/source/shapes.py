@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from porter.errors import WalkError
-from porter.graph import Graph, TensorType
-from porter.nested import Nested, leaves, map_leaves
-from porter.walk.walker import Model
+from porter.frontend.walker import Model
+from porter.ir.graph import Graph, TensorType
+from porter.ir.nested import Nested, leaves, map_leaves
 
 ROUND = 64
 """A multiple of nearly all nets' strides."""

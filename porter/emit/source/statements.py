@@ -26,7 +26,7 @@ from porter.emit.source.family import Family, live, weight_keys
 from porter.emit.source.function import Function, Statement
 from porter.emit.source.recorder import BLAND, Layer
 from porter.emit.source.text import WIDTH, text
-from porter.layer import LayerMap
+from porter.ir.layer_map import LayerMap
 
 LONGEST_PART = 60
 """Longer expressions get a line of their own."""

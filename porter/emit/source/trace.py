@@ -8,13 +8,13 @@ from typing import Any
 
 from porter.emit.source.recorder import Layer, Namespace, Recorder, Symbol, Unprintable
 from porter.errors import EmitError
-from porter.fields import Array, Param
-from porter.graph import Value
-from porter.layout import Layout, Plan, Restore, Step
-from porter.nested import leaves
-from porter.run.execute import Stored
-from porter.run.runner import Variables, site
-from porter.run.tensorflow import tf
+from porter.ir.fields import Array, Param
+from porter.ir.graph import Value
+from porter.ir.layout import Layout, Plan, Restore, Step
+from porter.ir.nested import leaves
+from porter.runtime.execute import Stored
+from porter.runtime.runner import Variables, site
+from porter.system.tensorflow import tf
 
 
 @dataclass

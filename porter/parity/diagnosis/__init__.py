@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 
 from porter.errors import PorterError
-from porter.graph import FLOAT
-from porter.layout import Step
+from porter.ir.graph import FLOAT
+from porter.ir.layout import Step
 from porter.parity.diagnosis.data import about_inputs, about_layouts, about_outputs
 from porter.parity.diagnosis.fields import about_fields, about_padding
 from porter.parity.diagnosis.fits import fits

@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from porter.fields import Array
-from porter.layout import from_torch, to_torch
+from porter.ir.fields import Array
+from porter.ir.layout import from_torch, to_torch
 from porter.parity.diagnosis.situation import Arrays, Hypothesis, Situation
 
 FUNCTIONS: tuple[tuple[str, Callable[[Array], Array]], ...] = (

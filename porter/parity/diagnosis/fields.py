@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from porter.fields import Field
-from porter.layer import LayerMap
+from porter.ir.fields import Field
+from porter.ir.layer_map import LayerMap
 from porter.parity.diagnosis.situation import Arrays, Hypothesis, Situation, varied
 
 EPSILONS = (0.0, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-12)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from porter.fields import Array
+from porter.ir.fields import Array
 from porter.parity.diagnosis.situation import Arrays, Hypothesis
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from porter.fields import Array, Param
+from porter.ir.fields import Array, Param
 from porter.parity.diagnosis.situation import Arrays, Hypothesis, Situation, varied
 
 PLANE_NAMES = {"O": "output planes", "I": "input planes (as in RGB and BGR)", "C": "planes"}

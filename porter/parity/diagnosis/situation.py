@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from porter.fields import Array
-from porter.graph import FLOAT, TensorType
-from porter.layer import LayerMap
-from porter.layout import Layout
+from porter.ir.fields import Array
+from porter.ir.graph import FLOAT, TensorType
+from porter.ir.layer_map import LayerMap
+from porter.ir.layout import Layout
 
 Arrays = tuple[Array, ...]
 MOST_ELEMENTS = 2**26

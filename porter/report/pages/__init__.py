@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.disk.output import write_text
 from porter.errors import UsageError
+from porter.system.atomic import write_text
 
 if TYPE_CHECKING:
-    from porter.pages.document import Document
+    from porter.report.pages.document import Document
 
 SUFFIXES = {"html": ".html", "markdown": ".md"}
 """Kinds of report, and what their files are called."""
@@ -31,8 +31,8 @@ def require_kinds(kinds: tuple[str, ...]) -> None:
         if kind not in SUFFIXES:
             raise UsageError(f"there is no report '{kind}'", hint=f"reports: {', '.join(SUFFIXES)}")
     if "html" in kinds:
-        from porter.pages.html import environment
-        from porter.pages.pictures import imaging
+        from porter.report.pages.html import environment
+        from porter.report.pages.images import imaging
 
         environment()
         imaging()
@@ -41,10 +41,10 @@ def require_kinds(kinds: tuple[str, ...]) -> None:
 def render(document: Document, kind: str) -> str:
     """A report as text."""
     if kind == "html":
-        from porter.pages.html import render as render_html
+        from porter.report.pages.html import render as render_html
 
         return render_html(document)
-    from porter.pages.markdown import render as render_markdown
+    from porter.report.pages.markdown import render as render_markdown
 
     return render_markdown(document)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from porter.fields import Param
-from porter.graph import INT, Graph, Node
+from porter.ir.fields import Param
+from porter.ir.graph import INT, Graph, Node
 
 FEATURES = "OMYX"
 """Letters of axes that the output has too: planes, multiplier, and a local convolution's places."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from porter.errors import printable
-from porter.graph import Graph, Value
-from porter.nested import leaves
-from porter.pages.layered import Placed, Point, Sizes, place
+from porter.ir.graph import Graph, Value
+from porter.ir.nested import leaves
 from porter.parity.compare import Row
+from porter.report.pages.layered import Placed, Point, Sizes, place
 
 MOST_BOXES = 1500
 """Larger graphs are not drawn: nobody reads them, and the page would not load."""

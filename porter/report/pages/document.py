@@ -8,7 +8,7 @@ from typing import Any
 
 from porter.emit.formats import Emitted
 from porter.parity.compare import Report, Row, Tolerance
-from porter.reports.as_json import worst_rows
+from porter.report.as_json import worst_rows
 
 Facts = tuple[tuple[str, str], ...]
 

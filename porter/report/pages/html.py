@@ -9,12 +9,12 @@ import math
 from typing import Any
 
 from porter.errors import printable
-from porter.pages.chart import chart
-from porter.pages.diagram import draw, levels
-from porter.pages.document import Document
-from porter.pages.pictures import missing, strip_pictures, thumbnail_pictures
 from porter.parity.measure import error_shown
-from porter.reports.as_json import times_noise
+from porter.report.as_json import times_noise
+from porter.report.pages.chart import chart
+from porter.report.pages.diagram import draw, levels
+from porter.report.pages.document import Document
+from porter.report.pages.images import missing, strip_pictures, thumbnail_pictures
 
 MOST_STRIPS = 3
 """How many inputs of an image net are shown as pictures."""
@@ -27,7 +27,7 @@ def environment() -> Any:
     except ImportError as error:
         raise missing("jinja2") from error
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("porter.pages"),
+        loader=jinja2.PackageLoader("porter.report.pages"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from porter.errors import UsageError
-from porter.fields import Array
+from porter.ir.fields import Array
 from porter.parity.thumbnails import Strip, Thumbnail
 
 VIRIDIS = ("#440154", "#21918c", "#fde725")

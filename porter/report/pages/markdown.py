@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from porter.errors import printable
-from porter.pages.document import Document
 from porter.parity.compare import Row, measured
-from porter.reports.as_json import times_noise
+from porter.report.as_json import times_noise
+from porter.report.pages.document import Document
 
 SHOWN = 10
 """Layers in the open table: those that fail, or else the worst; the others are folded away."""

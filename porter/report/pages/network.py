@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from porter.commands.inspect import Inspection
+from porter.apps.inspect import Inspection
 from porter.errors import UsageError
-from porter.graph import Graph
-from porter.pages.cost import multiply_adds
-from porter.pages.diagram import MOST_BOXES, Diagram, Look, draw
-from porter.pages.html import environment
+from porter.ir.graph import Graph
+from porter.report.pages.cost import multiply_adds
+from porter.report.pages.diagram import MOST_BOXES, Diagram, Look, draw
+from porter.report.pages.html import environment
 
 HEAVY = 0.1
 """Layers with more than this share of the parameters or multiply-adds are marked."""

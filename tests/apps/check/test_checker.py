@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.check import checker
-from porter.check.checker import Checker, Result, exit_code, find, summary
-from porter.check.junit import write_junit
+from porter.apps.check import checker
+from porter.apps.check.checker import Checker, Result, exit_code, find, summary
+from porter.apps.check.junit import write_junit
 from porter.errors import UsageError
-from porter.reader import TorchObject
+from porter.torch7 import TorchObject
 from tests.build import (
     FIXTURES,
     Array,

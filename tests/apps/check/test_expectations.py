@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 
 import cli
-from porter.check import campaign
-from porter.check.campaign import Cache, Recipe, accept, by_severity
-from porter.check.checker import Checker, Result, find
-from porter.check.expectations import FILE, RECORDED, Expectations
+from porter.apps.check import page, parallel_runner
+from porter.apps.check.checker import Checker, Result, find
+from porter.apps.check.expectations import FILE, RECORDED, Expectations
+from porter.apps.check.parallel_runner import Cache, Recipe, accept, by_severity
 from porter.emit import saved_model
 from porter.errors import UsageError
-from porter.pages import checks
+from tests.apps.check.test_checker import made, write_layer, write_net
 from tests.build import FIXTURES, linear, lua, randn, relu, sequential, table, torch_module
-from tests.test_check import made, write_layer, write_net
 from tests.write_t7 import write_t7
 
 NETS = ("lenet_mm_tanh", "temporal_convnet_text")
@@ -36,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def check(folder: Path, **more: Any) -> dict[str, Result]:
-    results = campaign.run(find([folder]), Recipe(), **more)
+    results = parallel_runner.run(find([folder]), Recipe(), **more)
     return {Path(each.path).relative_to(folder).as_posix(): each for each in results}
 
 
@@ -177,7 +176,7 @@ def test_a_file_that_says_it_wrong_is_a_usage_error(folder: Path, text: str, tol
 
 def test_updated_errors_hold_until_they_grow_tenfold(folder: Path) -> None:
     fixtures = find([folder])
-    accept(campaign.run(fixtures, Recipe()), folder)
+    accept(parallel_runner.run(fixtures, Recipe()), folder)
     path = folder / RECORDED
     body = json.loads(path.read_text(encoding="utf-8"))
     name = "nets/lenet_mm_tanh/model.t7"
@@ -244,10 +243,10 @@ def test_the_key_depends_on_options_and_expectations(folder: Path) -> None:
 def test_a_broken_entry_is_a_miss(folder: Path) -> None:
     fixtures = find([folder / "nets" / "lenet_mm_tanh"])
     cache = folder / "cache"
-    campaign.run(fixtures, Recipe(), cache=cache)
+    parallel_runner.run(fixtures, Recipe(), cache=cache)
     for entry in cache.rglob("*.json"):
         entry.write_text("{")
-    (result,) = campaign.run(fixtures, Recipe(), cache=cache)
+    (result,) = parallel_runner.run(fixtures, Recipe(), cache=cache)
     assert result.status == "pass"
 
 
@@ -277,12 +276,12 @@ def test_failures_come_first_and_the_worst_of_them_first(tmp_path: Path) -> None
         Result("d", "net", "fail", isolated=1.0, message="<script>|"),
     ]
     assert [result.path for result in by_severity(results)] == ["d", "c", "b"]
-    checks.write(results, tmp_path / "check.md")
+    page.write(results, tmp_path / "check.md")
     text = (tmp_path / "check.md").read_text(encoding="utf-8")
     assert text.startswith("### ❌ porter check: 1 pass, 2 fail, 1 unmapped, 0 error")
     assert "<script>" not in text
     pytest.importorskip("jinja2")
-    checks.write(results, tmp_path / "check.html")
+    page.write(results, tmp_path / "check.html")
     assert "<script>|" not in (tmp_path / "check.html").read_text(encoding="utf-8")
 
 
@@ -313,7 +312,7 @@ def test_every_fixture_is_a_test(tmp_path: Path, pytester: pytest.Pytester) -> N
     write_t7(pytester.path / "tensor.t7", lua(x))
     # Where porter is installed its entry point has loaded the plugin already.
     installed = entry_points(group="pytest11", name="porter")
-    plugin = () if installed else ("-p", "porter.check.pytest_plugin")
+    plugin = () if installed else ("-p", "porter.apps.check.pytest_plugin")
     ran = pytester.runpytest_inprocess(*plugin, "--porter", "-q", str(pytester.path))
     ran.assert_outcomes(passed=1, failed=2)
     ran.stdout.fnmatch_lines(["*fail: 2 (nn.ReLU): isolated error*", "*unmapped: *"])
@@ -337,20 +336,20 @@ def test_every_fixture_is_a_test(tmp_path: Path, pytester: pytest.Pytester) -> N
 def test_memory_is_shared_out_among_processes(
     monkeypatch: pytest.MonkeyPatch, jobs: int, most: int | None, expected: tuple[int, int | None]
 ) -> None:
-    monkeypatch.setattr(campaign.memory, "available", lambda: 64 * 2**30)
-    assert campaign.shared_out(jobs, most) == expected
+    monkeypatch.setattr(parallel_runner.memory, "available", lambda: 64 * 2**30)
+    assert parallel_runner.shared_out(jobs, most) == expected
 
 
 def test_a_model_beyond_the_given_memory_is_an_error_and_the_next_run_is_free(
     folder: Path,
 ) -> None:
     found = [fixture for fixture in find([folder]) if fixture.path.name == "model.t7"]
-    for result in campaign.run(found, Recipe(), most=campaign.PROCESS + 1):
+    for result in parallel_runner.run(found, Recipe(), most=parallel_runner.PROCESS + 1):
         assert result.status == "error"
         assert "takes at least" in result.message
-    assert campaign.memory._budget is None
+    assert parallel_runner.memory._budget is None
 
 
 def test_less_memory_than_one_process_needs_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="--memory must be more"):
-        campaign.run(find([folder]), Recipe(), most=10)
+        parallel_runner.run(find([folder]), Recipe(), most=10)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from layer_maps.squashing import Tanh
-from porter import reader
-from porter.check import gradients
-from porter.check.checker import Checker, find
+from porter import torch7
+from porter.apps.check import gradients
+from porter.apps.check.checker import Checker, find
 from porter.errors import BadField, UsageError
-from porter.options import Options
-from porter.reader import Table, Tensor
-from porter.registry import Registry, default_registry, register, registering_into
+from porter.ir.options import Options
+from porter.ir.registry import Registry, default_registry, register, registering_into
+from porter.torch7 import Table, Tensor
 from tests import build
 from tests.build import FIXTURES
 from tests.write_t7 import write_t7
@@ -69,7 +69,7 @@ Change = Callable[[Table], None]
 
 def tampered(case: str, folder: Path, change: Change) -> Path:
     """A copy of a case with something changed."""
-    root = reader.read(CASES / f"{case}.t7").root
+    root = torch7.read(CASES / f"{case}.t7").root
     assert isinstance(root, Table)
     change(root)
     return write_t7(folder / "case.t7", root)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from porter import Request, convert
+from porter.apps.stylize.loading import Choices, open_net
+from porter.apps.stylize.runners import Net, Sizes, refused
 from porter.emit import tflite
 from porter.emit.formats import Job
 from porter.emit.keras.network import build
@@ -18,13 +20,11 @@ from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
 from porter.emit.settings import TFLiteSettings
 from porter.errors import PorterError
-from porter.fields import Array
-from porter.graph import TensorType
-from porter.images.opening import Choices, open_net
-from porter.images.runners import Net, Sizes, refused
-from porter.model_file import open_model
-from porter.run.runner import Variables
-from tests.images.conftest import OILPAINT, meaning_for, skipping
+from porter.frontend.model_file import open_model
+from porter.ir.fields import Array
+from porter.ir.graph import TensorType
+from porter.runtime.runner import Variables
+from tests.imaging.conftest import OILPAINT, meaning_for, skipping
 from tests.write_t7 import write_t7
 
 
@@ -125,7 +125,7 @@ def test_porter_s_own_errors_pass() -> None:
 
 
 def test_a_torch_file_keeps_full_precision() -> None:
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     open_net(OILPAINT / "model.t7", Choices())
     assert not tf.config.experimental.tensor_float_32_execution_enabled()

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import cli
+from porter.apps.stylize.shards import Shard, shard_of
 from porter.errors import UsageError
-from porter.images.files import pairs
-from porter.images.shards import Shard, shard_of
+from porter.imaging.files import pairs
 from tests.build import conv, sequential
 from tests.write_t7 import write_t7
 

@@ -12,19 +12,19 @@ from PIL import Image
 
 import cli
 from porter import Conversion
+from porter.apps.stylize import stylize as stylizing
+from porter.apps.stylize.loading import Choices, open_net
+from porter.apps.stylize.runners import Net, mixes
+from porter.apps.stylize.stylize import Settings, Stylization, stylize
 from porter.errors import EmitError, PorterError, UsageError
-from porter.fields import Array
-from porter.images import stylize as stylizing
-from porter.images.files import pairs
-from porter.images.geometry import Geometry
-from porter.images.meaning import Meaning
-from porter.images.opening import Choices, open_net
-from porter.images.presets import BUILT_IN
-from porter.images.runners import Net, mixes
-from porter.images.stylize import Settings, Stylization, stylize
-from porter.reader import TorchObject
+from porter.imaging.files import pairs
+from porter.imaging.geometry import Geometry
+from porter.imaging.image_spec import Meaning
+from porter.imaging.presets import BUILT_IN
+from porter.ir.fields import Array
+from porter.torch7 import TorchObject
 from tests.build import FIXTURES, classifier, conv, sequential, small_net, torch_module
-from tests.images.conftest import OILPAINT, skipping, waifu2x
+from tests.imaging.conftest import OILPAINT, skipping, waifu2x
 from tests.write_t7 import write_t7
 
 PHOTOS = ("chelsea", "coffee", "astronaut")

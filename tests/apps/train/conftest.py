@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from porter.train.options import TrainOptions
+from porter.apps.train.options import TrainOptions
 
 SIZE = 32
 

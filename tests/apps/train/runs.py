@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from porter.train.options import TrainOptions
+from porter.apps.train.options import TrainOptions
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from porter import t7_writer
+from porter.torch7 import writer
 from porter.errors import PorterError
-from porter.train.options import TrainOptions
-from porter.train.session import Session
-from porter.train.trainer import Hooks
+from porter.apps.train.options import TrainOptions
+from porter.apps.train.session import Session
+from porter.apps.train.trainer import Hooks
 
 paths = ("style_image", "descriptor", "output", "data")
 told = json.loads(sys.argv[1])

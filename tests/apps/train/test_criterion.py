@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from porter.apps.train.criterion import criterion, total_variation
+from porter.apps.transfer.descriptor import open_descriptor
 from porter.errors import UsageError
-from porter.run.tensorflow import tf
-from porter.style.descriptor import open_descriptor
-from porter.train.criterion import criterion, total_variation
-from tests.train.conftest import SIZE, Make
+from porter.system.tensorflow import tf
+from tests.apps.train.conftest import SIZE, Make
 
 LAYERS = ["relu1_1", "relu2_1", "relu2_2"]
 

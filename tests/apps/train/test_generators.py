@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import reader, t7_writer
+from porter import torch7
+from porter.apps.train.generators import generator
+from porter.apps.train.options import Architecture
 from porter.errors import UsageError
-from porter.graph import TensorType
-from porter.model_file import histogram, submodules
-from porter.nested import leaves
-from porter.reader import Tensor, TorchObject
-from porter.run import reference
-from porter.train.generators import generator
-from porter.train.options import Architecture
+from porter.frontend.model_file import histogram, submodules
+from porter.ir.graph import TensorType
+from porter.ir.nested import leaves
+from porter.runtime import reference
+from porter.torch7 import Tensor, TorchObject, writer
 from tests.build import FIXTURES, model, randn
 
 FIELDS = ("kW", "dW", "padW", "pad_l", "pad_b", "adjH", "eps", "momentum", "inplace", "strength")
@@ -64,7 +64,7 @@ def outline(root: TorchObject) -> list[Any]:
 
 
 def test_a_slim_johnson_is_the_one_that_torch_saved() -> None:
-    saved = reader.read(FIXTURES / "nets/texture_nets_johnson_slim/model.t7").root
+    saved = torch7.read(FIXTURES / "nets/texture_nets_johnson_slim/model.t7").root
     made = generator(Architecture("johnson", slim=4), seed=1)
     assert outline(made) == outline(saved)
 
@@ -94,7 +94,7 @@ def fan_in(module: TorchObject) -> float:
 
 @pytest.mark.parametrize("name", ["johnson", "pyramid", "skip_unpool"])
 def test_initial_weights_are_spread_as_those_of_fresh_torch_layers(name: str) -> None:
-    torch = reader.read(FIXTURES / "nets/texture_nets_johnson_slim/model.t7").root
+    torch = torch7.read(FIXTURES / "nets/texture_nets_johnson_slim/model.t7").root
     spread: dict[str, list[tuple[float, float]]] = {"torch": [], "ours": []}
     for who, root in (("torch", torch), ("ours", generator(Architecture(name), seed=5))):
         for _, module in submodules(root):
@@ -121,7 +121,7 @@ def test_normalisation_starts_with_scales_uniform_in_0_to_1(kind: str) -> None:
 
 def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
     one, same, other = (
-        t7_writer.to_bytes(generator(Architecture("johnson", slim=8), seed)) for seed in (1, 1, 2)
+        writer.to_bytes(generator(Architecture("johnson", slim=8), seed)) for seed in (1, 1, 2)
     )
     assert one == same != other
 

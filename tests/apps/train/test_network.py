@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from porter import reader
+from porter import torch7
+from porter.apps.train.generators import generator
+from porter.apps.train.network import Network
+from porter.apps.train.options import Architecture
 from porter.errors import UsageError
-from porter.images.presets import UNIT, VGG
-from porter.model_file import submodules
-from porter.reader import TorchObject
-from porter.run.tensorflow import tf
-from porter.t7_writer import write_t7
-from porter.train.generators import generator
-from porter.train.network import Network
-from porter.train.options import Architecture
+from porter.frontend.model_file import submodules
+from porter.imaging.presets import UNIT, VGG
+from porter.system.tensorflow import tf
+from porter.torch7 import TorchObject
+from porter.torch7.writer import write_t7
 from tests.build import FIXTURES, conv, relu, sequential
 
 
@@ -37,7 +37,7 @@ def test_trained_weights_come_back_into_the_file(name: str, kind: str, tmp_path:
     for variable in net.variables.by_key.values():
         variable.assign(variable + tf.random.stateless_uniform(variable.shape, [1, 2]) * 0.1)
     file = write_t7(tmp_path / "trained.t7", net.trained(tv_weight=2.0))
-    again = network(reader.read(file).root)
+    again = network(torch7.read(file).root)
     assert net.variables.by_name.keys() == again.variables.by_name.keys()
     assert np.array_equal(net(levels()), again(levels()))
     last = list(submodules(again.root))[-1][1]
@@ -46,7 +46,7 @@ def test_trained_weights_come_back_into_the_file(name: str, kind: str, tmp_path:
 
 def test_shared_and_flattened_storages_stay_shared() -> None:
     """After getParameters all weights are windows on one storage."""
-    file = reader.read(FIXTURES / "formats" / "model_shared_weights.t7")
+    file = torch7.read(FIXTURES / "formats" / "model_shared_weights.t7")
     net = Network(file.root, UNIT, UNIT)
     keys = [
         t.key

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import cli
+from porter.apps.train.options import TrainOptions
 from porter.errors import UsageError
-from porter.train.options import TrainOptions
-from tests.train.conftest import Make
+from tests.apps.train.conftest import Make
 
 TRAIN_LUA = {
     "content_layers": "relu4_2",
@@ -83,7 +83,7 @@ def test_a_run_may_be_made_longer_but_not_another(options: Make) -> None:
     assert options(tv_weight=1.0).differences(kept) == {"tv_weight": (0.0, 1.0)}
 
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def shown(command: str) -> list[list[str]]:

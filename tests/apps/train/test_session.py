@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import cli
-from porter import convert, reader
+from porter import convert, torch7
+from porter.apps.train.session import Session
+from porter.apps.train.trainer import Hooks
 from porter.conversion.request import Request
 from porter.errors import UsageError
-from porter.train.session import Session
-from porter.train.trainer import Hooks
+from tests.apps.train.conftest import Make, picture, size_of
 from tests.build import FIXTURES
-from tests.train.conftest import Make, picture, size_of
 
 OILPAINT = FIXTURES / "trained" / "oilpaint"
 
@@ -64,7 +64,7 @@ def test_fine_tuning_starts_from_the_port_itself(options: Make) -> None:
     asked = options(init=OILPAINT / "model.t7", learning_rate=1e-7, num_iterations=2)
     session = Session(asked)
     before = session.network.trained(0.0)
-    original = reader.read(OILPAINT / "model.t7").root
+    original = torch7.read(OILPAINT / "model.t7").root
     weights = [m.get("weight") for m in original.list("modules")]
     kept = [m.get("weight") for m in before.list("modules")]
     for wanted, found in zip(weights, kept, strict=True):
@@ -86,7 +86,7 @@ def test_a_converted_folder_gives_its_weights_to_the_model_that_is_named(
     net = FIXTURES / "nets" / "texture_nets_johnson_slim" / "model.t7"
     port = convert(Request(net, tmp_path / "port")).output
     session = Session(options(init=port, slim=4, image_size=32))
-    wanted = reader.read(net).root.list("modules")[1].tensor("weight").array
+    wanted = torch7.read(net).root.list("modules")[1].tensor("weight").array
     found = session.network.trained(0.0).list("modules")[1].tensor("weight").array
     assert np.array_equal(wanted, found)
     with pytest.raises(UsageError, match="weights of another architecture"):

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import cli
+from porter.apps.train.generators import generator
+from porter.apps.train.options import Architecture
+from porter.apps.train.synthesize import Texture, Textures, optimise
+from porter.apps.transfer.descriptor import open_descriptor
 from porter.errors import UsageError
-from porter.images.photos import read_photo
-from porter.style.descriptor import open_descriptor
-from porter.t7_writer import write_t7
-from porter.train.generators import generator
-from porter.train.options import Architecture
-from porter.train.synthesize import Texture, Textures, optimise
-from tests.train.conftest import size_of
+from porter.imaging.photos import read_photo
+from porter.torch7.writer import write_t7
+from tests.apps.train.conftest import size_of
 
 LAYERS = ("relu1_1", "relu2_1")
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from porter.apps.train.checkpoints import begin
+from porter.apps.train.options import TrainOptions
+from porter.apps.train.session import Session
+from porter.apps.train.trainer import Diverged, Hooks, Progress, Trained, optimizer_of
 from porter.errors import EmitError, UsageError
-from porter.run.tensorflow import tf
-from porter.train.checkpoints import begin
-from porter.train.options import TrainOptions
-from porter.train.session import Session
-from porter.train.trainer import Diverged, Hooks, Progress, Trained, optimizer_of
-from tests.train.conftest import Make
-from tests.train.runs import last_kept, start
+from porter.system.tensorflow import tf
+from tests.apps.train.conftest import Make
+from tests.apps.train.runs import last_kept, start
 
 
 def run(options: TrainOptions) -> tuple[Trained, list[float], dict[str, np.ndarray]]:
@@ -179,7 +179,7 @@ def test_another_runs_folder_is_not_touched(options: Make, tmp_path: Path) -> No
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
-    from porter.train.pipeline import require_divisible
+    from porter.apps.train.pipeline import require_divisible
 
     require_divisible(4, 2)
     with pytest.raises(UsageError, match="cannot be shared out among 2"):

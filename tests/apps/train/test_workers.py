@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from porter.errors import UsageError
-from porter.run.task import task
-from tests.train.conftest import Make
-from tests.train.runs import last_kept, start, start_workers
+from porter.system.tf_config import task
+from tests.apps.train.conftest import Make
+from tests.apps.train.runs import last_kept, start, start_workers
 
 
 def test_two_workers_equal_one_with_the_same_batch(options: Make, tmp_path: object) -> None:

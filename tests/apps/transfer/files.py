@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from porter.style.sources.caffe_schema import messages
+from porter.apps.transfer.sources.caffe_schema import messages
 from tests import build
 from tests.write_t7 import write_t7
 
@@ -105,7 +105,7 @@ def keras_name(name: str) -> str:
 
 def keras_model(top: bool = False) -> Any:
     """The net in Keras."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     layers = tf.keras.layers
     x = given = tf.keras.Input((16, 16, 3) if top else (None, None, 3), name="picture")

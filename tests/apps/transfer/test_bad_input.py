@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 import cli
+from porter.apps.transfer import open_descriptor, read_recipe, transfer
+from porter.apps.transfer.checks import WeightError, digests
+from porter.apps.transfer.descriptor import Opening
+from porter.apps.transfer.images import luminance, prepared, recoloured
+from porter.apps.transfer.run import Diverged
 from porter.errors import PorterError, Truncated, UnreadablePicture, UsageError
-from porter.images.photos import read_photo
-from porter.run.tensorflow import tf
-from porter.style import open_descriptor, read_recipe, transfer
-from porter.style.checks import WeightError, digests
-from porter.style.descriptor import Opening
-from porter.style.pictures import luminance, prepared, recoloured
-from porter.style.run import Diverged
-from tests.style import files
+from porter.imaging.photos import read_photo
+from porter.system.tensorflow import tf
+from tests.apps.transfer import files
 
 LAYERS = ["relu1_1", "relu2_1"]
 TINY = {"content_layers": {"relu2_1": 1.0}, "style_layers": {"relu1_1": 1.0}}
@@ -364,6 +364,6 @@ def test_a_state_of_another_run_is_refused(arguments: list[str], tmp_path: Path)
 def test_a_picture_that_does_not_fit_into_memory(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("porter.run.memory.available", lambda: 2**20)
+    monkeypatch.setattr("porter.runtime.memory.available", lambda: 2**20)
     assert cli.main(arguments) == 4
     assert "--image-size" in capsys.readouterr().err

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import cli
-from porter.command_line.transfer import recipe_of
-from porter.style import open_descriptor
-from porter.style.recipe import CHOICES, NAMES, Recipe, read_recipe
+from porter.apps.transfer import open_descriptor
+from porter.apps.transfer.recipe import CHOICES, NAMES, Recipe, read_recipe
+from porter.cli.transfer import recipe_of
 from tests.build import FIXTURES
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/transfer.md").read_text(encoding="utf-8")
 SLIM = FIXTURES / "descriptors/slim_vgg16.npz"
 

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.run.tensorflow import tf
-from porter.style import content_loss, gram_matrix, open_descriptor, style_loss, total_variation
-from porter.style.objective import Objective
-from porter.style.recipe import NAMES, Recipe, read_recipe
-from tests.style import files
+from porter.apps.transfer import (
+    content_loss,
+    gram_matrix,
+    open_descriptor,
+    style_loss,
+    total_variation,
+)
+from porter.apps.transfer.objective import Objective
+from porter.apps.transfer.recipe import NAMES, Recipe, read_recipe
+from porter.system.tensorflow import tf
+from tests.apps.transfer import files
 
 RANDOM = np.random.default_rng(4)
 X, Y = (RANDOM.standard_normal((2, 6, 7, 5)).astype(np.float32) for _ in range(2))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.style import open_descriptor, read_recipe, transfer
-from porter.style.job import Keeping, Result
-from porter.style.optimizers import Enough, adam, lbfgs
-from porter.style.recipe import Recipe
+from porter.apps.transfer import open_descriptor, read_recipe, transfer
+from porter.apps.transfer.job import Keeping, Result
+from porter.apps.transfer.optimizers import Enough, adam, lbfgs
+from porter.apps.transfer.recipe import Recipe
+from tests.apps.transfer import files
 from tests.build import FIXTURES
-from tests.style import files
 
 CONTENT, STYLE = FIXTURES / "trained/oilpaint/chelsea.png", FIXTURES / "styles/strokes.png"
 LAYERS = {"content_layers": {"relu2_1": 1.0}, "style_layers": {"relu1_1": 1.0, "relu2_2": 1.0}}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from porter import Request, convert
-from porter.images.presets import BGR_MEAN
-from porter.run.tensorflow import tf
-from porter.style import open_descriptor
-from porter.style.descriptor import Opening
-from tests.style import files
+from porter.apps.transfer import open_descriptor
+from porter.apps.transfer.descriptor import Opening
+from porter.imaging.presets import BGR_MEAN
+from porter.system.tensorflow import tf
+from tests.apps.transfer import files
 
 PICTURE = np.random.default_rng(0).uniform(0, 255, (2, 26, 31, 3)).astype(np.float32)
 LAYERS = ["conv1_1", "relu1_1", "relu2_2", "relu3_1"]
@@ -186,9 +186,9 @@ def test_works_inside_a_function_of_any_size(tmp_path: Path) -> None:
 
 
 def test_preprocessing_of_every_preset() -> None:
-    from porter.images.pixels import levels_to_numbers
-    from porter.images.presets import BUILT_IN
-    from porter.style.descriptor import to_numbers
+    from porter.apps.transfer.descriptor import to_numbers
+    from porter.imaging.pixels import levels_to_numbers
+    from porter.imaging.presets import BUILT_IN
 
     levels = np.random.default_rng(2).integers(0, 256, (1, 5, 7, 3)).astype(np.uint8)
     for preset in BUILT_IN.values():

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from porter import Conversion
-from porter.pages import render
-from tests.pages.test_report import document_of
+from porter.report.pages import render
+from tests.report.pages.test_report import document_of
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 # --dump-dom prints the page as its scripts left it.

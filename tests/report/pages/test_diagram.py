@@ -7,15 +7,15 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from porter.commands.inspect import Inspection, inspect
+from porter.apps.inspect import Inspection, inspect
 from porter.errors import UsageError
-from porter.graph import Graph
-from porter.model_file import open_model
-from porter.nested import leaves
-from porter.pages.cost import multiply_adds
-from porter.pages.diagram import draw
-from porter.pages.layered import Sizes, place
-from porter.registry import default_registry
+from porter.frontend.model_file import open_model
+from porter.ir.graph import Graph
+from porter.ir.nested import leaves
+from porter.ir.registry import default_registry
+from porter.report.pages.cost import multiply_adds
+from porter.report.pages.diagram import draw
+from porter.report.pages.layered import Sizes, place
 from tests.build import FIXTURES, concat_table, conv, image, linear, model, sequential, torch_module
 
 NETS = ("hourglass_nngraph", "unet_nested_concat", "texture_nets_johnson_slim")
@@ -73,7 +73,7 @@ def test_shapes_stand_at_the_edges_once_for_each_value() -> None:
 
 
 def test_what_is_too_large_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("porter.pages.diagram.MOST_BOXES", 3)
+    monkeypatch.setattr("porter.report.pages.diagram.MOST_BOXES", 3)
     assert draw(graph_of("lenet_mm_tanh")) is None
 
 
@@ -82,7 +82,7 @@ def test_what_is_too_large_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_svg_of_a_net_is_well_formed_and_names_every_layer() -> None:
     pytest.importorskip("jinja2")
-    from porter.pages.network import render_html, render_svg
+    from porter.report.pages.network import render_html, render_svg
 
     found = seen("lenet_mm_tanh")
     assert found.graph is not None
@@ -95,7 +95,7 @@ def test_the_svg_of_a_net_is_well_formed_and_names_every_layer() -> None:
 
 def test_a_model_that_cannot_be_walked_has_no_drawing() -> None:
     pytest.importorskip("jinja2")
-    from porter.pages.network import render_html, render_svg
+    from porter.report.pages.network import render_html, render_svg
 
     path = FIXTURES / "formats" / "model_unknown_user_class.t7"
     found = inspect(open_model(path), default_registry())

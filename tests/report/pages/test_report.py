@@ -13,13 +13,13 @@ import pytest
 from layer_maps.convolution import SpatialConvolution
 from porter import Conversion, Request, convert
 from porter.errors import ParityError, UsageError
-from porter.layout import Site
-from porter.pages import kind_of, render, require_kinds, write
-from porter.pages.document import Document, facts_of
+from porter.ir.layout import Site
+from porter.ir.registry import Registry, register, registering_into
 from porter.parity.compare import Report, Row
 from porter.parity.measure import failed
-from porter.registry import Registry, register, registering_into
-from porter.reports.as_json import report_json
+from porter.report.as_json import report_json
+from porter.report.pages import kind_of, render, require_kinds, write
+from porter.report.pages.document import Document, facts_of
 
 jinja2 = pytest.importorskip("jinja2")
 pytest.importorskip("PIL")

@@ -1,4 +1,4 @@
---[[ The few torch functions that porter/recorder/record.lua uses, for tests without Torch7.
+--[[ The few torch functions that porter/torch7/recorder/record.lua uses, for tests without Torch7.
 
 A "t7 file" is a Lua chunk that returns the object (torch.load) or JSON (torch.save). Tensors are
 contiguous; in JSON each carries an `id`, so that a test sees which records share one. ]]

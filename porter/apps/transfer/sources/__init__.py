@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from porter.apps.transfer.checks import WeightError
 from porter.errors import UsageError
-from porter.style.checks import WeightError
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Opening, Source
+    from porter.apps.transfer.descriptor import Opening, Source
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 NPY = b"\x93NUMPY"
@@ -33,29 +33,29 @@ def open_file(path: Path, opening: Opening) -> Source:
 def opener(path: Path) -> Callable[[Path, Opening], Source]:
     """Who opens a path."""
     if path.is_dir():
-        from porter.style.sources.saved_model import open_saved_model
+        from porter.apps.transfer.sources.saved_model import open_saved_model
 
         return open_saved_model
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(HDF5):
-        from porter.style.sources.keras_weights import open_h5
+        from porter.apps.transfer.sources.keras_weights import open_h5
 
         return open_h5
     if start.startswith(NPY):
-        from porter.style.sources.numpy_files import open_npy
+        from porter.apps.transfer.sources.numpy_files import open_npy
 
         return open_npy
     if start.startswith(ZIP):
         return zipped(path)
     if path.suffix in (".caffemodel", ".prototxt"):
-        from porter.style.sources.caffe import open_caffe
+        from porter.apps.transfer.sources.caffe import open_caffe
 
         return open_caffe
     reason = foreign(path, start)
     if reason is not None:
         raise WeightError(reason, where=path.name, hint=f"a descriptor is {KINDS}")
-    from porter.style.sources.torch_net import open_torch
+    from porter.apps.transfer.sources.torch_net import open_torch
 
     return open_torch
 
@@ -75,11 +75,11 @@ def zipped(path: Path) -> Callable[[Path, Opening], Source]:
             hint="download it again, and compare the size with the server's",
         ) from error
     if "config.json" in names:
-        from porter.style.sources.keras_model import open_keras
+        from porter.apps.transfer.sources.keras_model import open_keras
 
         return open_keras
     if any(name.endswith(".npy") for name in names):
-        from porter.style.sources.numpy_files import open_npz
+        from porter.apps.transfer.sources.numpy_files import open_npz
 
         return open_npz
     what = "a PyTorch file" if any(n.endswith("data.pkl") for n in names) else "a zip archive"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from porter.style.network import (
+from porter.apps.transfer.network import (
     Convolution,
     Layer,
     Load,

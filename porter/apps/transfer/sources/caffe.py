@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.errors import UsageError
-from porter.images.presets import VGG
-from porter.style.checks import WeightError
-from porter.style.network import (
+from porter.apps.transfer.checks import WeightError
+from porter.apps.transfer.network import (
     INPUT,
     Concat,
     Convolution,
@@ -34,12 +32,14 @@ from porter.style.network import (
     ResponseNorm,
     Unsupported,
 )
-from porter.style.sources.caffe_schema import TYPE_NAMES, V1_TYPES, messages
-from porter.style.sources.held import NetworkSource
-from porter.style.sources.wire import Malformed, Piece, pieces
+from porter.apps.transfer.sources.caffe_schema import TYPE_NAMES, V1_TYPES, messages
+from porter.apps.transfer.sources.network_source import NetworkSource
+from porter.apps.transfer.sources.wire import Malformed, Piece, pieces
+from porter.errors import UsageError
+from porter.imaging.presets import VGG
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Opening
+    from porter.apps.transfer.descriptor import Opening
 
 Array = npt.NDArray[Any]
 

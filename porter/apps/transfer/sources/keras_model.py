@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from porter.images.presets import VGG, Side
-from porter.style.checks import WeightError, require_sound
-from porter.style.sources.vgg import place
+from porter.apps.transfer.checks import WeightError, require_sound
+from porter.apps.transfer.sources.vgg import place
+from porter.imaging.presets import VGG, Side
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Opening
+    from porter.apps.transfer.descriptor import Opening
 
 MAX, AVERAGE, CONVOLUTION = "MaxPooling2D", "AveragePooling2D", "Conv2D"
 
@@ -58,7 +58,7 @@ class KerasSource:
 
     def build(self, wanted: Sequence[str], pooling: str, padding: str, dtype: str) -> Any:
         """Features of the net's numbers by name."""
-        from porter.run.tensorflow import tf
+        from porter.system.tensorflow import tf
 
         keras = tf.keras
         chosen = {name: self.model.get_layer(self.layers[name]).output for name in wanted}
@@ -101,7 +101,7 @@ def open_keras(path: Path, opening: Opening) -> KerasSource:
 
     Keras's safe mode refuses files that would run code of their own.
     """
-    from porter.run.tensorflow import quiet_stderr, tf
+    from porter.system.tensorflow import quiet_stderr, tf
 
     try:
         with quiet_stderr():

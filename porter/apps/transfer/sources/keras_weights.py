@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from porter.apps.transfer.checks import WeightError, digests
+from porter.apps.transfer.network import Load
+from porter.apps.transfer.sources.network_source import NetworkSource
+from porter.apps.transfer.sources.vgg import place, title, vgg
 from porter.errors import UsageError
-from porter.images.presets import VGG
-from porter.style.checks import WeightError, digests
-from porter.style.network import Load
-from porter.style.sources.held import NetworkSource
-from porter.style.sources.vgg import place, title, vgg
+from porter.imaging.presets import VGG
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Opening, Source
+    from porter.apps.transfer.descriptor import Opening, Source
 
 PUBLISHED = {
     "64373286793e3c8b2b4e3219cbf3544b": "VGG-16 of keras.applications",
@@ -58,7 +58,7 @@ def open_h5(path: Path, opening: Opening) -> Source:
         known = PUBLISHED.get(digests(path)["md5"])
         return NetworkSource(vgg(loads), known or f"{title(list(loads))} of Keras", VGG)
     if whole:
-        from porter.style.sources.keras_model import open_keras
+        from porter.apps.transfer.sources.keras_model import open_keras
 
         return open_keras(path, opening)
     dense = found and all(len(shape) < 4 for shape, _ in found.values())

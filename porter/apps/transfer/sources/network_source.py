@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from porter.images.presets import Side
-from porter.style.network import Network, Padding, Pooling
+from porter.apps.transfer.network import Network, Padding, Pooling
+from porter.imaging.presets import Side
 
 
 @dataclass(frozen=True)

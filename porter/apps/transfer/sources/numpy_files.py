@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.images.presets import BGR_MEAN, VGG, Side
-from porter.style.checks import WeightError
-from porter.style.network import Load
-from porter.style.sources.alexnet import CONVOLUTIONS, KERNELS, alexnet
-from porter.style.sources.held import NetworkSource
-from porter.style.sources.restricted import read_arrays
-from porter.style.sources.vgg import place, title, vgg
+from porter.apps.transfer.checks import WeightError
+from porter.apps.transfer.network import Load
+from porter.apps.transfer.sources.alexnet import CONVOLUTIONS, KERNELS, alexnet
+from porter.apps.transfer.sources.network_source import NetworkSource
+from porter.apps.transfer.sources.safe_unpickle import read_arrays
+from porter.apps.transfer.sources.vgg import place, title, vgg
+from porter.imaging.presets import BGR_MEAN, VGG, Side
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Opening
+    from porter.apps.transfer.descriptor import Opening
 
 Array = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from porter.style.checks import WeightError
+from porter.apps.transfer.checks import WeightError
 
 ALLOWED = {
     ("numpy", "ndarray"),

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.apps.transfer.checks import WeightError, require_sound
 from porter.errors import UsageError
-from porter.images.presets import Side
-from porter.style.checks import WeightError, require_sound
+from porter.imaging.presets import Side
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Opening
+    from porter.apps.transfer.descriptor import Opening
 
 MAX, AVERAGE, CONVOLUTION = "MaxPool", "AvgPool", "Conv2D"
 
@@ -49,7 +49,7 @@ class SavedModelSource:
             convert_variables_to_constants_v2,
         )
 
-        from porter.run.tensorflow import tf
+        from porter.system.tensorflow import tf
 
         frozen = convert_variables_to_constants_v2(self.signature)
         places = sorted(self.signature.structured_outputs)  # as tf.nest flattens them
@@ -78,7 +78,7 @@ class SavedModelSource:
 
 def check_filters(graph: Any) -> None:
     """Raise WeightError for constants of convolutions that cannot be filters."""
-    from porter.run.tensorflow import tf
+    from porter.system.tensorflow import tf
 
     constants = {node.name: node for node in graph.node if node.op == "Const"}
     readers = {node.name: node.input[0] for node in graph.node if node.op == "Identity"}
@@ -111,9 +111,9 @@ def adapt(node: Any, pooling: str, padding: str) -> None:
 
 def open_saved_model(path: Path, opening: Opening) -> SavedModelSource:
     """A converted folder, or the `saved_model` in it. Raises UsageError or WeightError."""
-    from porter.images.opening import described
-    from porter.images.runners import loaded
-    from porter.run.tensorflow import tf
+    from porter.apps.stylize.loading import described
+    from porter.apps.stylize.runners import loaded
+    from porter.system.tensorflow import tf
 
     folder = next(
         (f for f in (path, path / "saved_model") if (f / "saved_model.pb").is_file()), None

@@ -12,21 +12,21 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.apps.transfer.checks import require_sound
 from porter.errors import ShapeMismatch, UsageError
-from porter.graph import Graph, TensorType, Value, merge
-from porter.images.presets import VGG, Side
-from porter.layout import Plan, plan
-from porter.model_file import ModelFile, open_model, submodules
-from porter.nested import Nested, map_leaves
-from porter.options import Options
-from porter.reader import TorchObject
-from porter.registry import Registry
-from porter.style.checks import require_sound
-from porter.walk.inputs import hint_of
-from porter.walk.walker import Model, Walk
+from porter.frontend.inputs import hint_of
+from porter.frontend.model_file import ModelFile, open_model, submodules
+from porter.frontend.walker import Model, Walk
+from porter.imaging.presets import VGG, Side
+from porter.ir.graph import Graph, TensorType, Value, merge
+from porter.ir.layout import Plan, plan
+from porter.ir.nested import Nested, map_leaves
+from porter.ir.options import Options
+from porter.ir.registry import Registry
+from porter.torch7 import TorchObject
 
 if TYPE_CHECKING:
-    from porter.style.descriptor import Opening
+    from porter.apps.transfer.descriptor import Opening
 
 SIZES = ((224, 208), (240, 272))
 """Heights and widths of two walks, which tell that the layers are the same for any size."""
@@ -112,7 +112,7 @@ class TorchSource:
 
         Raises WeightError for unfit weights, WalkError where the model cannot be walked.
         """
-        from porter.run.runner import Variables, run
+        from porter.runtime.runner import Variables, run
 
         model = self.opened.model(self.registry, self.options)
         for path, module in submodules(model.root):

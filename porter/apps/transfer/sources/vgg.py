@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from porter.style.network import Convolution, Layer, Load, Network, Pool, Rectifier
+from porter.apps.transfer.network import Convolution, Layer, Load, Network, Pool, Rectifier
 
 CONVOLUTION = re.compile(r"(?:conv(\d+)_(\d+)|block(\d+)_conv(\d+))$")
 BLOCKS: dict[tuple[int, ...], str] = {(2, 2, 3, 3, 3): "VGG-16", (2, 2, 4, 4, 4): "VGG-19"}
