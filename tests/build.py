@@ -29,7 +29,7 @@ from porter.torch7 import Storage, Table, Tensor, TorchObject
 
 Array = npt.NDArray[Any]
 
-FIXTURES = Path(__file__).parents[0] / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 _indices = itertools.count(1)
 

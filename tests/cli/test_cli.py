@@ -23,7 +23,7 @@ from porter.ir.registry import default_registry, load_layer_maps
 from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
 from tests.write_t7 import write_t7
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FORMATS = FIXTURES / "formats"
 COMMANDS = (
     *("inspect", "convert", "weights", "stylize", "diff", "check", "record", "layers", "scaffold"),

@@ -22,7 +22,7 @@ from porter.system.checksums import check, read_manifest
 from tests.build import conv, sequential
 from tests.write_t7 import write_t7
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("PORTER_KILLS", "8"))
 MEGABYTE = 2**20
 

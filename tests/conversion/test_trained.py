@@ -15,7 +15,7 @@ from porter.ir.graph import TensorType
 from porter.parity.recording import as_arrays
 from porter.runtime.runner import Variables
 
-TRAINED = Path(__file__).resolve().parents[1] / "fixtures" / "trained"
+TRAINED = Path(__file__).resolve().parents[2] / "fixtures" / "trained"
 DIGITS = TRAINED / "digits_lenet"
 OILPAINT = TRAINED / "oilpaint"
 TORCH_MEAN = np.array([103.939, 116.779, 123.68])

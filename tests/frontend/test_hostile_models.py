@@ -36,7 +36,7 @@ from tests.fuzz import fuzz_inspect
 from tests.fuzz.harness import loop
 from tests.write_t7 import write_t7
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOSTILE = FIXTURES / "hostile"
 INDEX = json.loads((HOSTILE / "INDEX.json").read_text())["files"]
 PRESENT = [case for case in INDEX if (HOSTILE / case["file"]).is_file()]

@@ -28,7 +28,7 @@ from porter.torch7.writer import OWN_BODIES
 from tests.fuzz.harness import accepted, main
 from tests.write_t7 import to_bytes
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 CORPUS = Path(__file__).parent / "corpus"
 LARGEST_SEED = 16_500
 SHAPES: tuple[tuple[int, ...], ...] = (

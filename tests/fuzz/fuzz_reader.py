@@ -23,7 +23,7 @@ from porter.torch7.cursor import BinaryCursor
 from porter.torch7.parse import Parser
 from tests.fuzz.harness import accepted, main
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 LARGEST_SEED = 16_000
 LARGEST_SUM = 1_000_000  # elements; expanded tensors may have more than is worth summing
 

@@ -231,7 +231,7 @@ def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
         "    (folder / 'manifest.json').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
     assert len(names(tmp_path)) == 1
     assert not (tmp_path / "port").exists()

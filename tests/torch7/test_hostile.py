@@ -22,7 +22,7 @@ from tests.fuzz import fuzz_reader
 from tests.fuzz.fuzz_reader import use
 from tests.fuzz.harness import loop
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 HOSTILE = FIXTURES / "hostile"
 INDEX = json.loads((HOSTILE / "INDEX.json").read_text())["files"]
 

@@ -35,7 +35,7 @@ from porter.torch7 import (
 from porter.torch7.parse import MAX_DEPTH
 from porter.torch7.path import format_path
 
-FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
+FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
 
 
 # --- sharing, views, laziness --------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_sha256_and_trailing_bytes() -> None:
 
 def test_reading_does_not_load_tensorflow() -> None:
     program = "import porter.torch7, sys; sys.exit('tensorflow' in sys.modules)"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 0
 
 

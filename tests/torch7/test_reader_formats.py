@@ -19,7 +19,7 @@ import torchfile
 from porter.errors import Unsupported
 from porter.torch7 import LuaBoolean, LuaFunction, Storage, Table, Tensor, TorchObject, read
 
-FORMATS = Path(__file__).parents[1] / "fixtures" / "formats"
+FORMATS = Path(__file__).parents[2] / "fixtures" / "formats"
 DESCRIBED = sorted(p.stem for p in FORMATS.glob("*.json") if p.stem != "bigendian")
 
 

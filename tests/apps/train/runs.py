@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from porter.apps.train.options import TrainOptions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import json, sys
 from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 
 import cli
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WRITTEN = sorted(
     {
         line

@@ -83,7 +83,7 @@ def test_a_run_may_be_made_longer_but_not_another(options: Make) -> None:
     assert options(tv_weight=1.0).differences(kept) == {"tv_weight": (0.0, 1.0)}
 
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def shown(command: str) -> list[list[str]]:

@@ -15,7 +15,7 @@ from porter.apps.transfer.recipe import CHOICES, NAMES, Recipe, read_recipe
 from porter.cli.transfer import recipe_of
 from tests.build import FIXTURES
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs/transfer.md").read_text(encoding="utf-8")
 SLIM = FIXTURES / "descriptors/slim_vgg16.npz"
 

@@ -192,7 +192,7 @@ def test_a_failed_conversion_leaves_its_reports_beside_and_nothing_else(
 @pytest.fixture(scope="module")
 def validator() -> Any:
     jsonschema = pytest.importorskip("jsonschema")
-    path = Path(__file__).parents[2] / "docs" / "report-schema.json"
+    path = Path(__file__).parents[3] / "docs" / "report-schema.json"
     schema = json.loads(path.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
