@@ -15,7 +15,7 @@ from layer_maps.affine import AXES, spread
 from porter.ir.fields import Array, flag, integer, number, param
 from porter.ir.graph import Shape
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -32,10 +32,10 @@ class ReLU(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.where(x <= 0, 0, x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.nn.relu(x)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("ReLU", x)
 
 
@@ -64,7 +64,7 @@ class Threshold(LayerMap):
             return np.where(x <= self.threshold, self.value, x)
         return np.where(x > self.threshold, x, self.value)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         value = tf.constant(self.value, at.dtype)
         if self.inplace:
             return tf.where(tf.less_equal(x, self.threshold), value, x)
@@ -82,10 +82,10 @@ class ClippedReLU(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.clip(x, 0, self.ceiling)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.minimum(tf.nn.relu(x), self.ceiling)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("ReLU", x, max_value=self.ceiling) if self.ceiling >= 0 else None
 
 
@@ -101,13 +101,13 @@ class Leaky(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, x * self.negative_slope)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if at.dtype == tf.float32:
             return tf.nn.leaky_relu(x, self.negative_slope)
         # The op keeps its slope in float32, which is too coarse here.
         return tf.where(tf.greater(x, 0), x, tf.multiply(x, self.negative_slope))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("LeakyReLU", x, negative_slope=self.negative_slope)
 
 
@@ -150,7 +150,7 @@ class RReLU(Leaky):
     def negative_slope(self) -> float:
         return (self.lower + self.upper) / 2
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         slopes = tf.random.uniform(tf.shape(x), self.lower, self.upper, x.dtype)
         return tf.where(tf.greater(x, 0), x, tf.multiply(x, slopes))
 
@@ -183,13 +183,13 @@ class PReLU(LayerMap):
         behind = x.ndim - 1 - self.channel(x.ndim) if self.planes else 0
         return np.where(x > 0, x, x * slope.reshape(-1, *(1,) * behind))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         shape = [1] * at.inputs[0].rank
         shape[self.channel(len(shape))] = self.planes or 1
         slope = spread(at, self.weight, tuple(shape))
         return tf.where(tf.greater(x, 0), x, tf.multiply(x, slope))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         channels_last = rank > 1 and at.axis(1) == rank - 1 and at.layouts[0].flat is None
         if not channels_last or at.axis(0) != 0:
@@ -215,13 +215,13 @@ class ELU(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.where(x > 0, x, self.alpha * np.expm1(x))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         out = tf.nn.elu(x)
         if self.alpha == 1:
             return out
         return tf.where(tf.greater(x, 0), x, tf.multiply(out, self.alpha))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("ELU", x, alpha=self.alpha)
 
 
@@ -248,6 +248,6 @@ class CReLU(LayerMap):
         both = np.concatenate([x, -x], axis=self.channel(x.ndim))
         return np.where(both <= 0, 0, both)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         axis = at.axis(self.channel(at.inputs[0].rank))
         return tf.nn.relu(tf.concat([x, tf.negative(x)], axis=axis))

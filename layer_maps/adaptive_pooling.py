@@ -15,7 +15,7 @@ import numpy as np
 from porter.ir.fields import Array, integers
 from porter.ir.graph import Shape
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.registry import register
 
 
@@ -67,7 +67,7 @@ class AdaptivePooling(LayerMap):
             )
         return x
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if self.made == (1, 1):
             return self.whole(tf, x)
         sizes = at.inputs[0].shape[-2:]

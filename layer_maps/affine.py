@@ -16,7 +16,7 @@ from porter.errors import BadField
 from porter.ir.fields import Array, Field, Param, as_param, flag, optional_integer, param
 from porter.ir.graph import FLOAT, Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, NotDynamic, Site, size, torch_order
+from porter.ir.layout import Layout, NotDynamic, OpContext, size, torch_order
 from porter.ir.registry import register
 from porter.torch7 import Tensor, TorchObject
 
@@ -36,7 +36,7 @@ def any_rank_param(lua_name: str, trainable: bool = True) -> Field[Param]:
     return Field(read)
 
 
-def spread(at: Site, tensor: Param, shape: Shape) -> Any:
+def spread(at: OpContext, tensor: Param, shape: Shape) -> Any:
     """A variable to be broadcast against the first input as it is stored.
 
     `shape` is how Torch sees `tensor` beside its input: as many axes, each as long or of size 1.
@@ -100,7 +100,7 @@ class Componentwise(LayerMap):
         assert shape is not None
         return self.operand.array.reshape(shape).astype(x.dtype)
 
-    def variable(self, at: Site) -> Any:
+    def variable(self, at: OpContext) -> Any:
         shape = self.operand_shape(at.inputs[0].shape)
         if shape is None:
             raise NotDynamic(f"{self.typename} counts elements of {at.inputs[0]}")
@@ -120,7 +120,7 @@ class CMul(Componentwise):
     def reference(self, x: Array) -> Array:
         return x * self.seen(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.multiply(x, self.variable(at))
 
 
@@ -137,7 +137,7 @@ class CAdd(Componentwise):
     def reference(self, x: Array) -> Array:
         return x + self.seen(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.add(x, self.variable(at))
 
 
@@ -162,7 +162,7 @@ class Add(Componentwise):
     def reference(self, x: Array) -> Array:
         return x + self.seen(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.add(x, self.variable(at))
 
 
@@ -177,7 +177,7 @@ class Mul(LayerMap):
         factor: Array = self.weight.array[:1].astype(x.dtype)
         return x * factor
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.multiply(x, at.variable(self.weight))
 
 
@@ -213,7 +213,7 @@ class AddConstant(LayerMap):
         out: Array = x + added
         return out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if isinstance(self.constant, Param):
             shape = (1,) * (at.inputs[0].rank - 1) + self.constant.shape
             return tf.add(x, spread(at, self.constant, shape))
@@ -234,7 +234,7 @@ class ScaleTable(LayerMap):
     def reference(self, x: Array, scale: Array) -> Array:
         return x * scale
 
-    def apply(self, tf: Any, x: Any, scale: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, scale: Any, at: OpContext) -> Any:
         return tf.multiply(x, scale)
 
 
@@ -261,7 +261,7 @@ class Constant(LayerMap):
         value = self.value.array
         return np.stack([value] * len(x)) if self.batched(x.ndim) else value
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         value = tf.cast(at.variable(self.value), at.dtype)
         if not self.batched(at.inputs[0].rank):
             return value

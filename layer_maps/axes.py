@@ -14,7 +14,7 @@ from porter.errors import BadField
 from porter.ir.fields import Array, Field, integer, integers_of, optional_integer
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.layout import Layout, OpContext, torch_order
 from porter.ir.layout_reshape import complete
 from porter.ir.registry import register
 from porter.torch7 import Table, TorchObject
@@ -75,7 +75,7 @@ class Squeeze(Renaming):
     def reference(self, x: Array) -> Array:
         return np.reshape(x, self.output_shape(x.shape))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         sources = self.sources(at.inputs[0].shape)
         dropped = [at.axis(axis) for axis in range(at.inputs[0].rank) if axis not in sources]
         return tf.squeeze(x, axis=dropped) if dropped else x
@@ -94,7 +94,7 @@ class Insertion(Renaming):
         axis, rank = self.axis(len(shape)), len(shape)
         return [*range(axis), None, *range(axis, rank)]
 
-    def expanded(self, tf: Any, x: Any, at: Site) -> Any:
+    def expanded(self, tf: Any, x: Any, at: OpContext) -> Any:
         """`x` with a new axis of size 1."""
         return tf.expand_dims(x, at.output_layouts[0].axis(self.axis(at.inputs[0].rank)))
 
@@ -118,7 +118,7 @@ class Unsqueeze(Insertion):
     def reference(self, x: Array) -> Array:
         return np.expand_dims(x, self.axis(x.ndim))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return self.expanded(tf, x, at)
 
 
@@ -147,7 +147,7 @@ class Replicate(Insertion):
     def reference(self, x: Array) -> Array:
         return np.repeat(np.expand_dims(x, self.axis(x.ndim)), self.copies, self.axis(x.ndim))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         multiples = [1] * at.outputs[0].rank
         multiples[at.output_layouts[0].axis(self.axis(at.inputs[0].rank))] = self.copies
         return tf.tile(self.expanded(tf, x, at), multiples)
@@ -186,7 +186,7 @@ class Transpose(Renaming):
             x = np.swapaxes(x, first, second)
         return x
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return x
 
 

@@ -17,7 +17,7 @@ from porter.errors import BadField
 from porter.ir.fields import Array, flag, number, optional_param, param
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import LayerMap, PlaneNormalization
-from porter.ir.layout import Layout, Site
+from porter.ir.layout import Layout, OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -134,7 +134,7 @@ class BatchNormalizationBase(PerPlane):
             out = out + planes_of(self.bias.array, x.ndim)
         return out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if self.uses_batch:
             return self.scaled(tf, *centred(tf, x, self.others(at)), at)
         rank, planes, rows = self.batch_rank, at.axis(1), at.flat_rows
@@ -143,7 +143,7 @@ class BatchNormalizationBase(PerPlane):
         variance = along(tf, at.variable(self.running_var, rows), planes, rank)
         return self.scaled(tf, deviation, variance, at)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         deviation, variance = centred(tf, x, self.others(at))
         mean = mean_over(tf, x, self.others(at))
         count = tf.cast(tf.size(x) // tf.size(mean), at.dtype)
@@ -155,11 +155,11 @@ class BatchNormalizationBase(PerPlane):
             at.update(kept, tf.multiply(before, 1 - self.momentum) + now, at.flat_rows)
         return self.scaled(tf, deviation, variance, at)
 
-    def others(self, at: Site) -> tuple[int, ...]:
+    def others(self, at: OpContext) -> tuple[int, ...]:
         """The stored axes that a plane's statistics are taken over."""
         return tuple(axis for axis in range(self.batch_rank) if axis != at.axis(1))
 
-    def scaled(self, tf: Any, deviation: Any, variance: Any, at: Site) -> Any:
+    def scaled(self, tf: Any, deviation: Any, variance: Any, at: OpContext) -> Any:
         """What was centred, over the deviation, times weight, plus bias."""
         rank, planes, rows = self.batch_rank, at.axis(1), at.flat_rows
         scale = tf.math.rsqrt(tf.add(variance, self.eps))
@@ -170,7 +170,7 @@ class BatchNormalizationBase(PerPlane):
             out = tf.add(out, along(tf, at.variable(self.bias, rows), planes, rank))
         return out
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         if self.uses_batch:
             return None
         rows = at.flat_rows
@@ -249,7 +249,7 @@ class ConstAffine(PerPlane):
     def reference(self, x: Array) -> Array:
         return x * planes_of(self.a.array, x.ndim) + planes_of(self.b.array, x.ndim)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank, planes, rows = at.inputs[0].rank, at.axis(1), at.flat_rows
         scaled = tf.multiply(x, along(tf, at.variable(self.a, rows), planes, rank))
         return tf.add(scaled, along(tf, at.variable(self.b, rows), planes, rank))

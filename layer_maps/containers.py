@@ -18,7 +18,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, integer
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site, size, torch_order
+from porter.ir.layout import Layout, OpContext, size, torch_order
 from porter.ir.layout_reshape import regrouped
 from porter.ir.nested import Nested
 from porter.ir.registry import structure
@@ -174,7 +174,7 @@ class CentredJoin(Join):
             offset += x.shape[self.axis]
         return out
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         joined = at.axis(self.axis)
         extents = [[size(tf, x, axis) for axis in range(at.inputs[0].rank)] for x in xs]
         largest = [largest_of(tf, list(sizes)) for sizes in zip(*extents, strict=True)]
@@ -244,7 +244,7 @@ class Fuse(Reshaping):
     def leading(self, x: TensorType, made: TensorType) -> int:
         return self.count
 
-    def target(self, tf: Any, x: Any, at: Site) -> list[Any]:
+    def target(self, tf: Any, x: Any, at: OpContext) -> list[Any]:
         order = at.output_layouts[0].order
         extents = [size(tf, x, at.axis(axis)) for axis in range(self.count, at.inputs[0].rank)]
         return [-1 if axis == 0 else extents[axis - 1] for axis in order]
@@ -268,7 +268,7 @@ class Unfuse(LayerMap):
     def reference(self, x: Array, like: Array) -> Array:
         return np.reshape(x, self.output_shape(x.shape, like.shape))
 
-    def apply(self, tf: Any, x: Any, like: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, like: Any, at: OpContext) -> Any:
         batch = [size(tf, like, at.axis(axis, of=1)) for axis in range(self.count - 1)]
         rest = [size(tf, x, at.axis(axis)) for axis in range(1, at.inputs[0].rank)]
         target = [*batch, -1, *rest]

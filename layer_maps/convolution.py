@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.correlation import MOST_ELEMENTS, check_sizes, correlate, every, shaped
+from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
 from layer_maps.gradients import with_gradient_of
 from porter.errors import BadField
 from porter.ir.fields import (
@@ -29,7 +29,7 @@ from porter.ir.fields import (
 )
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -87,7 +87,7 @@ class Convolution(LayerMap):
         """The weight as O × I/groups × kernel, for the reference."""
         return self.weight.array
 
-    def tensor_filters(self, tf: Any, at: Site) -> Any:
+    def tensor_filters(self, tf: Any, at: OpContext) -> Any:
         """The weight as kernel × I/groups × O, for TensorFlow."""
         return at.variable(self.weight)
 
@@ -104,7 +104,7 @@ class Convolution(LayerMap):
         span = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
         made = tuple((r - s) // d + 1 for r, s, d in zip(room, span, self.stride, strict=True))
         self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
-        self.require(math.prod(made) < MOST_ELEMENTS, f"makes planes of {made}: too large", x)
+        self.require(math.prod(made) < MAX_ELEMENTS, f"makes planes of {made}: too large", x)
         return (*batch, self.output_planes(), *made)
 
     def reference(self, x: Array) -> Array:
@@ -119,14 +119,14 @@ class Convolution(LayerMap):
             out += self.bias.array.reshape(-1, *[1] * self.spatial_rank)
         return out if x.ndim == batched.ndim else out[0]
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = len(at.inputs[0].shape) == self.spatial_rank + 2
         out = self.convolve(tf, x if batched else tf.expand_dims(x, 0), at)
         if self.bias is not None:
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         computed = type(self).tensor_filters is not Convolution.tensor_filters
         unbatched = at.inputs[0].rank != self.spatial_rank + 2
         if computed or unbatched or self.first_stride() != self.stride:
@@ -144,7 +144,7 @@ class Convolution(LayerMap):
             data_format="channels_last",
         )
 
-    def convolve(self, tf: Any, x: Any, at: Site, filters: Any = None) -> Any:
+    def convolve(self, tf: Any, x: Any, at: OpContext, filters: Any = None) -> Any:
         """The convolution without bias, channels last, with other `filters` if they are given.
 
         TensorFlow on CPU lacks gradients of dilated convolutions, and in three dimensions and
@@ -269,13 +269,13 @@ class SpatialBinaryConvolution(SpatialConvolution):
         scales: Array = np.abs(weight).mean(axis=(1, 2, 3), keepdims=True)
         return np.where(weight >= 0, scales, -scales)
 
-    def tensor_filters(self, tf: Any, at: Site) -> Any:
+    def tensor_filters(self, tf: Any, at: OpContext) -> Any:
         weight = at.variable(self.weight)
         positive = tf.cast(tf.greater_equal(weight, tf.zeros_like(weight)), weight.dtype)
         signs = tf.subtract(tf.add(positive, positive), tf.ones_like(weight))
         return tf.multiply(signs, tf.reduce_mean(tf.abs(weight), axis=[0, 1, 2], keepdims=True))
 
-    def convolve(self, tf: Any, x: Any, at: Site, filters: Any = None) -> Any:
+    def convolve(self, tf: Any, x: Any, at: OpContext, filters: Any = None) -> Any:
         """In training the weight learns as if it were the filters, which it is not.
 
         The gradient of the input is taken with other filters: the signs, scaled by the mean |w| of

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.correlation import MOST_ELEMENTS, check_sizes, correlate, every, shaped
+from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
 from porter.ir.fields import Array, integer, integers, optional_param, param
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -62,7 +62,7 @@ class SpatialDepthWiseConvolution(LayerMap):
             )
         )
         self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
-        self.require(math.prod(made) < MOST_ELEMENTS, f"makes planes of {made}: too large", x)
+        self.require(math.prod(made) < MAX_ELEMENTS, f"makes planes of {made}: too large", x)
         return (*batch, planes * self.weight.shape[0], *made)
 
     def reference(self, x: Array) -> Array:
@@ -78,7 +78,7 @@ class SpatialDepthWiseConvolution(LayerMap):
         out = np.concatenate(made, axis=1)
         return out.reshape(*batch, *out.shape[1:])
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = len(at.inputs[0].shape) == 4
         x = x if batched else tf.expand_dims(x, 0)
         height, width = size(tf, x, 1), size(tf, x, 2)
@@ -139,7 +139,7 @@ class SpatialSubSampling(LayerMap):
         sums: Array = windows[..., ::down, ::right, :, :].sum(axis=(-2, -1))
         return sums * self.weight.array[:, None, None] + self.bias.array[:, None, None]
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = len(at.inputs[0].shape) == 4
         means = tf.nn.avg_pool2d(
             x if batched else tf.expand_dims(x, 0),

@@ -20,7 +20,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Param, integer, integers, param
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site, size
+from porter.ir.layout import Layout, OpContext, size
 from porter.ir.nested import Nested
 from porter.ir.options import Options
 from porter.ir.registry import register, structure
@@ -139,7 +139,7 @@ class Enlarge(LayerMap):
             x = np.moveaxis(blocks, (-4, -3), (-3, -1))
         return x.reshape(shape)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         (down, right), rank = self.scale, len(at.inputs[0].shape)
         height, width = size(tf, x, rank - 2), size(tf, x, rank - 1)
         planes = at.outputs[0].shape[-3]

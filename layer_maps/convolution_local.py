@@ -19,7 +19,7 @@ from porter.errors import BadField
 from porter.ir.fields import Array, Param, integer, integers, optional_param, param
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.registry import register
 
 
@@ -68,7 +68,7 @@ class ConnectionTable(LayerMap):
         np.add.at(full, tuple(self.pairs().T), self.weight.array)
         return full
 
-    def full_tensor_filters(self, tf: Any, at: Site) -> Any:
+    def full_tensor_filters(self, tf: Any, at: OpContext) -> Any:
         """The same in TensorFlow."""
         pairs = self.connections.with_array(self.pairs(), tag="from 0")
         shape = [self.planes, self.made, *self.kernel]
@@ -82,7 +82,7 @@ class SpatialConvolutionMap(ConnectionTable, SpatialConvolution):
     def filters(self) -> Array:
         return np.swapaxes(self.full_filters(), 0, 1)
 
-    def tensor_filters(self, tf: Any, at: Site) -> Any:
+    def tensor_filters(self, tf: Any, at: OpContext) -> Any:
         return tf.transpose(self.full_tensor_filters(tf, at), [2, 3, 0, 1])
 
 
@@ -96,7 +96,7 @@ class SpatialFullConvolutionMap(ConnectionTable, FullConvolution):
     def filters(self) -> Array:
         return self.full_filters()
 
-    def tensor_filters(self, tf: Any, at: Site) -> Any:
+    def tensor_filters(self, tf: Any, at: OpContext) -> Any:
         return tf.transpose(self.full_tensor_filters(tf, at), [2, 3, 1, 0])
 
 
@@ -157,7 +157,7 @@ class SpatialConvolutionLocal(LayerMap):
         out: Array = np.einsum("...iyxhw,yxoihw->...oyx", windows, self.weight.array)
         return out if self.bias is None else out + self.bias.array
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = len(at.inputs[0].shape) == 4
         x = x if batched else tf.expand_dims(x, 0)
         (top, left), (down, right) = self.pad, self.stride

@@ -15,7 +15,7 @@ from layer_maps.correlation import check_sizes, correlate, shaped
 from porter.ir.fields import Array, flag, integer, optional_param, param
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site, channels_last, torch_order
+from porter.ir.layout import Layout, OpContext, channels_last, torch_order
 from porter.ir.registry import register
 
 
@@ -62,7 +62,7 @@ class TemporalConvolution(LayerMap):
             out = out + self.bias.array
         return out if x.ndim == 3 else out[0]
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = len(at.inputs[0].shape) == 3
         x = x if batched else tf.expand_dims(x, 0)
         if self.pad:
@@ -72,7 +72,7 @@ class TemporalConvolution(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         if at.inputs[0].rank != 3:
             return None
         return k(
@@ -139,7 +139,7 @@ class TemporalRowConvolution(LayerMap):
             out = out + self.bias.array[:, None]
         return out if self.features_first else np.swapaxes(out, -1, -2)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = len(at.inputs[0].shape) == 3
         x = x if batched else tf.expand_dims(x, 0)
         # An image of height 1; its stride is square because TensorFlow knows no other here.
@@ -196,7 +196,7 @@ class TemporalSubSampling(LayerMap):
         sums: Array = windows[:: self.stride].sum(axis=-1)
         return sums * self.weight.array + self.bias.array
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         means = tf.nn.avg_pool1d(
             tf.expand_dims(x, 0), ksize=self.kernel, strides=self.stride, padding="VALID"
         )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.correlation import MOST_ELEMENTS, check_sizes, shaped
+from layer_maps.correlation import MAX_ELEMENTS, check_sizes, shaped
 from porter.errors import BadField
 from porter.ir.fields import (
     Array,
@@ -26,7 +26,7 @@ from porter.ir.fields import (
 )
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -75,7 +75,7 @@ class FullConvolution(LayerMap):
         """The weight as I × O × kernel, for the reference."""
         return self.weight.array
 
-    def tensor_filters(self, tf: Any, at: Site) -> Any:
+    def tensor_filters(self, tf: Any, at: OpContext) -> Any:
         """The weight as kernel × O × I, for TensorFlow."""
         return at.variable(self.weight)
 
@@ -104,7 +104,7 @@ class FullConvolution(LayerMap):
             )
         )
         self.require(min(made) > 0, f"pads by {self.pad} and leaves nothing", x)
-        self.require(math.prod(made) < MOST_ELEMENTS, f"makes planes of {made}: too large", x)
+        self.require(math.prod(made) < MAX_ELEMENTS, f"makes planes of {made}: too large", x)
         return (*x[: -rank - 1], self.output_planes(), *made)
 
     def reference(self, x: Array, target: Array | None = None) -> Array:
@@ -129,7 +129,7 @@ class FullConvolution(LayerMap):
             out = out + self.bias.array.reshape(-1, *[1] * self.spatial_rank)
         return out if x.ndim == batched.ndim else out[0]
 
-    def apply(self, tf: Any, x: Any, target: Any = None, *, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, target: Any = None, *, at: OpContext) -> Any:
         batched = len(at.inputs[0].shape) == self.spatial_rank + 2
         x = x if batched else tf.expand_dims(x, 0)
         out = self.convolve(tf, x, at) if target is None else self.fit(tf, x, target, at)
@@ -137,7 +137,7 @@ class FullConvolution(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
-    def keras(self, k: Any, x: Any, target: Any = None, *, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, target: Any = None, *, at: OpContext) -> Any:
         sizes = zip(self.kernel, self.stride, self.pad, self.adj, strict=True)
         # Keras makes an output no smaller than the strides; what Torch leaves out is cropped.
         crops = [[pad, max(kernel, step) - kernel + pad - adj] for kernel, step, pad, adj in sizes]
@@ -157,7 +157,7 @@ class FullConvolution(LayerMap):
         )
         return k.cropped(out, crops)
 
-    def convolve(self, tf: Any, x: Any, at: Site) -> Any:
+    def convolve(self, tf: Any, x: Any, at: OpContext) -> Any:
         """With the module's own `adj`.
 
         Explicit padding is slow on CPU. "SAME" crops evenly, so it is the same where adj is 0 and
@@ -182,7 +182,7 @@ class FullConvolution(LayerMap):
         ]
         return tf.slice(out, [0, *self.pad, 0], tf.stack([-1, *made, -1]))
 
-    def fit(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def fit(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         """With the `adj` that the size of `target` asks for, which may vary from call to call."""
         rank = self.spatial_rank
         longest = [k + s - 1 for k, s in zip(self.kernel, self.stride, strict=True)]
@@ -197,7 +197,7 @@ class FullConvolution(LayerMap):
         return tf.ensure_shape(out, [None] * (rank + 1) + [whole.shape[-1]])
 
     def transpose_convolution(
-        self, tf: Any, x: Any, reach: list[int], padding: str, at: Site
+        self, tf: Any, x: Any, reach: list[int], padding: str, at: OpContext
     ) -> Any:
         """TensorFlow's transposed convolution to (size − 1)·stride + reach on each axis."""
         rank = self.spatial_rank

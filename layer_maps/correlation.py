@@ -16,7 +16,7 @@ from porter.ir.graph import Shape
 
 PIECE_BYTES = 2**24
 """The reference unfolds its input; larger unfoldings are made piece by piece."""
-MOST_ELEMENTS = 2**31
+MAX_ELEMENTS = 2**31
 """Torch and TensorFlow count the pixels of a plane in 32 bits."""
 
 

@@ -17,7 +17,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, flag, integer, optional_param
 from porter.ir.graph import Shape, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.nested import Nested
 from porter.ir.registry import register, structure
 from porter.torch7 import TorchObject
@@ -42,7 +42,7 @@ class Loss(LayerMap):
         """The loss of each element in NumPy."""
 
     @abc.abstractmethod
-    def apply_losses(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply_losses(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         """The loss of each element in TensorFlow."""
 
     def output_shape(self, x: Shape, target: Shape) -> Shape:
@@ -53,7 +53,7 @@ class Loss(LayerMap):
         losses = self.losses(x, target)
         return np.reshape(losses.mean() if self.average else losses.sum(), (1,))
 
-    def apply(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         losses = self.apply_losses(tf, x, tf.cast(target, at.dtype), at)
         whole = tf.reduce_mean(losses) if self.average else tf.reduce_sum(losses)
         return tf.reshape(whole, [1])
@@ -67,7 +67,7 @@ class MSECriterion(Loss):
         square: Array = (x - target) ** 2
         return square
 
-    def apply_losses(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply_losses(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         return tf.math.squared_difference(x, target)
 
 
@@ -79,7 +79,7 @@ class AbsCriterion(Loss):
         apart: Array = np.abs(x - target)
         return apart
 
-    def apply_losses(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply_losses(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         return tf.abs(tf.subtract(x, target))
 
 
@@ -92,7 +92,7 @@ class SmoothL1Criterion(Loss):
         loss: Array = np.where(apart < 1, apart**2 / 2, apart - 0.5)
         return loss
 
-    def apply_losses(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply_losses(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         apart = tf.abs(tf.subtract(x, target))
         square = tf.multiply(tf.square(apart), 0.5)
         return tf.where(tf.less(apart, 1), square, tf.subtract(apart, 0.5))
@@ -106,7 +106,7 @@ class DistKLDivCriterion(Loss):
         sure = np.where(target > 0, target, 1)
         return np.where(target > 0, target * (np.log(sure) - x), 0)
 
-    def apply_losses(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply_losses(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         positive = tf.greater(target, 0)
         sure = tf.where(positive, target, tf.ones_like(target))
         loss = tf.multiply(target, tf.subtract(tf.math.log(sure), x))
@@ -134,7 +134,7 @@ class BCECriterion(Loss):
             loss = loss * self.weights.array
         return loss
 
-    def apply_losses(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply_losses(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         tiny = 1e-12
         hit = tf.multiply(target, tf.math.log(tf.add(x, tiny)))
         rest = tf.subtract(1.0, x)
@@ -173,7 +173,7 @@ class ClassNLLCriterion(LayerMap):
         loss = -(weight * picked).sum()
         return np.reshape(loss / total if total else loss, (1,))
 
-    def apply(self, tf: Any, x: Any, target: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         rows = x if at.inputs[0].rank == 2 else tf.expand_dims(x, 0)
         classes = tf.reshape(tf.cast(target, tf.int64), [-1])
         place = tf.subtract(classes, 1)

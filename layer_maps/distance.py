@@ -15,7 +15,7 @@ from porter.errors import BadField
 from porter.ir.fields import Array, Param, as_param, number, param
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -53,7 +53,7 @@ class Cosine(Templates):
         cosines: Array = x @ templates.T / lengths / length
         return cosines
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         templates = at.variable(self.weight)
         lengths = tf.add(tf.norm(templates, axis=0), 1e-12)
         length = tf.add(tf.norm(x, axis=-1, keepdims=True), 1e-12)
@@ -71,7 +71,7 @@ class Euclidean(Templates):
         apart = x[..., None] - self.weight.array
         return np.asarray(np.sqrt(np.square(apart).sum(axis=-2)))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         apart = tf.subtract(tf.expand_dims(x, -1), at.variable(self.weight))
         return tf.norm(apart, axis=-2)
 
@@ -92,7 +92,7 @@ class WeightedEuclidean(Templates):
         apart = (x[..., None] - self.weight.array) * self.scales.array
         return np.asarray(np.sqrt(np.square(apart).sum(axis=-2)))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         apart = tf.subtract(tf.expand_dims(x, -1), at.variable(self.weight))
         return tf.norm(tf.multiply(apart, at.variable(self.scales)), axis=-2)
 
@@ -107,7 +107,7 @@ class PairMeasure(LayerMap):
     def reference(self, a: Array, b: Array) -> Array:
         return np.atleast_1d(self.reference_measure(a, b))
 
-    def apply(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+    def apply(self, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
         measured = self.measure(tf, a, b, at)
         return measured if at.inputs[0].rank == 2 else tf.expand_dims(measured, 0)
 
@@ -116,11 +116,11 @@ class PairMeasure(LayerMap):
         """Along the last axis, in NumPy."""
 
     @abc.abstractmethod
-    def measure(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+    def measure(self, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
         """Along the last axis, in TensorFlow."""
 
 
-def dot(tf: Any, a: Any, b: Any, at: Site) -> Any:
+def dot(tf: Any, a: Any, b: Any, at: OpContext) -> Any:
     """Σ a·b, added up in double precision as Torch does: the terms may nearly cancel."""
     products = tf.cast(tf.multiply(a, b), tf.float64)
     return tf.cast(tf.reduce_sum(products, axis=-1), at.dtype)
@@ -133,7 +133,7 @@ class DotProduct(PairMeasure):
     def reference_measure(self, a: Array, b: Array) -> Array:
         return np.asarray((a * b).sum(axis=-1))
 
-    def measure(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+    def measure(self, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
         return dot(tf, a, b, at)
 
 
@@ -145,7 +145,7 @@ class CosineDistance(PairMeasure):
         inverses = [1 / (np.square(each).sum(axis=-1) + 1e-12) for each in (a, b)]
         return np.asarray((a * b).sum(axis=-1) * np.sqrt(inverses[0] * inverses[1]))
 
-    def measure(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+    def measure(self, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
         measured = dot(tf, a, b, at)
         for each in (a, b):
             squares = tf.reduce_sum(tf.square(each), axis=-1)
@@ -166,6 +166,6 @@ class PairwiseDistance(PairMeasure):
     def reference_measure(self, a: Array, b: Array) -> Array:
         return np.asarray((np.abs(a - b) ** self.power).sum(axis=-1) ** (1 / self.power))
 
-    def measure(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+    def measure(self, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
         powers = tf.pow(tf.abs(tf.subtract(a, b)), self.power)
         return tf.pow(tf.reduce_sum(powers, axis=-1), 1 / self.power)

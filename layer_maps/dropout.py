@@ -15,7 +15,7 @@ from typing import Any
 
 from porter.ir.fields import Array, flag, number
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -42,7 +42,7 @@ class Scaling(LayerMap):
     def reference(self, x: Array) -> Array:
         return x * self.kept
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return x if self.kept == 1 else tf.multiply(x, self.kept)
 
     def is_identity(self) -> bool:
@@ -67,11 +67,11 @@ class Dropout(Scaling):
     def kept(self) -> float:
         return 1.0 if self.v2 else 1 - self.p
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         scale = 1 / (1 - self.p) if self.v2 else 1.0
         return drop(tf, x, tf.shape(x), self.p, scale)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         dropped = k("Dropout", x, rate=self.p)
         # Keras makes up for what it drops; version 1 does not.
         return dropped if self.v2 else k("Rescaling", dropped, part="scale", scale=self.kept)
@@ -88,7 +88,7 @@ class SpatialDropout(Scaling):
     def kept(self) -> float:
         return 1 - self.p
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         planes = rank - 3 - self.typename.startswith("nn.Volumetric")
         extents = tf.unstack(tf.shape(x))
@@ -96,7 +96,7 @@ class SpatialDropout(Scaling):
             extents[at.axis(axis)] = 1
         return drop(tf, x, tf.stack(extents), self.p)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         if rank not in (4, 5) or at.axis(0) != 0 or at.axis(1) != rank - 1:
             return None
@@ -114,7 +114,7 @@ class TotalDropout(Scaling):
     def kept(self) -> float:
         return 1.0
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return drop(tf, x, [1] * len(x.shape), self.p)
 
 
@@ -132,7 +132,7 @@ class SpatialRegionDropout(Scaling):
     def kept(self) -> float:
         return 1.0
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         side = tf.random.uniform([], maxval=4, dtype=tf.int32)
         for edge, axis in enumerate((at.axis(-2), at.axis(-2), at.axis(-1), at.axis(-1))):
             extent = size(tf, x, axis)
@@ -160,8 +160,8 @@ class WhiteNoise(LayerMap):
     def reference(self, x: Array) -> Array:
         return x + self.mean
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return x if self.mean == 0 else tf.add(x, self.mean)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.add(x, tf.random.normal(tf.shape(x), self.mean, self.deviation, x.dtype))

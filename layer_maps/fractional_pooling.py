@@ -24,7 +24,7 @@ from porter.ir.fields import (
 )
 from porter.ir.graph import Shape
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -126,7 +126,7 @@ class FractionalMaxPooling(LayerMap):
             done.append(image)
         return np.stack(done).reshape(self.output_shape(x.shape))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = len(self.window)
         batched = at.inputs[0].rank == rank + 2
         x = x if batched else tf.expand_dims(x, 0)
@@ -144,7 +144,7 @@ class FractionalMaxPooling(LayerMap):
             x = tf.reduce_max(windows, axis=axis + 3)
         return x if batched else tf.squeeze(x, 0)
 
-    def starts(self, tf: Any, at: Site, axis: int, last: Any, steps: Any) -> Any:
+    def starts(self, tf: Any, at: OpContext, axis: int, last: Any, steps: Any) -> Any:
         """Where windows start along an axis: `made` places, for each plane if there are samples.
 
         In the precision of the samples, because it is the one in which Torch rounded.

@@ -14,7 +14,7 @@ from layer_maps.axes import Renaming
 from porter.ir.fields import Array, integer
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.registry import register
 
 
@@ -47,7 +47,7 @@ class Select(Renaming):
         picked: Array = np.take(x, index, axis=to_axis(self.dimension, x.ndim))
         return picked
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         axis = at.axis(to_axis(self.dimension, at.inputs[0].rank))
         begin: list[Any] = [0] * at.inputs[0].rank
         extent = [-1] * at.inputs[0].rank
@@ -95,7 +95,7 @@ class Narrow(LayerMap):
         first, length = self.taken(x.shape[axis])
         return np.take(x, range(first, first + length), axis=axis)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         torch_axis = to_axis(self.dimension, at.inputs[0].rank)
         axis, length = at.axis(torch_axis), at.outputs[0].shape[torch_axis]
         begin = [0] * at.inputs[0].rank
@@ -122,5 +122,5 @@ class MaskedSelect(LayerMap):
         picked: Array = x[mask != 0]
         return picked
 
-    def apply(self, tf: Any, x: Any, mask: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, mask: Any, at: OpContext) -> Any:
         return tf.boolean_mask(x, tf.not_equal(mask, tf.zeros([], mask.dtype)))

@@ -24,13 +24,13 @@ from layer_maps.batch_normalization import along, centred, mean_over
 from porter.ir.fields import Array, Field, flag, integer, number, optional_param
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap, PlaneNormalization
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
 
 
-def stored_plane(at: Site, of: int = 0) -> tuple[int, ...]:
+def stored_plane(at: OpContext, of: int = 0) -> tuple[int, ...]:
     """The stored axes of height and width."""
     return at.axis(-2, of), at.axis(-1, of)
 
@@ -76,7 +76,7 @@ class InstanceNormalization(LayerMap):
             out = out + self.bias.array[:, None, None]
         return out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if self.disabled:
             return x
         rank, planes, plane = at.inputs[0].rank, at.axis(-3), stored_plane(at)
@@ -93,7 +93,7 @@ class InstanceNormalization(LayerMap):
             offset = tf.add(offset, along(tf, at.variable(self.bias), planes, rank))
         return tf.add(tf.multiply(deviation, scale), offset)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         if self.disabled or at.inputs[0].rank != 4:
             return None
         return k(
@@ -157,7 +157,7 @@ class AdaptiveInstanceNormalization(LayerMap):
         (mean, var), (new_mean, new_var) = statistics(content), statistics(style)
         return (content - mean) / np.sqrt(var + self.eps) * np.sqrt(new_var) + new_mean
 
-    def apply(self, tf: Any, content: Any, style: Any, at: Site) -> Any:
+    def apply(self, tf: Any, content: Any, style: Any, at: OpContext) -> Any:
         if self.disabled:
             return content
         deviation, variance = centred(tf, content, stored_plane(at))

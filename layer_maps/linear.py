@@ -16,7 +16,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, as_param, optional_param, param
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.layout import Layout, OpContext, torch_order
 from porter.ir.nested import Nested
 from porter.ir.options import Options
 from porter.ir.registry import register, structure
@@ -43,7 +43,7 @@ class FullyConnected(LayerMap):
         out = x @ self.weight.array.T
         return out if self.bias is None else out + self.bias.array
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         kernel = at.variable(self.weight, rows=at.flat_rows)
         batched = x if at.inputs[0].rank == 2 else tf.expand_dims(x, 0)
         out = tf.matmul(batched, kernel)
@@ -51,7 +51,7 @@ class FullyConnected(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if at.inputs[0].rank == 2 else tf.squeeze(out, 0)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         if at.inputs[0].rank != 2:
             return None
         kernel = at.variable(self.weight, rows=at.flat_rows)
@@ -142,7 +142,7 @@ class Bilinear(LayerMap):
         out = np.stack(columns, axis=1)
         return out if self.bias is None else out + self.bias.array
 
-    def apply(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+    def apply(self, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
         products = tf.tensordot(a, at.variable(self.weight), axes=1)
         out = tf.linalg.matvec(products, b)
         return out if self.bias is None else tf.nn.bias_add(out, at.variable(self.bias))

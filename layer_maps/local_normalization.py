@@ -19,13 +19,13 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Field, Param, integer, number
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested
 from porter.ir.options import Options
 from porter.ir.registry import register, structure
 from porter.torch7 import TorchObject
 
-LARGEST_WINDOW = 255
+MAX_WINDOW = 255
 """Rows, columns or planes that a normalisation may look at; published nets stay below 20."""
 
 
@@ -49,9 +49,9 @@ class SpatialCrossMapLRN(LayerMap):
         if "K" in module:
             self.__dict__["k"] = module.number("K")
             self.notes += ("k from the old field `K`",)
-        if not 1 <= self.window <= LARGEST_WINDOW:
+        if not 1 <= self.window <= MAX_WINDOW:
             raise BadField(
-                f"'size' of {self.typename} should be 1 to {LARGEST_WINDOW}",
+                f"'size' of {self.typename} should be 1 to {MAX_WINDOW}",
                 received=str(self.window),
             )
 
@@ -74,7 +74,7 @@ class SpatialCrossMapLRN(LayerMap):
         out: Array = x * (self.k + self.alpha / self.window * sums) ** -self.beta
         return out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank, planes = at.inputs[0].rank, at.axis(-3)
         padding = [list(self.reach) if axis == planes else [0, 0] for axis in range(rank)]
         squares = tf.pad(tf.square(x), padding)
@@ -113,9 +113,9 @@ def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:
                 received=f"{child.typename} with a weight of {'×'.join(map(str, weight.shape))}",
             )
         made = [have + more - 1 for have, more in zip(kernel.shape[1:], size[1:], strict=True)]
-        if max(made) > LARGEST_WINDOW:
+        if max(made) > MAX_WINDOW:
             raise BadField(
-                f"the kernel of {owner.typename} has more than {LARGEST_WINDOW} rows or columns",
+                f"the kernel of {owner.typename} has more than {MAX_WINDOW} rows or columns",
                 received="×".join(map(str, made)),
             )
         kernel = composed(kernel, weight.reshape(size).astype(np.float64))
@@ -176,7 +176,7 @@ class Neighbourhood(LayerMap):
         out: Array = np.einsum("...cyxhw,chw->...yx", windows, weights)[..., None, :, :]
         return out
 
-    def sums(self, tf: Any, x: Any, kernel: Param, at: Site) -> Any:
+    def sums(self, tf: Any, x: Any, kernel: Param, at: OpContext) -> Any:
         """N×H×W×C to N×H×W×1."""
         _, _, height, width = kernel.shape
         return tf.nn.conv2d(
@@ -186,7 +186,7 @@ class Neighbourhood(LayerMap):
             padding=[[0, 0], [height // 2] * 2, [width // 2] * 2, [0, 0]],
         )
 
-    def weights(self, tf: Any, x: Any, at: Site) -> Any:
+    def weights(self, tf: Any, x: Any, at: OpContext) -> Any:
         """What the kernel makes of ones: 1×H×W×1."""
         one = tf.slice(x, [0, 0, 0, 0], [1, -1, -1, -1])
         return self.sums(tf, tf.ones_like(one), self.mean_kernel, at)
@@ -203,7 +203,7 @@ class SpatialSubtractiveNormalization(Neighbourhood):
         weights = self.reference_sums(np.ones_like(x), self.mean_kernel)
         return x - self.reference_sums(x, self.mean_kernel) / weights
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = x if at.inputs[0].rank == 4 else tf.expand_dims(x, 0)
         sums = self.sums(tf, batched, self.mean_kernel, at)
         out = tf.subtract(batched, tf.divide(sums, self.weights(tf, batched, at)))
@@ -227,7 +227,7 @@ class SpatialDivisiveNormalization(Neighbourhood):
         deviation = np.sqrt(self.reference_sums(x * x, self.std_kernel)) / weights
         return x / np.where(deviation > self.threshold, deviation, x.dtype.type(self.value))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         batched = x if at.inputs[0].rank == 4 else tf.expand_dims(x, 0)
         root = tf.sqrt(self.sums(tf, tf.square(batched), self.std_kernel, at))
         deviation = tf.divide(root, self.weights(tf, batched, at))

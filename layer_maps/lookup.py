@@ -24,7 +24,7 @@ from porter.ir.fields import (
 )
 from porter.ir.graph import INT, Shape, TensorType
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.layout import Layout, OpContext, torch_order
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -78,7 +78,7 @@ class Lookup(LayerMap):
         rows[index == self.blank] = 0
         return np.moveaxis(rows, -1, 1) if self.features_first and x.ndim == 2 else rows
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         index = tf.cast(x, tf.int64)
         if self.blank is not None:
             blank = tf.equal(index, self.blank)
@@ -90,13 +90,13 @@ class Lookup(LayerMap):
             rows = tf.where(blank, tf.zeros_like(rows), rows)
         return self.arranged(tf, rows, at)
 
-    def arranged(self, tf: Any, rows: Any, at: Site) -> Any:
+    def arranged(self, tf: Any, rows: Any, at: OpContext) -> Any:
         """Rows of a batch as N×O×C with `featuresInDim2`."""
         if self.features_first and at.inputs[0].rank == 2:
             rows = tf.transpose(rows, [0, 2, 1])
         return rows
 
-    def picked(self, tf: Any, places: Any, at: Site) -> Any:
+    def picked(self, tf: Any, places: Any, at: OpContext) -> Any:
         """Rows of `weight`, counted from 0."""
         weight = at.variable(self.weight)
         if not at.training:
@@ -110,7 +110,7 @@ class Lookup(LayerMap):
         rows = tf.gather(weight, places)
         return with_gradient_of(tf, rows, tf.multiply(rows, share))
 
-    def gradient_share(self, tf: Any, places: Any, at: Site) -> Any:
+    def gradient_share(self, tf: Any, places: Any, at: OpContext) -> Any:
         """How much of the gradient of each picked row counts: none of `paddingValue`'s.
 
         With `shouldScaleGradByFreq` one part in as many as the row was picked.
@@ -134,7 +134,7 @@ class Lookup(LayerMap):
         factor = tf.divide(self.max_norm, tf.add(norms, 1e-7))
         return tf.where(tf.greater(norms, self.max_norm), tf.multiply(rows, factor), rows)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         turned = self.features_first and at.inputs[0].rank == 2
         plain = len(self.weight.shape) == 2 and self.blank is None and self.max_norm is None
         if turned or not plain or at.inputs[0].rank != 2:
@@ -171,7 +171,7 @@ class LookupTableMaskZero(Lookup):
     first = 0
     blank = Field(lambda _: 0, 0)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         """Torch sets the first row to zero at every call, and then learns it like any other."""
         weight = at.variable(self.weight)
         others = tf.concat([tf.zeros_like(weight[:1]), weight[1:]], axis=0)
@@ -194,7 +194,7 @@ class Index(LayerMap):
     def reference(self, x: Array, indices: Array) -> Array:
         return np.take(x, indices.astype(np.int64) - 1, axis=self.dimension - 1)
 
-    def apply(self, tf: Any, x: Any, indices: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, indices: Any, at: OpContext) -> Any:
         places = tf.subtract(tf.cast(indices, tf.int64), 1)
         return tf.gather(x, places, axis=at.axis(self.dimension - 1))
 

@@ -18,7 +18,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, flag, integer, number
 from porter.ir.graph import Shape, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested
 from porter.ir.registry import register, structure
 from porter.torch7 import TorchObject
@@ -85,7 +85,7 @@ class FeatureLPPooling(LayerMap):
         roots: Array = sums ** (1 / self.power)
         return np.moveaxis(roots, 0, self.axis)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         squared = self.power == 2
         powers = tf.square(x) if squared else tf.pow(x, self.power)
         total = tf.add_n(taps(tf, powers, at.axis(self.axis), self.width, self.stride))

@@ -16,7 +16,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, number
 from porter.ir.graph import TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested, leaves
 from porter.ir.registry import structure
 from porter.torch7 import TorchObject
@@ -40,10 +40,10 @@ class NormPenalty(LayerMap):
     def reference(self, h: Array, before: Array, started: Array) -> tuple[Array, ...]:
         return h, np.ones_like(started)
 
-    def apply(self, tf: Any, h: Any, before: Any, started: Any, at: Site) -> Any:
+    def apply(self, tf: Any, h: Any, before: Any, started: Any, at: OpContext) -> Any:
         return h, tf.ones_like(started)
 
-    def train(self, tf: Any, h: Any, before: Any, started: Any, at: Site) -> Any:
+    def train(self, tf: Any, h: Any, before: Any, started: Any, at: OpContext) -> Any:
         lengths = [tf.norm(each, axis=1, keepdims=True) for each in (h, before)]
         count = tf.cast(tf.shape(h)[0], at.dtype)
         slope = tf.multiply(tf.subtract(*lengths), 2 * self.beta)

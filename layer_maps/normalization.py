@@ -17,10 +17,10 @@ from layer_maps.batch_normalization import along
 from layer_maps.containers import sequential
 from porter.errors import BadField, BadTable
 from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Made, MadeTensor, as_param, number, param, read_sizes
+from porter.ir.fields import Array, DerivedParam, MadeTensor, as_param, number, param, read_sizes
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, Site
+from porter.ir.layout import Layout, OpContext
 from porter.ir.nested import Nested
 from porter.ir.registry import register, structure
 from porter.torch7 import Storage, Tensor, TorchObject
@@ -51,7 +51,7 @@ class Normalize(LayerMap):
         out: Array = x / norm
         return out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         features = at.axis(-1)
         if math.isinf(self.p):
             largest = tf.reduce_max(tf.abs(x), axis=features, keepdims=True)
@@ -91,7 +91,7 @@ class SpatialFeatNormalization(LayerMap):
     def reference(self, x: Array) -> Array:
         return (x - self.mean.array[:, None, None]) / self.std.array[:, None, None]
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank, planes = at.inputs[0].rank, at.axis(-3)
         shifted = tf.subtract(x, along(tf, at.variable(self.mean), planes, rank))
         return tf.divide(shifted, along(tf, at.variable(self.std), planes, rank))
@@ -174,7 +174,7 @@ def scaled_rows(module: TorchObject, epsilon: float) -> Array:
 
 def normalised(
     path: str, module: TorchObject, epsilon: float, arrange: Callable[[Any, Any], Any]
-) -> Made:
+) -> DerivedParam:
     """The same at every call, from the variables of `v` (O×F) and `g`."""
 
     def compute(tf: Any, v: Any, g: Any) -> Any:
@@ -183,10 +183,12 @@ def normalised(
 
     g = module.tensor("g")
     sources = as_param("v", module.tensor("v"), "OF"), as_param("g", g, "OF"[: len(g.shape)])
-    return Made(path, sources, compute, arrange)
+    return DerivedParam(path, sources, compute, arrange)
 
 
-def with_weight(module: TorchObject, weight: Array, source: Tensor, made: Made) -> TorchObject:
+def with_weight(
+    module: TorchObject, weight: Array, source: Tensor, made: DerivedParam
+) -> TorchObject:
     """A copy of a module with a weight that was computed from `source`, another of its tensors."""
     flat = np.ascontiguousarray(weight).ravel()
     # No object of a file has a negative index: the memory is new, and the same at every walk.

@@ -18,7 +18,7 @@ from layer_maps.gradients import with_gradient_of
 from porter.ir.fields import Array, Field, integer, integers, number, optional_integer
 from porter.ir.graph import Shape
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -68,7 +68,7 @@ class Mirror(Border):
     def source(self, i: int, n: int) -> int:
         """Which of n elements stands at i, where 0 is the first and -1 is before it."""
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         for torch_axis, before, behind in self.edges():
             if before or behind:
                 axis = at.axis(torch_axis)
@@ -158,7 +158,7 @@ class SpatialCircularPadding(Mirror):
     def sources(self, tf: Any, places: Any, n: Any) -> Any:
         return tf.math.floormod(places, n)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         """The class adds up the gradients of its four sides, and forgets those of the corners."""
         out = self.apply(tf, x, at=at)
         in_border = [
@@ -194,7 +194,7 @@ class SpatialZeroPadding(Border):
         out[tuple(target)] = x[tuple(source)]
         return out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = len(x.shape)
         begin, end, added = [0] * rank, [0] * rank, [[0, 0] for _ in range(rank)]
         for torch_axis, before, behind in self.edges():
@@ -206,7 +206,7 @@ class SpatialZeroPadding(Border):
             x = tf.strided_slice(x, begin, end, [1] * rank, end_mask=whole)
         return tf.pad(x, added) if any(map(any, added)) else x
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         if at.inputs[0].rank != 4 or at.axis(1) != 3:
             return None
         sides = [(before, behind) for _, before, behind in self.edges()]
@@ -257,7 +257,7 @@ class Padding(LayerMap):
         place = self.elements_before(x.shape[axis])
         return np.insert(x, [place] * abs(self.pad), x.dtype.type(self.value), axis=axis)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank, axis = len(x.shape), at.axis(self.axis(at.inputs[0].rank))
         amount, held = abs(self.pad), self.index - 1
         if held == 0:

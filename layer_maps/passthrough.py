@@ -24,7 +24,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, number, raw
 from porter.ir.graph import FLOAT, INT, Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested
 from porter.ir.options import Options
 from porter.ir.registry import register, structure
@@ -64,7 +64,7 @@ class Same(LayerMap):
     def reference(self, x: Array) -> Array:
         return x.copy()
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return x
 
     def is_identity(self) -> bool:
@@ -85,7 +85,7 @@ class GradWeight(Same):
 
     weight = number("weight", 1.0)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return with_gradient_of(tf, x, tf.multiply(x, self.weight))
 
     def adapt(self, module: TorchObject, options: Options) -> None:
@@ -106,7 +106,7 @@ class Cast(LayerMap):
             return x.astype(np.int64)
         return x.astype(np.float64) if np.issubdtype(x.dtype, np.integer) else x.copy()
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.cast(x, tf.int64 if self.dtype == INT else at.dtype)
 
 
@@ -225,5 +225,5 @@ class ShakeShakeTable(LayerMap):
     def reference(self, x: Array, y: Array) -> Array:
         return x + y
 
-    def apply(self, tf: Any, x: Any, y: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, y: Any, at: OpContext) -> Any:
         return tf.add(x, y)

@@ -12,7 +12,7 @@ import numpy as np
 
 from porter.ir.fields import Array, flag, number
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.registry import register
 
 
@@ -25,10 +25,10 @@ class Abs(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.abs(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.abs(x)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         # THNN Abs.c: at 0 the slope is 1.
         return tf.where(tf.greater_equal(x, tf.zeros_like(x)), x, tf.negative(x))
 
@@ -42,7 +42,7 @@ class Exp(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.exp(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.exp(x)
 
 
@@ -55,7 +55,7 @@ class Log(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.log(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.math.log(x)
 
 
@@ -68,10 +68,10 @@ class Sqrt(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.sqrt(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.sqrt(x)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         # THNN Sqrt.c: at 0 there is no gradient, where the derivative is infinite.
         zero = tf.equal(x, tf.zeros_like(x))
         return tf.where(zero, tf.zeros_like(x), tf.sqrt(tf.where(zero, tf.ones_like(x), x)))
@@ -86,7 +86,7 @@ class Square(LayerMap):
     def reference(self, x: Array) -> Array:
         return x * x
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.square(x)
 
 
@@ -106,7 +106,7 @@ class Power(LayerMap):
             return root if self.exponent > 0 else 1 / root
         return np.power(x, self.exponent)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         match self.exponent:
             case 0.5:
                 return tf.sqrt(x)
@@ -132,10 +132,10 @@ class MulConstant(LayerMap):
     def reference(self, x: Array) -> Array:
         return x * self.factor
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.multiply(x, self.factor)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("Rescaling", x, scale=self.factor)
 
 
@@ -151,6 +151,6 @@ class SAdd(LayerMap):
         out = x + self.addend
         return -out if self.negate else out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         out = tf.add(x, self.addend)
         return tf.negative(out) if self.negate else out

@@ -18,7 +18,7 @@ from layer_maps.windows import LOWEST, Pads, Windows, surround, taps
 from porter.errors import BadField
 from porter.ir.fields import Array, Field, flag
 from porter.ir.graph import Shape
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -36,7 +36,7 @@ class MaxPooling(Windows):
     def reference(self, x: Array) -> Array:
         return self.reduce(x, functools.partial(np.max, initial=LOWEST))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         # Keras knows no padding that never wins, and no dilation.
         padded = any(map(any, self.pads(at.inputs[0])))
         unbatched = at.inputs[0].rank != self.spatial_rank + 2
@@ -62,7 +62,7 @@ class MaxPooling(Windows):
 class SpatialMaxPooling(MaxPooling):
     """Maximum over kH × kW elements, `dilation` apart, of N×C×H×W or C×H×W."""
 
-    def pool(self, tf: Any, x: Any, pads: Pads, at: Site) -> Any:
+    def pool(self, tf: Any, x: Any, pads: Pads, at: OpContext) -> Any:
         if max(self.dilation) > 1:
             return self.by_slices(tf, x, pads)
         # tf.nn.max_pool2d pads by itself, for nothing, but less than a window.
@@ -116,7 +116,7 @@ class AveragePooling(Windows):
         mean: Array = total / divisor.astype(x.dtype)
         return mean if self.divide else mean * x.dtype.type(area)
 
-    def pool(self, tf: Any, x: Any, pads: Pads, at: Site) -> Any:
+    def pool(self, tf: Any, x: Any, pads: Pads, at: OpContext) -> Any:
         out = self.mean(tf, surround(tf, x, pads, 0), at)
         overhangs = any(behind > pad for (_, behind), pad in zip(pads, self.pad, strict=True))
         clipped = overhangs and not self.is_cudnn
@@ -124,7 +124,7 @@ class AveragePooling(Windows):
             out = tf.multiply(out, self.correction(tf, x, out, at))
         return out if self.divide else tf.multiply(out, float(math.prod(self.kernel)))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         pads = self.pads(at.inputs[0])
         beyond = any(behind > pad for (_, behind), pad in zip(pads, self.pad, strict=True))
         exact = not any(map(any, pads)) or (self.count_pad and not beyond)
@@ -139,10 +139,10 @@ class AveragePooling(Windows):
         )
 
     @abc.abstractmethod
-    def mean(self, tf: Any, x: Any, at: Site) -> Any:
+    def mean(self, tf: Any, x: Any, at: OpContext) -> Any:
         """Plain means of a padded batch."""
 
-    def correction(self, tf: Any, x: Any, out: Any, at: Site) -> Any:
+    def correction(self, tf: Any, x: Any, out: Any, at: OpContext) -> Any:
         """Size of the kernel over elements counted, for each window."""
         factors: list[Any] = []
         for axis, (kernel, stride, pad) in enumerate(
@@ -175,7 +175,7 @@ class SpatialAveragePooling(AveragePooling):
             why = "false" if "divide" in module else "nil"
             self.notes += (f"sum pooling, since `divide` is {why}",)
 
-    def mean(self, tf: Any, x: Any, at: Site) -> Any:
+    def mean(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.nn.avg_pool2d(x, self.kernel, self.stride, "VALID")
 
 

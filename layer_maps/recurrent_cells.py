@@ -22,7 +22,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Param, as_param, integers_of
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested, leaves
 from porter.ir.registry import structure
 from porter.torch7 import Storage, Table, Tensor, TorchObject
@@ -152,7 +152,7 @@ class FirstStep(LayerMap):
     def reference(self, number: Array, first: Array, later: Array) -> Array:
         return first if number == 0 else later
 
-    def apply(self, tf: Any, number: Any, first: Any, later: Any, at: Site) -> Any:
+    def apply(self, tf: Any, number: Any, first: Any, later: Any, at: OpContext) -> Any:
         return tf.where(tf.equal(number, 0), first, later)
 
 

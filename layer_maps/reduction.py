@@ -14,7 +14,7 @@ from layer_maps.gradients import with_gradient, with_gradient_of
 from porter.ir.fields import Array, flag, integer, optional_integer, param
 from porter.ir.graph import FLOAT, INT, Shape, TensorType
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site, size, torch_order
+from porter.ir.layout import Layout, OpContext, size, torch_order
 from porter.ir.registry import register
 
 
@@ -91,7 +91,7 @@ class Summing(AlongDimension):
         total: Array = x.sum(axis=axis, keepdims=not self.drops_axis(x.ndim))
         return total / x.shape[axis] if self.average else total
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         axis, keep = at.axis(self.reduced_axis(rank)), not self.drops_axis(rank)
         if self.average:
@@ -114,7 +114,7 @@ class Mean(Summing):
 class Extremum(AlongDimension):
     """The largest or smallest element along a dimension."""
 
-    def to_one(self, tf: Any, x: Any, place_of: Any, at: Site) -> Any:
+    def to_one(self, tf: Any, x: Any, place_of: Any, at: OpContext) -> Any:
         """`apply`, with all of the gradient for the first of several equal elements."""
         rank = at.inputs[0].rank
         axis = at.axis(self.reduced_axis(rank))
@@ -133,12 +133,12 @@ class Max(Extremum):
         largest: Array = np.max(x, axis=self.reduced_axis(x.ndim), keepdims=keep)
         return largest
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         axis = at.axis(self.reduced_axis(rank))
         return tf.reduce_max(x, axis=axis, keepdims=not self.drops_axis(rank))
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return self.to_one(tf, x, tf.argmax, at)
 
 
@@ -151,12 +151,12 @@ class Min(Extremum):
         smallest: Array = np.min(x, axis=self.reduced_axis(x.ndim), keepdims=keep)
         return smallest
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         axis = at.axis(self.reduced_axis(rank))
         return tf.reduce_min(x, axis=axis, keepdims=not self.drops_axis(rank))
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return self.to_one(tf, x, tf.argmin, at)
 
 
@@ -185,7 +185,7 @@ class ArgMax(Reduction):
         place: Array = np.argmax(x, axis=axis, keepdims=not self.drops_axis(x.ndim)) + 1
         return place if self.as_long else place.astype(x.dtype)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         axis = at.axis(self.reduced_axis(rank))
         place = tf.argmax(x, axis=axis)
@@ -216,7 +216,7 @@ class OneHot(LayerMap):
         hit: Array = x.astype(np.int64)[..., None] == np.arange(1, self.classes + 1)
         return hit.astype(dtype)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         place = tf.subtract(tf.cast(x, tf.int64), 1)
         return tf.one_hot(place, self.classes, dtype=at.dtype)
 
@@ -237,12 +237,12 @@ class Kmeans(LayerMap):
         nearest: Array = np.argmin((apart**2).sum(axis=-1), axis=1)
         return (nearest + 1).astype(x.dtype)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         apart = tf.math.squared_difference(tf.expand_dims(x, 1), at.variable(self.weight))
         nearest = tf.argmin(tf.reduce_sum(apart, axis=2), axis=1)
         return tf.cast(tf.add(nearest, 1), at.dtype)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         """The gradient of a centre is its distance from the mean of its samples, whatever comes in.
 
         A step of size 1 moves it there; centres without samples stay.

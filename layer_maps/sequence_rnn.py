@@ -15,7 +15,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Param, flag, integer, optional_param, param
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.nested import Nested
 from porter.ir.options import Options
 from porter.ir.registry import register, structure
@@ -119,7 +119,7 @@ class OverSequence(LayerMap):
         """One step in NumPy: the new states, output last."""
         raise NotImplementedError
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         *given, x = xs
         x = tf.transpose(x, [1, 0, 2]) if self.batch_first else x
         weight = at.variable(self.weight)
@@ -151,7 +151,7 @@ class OverSequence(LayerMap):
         (out,) = over_time(tf, step, steps, sequences, states, shapes, [at.dtype] * len(shapes))
         return tf.transpose(out, [1, 0, 2]) if self.batch_first else out
 
-    def extra_weights(self, at: Site) -> list[Any]:
+    def extra_weights(self, at: OpContext) -> list[Any]:
         """Variables of `step` besides the gates' weights; read once, before the loop."""
         return []
 
@@ -211,7 +211,7 @@ class SeqLSTMP(SeqLSTM):
         c, h = super().cell(x, *states)
         return [c, h @ self.projection.array]
 
-    def extra_weights(self, at: Site) -> list[Any]:
+    def extra_weights(self, at: OpContext) -> list[Any]:
         return [at.variable(self.projection)]
 
     def step(
@@ -271,7 +271,7 @@ class SeqReverseSequence(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.flip(x, axis=self.dimension - 1)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.reverse(x, [self.dimension - 1])
 
 

@@ -20,7 +20,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, integer, integers_of
 from porter.ir.graph import INT, Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested, leaves, map_leaves, same_structure
 from porter.ir.registry import structure
 from porter.torch7 import Table, TorchObject
@@ -97,7 +97,7 @@ class Stack(LayerMap):
     def reference(self, *xs: Array) -> Array:
         return np.stack(xs)
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         return tf.stack(list(xs))
 
 
@@ -111,7 +111,7 @@ class Unstack(LayerMap):
     def reference(self, x: Array) -> tuple[Array, ...]:
         return tuple(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tuple(tf.unstack(x, num=len(at.outputs)))
 
 
@@ -140,7 +140,7 @@ class ZerosLike(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.zeros_like(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.zeros_like(x)
 
 
@@ -215,7 +215,7 @@ class ZeroRows(LayerMap):
         zero: Array = np.all(x == 0, axis=axes)
         return zero.astype(np.int64)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         zero = tf.reduce_all(tf.equal(x, 0), axis=list(range(rank - self.sample_rank, rank)))
         return tf.cast(zero, tf.int64)
@@ -232,7 +232,7 @@ class MaskedFill(LayerMap):
     def reference(self, x: Array, mask: Array) -> Array:
         return np.where(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)) == 1, 0, x)
 
-    def apply(self, tf: Any, x: Any, mask: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, mask: Any, at: OpContext) -> Any:
         for _ in range(at.inputs[0].rank - at.inputs[1].rank):
             mask = tf.expand_dims(mask, -1)
         return tf.where(tf.equal(mask, 1), tf.zeros_like(x), x)

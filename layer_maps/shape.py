@@ -15,7 +15,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Field, integer, optional_integer, sizes
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, NotDynamic, Site, flattened, size, torch_order
+from porter.ir.layout import Layout, NotDynamic, OpContext, flattened, size, torch_order
 from porter.ir.layout_reshape import regrouped
 from porter.ir.nested import Nested
 from porter.ir.options import Options
@@ -47,10 +47,10 @@ class Reshaping(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.reshape(x, self.output_shape(x.shape))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.reshape(x, self.target(tf, x, at))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         given, made = (
             [type.shape[axis] for axis in layout.order]
             for type, layout in (
@@ -65,7 +65,7 @@ class Reshaping(LayerMap):
             return None
         return k("Reshape", x, target_shape=tuple(made[1:]))
 
-    def target(self, tf: Any, x: Any, at: Site) -> list[Any]:
+    def target(self, tf: Any, x: Any, at: OpContext) -> list[Any]:
         """The output's sizes in stored order; at most one is left to be inferred."""
         made = at.outputs[0]
         target: list[Any] = list(made.shape)

@@ -14,7 +14,7 @@ from porter.errors import BadField
 from porter.ir.fields import Array, string
 from porter.ir.graph import Shape
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -64,10 +64,10 @@ class SoftMax(OverFeatures):
     def reference(self, x: Array) -> Array:
         return softmax(x, (self.feature_axis(x.ndim),))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return probabilities(tf, x, at.axis(self.feature_axis(at.inputs[0].rank)))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("Softmax", x, axis=at.axis(self.feature_axis(at.inputs[0].rank)))
 
 
@@ -78,10 +78,10 @@ class LogSoftMax(OverFeatures):
     def reference(self, x: Array) -> Array:
         return log_softmax(x, (self.feature_axis(x.ndim),))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.nn.log_softmax(x, axis=at.axis(self.feature_axis(at.inputs[0].rank)))
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         if at.axis(self.feature_axis(rank)) != rank - 1:
             return None
@@ -95,7 +95,7 @@ class SoftMin(OverFeatures):
     def reference(self, x: Array) -> Array:
         return softmax(-x, (self.feature_axis(x.ndim),))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         axis = at.axis(self.feature_axis(at.inputs[0].rank))
         return probabilities(tf, tf.negative(x), axis)
 
@@ -150,7 +150,7 @@ class CudnnSoftMax(LayerMap):
         function = log_softmax if self.algorithm == self.LOG else softmax
         return function(x, self.axes(x.ndim))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         axes = [at.axis(axis) for axis in self.axes(at.inputs[0].rank)]
         logarithm = self.algorithm == self.LOG
         if len(axes) == 1:

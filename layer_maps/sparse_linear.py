@@ -15,7 +15,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Field, integer, param
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.nested import Nested
 from porter.ir.registry import structure
 from porter.torch7 import TorchObject
@@ -56,7 +56,7 @@ class SparseLinear(LayerMap):
             row[:] = columns @ sample[:, 1] + self.bias.array
         return out[0] if self.single else out
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         rows = at.variable(self.weight)
         made = []
         for x in xs:
@@ -137,7 +137,7 @@ class IndexLinear(LayerMap):
             row[:] = value @ picked[:, self.head :] + self.bias.array
         return out[0] if self.form == "single" else out
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         half = len(xs) // 2
         pairs = zip(xs[:half], xs[half : 2 * half], strict=True)
         taken = [self.take(tf, keys, values, at) for keys, values in pairs]
@@ -152,7 +152,7 @@ class IndexLinear(LayerMap):
             out = made[0] if self.form == "single" else tf.stack(made)
         return tf.add(out, at.variable(self.bias))
 
-    def take(self, tf: Any, keys: Any, values: Any, at: Site) -> tuple[Any, Any]:
+    def take(self, tf: Any, keys: Any, values: Any, at: OpContext) -> tuple[Any, Any]:
         """The rows of the keys, and the values to weigh them with."""
         places = tf.add(tf.cast(keys, tf.int64), self.offset)
         rows = tf.gather(at.variable(self.weight), places)

@@ -16,7 +16,7 @@ from layer_maps.gradients import with_gradient_of
 from porter.ir.fields import Array, flag, number, optional_integer
 from porter.ir.graph import Shape
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -40,10 +40,10 @@ class Tanh(Sigmoidal):
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.tanh(x)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("Activation", x, activation="tanh")
 
 
@@ -54,10 +54,10 @@ class Sigmoid(Sigmoidal):
     def reference(self, x: Array) -> Array:
         return 1 / (1 + np.exp(-x))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.sigmoid(x)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("Activation", x, activation="sigmoid")
 
 
@@ -70,10 +70,10 @@ class LogSigmoid(LayerMap):
     def reference(self, x: Array) -> Array:
         return -np.logaddexp(0, -x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.math.log_sigmoid(x)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("Activation", x, activation="log_sigmoid")
 
 
@@ -89,7 +89,7 @@ class SoftPlus(LayerMap):
         scaled = x * self.beta
         return np.where(scaled > self.threshold, x, np.logaddexp(0, scaled) / self.beta)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         scaled = tf.multiply(x, self.beta)
         soft = tf.divide(tf.nn.softplus(scaled), self.beta)
         return tf.where(tf.greater(scaled, self.threshold), x, soft)
@@ -105,10 +105,10 @@ class SoftSign(LayerMap):
         squashed: Array = x / (1 + np.abs(x))
         return squashed
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.nn.softsign(x)
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("Activation", x, activation="softsign")
 
 
@@ -121,7 +121,7 @@ class TanhShrink(LayerMap):
     def reference(self, x: Array) -> Array:
         return x - np.tanh(x)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.subtract(x, tf.tanh(x))
 
 
@@ -135,7 +135,7 @@ class HardShrink(LayerMap):
     def reference(self, x: Array) -> Array:
         return np.where((x > self.width) | (x < -self.width), x, 0)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         outside = tf.logical_or(tf.greater(x, self.width), tf.less(x, -self.width))
         return tf.where(outside, x, tf.constant(0, at.dtype))
 
@@ -152,7 +152,7 @@ class SoftShrink(LayerMap):
             x > self.width, x - self.width, np.where(x < -self.width, x + self.width, 0)
         )
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         below = tf.where(tf.less(x, -self.width), tf.add(x, self.width), tf.constant(0, at.dtype))
         return tf.where(tf.greater(x, self.width), tf.subtract(x, self.width), below)
 
@@ -175,7 +175,7 @@ class Clamping(LayerMap):
         above = x > upper if self.keeps_nan else ~(x <= upper)
         return np.where(x < lower, lower, np.where(above, upper, x))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         lower, upper = (tf.constant(limit, at.dtype) for limit in self.limits)
         if self.keeps_nan:
             capped = tf.where(tf.greater(x, upper), upper, x)
@@ -183,7 +183,7 @@ class Clamping(LayerMap):
             capped = tf.where(tf.less_equal(x, upper), x, upper)
         return tf.where(tf.less(x, lower), lower, capped)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         # At a limit itself Torch lets no gradient through.
         lower, upper = (tf.constant(limit, at.dtype) for limit in self.limits)
         inside = tf.logical_and(tf.greater(x, lower), tf.less(x, upper))
@@ -240,7 +240,7 @@ class Clip(Clamping):
     def keeps_nan(self) -> bool:
         return True
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         """Clamped, with the gradient of an identity."""
         return with_gradient_of(tf, self.apply(tf, x, at=at), x)
 
@@ -266,7 +266,7 @@ class GatedLinearUnit(LayerMap):
         gated: Array = value / (1 + np.exp(-gate))
         return gated
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         axis = at.axis(self.halved_axis(at.inputs[0].rank))
         value, gate = tf.split(x, 2, axis=axis)
         return tf.multiply(value, tf.sigmoid(gate))

@@ -15,7 +15,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Field, flag, integer, number
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, Site, channels_last, size, torch_order
+from porter.ir.layout import Layout, OpContext, channels_last, size, torch_order
 from porter.ir.nested import Nested
 from porter.ir.options import Options
 from porter.ir.registry import register, structure
@@ -35,7 +35,7 @@ class TotalVariation(Penalty):
     strength = number("strength", 0.0)
     accepts = Accepts.ANY_ORDER
 
-    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+    def backward(self, tf: Any, x: Any, dy: Any, at: OpContext) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
             rows, columns = at.axis(-2), at.axis(-1)
@@ -87,7 +87,7 @@ class GramMatrix(LayerMap):
         gram = flat @ flat.swapaxes(-1, -2)
         return gram / np.prod(x.shape[-3:]).astype(x.dtype) if self.normalize else gram
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         planes = size(tf, x, rank - 1)
         batch = [size(tf, x, 0)] if rank == 4 else []
@@ -131,7 +131,7 @@ class Noise(LayerMap):
         uniform: Array = (bits >> 8) / np.float64(2**24)
         return uniform
 
-    def uniform(self, tf: Any, counters: Any, at: Site) -> Any:
+    def uniform(self, tf: Any, counters: Any, at: OpContext) -> Any:
         """Uniform numbers in [0, 1), in TensorFlow: 32-bit arithmetic in 64-bit integers."""
         mask = tf.constant(BITS, tf.int64)
         half = tf.constant(16, tf.int64)
@@ -143,7 +143,7 @@ class Noise(LayerMap):
         upper = tf.bitwise.right_shift(bits, tf.constant(8, tf.int64))
         return tf.multiply(tf.cast(upper, at.dtype), 2.0**-24)
 
-    def counters(self, tf: Any, x: Any, planes: int, at: Site) -> Any:
+    def counters(self, tf: Any, x: Any, planes: int, at: OpContext) -> Any:
         """0, 1, 2 … over x's shape in Torch's order with `planes` planes, as x is stored."""
         rank = at.inputs[0].rank
         shape = [planes if i == 1 else size(tf, x, at.axis(i)) for i in range(rank)]
@@ -183,7 +183,7 @@ class NoiseFill(Noise):
         kept = x if self.appends else x[:, : x.shape[1] - self.planes]
         return np.concatenate([kept, (noise * self.mult).astype(x.dtype)], axis=1)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if self.planes == 0:
             return x
         noise = self.uniform(tf, self.counters(tf, x, self.planes, at), at)
@@ -216,7 +216,7 @@ class GenNoise(Noise):
         normal: Array = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v) * self.mult
         return normal.astype(x.dtype)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         counters = tf.multiply(self.counters(tf, x, self.planes, at), 2)
         u, v = self.uniform(tf, counters, at), self.uniform(tf, tf.add(counters, 1), at)
         radius = tf.sqrt(tf.multiply(tf.math.log(tf.subtract(1.0, u)), -2.0))

@@ -15,12 +15,12 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, integer
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, Site, torch_order
+from porter.ir.layout import Layout, OpContext, torch_order
 from porter.ir.nested import Nested
 from porter.ir.registry import structure
 from porter.torch7 import TorchObject
 
-MOST_SLICES = 10_000
+MAX_SLICES = 10_000
 """Tensors that splitting one may make: as many as a model may call modules on."""
 
 
@@ -45,13 +45,13 @@ class Join(LayerMap):
     def reference(self, *xs: Array) -> Array:
         return np.concatenate(xs, axis=self.axis)
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         return tf.concat(list(xs), axis=at.axis(self.axis))
 
     def is_by_sample(self) -> bool:
         return self.axis > 0
 
-    def keras(self, k: Any, *xs: Any, at: Site) -> Any:
+    def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
         return k("Concatenate", *xs, axis=at.axis(self.axis)) if len(xs) > 1 else None
 
 
@@ -66,9 +66,9 @@ class Split(LayerMap):
         # A Lua vector would be split into numbers, which no module takes.
         self.require(x.rank > 1, "splits tensors of two or more dimensions", x)
         shape = x.static
-        if shape[self.axis] > MOST_SLICES:
+        if shape[self.axis] > MAX_SLICES:
             raise TooLarge(
-                f"{self.typename} makes more than {MOST_SLICES:,} tensors", received=str(x)
+                f"{self.typename} makes more than {MAX_SLICES:,} tensors", received=str(x)
             )
         kept = shape[: self.axis] + shape[self.axis + 1 :]
         return (TensorType(kept, x.dtype),) * shape[self.axis]
@@ -76,7 +76,7 @@ class Split(LayerMap):
     def reference(self, x: Array) -> tuple[Array, ...]:
         return tuple(np.take(x, i, axis=self.axis) for i in range(x.shape[self.axis]))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tuple(tf.unstack(x, num=len(at.outputs), axis=at.axis(self.axis)))
 
     def layouts(

@@ -19,7 +19,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, flag, integer
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, Site, size, torch_order
+from porter.ir.layout import Layout, OpContext, size, torch_order
 from porter.ir.nested import Nested
 from porter.ir.registry import register, structure
 from porter.torch7 import TorchObject
@@ -55,7 +55,7 @@ class TableArithmetic(LayerMap):
             return super().layouts(given, inputs, outputs)
         return tuple(torch_order(each.rank) for each in inputs), (torch_order(outputs[0].rank),)
 
-    def keras(self, k: Any, *xs: Any, at: Site) -> Any:
+    def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
         read = xs[: self.reads]
         alike = len({type.shape for type in at.inputs[: self.reads]}) == 1
         if self.merge is None or not alike or len(read) < 2:
@@ -74,7 +74,7 @@ class TableArithmetic(LayerMap):
         read = [x.reshape(xs[0].shape) for x in xs[: self.reads]]
         return functools.reduce(self.reference_step, read)
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         total = xs[0]
         for x, type in list(zip(xs, at.inputs, strict=True))[1 : self.reads]:
             alike = type.shape == at.inputs[0].shape
@@ -189,7 +189,7 @@ class MixtureOfTensors(LayerMap):
         weighted = [g * e for g, e in zip(shaped, experts, strict=True)]
         return np.asarray(np.sum(weighted, axis=0))
 
-    def apply(self, tf: Any, gates: Any, *experts: Any, at: Site) -> Any:
+    def apply(self, tf: Any, gates: Any, *experts: Any, at: OpContext) -> Any:
         batch = [-1] if at.inputs[0].rank == 2 else []
         unit = [1] * (at.inputs[1].rank - len(batch))
         columns = tf.unstack(gates, num=len(experts), axis=-1)
@@ -216,7 +216,7 @@ class MixtureAlongAxis(LayerMap):
         shape[self.axis] = gates.shape[-1]
         return np.asarray((gates.reshape(shape) * experts).sum(axis=self.axis))
 
-    def apply(self, tf: Any, gates: Any, experts: Any, at: Site) -> Any:
+    def apply(self, tf: Any, gates: Any, experts: Any, at: OpContext) -> Any:
         target: list[Any] = [1] * at.inputs[1].rank
         if at.inputs[0].rank == 2:
             target[0] = size(tf, gates, 0)
@@ -260,7 +260,7 @@ class MM(LayerMap):
         second = np.swapaxes(b, -1, -2) if self.transpose_second else b
         return first @ second
 
-    def apply(self, tf: Any, a: Any, b: Any, at: Site) -> Any:
+    def apply(self, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
         return tf.matmul(a, b, transpose_a=self.transpose_first, transpose_b=self.transpose_second)
 
 
@@ -286,5 +286,5 @@ class MV(LayerMap):
         matrix = np.swapaxes(matrix, -1, -2) if self.transpose else matrix
         return (matrix @ vector[..., None])[..., 0]
 
-    def apply(self, tf: Any, matrix: Any, vector: Any, at: Site) -> Any:
+    def apply(self, tf: Any, matrix: Any, vector: Any, at: OpContext) -> Any:
         return tf.linalg.matvec(matrix, vector, transpose_a=self.transpose)

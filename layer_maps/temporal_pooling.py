@@ -13,7 +13,7 @@ import numpy as np
 from porter.ir.fields import Array, integer, number
 from porter.ir.graph import Shape
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.registry import register
 
 
@@ -35,7 +35,7 @@ class TemporalMaxPooling(LayerMap):
         made = range(0, x.shape[-2] - self.kernel + 1, self.stride)
         return np.stack([x[..., t : t + self.kernel, :].max(axis=-2) for t in made], axis=-2)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if at.inputs[0].rank == 3:
             return tf.nn.max_pool1d(x, self.kernel, self.stride, "VALID")
         pooled = tf.nn.max_pool1d(tf.expand_dims(x, 0), self.kernel, self.stride, "VALID")
@@ -66,7 +66,7 @@ class TemporalDynamicKMaxPooling(LayerMap):
         largest = np.argsort(-x, axis=-2, kind="stable")[..., :kept, :]
         return np.take_along_axis(x, np.sort(largest, axis=-2), axis=-2)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         swap = [1, 0] if at.inputs[0].rank == 2 else [0, 2, 1]
         kept = at.outputs[0].shape[-2]
         if kept is None:

@@ -15,7 +15,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, flag, number, param
 from porter.ir.graph import Shape, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.nested import Nested
 from porter.ir.options import Options
 from porter.ir.registry import register, structure
@@ -42,7 +42,7 @@ class GradientOnly(LayerMap):
     def reference(self, x: Array) -> Array:
         return x
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return x
 
     def is_identity(self) -> bool:
@@ -52,11 +52,11 @@ class GradientOnly(LayerMap):
 class Penalty(GradientOnly):
     """The very same tensor; a gradient of its own is added in training."""
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return with_gradient(tf, x, tf.identity, lambda dy: self.backward(tf, x, dy, at))
 
     @abc.abstractmethod
-    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+    def backward(self, tf: Any, x: Any, dy: Any, at: OpContext) -> Any:
         """The gradient of x, where that of the output is `dy`."""
 
 
@@ -66,7 +66,7 @@ class GradientReversal(GradientOnly):
 
     factor = number("lambda", 1.0)
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return with_gradient_of(tf, x, tf.multiply(x, -self.factor))
 
 
@@ -74,7 +74,7 @@ class GradientReversal(GradientOnly):
 class ZeroGrad(GradientOnly):
     """No gradient."""
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.stop_gradient(x)
 
 
@@ -89,7 +89,7 @@ class L1Penalty(Penalty):
     average = flag("sizeAverage")
     provides = flag("provideOutput", default=True)
 
-    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+    def backward(self, tf: Any, x: Any, dy: Any, at: OpContext) -> Any:
         penalty = tf.multiply(tf.sign(x), self.weight)
         if self.average:
             penalty = tf.divide(penalty, tf.cast(tf.size(x), x.dtype))
@@ -108,7 +108,7 @@ class CategoricalEntropy(Penalty):
     average = flag("sizeAverage", default=True)
     accepts = Accepts.TORCH
 
-    def backward(self, tf: Any, x: Any, dy: Any, at: Site) -> Any:
+    def backward(self, tf: Any, x: Any, dy: Any, at: OpContext) -> Any:
         total = tf.reduce_sum(x)
         p = tf.divide(tf.reduce_sum(x, axis=0, keepdims=True), total)
         sure = tf.add(p, 1e-6)
@@ -131,10 +131,10 @@ class ColorTransform(LayerMap):
     def reference(self, x: Array) -> Array:
         return x.copy()
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return x
 
-    def train(self, tf: Any, x: Any, at: Site) -> Any:
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         if rank != 4:
             return x
@@ -143,7 +143,7 @@ class ColorTransform(LayerMap):
         return tf.add(x, tf.transpose(spread, list(at.layouts[0].order)))
 
     @abc.abstractmethod
-    def offsets(self, tf: Any, samples: Any, at: Site) -> Any:
+    def offsets(self, tf: Any, samples: Any, at: OpContext) -> Any:
         """What is added to each plane of each picture: N×C."""
 
 
@@ -153,7 +153,7 @@ class SimpleColorTransform(ColorTransform):
 
     bounds = param("C", name="range", trainable=False)
 
-    def offsets(self, tf: Any, samples: Any, at: Site) -> Any:
+    def offsets(self, tf: Any, samples: Any, at: OpContext) -> Any:
         bounds = at.variable(self.bounds)
         draws = tf.random.uniform(tf.stack([samples, tf.size(bounds)]), -1, 1, at.dtype)
         return tf.multiply(draws, bounds)
@@ -170,7 +170,7 @@ class PCAColorTransform(ColorTransform):
     values = param("E", name="eigenValues", trainable=False)
     deviation = number("std", 0.1)
 
-    def offsets(self, tf: Any, samples: Any, at: Site) -> Any:
+    def offsets(self, tf: Any, samples: Any, at: OpContext) -> Any:
         values = at.variable(self.values)
         draws = tf.random.normal(
             tf.stack([samples, tf.size(values)]), stddev=self.deviation, dtype=at.dtype
@@ -206,5 +206,5 @@ class Reinforce(LayerMap):
     def reference(self, x: Array, stdev: Array | None = None) -> Array:
         return x.copy()
 
-    def apply(self, tf: Any, x: Any, stdev: Any = None, *, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, stdev: Any = None, *, at: OpContext) -> Any:
         return x

@@ -23,7 +23,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Field, raw
 from porter.ir.graph import Shape, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.nested import Nested
 from porter.ir.registry import is_layer_map, structure
 from porter.torch7 import TorchObject
@@ -101,7 +101,7 @@ class MaxUnpooling(LayerMap):
             flat_out[(planes, *at)] = flat_in[(planes, *cell)]
         return out
 
-    def apply(self, tf: Any, x: Any, source: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, source: Any, at: OpContext) -> Any:
         batched = at.inputs[0].rank == self.spatial_rank + 2
         if not batched:
             x, source = tf.expand_dims(x, 0), tf.expand_dims(source, 0)

@@ -18,7 +18,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, integer, optional_integer
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, Site, channels_last, size
+from porter.ir.layout import Layout, OpContext, channels_last, size
 from porter.ir.nested import Nested
 from porter.ir.registry import register, structure
 from porter.torch7 import TorchObject
@@ -72,7 +72,7 @@ class UpSamplingNearest(UpSampling):
             x = x.repeat(self.scale, axis)
         return x
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         if rank == 5:
             for axis in (1, 2, 3):
@@ -82,7 +82,7 @@ class UpSamplingNearest(UpSampling):
         made = [tf.multiply(height, self.scale), tf.multiply(width, self.scale)]
         return tf.image.resize(x, tf.stack(made), method="nearest")
 
-    def keras(self, k: Any, x: Any, at: Site) -> Any:
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         count = at.inputs[0].rank - 2
         if count < 2:
             return None
@@ -125,7 +125,7 @@ class UpSamplingLinear(UpSampling):
             x = np.stack(parts, axis=axis)
         return x
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         count = max(rank - 2, 2)
         made = [self.made(tf, size(tf, x, rank - 1 - count + i), i - count) for i in range(count)]
@@ -192,7 +192,7 @@ class PixelShuffle(LayerMap):
                 out[..., i::r, j::r] = x[..., i * r + j :: r * r, :, :]
         return out
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         r, batched = self.scale, at.inputs[0].rank == 4
         images = x if batched else tf.expand_dims(x, 0)
         if r > 1 and at.outputs[0].shape[-3] == 1:  # TensorFlow's order of planes, then

@@ -12,7 +12,7 @@ from typing import Any
 from layer_maps.pooling import AveragePooling, MaxPooling
 from layer_maps.windows import LOWEST, Pads, surround, taps
 from porter.ir.fields import integers
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.options import Options
 from porter.ir.registry import register
 from porter.torch7 import TorchObject
@@ -31,7 +31,7 @@ class VolumetricMax(MaxPooling):
     spatial_rank = 3
     moves = False  # in 16 bits: see `pool`
 
-    def pool(self, tf: Any, x: Any, pads: Pads, at: Site) -> Any:
+    def pool(self, tf: Any, x: Any, pads: Pads, at: OpContext) -> Any:
         # TensorFlow pools volumes in float32 only.
         if max(self.dilation) > 1 or at.dtype == tf.float64:
             return self.by_slices(tf, x, pads)
@@ -70,7 +70,7 @@ class VolumetricAveragePooling(AveragePooling):
     dilation = integers("dilationT", "dilationH", "dilationW", default=1)
     spatial_rank = 3
 
-    def mean(self, tf: Any, x: Any, at: Site) -> Any:
+    def mean(self, tf: Any, x: Any, at: OpContext) -> Any:
         if at.dtype == tf.float64:  # TensorFlow pools volumes in float32 only.
             for axis, (kernel, stride) in enumerate(zip(self.kernel, self.stride, strict=True)):
                 total = tf.add_n(taps(tf, x, axis + 1, kernel, stride))

@@ -15,9 +15,9 @@ import numpy as np
 from porter.ir.fields import Array, Field, flag, integers
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 
-MOST_PADDED = 2**28
+MAX_PADDED = 2**28
 """Elements of an input with its padding, which no shape tells: a gigabyte."""
 LOWEST = float(np.finfo(np.float32).min)
 """What THNN starts a maximum from: padding with it never wins."""
@@ -119,7 +119,7 @@ class Windows(LayerMap):
         )
         padded = [n + 2 * pad for n, pad in zip(x[-rank:], self.pad, strict=True)]
         whole = math.prod((*x[:-rank], *padded))
-        self.require(whole <= MOST_PADDED, f"pads its input to {whole:,} elements", x)
+        self.require(whole <= MAX_PADDED, f"pads its input to {whole:,} elements", x)
         made = tuple(self.count(n, axis) for axis, n in enumerate(x[-rank:]))
         self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
         return (*x[:-rank], *made)
@@ -146,12 +146,12 @@ class Windows(LayerMap):
             x = np.stack(made, axis=place)
         return x
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         pads = self.pads(at.inputs[0])
         if at.inputs[0].rank == self.spatial_rank + 2:
             return self.pool(tf, x, pads, at)
         return tf.squeeze(self.pool(tf, tf.expand_dims(x, 0), pads, at), 0)
 
     @abc.abstractmethod
-    def pool(self, tf: Any, x: Any, pads: Pads, at: Site) -> Any:
+    def pool(self, tf: Any, x: Any, pads: Pads, at: OpContext) -> Any:
         """The layer on a batch."""

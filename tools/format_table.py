@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from porter import Request, convert  # noqa: E402
-from porter.emit.formats import Emitted  # noqa: E402
+from porter.emit.formats import ExportResult  # noqa: E402
 from porter.emit.settings import TFLiteSettings, WeightSettings  # noqa: E402
 from porter.errors import ParityError, PorterError  # noqa: E402
 from porter.parity import recording  # noqa: E402
@@ -78,7 +78,7 @@ def rows_of(
     tflite: tuple[str, ...],
     weights: tuple[str, ...],
     tolerance: Tolerance,
-) -> Iterator[Emitted | str]:
+) -> Iterator[ExportResult | str]:
     """Rows of all formats; where they fail as a whole, of each format and kind by itself."""
     recorded = model.with_name("activations.t7")
     reference = recording.read(recorded) if recorded.is_file() else None
@@ -118,7 +118,7 @@ def reason(error: PorterError) -> str:
     return " ".join((error.received or error.message).split()).replace("|", "\\|")
 
 
-def shown(row: Emitted) -> str:
+def shown(row: ExportResult) -> str:
     """The cells of one row."""
     error = row.measure.max_rel if row.measure else None
     name = "frozen/" if row.variant == "frozen" else row.variant or f"{row.name}/"

@@ -35,17 +35,19 @@ from porter.system import checksums
 
 
 @dataclass(frozen=True)
-class Port:
+class PortFolder:
     """A converted folder."""
 
     folder: Path
     manifest: Mapping[str, Any]
 
 
-Side = Model | Port | Recording
+DiffSide = Model | PortFolder | Recording
 
 
-def open_side(path: Path, registry: Registry, options: Options, select: str | None = None) -> Side:
+def open_side(
+    path: Path, registry: Registry, options: Options, select: str | None = None
+) -> DiffSide:
     """What a path holds. Raises PorterError if it is none of the three."""
     if path.is_dir():
         return open_port(path)
@@ -58,34 +60,36 @@ def open_side(path: Path, registry: Registry, options: Options, select: str | No
     return opened.model(registry, options)
 
 
-def open_port(folder: Path) -> Port:
+def open_port(folder: Path) -> PortFolder:
     """A folder that `porter convert` made. Raises UsageError, or Corrupt if it was changed."""
     content = checksums.read_manifest(folder)
     checksums.check(folder, content["files"], below="saved_model")
-    return Port(folder, content)
+    return PortFolder(folder, content)
 
 
-def diff(first: Side, second: Side, tolerance: Tolerance | None = None, seed: int = 1) -> Report:
+def diff(
+    first: DiffSide, second: DiffSide, tolerance: Tolerance | None = None, seed: int = 1
+) -> Report:
     """Compare the second side with the first."""
     limits = tolerance or Tolerance()
     arrays = common_input(first, second, seed)
     oracle = first if isinstance(first, Recording) else record(first, arrays)
-    speaker = spoken_by(first)
+    oracle_label = oracle_label_of(first)
     if isinstance(second, Model):
-        return diff_model(second, oracle, limits, speaker)
+        return diff_model(second, oracle, limits, oracle_label)
     if isinstance(second, Recording):
-        return lay_beside(oracle, second, limits, speaker)
-    return lay_beside(oracle, record(second, arrays), limits, speaker)
+        return lay_beside(oracle, second, limits, oracle_label)
+    return lay_beside(oracle, record(second, arrays), limits, oracle_label)
 
 
-def spoken_by(side: Side) -> str:
+def oracle_label_of(side: DiffSide) -> str:
     """What the rows call the oracle."""
     if isinstance(side, Recording):
         return parity.RECORDED
     return parity.REFERENCE if isinstance(side, Model) else "port"
 
 
-def diff_model(model: Model, oracle: Recording, limits: Tolerance, speaker: str) -> Report:
+def diff_model(model: Model, oracle: Recording, limits: Tolerance, oracle_label: str) -> Report:
     """A model's layers against the oracle, isolated and accumulated."""
     from porter.runtime.runner import Variables
 
@@ -97,14 +101,14 @@ def diff_model(model: Model, oracle: Recording, limits: Tolerance, speaker: str)
         variables,
         oracle,
         label=oracle.source,
-        source=speaker,
+        source=oracle_label,
         tolerance=limits,
         deep=False,
     )
     return replace(report, oracle=oracle.source)
 
 
-def common_input(first: Side, second: Side, seed: int) -> Nested[Array]:
+def common_input(first: DiffSide, second: DiffSide, seed: int) -> Nested[Array]:
     """A recording's input, or seeded numbers of a shape that a side tells."""
     for side in (first, second):
         if isinstance(side, Recording):
@@ -114,11 +118,11 @@ def common_input(first: Side, second: Side, seed: int) -> Nested[Array]:
     for side in (first, second):
         if isinstance(side, Model):
             return samples(side, solve(side), seed)[0].arrays
-    assert isinstance(first, Port)
+    assert isinstance(first, PortFolder)
     return port_sample(first, seed)
 
 
-def port_sample(port: Port, seed: int) -> Nested[Array]:
+def port_sample(port: PortFolder, seed: int) -> Nested[Array]:
     """Seeded numbers for a port's signature; free sizes are chosen small and different."""
     generator = np.random.default_rng(seed)
     made: list[Nested[Array]] = []
@@ -134,7 +138,7 @@ def port_sample(port: Port, seed: int) -> Nested[Array]:
     return made[0] if len(made) == 1 else made
 
 
-def record(side: Model | Port, arrays: Nested[Array]) -> Recording:
+def record(side: Model | PortFolder, arrays: Nested[Array]) -> Recording:
     """What a side makes of an input, as a recording."""
     return record_model(side, arrays) if isinstance(side, Model) else record_port(side, arrays)
 
@@ -154,7 +158,7 @@ def record_model(model: Model, arrays: Nested[Array]) -> Recording:
     return Recording("model (numpy float64)", arrays, final, outputs, {}, types)
 
 
-def record_port(port: Port, arrays: Nested[Array]) -> Recording:
+def record_port(port: PortFolder, arrays: Nested[Array]) -> Recording:
     """A port's activations, run in a fresh process."""
     from porter.emit.subprocess_runner import run_saved_model
 
@@ -189,27 +193,27 @@ def record_port(port: Port, arrays: Nested[Array]) -> Recording:
 
 
 def lay_beside(
-    oracle: Recording, other: Recording, limits: Tolerance, speaker: str = parity.RECORDED
+    oracle: Recording, other: Recording, limits: Tolerance, oracle_label: str = parity.RECORDED
 ) -> Report:
-    """Every call that the oracle recorded beside the other side's; rows name the `speaker`."""
+    """Every call that the oracle recorded beside the other side's; rows name the `oracle_label`."""
     rows = [
         Row(
             path,
             oracle.types.get(path) or other.types.get(path, ""),
             "×".join(map(str, leaf.shape)),
-            speaker,
+            oracle_label,
             accumulated=compare_leaf(leaf, pick(other, path, count, position)),
             count=count,
             tolerance=limits,
         )
-        for path, count, position, leaf in spoken(oracle)
+        for path, count, position, leaf in oracle_tensors(oracle)
     ]
     if not rows:
         raise UsageError(f"{oracle.source} and {other.source} have no layer to compare")
     return Report(tuple(rows), "recorded input", oracle.source)
 
 
-def spoken(oracle: Recording) -> Iterator[tuple[str, int, int, Array | Summary]]:
+def oracle_tensors(oracle: Recording) -> Iterator[tuple[str, int, int, Array | Summary]]:
     """Every tensor that the oracle knows: path, call, position in a table from 1, the tensor."""
     for (path, count), short in oracle.summaries.items():
         for position, summary in enumerate(leaves(short), start=1):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from porter.emit.formats import Check
+from porter.emit.formats import VerificationSample
 from porter.errors import TooLarge, WalkError
 from porter.frontend.inputs import draw, with_batch
 from porter.frontend.walker import Model
@@ -23,7 +23,7 @@ from porter.ir.graph import Graph, TensorType
 from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
 from porter.passes import optimize
 from porter.passes.normalization import FusedNormalization
-from porter.passes.small_inputs import FEW_PIXELS
+from porter.passes.small_inputs import MIN_PIXELS
 from porter.passes.winograd_regions import Tiled
 from porter.runtime import memory
 
@@ -36,7 +36,7 @@ LARGEST = 640 * 640
 
 def larger_check(
     model: Model, types: Nested[TensorType], port: Port, optimized: str, allowed: float
-) -> Check | None:
+) -> VerificationSample | None:
     """What the layers of a port make of a large picture; `types` are small ones that it takes.
 
     None where sizes are fixed, where larger pictures take no other way, and where memory is short.
@@ -60,7 +60,7 @@ def larger_check(
     ]
     inputs = {name: np.asarray(tensor) for name, tensor in stored.items()}
     label = ", ".join(str(type) for type in leaves(chosen))
-    return Check(label, inputs, tuple(wanted), allowed)
+    return VerificationSample(label, inputs, tuple(wanted), allowed)
 
 
 def large_types(
@@ -113,7 +113,7 @@ def pixels(type: TensorType) -> int:
 
 def takes_all(graph: Graph, optimized: str) -> Iterator[bool]:
     """Of each way for large pictures whether a walked graph takes it."""
-    yield max(pixels(each.type) for each in leaves(graph.inputs)) >= FEW_PIXELS
+    yield max(pixels(each.type) for each in leaves(graph.inputs)) >= MIN_PIXELS
     for node in optimize(graph, optimized).nodes:
         if isinstance(node.op, Tiled):
             yield pixels(node.outputs[0].type) >= node.op.smallest_image()

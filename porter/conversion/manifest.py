@@ -6,7 +6,7 @@ import platform
 from typing import Any
 
 from porter.conversion.request import Request
-from porter.emit.formats import Emitted, Job
+from porter.emit.formats import ExportJob, ExportResult
 from porter.frontend.model_file import ModelFile, functions_in, histogram
 from porter.parity.compare import Report
 from porter.report.as_json import emitted_json, warnings
@@ -18,8 +18,8 @@ MANIFEST_VERSION = 1
 def manifest(
     opened: ModelFile,
     request: Request,
-    job: Job,
-    emitted: list[Emitted],
+    job: ExportJob,
+    emitted: list[ExportResult],
     solved: str,
     reports: list[Report],
 ) -> dict[str, Any]:

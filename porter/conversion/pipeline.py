@@ -22,7 +22,7 @@ from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import manifest
 from porter.conversion.request import Request
 from porter.conversion.verification_inputs import batched, checks, input_shapes, verification_inputs
-from porter.emit.formats import Emitted, Job, find, require_trainable
+from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
 from porter.errors import ParityError, UsageError
 from porter.frontend.inputs import Sample, Shapes, types_of
 from porter.frontend.model_file import default_output, open_model
@@ -39,7 +39,7 @@ from porter.passes.precision import FULL, PRECISIONS
 from porter.report.as_json import report_json
 from porter.report.pages import SUFFIXES, render, require_kinds
 from porter.report.pages.document import Document, facts_of, facts_of_failure
-from porter.system.atomic import appearing, write_text
+from porter.system.atomic import atomic_directory, write_text
 from porter.system.checksums import MANIFEST, digests
 from porter.system.threads import one_thread
 
@@ -62,7 +62,7 @@ class Conversion:
 
     output: Path
     reports: tuple[Report, ...]
-    emitted: tuple[Emitted, ...]
+    emitted: tuple[ExportResult, ...]
     manifest: dict[str, Any]
 
     def summary(self) -> str:
@@ -119,7 +119,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     if request.trainable:
         require_trainable(request.formats)
     require_served(request)
-    with one_thread(), appearing(target, request.force) as folder, logged(request) as book:
+    with one_thread(), atomic_directory(target, request.force) as folder, logged(request) as book:
         shapes = input_shapes(model, request)
         pictures = meaning_of(opened, model, shapes, request.preset)
         checked = verification_inputs(model, shapes, request)
@@ -281,7 +281,7 @@ def prepare(
     reports: list[Report],
     request: Request,
     variables: Any,
-) -> Job:
+) -> ExportJob:
     """Trace the port, with as many free sizes as the layers allow."""
     from porter.emit.port import build_widest
 
@@ -301,7 +301,7 @@ def prepare(
     larger = None
     if request.precision == FULL and "saved_model" in request.formats:
         larger = larger_check(model, types, port, optimized, request.tolerance.accumulated)
-    return Job(
+    return ExportJob(
         model,
         types,
         port,
@@ -314,8 +314,8 @@ def prepare(
 
 
 def emit_one(
-    name: str, job: Job, request: Request, folder: Path, progress: Progress
-) -> list[Emitted]:
+    name: str, job: ExportJob, request: Request, folder: Path, progress: Progress
+) -> list[ExportResult]:
     """Write one format and compare its reloaded self. Raises ParityError."""
     progress("emit", name)
     emitted = find(name).emit(job, folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from porter.conversion.request import Request
-from porter.emit.formats import Check
+from porter.emit.formats import VerificationSample
 from porter.errors import ParityError, UsageError
 from porter.frontend.inputs import (
     Sample,
@@ -87,14 +87,14 @@ def batched(model: Model, shapes: Shapes) -> Nested[TensorType]:
 
 def checks(
     port: Port, checked: list[tuple[Sample, Recording | None]], reports: list[Report]
-) -> tuple[Check, ...]:
+) -> tuple[VerificationSample, ...]:
     """What emitted models are compared on: stored inputs, and the oracle's outputs.
 
     Samples whose sizes the emitted signature does not take (another batch where it is fixed) are
     left out. Raises ParityError if none remains.
     """
     fitting = tuple(
-        Check(
+        VerificationSample(
             report.input,
             store_named(port.plan, sample),
             report.wanted,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.formats import Format, Job
+from porter.emit.formats import ExportJob, Format
 from porter.errors import ParityError
 from porter.parity.measure import Measure
 from porter.system.tensorflow import quiet_stderr, tf
@@ -25,7 +25,7 @@ class Checkpoint(Format):
     name = "checkpoint"
     trains = True
 
-    def write(self, job: Job, folder: Path) -> list[Path]:
+    def write(self, job: ExportJob, folder: Path) -> list[Path]:
         target = folder / self.name
         target.mkdir()
         checkpoint = tf.train.Checkpoint(**tree(job.port.variables.by_name))
@@ -36,7 +36,7 @@ class Checkpoint(Format):
         (target / "checkpoint").write_text(state, encoding="utf-8")
         return [target]
 
-    def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
+    def verify(self, job: ExportJob, folder: Path) -> tuple[Measure | None, str]:
         reader = tf.train.load_checkpoint(str(folder / self.name))
         for name, variable in job.port.variables.by_name.items():
             stored = reader.get_tensor(name.replace(".", "/") + SUFFIX)

@@ -49,7 +49,7 @@ DEFAULT = ("saved_model", "checkpoint")
 
 
 @dataclass(frozen=True)
-class Check:
+class VerificationSample:
     """One verification input as it is stored, and the oracle's outputs in Torch's order.
 
     `allowed` is how far an emitted port may be from them, in units of each output's scale;
@@ -64,7 +64,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """Everything that a format may need: the model, the traced port, and what to verify with.
 
     `settings` holds the options of single formats by the format's name.
@@ -73,12 +73,12 @@ class Job:
     model: Model
     types: Nested[TensorType]
     port: Port
-    checks: tuple[Check, ...]
+    checks: tuple[VerificationSample, ...]
     data_format: str = "channels_last"
     settings: Mapping[str, Any] = field(default_factory=dict)
     fixed: Nested[TensorType] | None = None
     """The input types that the user gave; None where the sizes were solved."""
-    larger: Check | None = None
+    larger: VerificationSample | None = None
     """What the layers make of a large picture, for a format that serves something faster."""
     pictures: Meaning | None = None
     """What the numbers mean where input and output are pictures."""
@@ -99,7 +99,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Emitted:
+class ExportResult:
     """How a format did: its row of the report. `measure` is None where nothing is computed.
 
     A format that writes several files has a row for each `variant`. Where `exact` is false the
@@ -133,7 +133,7 @@ class Emitter(abc.ABC):
         return
 
     @abc.abstractmethod
-    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+    def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         """Write below `folder`, load again and compare: a row for each variant.
 
         Raises EmitError, naming the layer, for a model that the format cannot express.
@@ -146,17 +146,17 @@ class Format(Emitter):
     Both raise EmitError, naming the layer, for a model that the format cannot express.
     """
 
-    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+    def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         paths = self.write(job, folder)
         measure, note = self.verify(job, folder)
-        return [Emitted(self.name, measure, sum(map(size_of, paths)), note)]
+        return [ExportResult(self.name, measure, sum(map(size_of, paths)), note)]
 
     @abc.abstractmethod
-    def write(self, job: Job, folder: Path) -> list[Path]:
+    def write(self, job: ExportJob, folder: Path) -> list[Path]:
         """Write the artefact below `folder`; returns the files and folders made."""
 
     @abc.abstractmethod
-    def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
+    def verify(self, job: ExportJob, folder: Path) -> tuple[Measure | None, str]:
         """Load what was written, in a fresh process where it runs, and compare; adds a note."""
 
 

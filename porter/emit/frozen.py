@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from porter.emit.formats import Emitted, Emitter, Job, size_of
+from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
 from porter.emit.port import Port, build
 from porter.emit.subprocess_runner import run_frozen_graph, run_saved_model
 from porter.errors import EmitError
@@ -31,7 +31,7 @@ class Frozen(Emitter):
 
     name = "frozen"
 
-    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+    def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         # Variables of its own: the folded weights are none of the checkpoint's.
         port = build(fuse(job.port.graph), Variables(), job.data_format)
         saved, file = self.write_port(port, folder)
@@ -44,7 +44,7 @@ class Frozen(Emitter):
         fewer = len(job.port.graph.nodes) - len(port.graph.nodes)
         note = f"{fewer} of {len(job.port.graph.nodes)} layers folded or dropped"
         return [
-            Emitted(
+            ExportResult(
                 self.name,
                 job.compare(made),
                 size_of(path),

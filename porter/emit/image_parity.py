@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.emit.formats import Job
+from porter.emit.formats import ExportJob
 from porter.emit.image_signature import NAME
 from porter.errors import ParityError
 from porter.frontend.inputs import types_of
@@ -29,7 +29,7 @@ MAX_LEVELS = 1
 MAX_PROBABILITY = 1e-4
 
 
-def photographs(job: Job, seed: int = 1) -> Array:
+def photographs(job: ExportJob, seed: int = 1) -> Array:
     """Seeded 8-bit pictures of a size that the signature takes: noise over a gradient."""
     (given,) = leaves(job.port.graph.inputs)
     batch, _, height, width = given.type.shape
@@ -41,7 +41,7 @@ def photographs(job: Job, seed: int = 1) -> Array:
 
 
 def judge(
-    job: Job, meaning: Meaning, photos: Array, made: dict[str, Array], exact: bool = True
+    job: ExportJob, meaning: Meaning, photos: Array, made: dict[str, Array], exact: bool = True
 ) -> str:
     """The verdict on what the reloaded signature made of `photos`. Raises ParityError.
 
@@ -55,7 +55,7 @@ def judge(
     return compare_pictures(made[NAME], to_pictures(wanted, photos, meaning), levels)
 
 
-def oracle(job: Job, pictures: Array, meaning: Meaning) -> Array:
+def oracle(job: ExportJob, pictures: Array, meaning: Meaning) -> Array:
     """What the NumPy reference makes of the pictures, as the port stores it (channels last)."""
     fed = to_net(pictures, meaning).transpose(0, 3, 1, 2)
     graph = job.model.walk(types_of(np.ascontiguousarray(fed)))

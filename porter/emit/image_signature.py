@@ -11,7 +11,7 @@ from typing import Any
 from porter.emit.port import Port
 from porter.imaging.image_spec import Meaning
 from porter.imaging.pixels import RGB, YUV, lost
-from porter.imaging.presets import Side
+from porter.imaging.presets import PixelEncoding
 from porter.ir.layout import channels_last, image_layout
 from porter.ir.nested import leaves
 from porter.system.tensorflow import tf
@@ -55,7 +55,7 @@ def stretched(image: Any, meaning: Meaning) -> Any:
     return image
 
 
-def levels_to_numbers(image: Any, side: Side) -> Any:
+def levels_to_numbers(image: Any, side: PixelEncoding) -> Any:
     """Levels as the net's numbers."""
     x = tf.cast(image, tf.float32) / 255.0
     if side.channels == "BGR":
@@ -66,7 +66,7 @@ def levels_to_numbers(image: Any, side: Side) -> Any:
     return (x * (high - low) + low - tf.constant(side.mean)) / tf.constant(side.std)
 
 
-def picture(made: Any, image: Any, meaning: Meaning, side: Side) -> Any:
+def picture(made: Any, image: Any, meaning: Meaning, side: PixelEncoding) -> Any:
     """The finished 8-bit picture (`pixels.to_pictures`)."""
     geometry = meaning.geometry
     before = lost(meaning.preset, geometry)
@@ -88,7 +88,7 @@ def picture(made: Any, image: Any, meaning: Meaning, side: Side) -> Any:
     return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)
 
 
-def numbers_to_levels(made: Any, side: Side) -> Any:
+def numbers_to_levels(made: Any, side: PixelEncoding) -> Any:
     """The net's numbers as levels."""
     low, high = side.range
     levels = made * tf.constant(side.std) + tf.constant(side.mean)

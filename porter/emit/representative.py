@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from porter.emit.formats import Job
+from porter.emit.formats import ExportJob
 from porter.emit.port import Port
 from porter.emit.subprocess_runner import Named
 from porter.errors import UsageError
@@ -29,7 +29,7 @@ from porter.system.tensorflow import tf
 LONGEST = 256
 
 
-def read(source: Path, job: Job) -> list[Named]:
+def read(source: Path, job: ExportJob) -> list[Named]:
     """Samples of named, stored inputs. Raises UsageError where they are not the port's."""
     samples = list(pictures(source, job) if source.is_dir() else arrays(source, job.port))
     if not samples:
@@ -76,7 +76,7 @@ def batch_of(port: Port) -> int:
     return specs[0].shape[0] or 1
 
 
-def pictures(folder: Path, job: Job) -> Iterator[Named]:
+def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
     """Every picture of a folder as the net's numbers."""
     if job.pictures is None:
         raise UsageError(

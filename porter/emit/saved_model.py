@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from porter.emit.formats import Emitted, Format, Job, size_of
+from porter.emit.formats import ExportJob, ExportResult, Format, size_of
 from porter.emit.quality import Quality, judge
 from porter.emit.subprocess_runner import run_saved_model, train_saved_model
 from porter.emit.training import Trainable
@@ -22,7 +22,7 @@ from porter.parity.measure import Measure
 from porter.passes.precision import FULL
 from porter.system.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
-LEAST_PSNR = {"bfloat16": 30.0, "float16": 40.0}
+MIN_PSNR = {"bfloat16": 30.0, "float16": 40.0}
 """In dB, of what is served with products of 16 bits."""
 
 
@@ -32,7 +32,7 @@ class SavedModel(Format):
     name = "saved_model"
     trains = True
 
-    def write(self, job: Job, folder: Path) -> list[Path]:
+    def write(self, job: ExportJob, folder: Path) -> list[Path]:
         port, target = job.port, folder / self.name
         signatures = {
             "serving_default": port.serve,
@@ -47,7 +47,7 @@ class SavedModel(Format):
         name_by_content(target / "fingerprint.pb")
         return [target]
 
-    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+    def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         if job.port.precision == FULL:
             return super().emit(job, folder)
         (target,) = self.write(job, folder)
@@ -58,9 +58,11 @@ class SavedModel(Format):
         require_digits(quality, job.port.precision)
         note = ", ".join(filter(None, (str(quality), proof)))
         size, variant = size_of(target), job.port.precision
-        return [Emitted(self.name, quality.measure, size, note, variant, False, quality.json())]
+        return [
+            ExportResult(self.name, quality.measure, size, note, variant, False, quality.json())
+        ]
 
-    def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
+    def verify(self, job: ExportJob, folder: Path) -> tuple[Measure | None, str]:
         note = self.verify_training(job, folder) if isinstance(job.port.module, Trainable) else ""
         if job.larger is not None:
             note = f"also on {job.larger.label}"
@@ -68,7 +70,9 @@ class SavedModel(Format):
         made, proof = self.run(job, folder)
         return job.compare(made), "; ".join(filter(None, (proof, note)))
 
-    def run(self, job: Job, folder: Path, exact: bool = True) -> tuple[list[dict[str, Array]], str]:
+    def run(
+        self, job: ExportJob, folder: Path, exact: bool = True
+    ) -> tuple[list[dict[str, Array]], str]:
         """What was written makes of the job's samples, and the verdict on its pictures."""
         samples = [check.inputs for check in job.checks]
         if job.pictures is None:
@@ -83,7 +87,7 @@ class SavedModel(Format):
         )
         return made, image_parity.judge(job, job.pictures, photos, pictures, exact)
 
-    def verify_training(self, job: Job, folder: Path) -> str:
+    def verify_training(self, job: ExportJob, folder: Path) -> str:
         """Differentiate in training mode what was written; says how much there is to learn."""
         try:
             learned = train_saved_model(folder / self.name, job.checks[0].inputs)
@@ -101,11 +105,11 @@ class SavedModel(Format):
 
 def require_digits(quality: Quality, precision: str) -> None:
     """Raise ParityError for a net that does not bear products of 16 bits."""
-    if quality.psnr < LEAST_PSNR[precision]:
+    if quality.psnr < MIN_PSNR[precision]:
         raise ParityError(
             f"products in {precision} are too coarse for this net: nothing was written",
             received=quality.measure.problem
-            or f"{quality}, where {LEAST_PSNR[precision]:g} dB are asked for",
+            or f"{quality}, where {MIN_PSNR[precision]:g} dB are asked for",
             hint="convert in float32"
             + (", or try bfloat16, which has a larger range" if precision == "float16" else ""),
         )

@@ -15,7 +15,7 @@ import numpy as np
 
 from porter.errors import EmitError
 from porter.ir.fields import Array
-from porter.system.atomic import workplace
+from porter.system.atomic import staging_dir
 
 HERE = Path(__file__).parent
 RELOAD = HERE / "reload.py"
@@ -32,13 +32,13 @@ def run_saved_model(folder: Path, samples: Sequence[Named], *signatures: str) ->
 
     `signatures` is `serving_default` if none, one for all samples, or one for each.
     """
-    return run_fresh(RELOAD, folder, samples, *(signatures or ("serving_default",)))
+    return run_in_subprocess(RELOAD, folder, samples, *(signatures or ("serving_default",)))
 
 
 def run_frozen_graph(file: Path, samples: Sequence[Named], outputs: dict[str, str]) -> list[Named]:
     """Named outputs of a GraphDef; `outputs` names their tensors. Raises EmitError."""
     pairs = [f"{name}={tensor}" for name, tensor in outputs.items()]
-    return run_fresh(RELOAD_GRAPH, file, samples, *pairs)
+    return run_in_subprocess(RELOAD_GRAPH, file, samples, *pairs)
 
 
 def train_saved_model(folder: Path, sample: Named) -> Array:
@@ -46,16 +46,18 @@ def train_saved_model(folder: Path, sample: Named) -> Array:
 
     Raises EmitError if it cannot be run in training mode and differentiated.
     """
-    (made,) = run_fresh(RELOAD_TRAINING, folder, [sample])
+    (made,) = run_in_subprocess(RELOAD_TRAINING, folder, [sample])
     return made["gradients"]
 
 
 def run_tflite(file: Path, samples: Sequence[Named], interpreter: str) -> list[Named]:
     """Named outputs of a LiteRT file, as numbers that quantisation stands for. Raises EmitError."""
-    return run_fresh(RELOAD_TFLITE, file, samples, interpreter)
+    return run_in_subprocess(RELOAD_TFLITE, file, samples, interpreter)
 
 
-def run_fresh(script: Path, model: Path, samples: Sequence[Named], *extra: str) -> list[Named]:
+def run_in_subprocess(
+    script: Path, model: Path, samples: Sequence[Named], *extra: str
+) -> list[Named]:
     """Named outputs that `script` makes of each sample of named inputs, all as stored.
 
     The script is started as `python -I SCRIPT MODEL INPUTS.npz OUTPUTS.npz EXTRA…`, where porter
@@ -94,7 +96,7 @@ def scratch() -> Iterator[Path]:
     """A temporary folder; those of killed runs are removed. Raises EmitError if it cannot be."""
     home = Path(tempfile.gettempdir())
     try:
-        with workplace(home / "reload") as folder:
+        with staging_dir(home / "reload") as folder:
             yield folder
     except OSError as error:
         raise EmitError(

@@ -28,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from porter.emit.formats import Emitted, Emitter, Job, size_of
+from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
 from porter.emit.litert import LITERT, LITERT_INTEGER, Dialect
 from porter.emit.port import Port, build
 from porter.emit.quality import BOUNDS, Quality, judge
@@ -84,10 +84,10 @@ class TFLite(Emitter):
         if chosen.representative is not None and not chosen.representative.exists():
             raise UsageError(f"no such file or folder: {chosen.representative}")
 
-    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+    def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         chosen = self.settings(job.settings)
         ports = {dialect: traced(job, dialect) for dialect in map(dialect_of, chosen.kinds)}
-        rows: list[Emitted] = []
+        rows: list[ExportResult] = []
         for kind in chosen.kinds:
             port = ports[dialect_of(kind)]
             fitting = tuple(check for check in job.checks if admitted(port, check.inputs))
@@ -100,13 +100,13 @@ def dialect_of(kind: str) -> Dialect:
     return LITERT_INTEGER if kind in INTEGER else LITERT
 
 
-def traced(job: Job, dialect: Dialect) -> Port:
+def traced(job: ExportJob, dialect: Dialect) -> Port:
     """The fused port in LiteRT's operations, for the sizes that the user fixed."""
     graph = join_borders(drop_cancelled_biases(fuse(job.port.graph)))
     return build(sized(graph, job), Variables(), job.data_format, dialect)
 
 
-def sized(graph: Graph, job: Job) -> Graph:
+def sized(graph: Graph, job: ExportJob) -> Graph:
     """The graph for the one input size that the user gave; as it is where they gave none."""
     if job.fixed is None:
         return graph
@@ -115,14 +115,14 @@ def sized(graph: Graph, job: Job) -> Graph:
     return rename(graph, fixed)
 
 
-def emit_kind(kind: str, job: Job, folder: Path, chosen: TFLiteSettings) -> Emitted:
+def emit_kind(kind: str, job: ExportJob, folder: Path, chosen: TFLiteSettings) -> ExportResult:
     """One file, run again and judged. Raises EmitError and ParityError."""
     path = folder / ("model.tflite" if kind == "float32" else f"model.{kind}.tflite")
     interpreter, note = interpreter_module()
     if kind == "float32":
         path.write_bytes(converted(job, kind))
         made = run_tflite(path, [check.inputs for check in job.checks], interpreter)
-        return Emitted("tflite", job.compare(made), size_of(path), note, path.name)
+        return ExportResult("tflite", job.compare(made), size_of(path), note, path.name)
     if kind in INTEGER:
         quality, how = emit_integers(path, kind, job, chosen, interpreter)
     else:
@@ -130,10 +130,12 @@ def emit_kind(kind: str, job: Job, folder: Path, chosen: TFLiteSettings) -> Emit
         quality, how = judge_floats(path, job, chosen, interpreter), ""
     require_quality(quality, kind, least_psnr(kind, chosen))
     note = ", ".join(filter(None, (str(quality), how, note)))
-    return Emitted("tflite", quality.measure, size_of(path), note, path.name, False, quality.json())
+    return ExportResult(
+        "tflite", quality.measure, size_of(path), note, path.name, False, quality.json()
+    )
 
 
-def judge_floats(path: Path, job: Job, chosen: TFLiteSettings, interpreter: str) -> Quality:
+def judge_floats(path: Path, job: ExportJob, chosen: TFLiteSettings, interpreter: str) -> Quality:
     """How a file does whose inputs and outputs are floats."""
     if chosen.representative is not None:
         samples = read(chosen.representative, job)
@@ -145,7 +147,7 @@ def judge_floats(path: Path, job: Job, chosen: TFLiteSettings, interpreter: str)
 
 
 def emit_integers(
-    path: Path, kind: str, job: Job, chosen: TFLiteSettings, interpreter: str
+    path: Path, kind: str, job: ExportJob, chosen: TFLiteSettings, interpreter: str
 ) -> tuple[Quality, str]:
     """The file all in integers, or else with arithmetic in float; how it does, and a note."""
     assert chosen.representative is not None
@@ -188,7 +190,7 @@ def interpreter_module() -> tuple[str, str]:
 
 
 def converted(
-    job: Job, kind: str, samples: Sequence[Named] = (), kept: Sequence[str] = ()
+    job: ExportJob, kind: str, samples: Sequence[Named] = (), kept: Sequence[str] = ()
 ) -> bytes:
     """The bytes of a LiteRT file. Raises EmitError, naming the layers that LiteRT cannot do.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from porter.apps.weights import Weights, collect
 from porter.emit.arrays import require, write_arrays
-from porter.emit.formats import Emitted, Emitter, Job, size_of
+from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
 from porter.emit.settings import WeightSettings
 
 
@@ -31,19 +31,19 @@ class WeightFiles(Emitter):
         found: WeightSettings = settings.get(self.name) or WeightSettings()
         return found
 
-    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+    def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         chosen = self.settings(job.settings)
         weights = collect(job.model.root) if chosen.order == "torch" else port_weights(job)
         note = f"{len(weights.arrays)} arrays in {chosen.order}'s order, read back bit by bit"
-        rows: list[Emitted] = []
+        rows: list[ExportResult] = []
         for kind in chosen.kinds:
             path = folder / f"weights.{kind}"
             write_arrays(weights, path, kind)
-            rows.append(Emitted(self.name, None, size_of(path), note, path.name))
+            rows.append(ExportResult(self.name, None, size_of(path), note, path.name))
         return rows
 
 
-def port_weights(job: Job) -> Weights:
+def port_weights(job: ExportJob) -> Weights:
     """The port's variables, and the Torch paths of those that Torch shares."""
     arrays = {name: variable.numpy() for name, variable in job.port.variables.by_name.items()}
     shared = collect(job.model.root).aliases

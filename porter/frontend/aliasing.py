@@ -11,7 +11,7 @@ import numpy as np
 from porter.ir.fields import Array, raw
 from porter.ir.graph import Node, Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site
+from porter.ir.layout import Layout, OpContext
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Overwritten:
     now: Value
 
 
-class Windows:
+class AliasTracker:
     """Which elements of its memory each value sees.
 
     A view only moves elements, so that its reference, run on their numbers, tells which it sees.
@@ -93,7 +93,7 @@ class Reinterpret(LayerMap):
     def reference(self, x: Array) -> Array:
         return x.reshape(self.shape)
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return at.reshape(tf, x)
 
 
@@ -108,7 +108,7 @@ class MakeBatch(LayerMap):
     def reference(self, x: Array) -> Array:
         return x[None]
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.expand_dims(x, at.output_layouts[0].axis(0))
 
     def layouts(

@@ -20,7 +20,7 @@ from porter.ir.nested import Nested, leaves, map_leaves
 STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 """By how much a size is changed: nets with strides accept only some sizes."""
 
-Made = TypeVar("Made")
+Traced = TypeVar("Traced")
 
 Place = tuple[int, int]
 """Which input leaf, which axis."""
@@ -54,7 +54,9 @@ def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
     return merged
 
 
-def widest(model: Model, types: Nested[TensorType], make: Callable[[Graph], Made]) -> Made:
+def widest(
+    model: Model, types: Nested[TensorType], make: Callable[[Graph], Traced]
+) -> Traced:
     """What `make` makes of the graph with as many free sizes as it can do with.
 
     `make` raises NotDynamic where a layer needs a size that the graph leaves open.

@@ -20,7 +20,7 @@ from porter.frontend.model_file import submodules
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.graph import FLOAT, INT, Graph, TensorType
-from porter.ir.map_errors import blaming
+from porter.ir.map_errors import attribute_errors
 from porter.ir.nested import Nested, leaves, map_leaves
 from porter.ir.registry import is_layer_map
 from porter.runtime import memory
@@ -77,7 +77,7 @@ def hint_of(model: Model) -> TensorType | None:
 def told(model: Model, path: str, module: TorchObject) -> TensorType | None:
     """What one layer wants. Raises the error of a malformed one, with its path."""
     try:
-        with blaming(model.handler(module), path, module.typename):
+        with attribute_errors(model.handler(module), path, module.typename):
             return model.op(module).input_hint()
     except PorterError as error:
         error.where = error.where or f"{path or 'the root'} ({module.typename})"

@@ -13,7 +13,7 @@ import numpy as np
 from porter.ir.fields import Array, integer, optional_integer, raw
 from porter.ir.graph import FLOAT, TensorType, Value, merge
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, Step, plan, size
+from porter.ir.layout import OpContext, Step, plan, size
 from porter.ir.nested import leaves
 from porter.runtime import reference
 from porter.runtime.execute import execute
@@ -76,7 +76,7 @@ class Loop(LayerMap):
             outputs.append(made[: len(made) - self.states])
         return tuple(np.stack(each) for each in zip(*outputs, strict=True))
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         sequences, states, constants = self.split(xs)
         # Nothing outside of the body knows in which layout it would like its images.
         body = plan(self.body, "channels_first")

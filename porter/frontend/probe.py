@@ -15,7 +15,7 @@ from porter.ir.layer_map import LayerMap
 from porter.ir.nested import Nested
 
 UNKNOWN = TensorType((), "unknown")
-MOST_INPUTS = 32
+MAX_INPUTS = 32
 
 
 class Wanted(WalkError):
@@ -42,7 +42,7 @@ class Probe(Walk):
 
 def input_types(model: Model, batch: int, size: tuple[int, int]) -> Nested[TensorType] | None:
     """Types of all inputs for a batch and an image size, or None if they cannot be found out."""
-    for count in range(2, MOST_INPUTS + 1):
+    for count in range(2, MAX_INPUTS + 1):
         types = [UNKNOWN] * count
         for _ in range(count + 1):
             try:

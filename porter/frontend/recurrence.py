@@ -23,7 +23,7 @@ from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Param, optional_integer, raw
 from porter.ir.graph import INT, Call, Graph, Node, Shape, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.ir.nested import Nested, leaves, map_leaves, same_structure
 from porter.torch7 import TorchObject
 
@@ -50,7 +50,7 @@ class InitialState(LayerMap):
         batch = () if self.axis is None else (x.shape[self.axis],)
         return np.zeros((*batch, *self.sample))
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if self.given is not None:
             return tf.identity(at.variable(self.given))
         batch = [] if self.axis is None else [size(tf, x, self.axis)]

@@ -38,7 +38,7 @@ OBLONG_SIZES = tuple(
 )
 FREE_TRIES = 4
 """How many of the small sizes that fit are looked at for free ones."""
-LARGEST_SIZE = 640
+MAX_SIZE = 640
 SEARCH_CALLS = 60_000
 """Calls of modules that a search spends on sizes that do not fit before it gives up."""
 PROBE_CALLS = 20_000
@@ -144,10 +144,10 @@ def squares(sizes: Iterable[int]) -> list[tuple[int, int]]:
 
 def rare_sizes(thorough: bool) -> list[tuple[int, int]]:
     """What to try when no ordinary size fits; `thorough` where the planes are surely right."""
-    round_squares = squares(range(8, LARGEST_SIZE + 1, 8))
+    round_squares = squares(range(8, MAX_SIZE + 1, 8))
     if not thorough:
         return round_squares
-    return [*round_squares, *OBLONG_SIZES, *squares(range(1, LARGEST_SIZE + 1))]
+    return [*round_squares, *OBLONG_SIZES, *squares(range(1, MAX_SIZE + 1))]
 
 
 def image(planes: int, size: tuple[int, int], batch: int = 2) -> TensorType:

@@ -31,11 +31,11 @@ from porter.errors import (
     UnmappedModules,
     WalkError,
 )
-from porter.frontend.aliasing import MakeBatch, Overwritten, Reinterpret, Windows
+from porter.frontend.aliasing import AliasTracker, MakeBatch, Overwritten, Reinterpret
 from porter.frontend.frozen import freeze, frozen_memory
 from porter.ir.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
-from porter.ir.map_errors import blaming
+from porter.ir.map_errors import attribute_errors
 from porter.ir.nested import Nested, map_leaves
 from porter.ir.options import Options
 from porter.ir.registry import Handler, Registry, StructureRule, is_layer_map
@@ -119,7 +119,7 @@ class Walk:
         self.made = 0
         self.handed = 0
         self.memory: dict[int, list[Value]] = {}
-        self.windows = Windows()
+        self.windows = AliasTracker()
         self.overwritten: dict[int, Value | Overwritten] = {}
         self.active: list[TorchObject] = []
         self.counts: Counter[str] = Counter()
@@ -148,7 +148,7 @@ class Walk:
             handler = self.model.handler(module)
             calls_before = len(self.calls)
             made: Nested[Value]
-            with blaming(handler, self.path, module.typename):
+            with attribute_errors(handler, self.path, module.typename):
                 if is_layer_map(handler):
                     made = self.call_layer(module, x)
                 else:
@@ -287,7 +287,7 @@ class Walk:
             )
         types = op.output_types(*(value.type for value in inputs))
         outputs: list[Value] = []
-        shares = bool(inputs) and (bool(op.inplace) or self.hands_on(op, inputs[0]))
+        shares = bool(inputs) and (bool(op.inplace) or self.aliases_input(op, inputs[0]))
         for type in types:
             if shares:
                 outputs.append(self.view(inputs[0], type))
@@ -305,7 +305,7 @@ class Walk:
 
     # In-place aliasing --------------------------------------------------------------------------
 
-    def hands_on(self, op: LayerMap, x: Value) -> bool:
+    def aliases_input(self, op: LayerMap, x: Value) -> bool:
         """Whether Torch's output shares the memory of `x`."""
         return op.is_view and not (op.copies_scattered and self.windows.scattered(x))
 

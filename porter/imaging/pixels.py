@@ -13,7 +13,7 @@ import numpy.typing as npt
 from porter.errors import UnreadablePicture
 from porter.imaging.geometry import Geometry
 from porter.imaging.image_spec import Meaning
-from porter.imaging.presets import Numbers, Preset, Side
+from porter.imaging.presets import Numbers, PixelEncoding, Preset
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +112,7 @@ def fitted(pictures: Array, height: int, width: int) -> Array:
 # Levels -------------------------------------------------------------------------------------------
 
 
-def levels_to_numbers(pictures: Array, side: Side) -> Array:
+def levels_to_numbers(pictures: Array, side: PixelEncoding) -> Array:
     """Levels 0…255 as the net's numbers, its channels in its order."""
     x = pictures.astype(np.float32) / np.float32(255)
     if side.channels == "BGR":
@@ -129,7 +129,7 @@ def as_float32(numbers: Numbers) -> Array:
     return np.asarray(numbers, np.float32)
 
 
-def numbers_to_levels(made: Array, side: Side) -> Array:
+def numbers_to_levels(made: Array, side: PixelEncoding) -> Array:
     """The net's numbers as levels, RGB or one plane, neither clipped nor rounded."""
     low, high = side.range
     levels = made * as_float32(side.std) + as_float32(side.mean)

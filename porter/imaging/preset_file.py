@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import UsageError
-from porter.imaging.presets import PLANES, Numbers, Preset, Side
+from porter.imaging.presets import PLANES, Numbers, PixelEncoding, Preset
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,7 +80,7 @@ def parse(body: Mapping[str, Any], where: str) -> Preset:
     )
 
 
-def side(body: Any, where: str) -> Side:
+def side(body: Any, where: str) -> PixelEncoding:
     """One end of the net."""
     if not isinstance(body, Mapping):
         raise UsageError("this should be a table", where=where, received=repr(body))
@@ -98,7 +98,7 @@ def side(body: Any, where: str) -> Side:
     std = numbers(body.get("std", (1,)), counts, f"{where}, std")
     if 0 in std:
         raise UsageError("std must not be 0", where=where)
-    return Side(channels, (low, high), mean, std)
+    return PixelEncoding(channels, (low, high), mean, std)
 
 
 def numbers(value: Any, counts: tuple[int, ...], where: str) -> Numbers:

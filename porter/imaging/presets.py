@@ -19,7 +19,7 @@ Numbers = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Side:
+class PixelEncoding:
     """One end of a net. `mean` and `std` have one number, or one a channel in `channels`' order."""
 
     channels: str = "RGB"
@@ -44,8 +44,8 @@ class Preset:
     """
 
     name: str
-    input: Side
-    output: Side | None
+    input: PixelEncoding
+    output: PixelEncoding | None
     median_filter: int = 0
     border: str = "none"
     labels: tuple[str, ...] = ()
@@ -63,10 +63,10 @@ BGR_MEAN = (103.939, 116.779, 123.68)
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """The same of pictures in 0…1, from fb.resnet.torch."""
 
-UNIT = Side()
-VGG = Side("BGR", (0.0, 255.0), BGR_MEAN)
-RESNET = Side("RGB", (0.0, 1.0), RGB_MEAN, RGB_STD)
-SYMMETRIC = Side("BGR", (-1.0, 1.0))
+UNIT = PixelEncoding()
+VGG = PixelEncoding("BGR", (0.0, 255.0), BGR_MEAN)
+RESNET = PixelEncoding("RGB", (0.0, 1.0), RGB_MEAN, RGB_STD)
+SYMMETRIC = PixelEncoding("BGR", (-1.0, 1.0))
 """pix2pix/util/util.lua and CycleGAN/util/util.lua both turn RGB to BGR before they rescale."""
 
 BUILT_IN = {
@@ -79,7 +79,7 @@ BUILT_IN = {
         Preset("pix2pix", SYMMETRIC, SYMMETRIC),
         Preset("cyclegan", SYMMETRIC, SYMMETRIC),
         Preset("waifu2x-rgb", UNIT, UNIT, border="replicate"),
-        Preset("waifu2x-y", Side("Y"), Side("Y"), border="replicate"),
+        Preset("waifu2x-y", PixelEncoding("Y"), PixelEncoding("Y"), border="replicate"),
         Preset("imagenet-torch", RESNET, None),
         Preset("imagenet-caffe", VGG, None),
     )

@@ -29,7 +29,7 @@ REQUIRED: Any = object()
 
 
 @dataclass(frozen=True)
-class Made:
+class DerivedParam:
     """How Torch computes a parameter at every call: `arrange(tf, compute(tf, *sources))`.
 
     `path` is the module that owns the sources. A port that trains learns these, and computes the
@@ -47,7 +47,7 @@ class Made:
 class MadeTensor(Tensor):
     """A tensor that Torch computes from others, in the place of one that the file might hold."""
 
-    made: Made | None = None
+    made: DerivedParam | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Param:
     to: str
     key: Hashable
     trainable: bool = True
-    made: Made | None = None
+    made: DerivedParam | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Param) and (self.key, self.axes) == (other.key, other.axes)

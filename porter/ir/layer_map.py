@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 from porter.errors import BadField, MissingField, ShapeMismatch
 from porter.ir.fields import Array, Field, Param
 from porter.ir.graph import Shape, TensorType
-from porter.ir.layout import Layout, Site, channels_last, torch_order
+from porter.ir.layout import Layout, OpContext, channels_last, torch_order
 from porter.ir.options import Options
 from porter.torch7 import TorchObject
 
@@ -222,7 +222,7 @@ class LayerMap(abc.ABC):
         """
         return self.apply(tf, *inputs, **at)
 
-    def call(self, tf: Any, *inputs: Any, at: Site) -> Any:
+    def call(self, tf: Any, *inputs: Any, at: OpContext) -> Any:
         """`train` or `apply`, as the site says."""
         return (self.train if at.training else self.apply)(tf, *inputs, at=at)
 

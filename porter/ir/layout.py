@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from porter.errors import WalkError
 from porter.ir.graph import Graph, Node, TensorType, Value
-from porter.ir.map_errors import blaming
+from porter.ir.map_errors import attribute_errors
 from porter.ir.nested import leaves
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def from_torch(array: Array, layout: Layout) -> Array:
 
 
 @dataclass(frozen=True)
-class Restore:
+class LayoutConversion:
     """Move a value from one layout to another; no Torch layer stands behind it."""
 
     source: Value
@@ -169,28 +169,30 @@ class Plan:
     """What the runner runs, in order, and where every value lies."""
 
     graph: Graph
-    steps: tuple[Step | Restore, ...]
+    steps: tuple[Step | LayoutConversion, ...]
     inputs: dict[int, Layout]
     outputs: dict[int, Layout]
 
     @property
     def transposes(self) -> int:
         """How many steps move bytes for the sake of layout alone."""
-        return sum(1 for step in self.steps if isinstance(step, Restore) and step.moves_bytes)
+        return sum(
+            1 for step in self.steps if isinstance(step, LayoutConversion) and step.moves_bytes
+        )
 
     def node_steps(self) -> Iterator[Step]:
         return (step for step in self.steps if isinstance(step, Step))
 
 
 def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
-    """Give every value a layout, inserting `Restore` where a layer refuses the one it would get."""
-    steps: list[Step | Restore] = []
+    """Give every value a layout; convert between them where a layer refuses what it would get."""
+    steps: list[Step | LayoutConversion] = []
     laid: dict[int, Layout] = {}
     available: set[tuple[int, Layout]] = set()
 
     def provide(value: Value, layout: Layout) -> None:
         if (value.id, layout) not in available:
-            steps.append(Restore(value, laid[value.id], layout))
+            steps.append(LayoutConversion(value, laid[value.id], layout))
             available.add((value.id, layout))
 
     inputs = {v.id: image_layout(v.type.rank, data_format) for v in leaves(graph.inputs)}
@@ -202,7 +204,7 @@ def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
         types = tuple(value.type for value in node.inputs)
         given = tuple(laid[value.id] for value in node.inputs)
         results = tuple(value.type for value in node.outputs)
-        with blaming(type(node.op), node.path, node.typename):
+        with attribute_errors(type(node.op), node.path, node.typename):
             wanted, made = node.op.layouts(given, types, results)
         for value, layout in zip(node.inputs, wanted, strict=True):
             provide(value, layout)
@@ -222,7 +224,7 @@ class NotDynamic(WalkError):
 
 
 @dataclass(frozen=True)
-class Site:
+class OpContext:
     """Where a layer is applied: what it may ask about its inputs, and where its variables live."""
 
     inputs: tuple[TensorType, ...]
@@ -231,7 +233,7 @@ class Site:
     output_layouts: tuple[Layout, ...]
     make_variable: Callable[[Param, tuple[Any, ...]], Any]
     dtype: Any
-    inner: Callable[[Step], Site]
+    inner: Callable[[Step], OpContext]
     """The site of a step of a sub-graph: its variables are named by its own Torch path."""
     training: bool = False
     """Whether this call trains: `LayerMap.train` is asked instead of `apply`."""

@@ -22,7 +22,7 @@ USER_MODULE = "porter_user_maps_"
 
 
 @contextmanager
-def blaming(handler: Any, path: str, typename: str) -> Iterator[None]:
+def attribute_errors(handler: Any, path: str, typename: str) -> Iterator[None]:
     """Turn errors inside the block into UsageError where `handler` is a user's, else Unforeseen."""
     try:
         yield

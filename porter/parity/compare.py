@@ -40,7 +40,7 @@ from porter.parity.oracle import (
     recorded_values,
 )
 from porter.parity.recording import Recording, Summary
-from porter.parity.rounding import Rounding, accumulated_rounding, excuse, in_precision
+from porter.parity.rounding import Rounding, accumulated_rounding, in_precision, rounding_allowance
 from porter.parity.thumbnails import Strip, Thumbnail, Worst, strip
 from porter.runtime import memory, reference
 
@@ -238,7 +238,7 @@ class Comparison:
         measures = [self.accumulated[v.id] for v in values if v.id in self.accumulated]
         if all(measure.within(usual.accumulated) for measure in measures):
             return usual, ""
-        found = excuse(measures, known, usual.float64)
+        found = rounding_allowance(measures, known, usual.float64)
         if found is None:
             return usual, ""
         limit, most = found
@@ -253,7 +253,7 @@ class Comparison:
             return usual, ""
         both = zip(self.noise.get(key, []), self.float64.get(key, []), strict=True)
         known = [Rounding(rounded, exact) for rounded, exact in both]
-        found = excuse(errors, known, self.tolerance.float64)
+        found = rounding_allowance(errors, known, self.tolerance.float64)
         if found is None:
             return usual, ""
         limit, most = found

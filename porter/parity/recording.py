@@ -25,7 +25,7 @@ from porter.runtime import memory
 from porter.torch7 import Table, Tensor
 
 FORMAT = "torch7-activations"
-MOST_TENSORS = 100_000
+MAX_TENSORS = 100_000
 """Tensors and tables of one activation: a few shared tables can stand for millions."""
 
 BROKEN = (
@@ -62,11 +62,11 @@ def as_arrays(value: Any, what: str) -> Nested[Array]:
 
     Raises BadField for anything else, BadTable for tables that never end.
     """
-    room = iter(range(MOST_TENSORS))
+    room = iter(range(MAX_TENSORS))
 
     def arrays(value: Any, what: str) -> Nested[Array]:
         if next(room, None) is None:
-            raise BadTable(f"{what}: more than {MOST_TENSORS:,} tensors, or a table inside itself")
+            raise BadTable(f"{what}: more than {MAX_TENSORS:,} tensors, or a table inside itself")
         if isinstance(value, Tensor):
             return value.array
         if isinstance(value, Table):

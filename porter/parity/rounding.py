@@ -29,7 +29,7 @@ from porter.runtime import reference
 
 FACTOR = 10.0
 """Summing in another order changes an accumulated error by a small factor, in either direction."""
-WORTHLESS = 1e-2
+MAX_ROUNDING = 1e-2
 """Where rounding may make more than this of a value's scale, float32 cannot prove anything."""
 
 
@@ -45,7 +45,7 @@ class Rounding:
 
     def allows(self, limit: float) -> float:
         """The largest error that is rounding; 0 unless float64 agrees to `limit`."""
-        return min(FACTOR * self.float32, WORTHLESS) if self.float64 <= limit else 0.0
+        return min(FACTOR * self.float32, MAX_ROUNDING) if self.float64 <= limit else 0.0
 
     def note(self, what: str = "the whole chain") -> str:
         """For the row of a layer that passes by it."""
@@ -55,7 +55,7 @@ class Rounding:
         )
 
 
-def excuse(
+def rounding_allowance(
     measures: Sequence[Measure], known: Sequence[Rounding], agreement: float
 ) -> tuple[float, Rounding] | None:
     """The error that rounding explains and the worst it does, if that covers all measures.

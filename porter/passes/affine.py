@@ -16,7 +16,7 @@ from typing import Any
 from porter.ir.fields import Param
 from porter.ir.graph import Graph, Node
 from porter.ir.layer_map import LayerMap, PlaneNormalization
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.passes.replacement_ops import (
     Respelled,
     bias_of,
@@ -37,7 +37,7 @@ class FixedNormalization(Respelled):
         self.normalization = normalization
         self.added = added
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         found, planes = self.normalization, x.shape[-1]
         assert found.mean is not None
         assert found.variance is not None

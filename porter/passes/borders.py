@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from porter.ir.graph import Graph
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.passes.replacement_ops import Respelled, is_image_batch
 
 
@@ -45,7 +45,7 @@ class GatheredBorder(Respelled):
         super().__init__(original)
         self.border = border
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         (_, top, bottom), (_, left, right) = self.border.edges()
         height, width, planes = size(tf, x, 1), size(tf, x, 2), x.shape[3]
         rows = self.border.sources(tf, tf.range(-top, height + bottom), height)
@@ -63,7 +63,7 @@ class JoinedBorder(Respelled):
         super().__init__(original)
         self.border = border
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         for torch_axis, before, behind in self.border.edges():
             axis = torch_axis + 3  # -2 and -1 are H and W, which are stored at 1 and 2
             n = size(tf, x, axis)

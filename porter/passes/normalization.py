@@ -28,7 +28,7 @@ from typing import Any
 
 from porter.ir.graph import Graph, Node
 from porter.ir.layer_map import LayerMap, PlaneNormalization
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.passes.replacement_ops import (
     Respelled,
     bias_of,
@@ -41,7 +41,7 @@ from porter.passes.replacement_ops import (
 Average = Callable[[Any], Any]
 EXACT_BYTES = 4
 """Of numbers that are worth statistics more exact than float32 sums."""
-LARGEST_RATIO = 64.0
+MAX_RATIO = 64.0
 """Of mean² and variance, up to which the mean of squares has the digits that are needed."""
 
 
@@ -53,7 +53,7 @@ class FusedNormalization(Respelled):
         self.normalization = normalization
         self.wants_one_sample = not normalization.over_batch
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if x.dtype.size < EXACT_BYTES:
             return self.at_once(tf, x, at)
 
@@ -62,7 +62,7 @@ class FusedNormalization(Respelled):
 
         return self.normalized(tf, x, at, averaged)
 
-    def at_once(self, tf: Any, x: Any, at: Site) -> Any:
+    def at_once(self, tf: Any, x: Any, at: OpContext) -> Any:
         """Statistics by the operation itself: it sums in float32, and 16-bit planes need no more.
 
         All samples together, or one.
@@ -78,7 +78,7 @@ class FusedNormalization(Respelled):
             is_training=True,
         ).y
 
-    def normalized(self, tf: Any, x: Any, at: Site, averaged: Average) -> Any:
+    def normalized(self, tf: Any, x: Any, at: OpContext, averaged: Average) -> Any:
         """With the planes' averages as `averaged` computes them."""
         planes, weight, bias = x.shape[3], self.normalization.weight, self.normalization.bias
         mean, variance = statistics(tf, x, averaged)
@@ -120,7 +120,7 @@ def statistics(tf: Any, x: Any, averaged: Average) -> tuple[Any, Any]:
     mean, squares = averaged(x), averaged(tf.square(x))
     quick = squares - tf.square(mean)
     variance = tf.cond(
-        tf.reduce_all(tf.square(mean) <= LARGEST_RATIO * quick),
+        tf.reduce_all(tf.square(mean) <= MAX_RATIO * quick),
         lambda: quick,
         lambda: averaged(tf.math.squared_difference(x, tf.cast(mean, x.dtype))),
     )

@@ -26,7 +26,7 @@ from typing import Any
 from porter.ir.fields import Param
 from porter.ir.graph import Graph, Node, TensorType
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, Site
+from porter.ir.layout import Layout, OpContext
 from porter.ir.nested import leaves
 from porter.passes.affine import FixedNormalization
 from porter.passes.normalization import FusedNormalization
@@ -60,7 +60,7 @@ class InPrecision(Respelled):
     ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
         return self.original.layouts(given, inputs, outputs)
 
-    def apply(self, tf: Any, *inputs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *inputs: Any, at: OpContext) -> Any:
         wanted = tf.as_dtype(self.wanted([x.dtype.name for x in inputs]))
         if self.kind is Kind.PRODUCT:
 

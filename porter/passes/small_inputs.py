@@ -12,7 +12,7 @@ from typing import Any
 
 from porter.ir.layout import Layout, size
 
-FEW_PIXELS = 96 * 96
+MIN_PIXELS = 96 * 96
 """Of a picture that takes as long either way: measured on texture_nets' and fast-neural-style's
 generators, from a tenth of their planes to all."""
 
@@ -29,9 +29,9 @@ def unless_small(
     """What `rewritten` makes of stored pictures, or `as_layers` where they are small."""
     pixels = size(tf, pictures, layout.axis(2)) * size(tf, pictures, layout.axis(3))
     if isinstance(pixels, int):
-        return as_layers() if pixels < FEW_PIXELS else rewritten()
+        return as_layers() if pixels < MIN_PIXELS else rewritten()
     # It stays a call in the graph, so that the first call with large pictures does not wait for it.
     aside = {"_noinline": True}
     small = tf.function(as_layers, autograph=False, experimental_attributes=aside)
-    made: Named = tf.cond(pixels < FEW_PIXELS, small, rewritten)
+    made: Named = tf.cond(pixels < MIN_PIXELS, small, rewritten)
     return made

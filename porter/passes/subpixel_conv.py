@@ -17,11 +17,11 @@ from typing import Any
 
 from porter.ir.graph import Graph, Node
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.passes.matchers import PlainConvolution, plain_convolution
 from porter.passes.replacement_ops import Respelled, is_image_batch
 
-MOST_PLANES = 4
+MAX_PLANES = 4
 """4·4 planes fill a vector register of 16 floats."""
 SMALLEST = 2
 """A 1×1 kernel would grow fourfold."""
@@ -34,7 +34,7 @@ class Blocks(Respelled):
         super().__init__(original)
         self.convolution = convolution
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         found = self.convolution
         filters = at.variable(found.weight)
         planes = filters.shape[-1]
@@ -65,8 +65,8 @@ def widen_few_planes(graph: Graph) -> Graph:
 def widened(node: Node) -> Node:
     """The node, respelled where it makes few planes."""
     found = plain_convolution(node.op) if is_image_batch(node) else None
-    if found is None or found.stride != (1, 1) or found.weight.shape[0] > MOST_PLANES:
+    if found is None or found.stride != (1, 1) or found.weight.shape[0] > MAX_PLANES:
         return node
-    if min(found.kernel) < SMALLEST or found.weight.shape[1] <= MOST_PLANES:
+    if min(found.kernel) < SMALLEST or found.weight.shape[1] <= MAX_PLANES:
         return node
     return replace(node, op=Blocks(node.op, found))

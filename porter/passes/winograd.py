@@ -29,7 +29,7 @@ import numpy as np
 
 from porter.ir.graph import Graph, Node
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.passes.borders import GatheredBorder
 from porter.passes.matchers import PlainConvolution, plain_convolution
 from porter.passes.replacement_ops import Respelled, is_image_batch, pairs
@@ -75,12 +75,12 @@ class WinogradConvolution(Respelled):
         self.convolution = convolution
         self.border = border
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         """Directly: for images that are too small to gain anything."""
         whole = x if self.border is None else self.border.apply(tf, x, at)
         return self.original.apply(tf, whole, at=at)
 
-    def tiled(self, tf: Any, x: Any, at: Site, tiles: Tiles, cut: bool) -> Any:
+    def tiled(self, tf: Any, x: Any, at: OpContext, tiles: Tiles, cut: bool) -> Any:
         """Tiled output of an image, or of what is `cut` into the same tiles."""
         outputs, inputs = self.convolution.weight.shape[:2]
         by_output, by_filters, by_input = (

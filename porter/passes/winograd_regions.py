@@ -16,7 +16,7 @@ from typing import Any
 from porter.ir.fields import Array, Param
 from porter.ir.graph import Graph, Node, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site, Step, channels_last, size
+from porter.ir.layout import OpContext, Step, channels_last, size
 from porter.ir.nested import leaves
 from porter.passes.affine import FixedNormalization
 from porter.passes.normalization import FusedNormalization
@@ -62,7 +62,7 @@ class Tiled(LayerMap):
             held[node.outputs[0].id] = node.op.reference(*(held[value.id] for value in node.inputs))
         return tuple(held[value.id] for value in self.outputs)
 
-    def apply(self, tf: Any, *inputs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *inputs: Any, at: OpContext) -> Any:
         given = {value.id: x for value, x in zip(self.inputs, inputs, strict=True)}
 
         def plain() -> list[Any]:
@@ -91,7 +91,7 @@ class Tiled(LayerMap):
             for y, value in zip(made, self.outputs, strict=True)
         )
 
-    def tiled(self, tf: Any, given: dict[int, Any], at: Site, tiles: Tiles) -> list[Any]:
+    def tiled(self, tf: Any, given: dict[int, Any], at: OpContext, tiles: Tiles) -> list[Any]:
         """The outputs, with all between them in tiles."""
         held: dict[int, Any] = {}
 
@@ -123,7 +123,7 @@ class Tiled(LayerMap):
 IMAGE = channels_last(4, 2)
 
 
-def inner(at: Site, node: Node) -> Site:
+def inner(at: OpContext, node: Node) -> OpContext:
     """The site of a node of the group."""
     return at.inner(Step(node, (IMAGE,) * len(node.inputs), (IMAGE,) * len(node.outputs)))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from porter.emit.formats import Emitted
+    from porter.emit.formats import ExportResult
     from porter.parity.compare import Report, Row
     from porter.parity.diagnosis import Hint
     from porter.parity.measure import Measure
@@ -33,7 +33,7 @@ def badness(row: Row) -> tuple[bool, bool, float]:
     return (not row.passed, row.problem is not None, max(errors, default=0.0))
 
 
-def report_json(reports: Sequence[Report], emitted: Sequence[Emitted] = ()) -> dict[str, Any]:
+def report_json(reports: Sequence[Report], emitted: Sequence[ExportResult] = ()) -> dict[str, Any]:
     """The parity report of one or several inputs, and a row for each emitted format."""
     rows = worst_rows(reports)
     diverging = next((row for row in rows if not row.passed), None)
@@ -48,7 +48,7 @@ def report_json(reports: Sequence[Report], emitted: Sequence[Emitted] = ()) -> d
     }
 
 
-def emitted_json(emitted: Emitted) -> dict[str, Any]:
+def emitted_json(emitted: ExportResult) -> dict[str, Any]:
     """How one format did after it was loaded again."""
     return {
         "format": emitted.name,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from porter.apps.check.checker import Result
     from porter.apps.inspect import Inspection
     from porter.apps.stylize.stylize import Result as Stylized
-    from porter.emit.formats import Emitted
+    from porter.emit.formats import ExportResult
     from porter.parity.compare import Row
     from porter.report.drift import Drift
 
@@ -123,7 +123,7 @@ def show_drift(console: Console, drift: Drift) -> None:
     console.print(f"{drift.compared} compared, {outcome}, {len(drift.better)} better")
 
 
-def format_table(rows: Iterable[Emitted]) -> Table:
+def format_table(rows: Iterable[ExportResult]) -> Table:
     """One line for each file or folder: how it did after it was loaded again."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("format")

@@ -28,7 +28,7 @@ from porter.parity.thumbnails import Strip
 from porter.report.as_json import worst_rows
 from porter.report.pages.images import extent, scaled
 from porter.report.pages.markdown import code, number, plain, table
-from porter.system.atomic import EVENTS, appearing
+from porter.system.atomic import EVENTS, atomic_directory
 from porter.system.tensorflow import tf
 
 
@@ -133,7 +133,7 @@ def logbook(folder: Path, force: bool) -> Iterator[Logbook]:
     """A logbook in a folder that appears when the block ends, also with a ParityError."""
     require_tensorboard()
     failed: ParityError | None = None
-    with appearing(folder, force) as place:
+    with atomic_directory(folder, force) as place:
         book = Logbook(place)
         try:
             yield book

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from porter.ir.layout import Layout, Plan, Restore, Step
+from porter.ir.layout import Layout, LayoutConversion, Plan, Step
 
 Stored = tuple[int, Layout]
 """A value by id, in one of its layouts."""
@@ -26,7 +26,7 @@ def execute(
     }
     last_read = _last_reads(plan)
     for position, step in enumerate(plan.steps):
-        if isinstance(step, Restore):
+        if isinstance(step, LayoutConversion):
             held[step.source.id, step.after] = step.apply(tf, held[step.source.id, step.before])
         else:
             taken = [
@@ -45,7 +45,7 @@ def _last_reads(plan: Plan) -> dict[int, list[Stored]]:
     """After which step each stored tensor is needed no more."""
     last: dict[Stored, int] = {}
     for position, step in enumerate(plan.steps):
-        if isinstance(step, Restore):
+        if isinstance(step, LayoutConversion):
             last[step.source.id, step.before] = position
         else:
             for value, layout in zip(step.node.inputs, step.inputs, strict=True):

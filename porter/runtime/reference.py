@@ -8,7 +8,7 @@ import numpy as np
 
 from porter.ir.fields import Array
 from porter.ir.graph import FLOAT, Graph, Node
-from porter.ir.map_errors import blaming
+from porter.ir.map_errors import attribute_errors
 from porter.ir.nested import leaves
 
 
@@ -18,7 +18,7 @@ def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64
         array.astype(precision) if value.dtype == FLOAT else array
         for value, array in zip(node.inputs, inputs, strict=True)
     ]
-    with blaming(type(node.op), node.path, node.typename):
+    with attribute_errors(type(node.op), node.path, node.typename):
         with np.errstate(all="ignore"):
             result = node.op.reference(*cast)
         outputs = list(result) if isinstance(result, tuple) else [result]

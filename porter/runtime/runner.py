@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from porter.ir.fields import Array, Made, Param
+from porter.ir.fields import Array, DerivedParam, Param
 from porter.ir.graph import FLOAT, Value
-from porter.ir.layout import Layout, Plan, Site, Step, from_torch, to_torch
-from porter.ir.map_errors import blaming
+from porter.ir.layout import Layout, OpContext, Plan, Step, from_torch, to_torch
+from porter.ir.map_errors import attribute_errors
 from porter.runtime.execute import execute
 from porter.system.tensorflow import tf
 from porter.torch7.mapped import release
 
-MOST_BYTES = 2**24
+MAX_BYTES = 2**24
 """Of a parameter that is converted as one tensor.
 
 Memory for tensors above 32 MB comes from the system afresh each time, which takes longer than to
@@ -56,7 +56,7 @@ class Variables:
             name = self.free_name(f"{path}.{param.name}" if path else param.name)
             # The layer's name scope must not become part of the variable's name.
             with tf.init_scope(), tf.name_scope(""):
-                if param.array.nbytes > MOST_BYTES and not (rows and param.to[0] == param.axes[0]):
+                if param.array.nbytes > MAX_BYTES and not (rows and param.to[0] == param.axes[0]):
                     variable = self.filled(name, param, rows)
                 else:
                     variable = tf.Variable(
@@ -66,7 +66,7 @@ class Variables:
             self.by_name[name] = variable
         return self.by_key[key]
 
-    def computed(self, path: str, param: Param, made: Made, rows: tuple[int, ...]) -> Any:
+    def computed(self, path: str, param: Param, made: DerivedParam, rows: tuple[int, ...]) -> Any:
         """A parameter as Torch computes it, stored as a variable of it would be."""
         sources = [self.get(made.path, source, ()) for source in made.sources]
         values = made.arrange(tf, made.compute(tf, *sources))
@@ -93,7 +93,7 @@ class Variables:
         variable = tf.Variable(empty, name=name, trainable=param.trainable)
         del empty  # else the first piece would be put into a copy
         axis = param.to.index(param.axes[0])  # pieces follow each other in the file
-        each = max(1, shape[axis] * MOST_BYTES // param.array.nbytes)
+        each = max(1, shape[axis] * MAX_BYTES // param.array.nbytes)
         for first in range(0, shape[axis], each):
             last = min(first + each, shape[axis])
             piece = self.stored(replace(param, array=param.array[first:last]), rows)
@@ -132,10 +132,10 @@ class Variables:
         return free
 
 
-def site(step: Step, variables: Variables, training: bool = False) -> Site:
+def site(step: Step, variables: Variables, training: bool = False) -> OpContext:
     """What a layer may ask while it is applied, or trained."""
     node = step.node
-    return Site(
+    return OpContext(
         inputs=tuple(value.type for value in node.inputs),
         outputs=tuple(value.type for value in node.outputs),
         layouts=step.inputs,
@@ -159,7 +159,10 @@ def apply_step(
     Operations are named by the node's Torch path. `dialect` stands in for TensorFlow.
     """
     node = step.node
-    with tf.name_scope(scope_of(node.path)), blaming(type(node.op), node.path, node.typename):
+    with (
+        tf.name_scope(scope_of(node.path)),
+        attribute_errors(type(node.op), node.path, node.typename),
+    ):
         result = node.op.call(dialect, *inputs, at=site(step, variables, training))
         made = list(result) if isinstance(result, tuple | list) else [result]
         assert len(made) == len(node.outputs), f"{node.typename} made {len(made)} outputs"

@@ -34,7 +34,7 @@ DISK_ERRORS = (*FULL, *FORBIDDEN, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
-def appearing(target: Path, force: bool = False) -> Iterator[Path]:
+def atomic_directory(target: Path, force: bool = False) -> Iterator[Path]:
     """A folder to write into, which becomes `target` when the block ends well.
 
     Raises UsageError if `target` exists and `force` is not given, EmitError if it cannot be
@@ -42,7 +42,7 @@ def appearing(target: Path, force: bool = False) -> Iterator[Path]:
     """
     target = Path(os.path.abspath(target))
     require_free(target, force)
-    with reported(target), workplace(target) as place:
+    with reported(target), staging_dir(target) as place:
         new = place / "new"
         new.mkdir()
         yield new
@@ -70,7 +70,7 @@ def appearing_file(path: Path) -> Iterator[Path]:
     with reported(path):
         if not path.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        with workplace(path) as place:
+        with staging_dir(path) as place:
             new = place / "new"
             yield new
             sync(new)
@@ -153,14 +153,14 @@ def replace(new: Path, target: Path, old: Path) -> None:
 
 
 @contextmanager
-def workplace(target: Path) -> Iterator[Path]:
+def staging_dir(target: Path) -> Iterator[Path]:
     """A hidden sibling folder of `target` for this process alone; gone when the block ends.
 
     First removes what killed runs left of theirs.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    sweep(target)
-    folder, handle = claim(target)
+    remove_stale(target)
+    folder, handle = lock_staging(target)
     try:
         yield folder
     finally:
@@ -168,7 +168,7 @@ def workplace(target: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def claim(target: Path) -> tuple[Path, int]:
+def lock_staging(target: Path) -> tuple[Path, int]:
     """A new folder beside `target`, and the handle that keeps it locked."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{MARK}{target.name}-", dir=target.parent))
@@ -182,7 +182,7 @@ def claim(target: Path) -> tuple[Path, int]:
         return folder, handle
 
 
-def sweep(target: Path) -> None:
+def remove_stale(target: Path) -> None:
     """Remove what earlier runs on this target left behind when they were killed."""
     prefix = f"{MARK}{target.name}-"
     for left in list(target.parent.iterdir()):

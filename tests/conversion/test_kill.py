@@ -94,9 +94,9 @@ def test_a_killed_conversion_leaves_nothing_or_all(tmp_path: Path, temporary: Pa
 WRITER = """
 import sys, time
 from pathlib import Path
-from porter.system.atomic import appearing
+from porter.system.atomic import atomic_directory
 while True:
-    with appearing(Path(sys.argv[1]), force=True) as folder:
+    with atomic_directory(Path(sys.argv[1]), force=True) as folder:
         (folder / "manifest.json").write_text('{"manifest": 1, "source": "whole"}')
         for number in range(20):
             (folder / str(number)).write_bytes(b"x" * 10_000)
@@ -114,9 +114,9 @@ def test_a_writer_killed_again_and_again_never_shows_half_a_folder(tmp_path: Pat
             assert len(list(target.iterdir())) == 21
             assert {path.stat().st_size for path in target.iterdir()} <= {10_000, 34}
     assert cli.main(["record", "-o", str(target) + ".lua"]) == 0
-    from porter.system.atomic import sweep
+    from porter.system.atomic import remove_stale
 
-    sweep(target)
+    remove_stale(target)
     assert hidden(tmp_path) == []
 
 

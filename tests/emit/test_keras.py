@@ -14,7 +14,7 @@ from porter import Conversion, Request, convert
 from porter.emit.keras.format import RELOAD
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build
-from porter.emit.subprocess_runner import run_fresh
+from porter.emit.subprocess_runner import run_in_subprocess
 from porter.frontend.inputs import types_of
 from porter.ir.layout import plan
 from porter.parity.measure import compare
@@ -137,7 +137,7 @@ def test_the_same_file_under_another_backend(port: Conversion, backend: str) -> 
     samples = [{"input": randn(2, 8, 8, 3)}, {"input": randn(1, 8, 8, 3)}]
     path = port.output / "model.keras"
     wanted, made = (
-        run_fresh(RELOAD, path, samples, each, "output") for each in ("tensorflow", backend)
+        run_in_subprocess(RELOAD, path, samples, each, "output") for each in ("tensorflow", backend)
     )
     for first, second in zip(wanted, made, strict=True):
         assert compare(first["output"], second["output"]).within(1e-5)

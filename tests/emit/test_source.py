@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from porter.apps.check.checker import Checker, Fixture
-from porter.emit.formats import Check, Job, find
+from porter.emit.formats import Job, VerificationSample, find
 from porter.emit.port import Port, build_widest
 from porter.emit.source import FORMAT, written
 from porter.emit.source.expression import (
@@ -33,7 +33,7 @@ from porter.errors import EmitError
 from porter.frontend.inputs import types_of
 from porter.ir.fields import Array
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested, leaves, named_leaves
 from porter.ir.registry import Registry
 from porter.runtime.runner import Variables, store
@@ -123,7 +123,7 @@ def test_runs_in_a_fresh_process_without_porter(tmp_path: Path) -> None:
     outputs = job.port.module.serve(*inputs.values())
     layout = next(iter(job.port.plan.outputs.values()))
     wanted = np.transpose(np.asarray(outputs["output"]), np.argsort(layout.order))
-    job = replace(job, checks=(Check("normal", inputs, (wanted,)),))
+    job = replace(job, checks=(VerificationSample("normal", inputs, (wanted,)),))
     (row,) = find("source").emit(job, tmp_path)
     assert row.measure is not None
     assert row.measure.max_rel < 1e-6
@@ -135,7 +135,7 @@ def test_verification_sees_wrong_weights(tmp_path: Path) -> None:
     job = job_of(classifier(), x)
     inputs = stored(job.port, x)
     wanted = np.asarray(job.port.module.serve(*inputs.values())["output"])
-    job = replace(job, checks=(Check("normal", inputs, (wanted,)),))
+    job = replace(job, checks=(VerificationSample("normal", inputs, (wanted,)),))
     FORMAT.write(job, tmp_path)
     with np.load(tmp_path / "source/weights.npz") as archive:
         arrays = {key: archive[key] for key in archive.files}
@@ -282,7 +282,7 @@ def test_long_constants_are_stored(tmp_path: Path) -> None:
         def reference(self, x: Array) -> Array:
             return x[:, list(range(20))]
 
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return tf.gather(x, list(range(20)), axis=1)
 
     registry = registry_with("my.Picked", Picked)
@@ -299,7 +299,7 @@ def test_operators_of_python_are_recorded(tmp_path: Path) -> None:
         def reference(self, x: Array) -> Array:
             return 1 - (x - 2) * (x / 2) - x
 
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return 1 - (x - 2) * (x / 2) - x
 
     registry = registry_with("my.Polynomial", Polynomial)
@@ -335,7 +335,7 @@ def test_a_map_that_reads_more_than_the_shape_is_refused() -> None:
         def reference(self, x: Array) -> Array:
             return x
 
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return tf.identity(x) if x.get_shape() else x
 
     job = job_of(torch_module("my.Odd"), randn(2, 3), registry_with("my.Odd", Odd))

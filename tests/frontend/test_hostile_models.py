@@ -18,7 +18,7 @@ import cli
 from porter.errors import Endless, PorterError, TooLarge, Unforeseen
 from porter.frontend.model_file import find_modules
 from porter.ir.layer_map import LayerMap
-from porter.ir.map_errors import blaming
+from porter.ir.map_errors import attribute_errors
 from porter.runtime.memory import available
 from porter.torch7 import TorchObject
 from tests.build import (
@@ -317,12 +317,12 @@ def test_an_error_in_a_users_map_names_its_line(
 def test_what_a_map_of_porter_did_not_foresee_names_the_module(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(ZeroDivisionError), blaming(LayerMap, "1", "nn.ReLU"):
+    with pytest.raises(ZeroDivisionError), attribute_errors(LayerMap, "1", "nn.ReLU"):
         raise ZeroDivisionError
     monkeypatch.delenv("PORTER_DEBUG")
     with (
         pytest.raises(Unforeseen, match="ZeroDivisionError") as caught,
-        blaming(LayerMap, "1", "nn.ReLU"),
+        attribute_errors(LayerMap, "1", "nn.ReLU"),
     ):
         raise ZeroDivisionError
     assert caught.value.where == "1 (nn.ReLU)"

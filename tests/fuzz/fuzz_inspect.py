@@ -30,7 +30,7 @@ from tests.write_t7 import to_bytes
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 CORPUS = Path(__file__).parent / "corpus"
-LARGEST_SEED = 16_500
+MAX_SEED = 16_500
 SHAPES: tuple[tuple[int, ...], ...] = (
     *((3, 16, 16), (2, 3, 12, 14), (1, 1, 9, 9), (4, 8), (2, 5, 7), (6,)),
     *((1, 2, 4, 6, 6), (3, 640, 1), (1,), (2**20, 2**20), (3, 2**30, 4)),
@@ -93,7 +93,7 @@ def first_cases(folder: Path) -> list[Path]:
 
 def is_seed(data: bytes) -> bool:
     """Whether a file is small, holds a module, and can be written again."""
-    found = len(data) <= LARGEST_SEED and accepted(lambda: read_bytes(data))
+    found = len(data) <= MAX_SEED and accepted(lambda: read_bytes(data))
     if not found or not any(True for _ in find_modules(read_bytes(data).root)):
         return False
     return accepted(lambda: to_bytes(Tree.of(data).root))

@@ -24,8 +24,8 @@ from porter.torch7.parse import Parser
 from tests.fuzz.harness import accepted, main
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
-LARGEST_SEED = 16_000
-LARGEST_SUM = 1_000_000  # elements; expanded tensors may have more than is worth summing
+MAX_SEED = 16_000
+MAX_SUM = 1_000_000  # elements; expanded tensors may have more than is worth summing
 
 INTERESTING = (-(2**31), -(2**16), -2, -1, *range(10), 16, 127, 255, 256, 4096, 2**16, 2**31 - 1)
 WIDE = (*INTERESTING, -(2**63), 2**31, 2**32, 2**40, 2**62, 2**63 - 1)
@@ -61,7 +61,7 @@ class RecordingCursor(BinaryCursor):
 def seeds() -> list[Seed]:
     """All small fixture files."""
     paths = sorted(FIXTURES.glob("formats/*.t7")) + sorted(FIXTURES.glob("hostile/*.t7"))
-    return [Seed(p.read_bytes()) for p in paths if p.stat().st_size <= LARGEST_SEED]
+    return [Seed(p.read_bytes()) for p in paths if p.stat().st_size <= MAX_SEED]
 
 
 def mutate(seed: Seed, other: Seed, rng: random.Random) -> bytes:
@@ -96,7 +96,7 @@ def use(value: Any) -> None:
             continue
         seen.add(id(value))
         if isinstance(value, (Tensor, Storage)):
-            if value.array.size <= LARGEST_SUM:
+            if value.array.size <= MAX_SUM:
                 value.array.tobytes()
         elif isinstance(value, (Table, TorchObject)):
             items = value.items if isinstance(value, Table) else value.fields

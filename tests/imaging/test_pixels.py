@@ -11,7 +11,7 @@ from porter.errors import UnreadablePicture
 from porter.imaging.geometry import Geometry
 from porter.imaging.image_spec import Meaning
 from porter.imaging.pixels import Array, levels_to_numbers, median, to_net, to_pictures
-from porter.imaging.presets import BUILT_IN, Preset, Side
+from porter.imaging.presets import BUILT_IN, PixelEncoding, Preset
 
 PICTURES = [preset for preset in BUILT_IN.values() if preset.output is not None]
 
@@ -40,7 +40,7 @@ def test_numbers_by_hand() -> None:
         levels_to_numbers(pixel, BUILT_IN["pix2pix"].input).ravel(), [-0.6, -1, 1], rtol=1e-6
     )
     np.testing.assert_allclose(
-        levels_to_numbers(pixel, Side("Y")).ravel(), [0.299 + 0.114 * 0.2], rtol=1e-6
+        levels_to_numbers(pixel, PixelEncoding("Y")).ravel(), [0.299 + 0.114 * 0.2], rtol=1e-6
     )
 
 
@@ -55,7 +55,7 @@ def test_a_net_that_does_nothing_gives_the_photo_back(preset: Preset) -> None:
 
 def test_levels_are_clipped_and_rounded_to_the_nearest() -> None:
     made = np.array([-3, 0.4, 0.6, 254.4, 254.6, 300], np.float32).reshape(1, 1, 2, 3)
-    plain = meaning(Preset("levels", Side(), Side("RGB", (0.0, 255.0))))
+    plain = meaning(Preset("levels", PixelEncoding(), PixelEncoding("RGB", (0.0, 255.0))))
     made_of = to_pictures(made, levels(1, 1, 2, 3), plain)
     assert made_of.ravel().tolist() == [0, 0, 1, 254, 255, 255]
 

@@ -8,7 +8,7 @@ import pytest
 
 from porter.errors import UsageError
 from porter.imaging.preset_file import parse, read
-from porter.imaging.presets import BUILT_IN, Preset, Side, find
+from porter.imaging.presets import BUILT_IN, PixelEncoding, Preset, find
 
 
 @pytest.mark.parametrize("preset", BUILT_IN.values(), ids=str)
@@ -30,7 +30,7 @@ def test_a_file(tmp_path: Path) -> None:
         '[input]\nchannels = "grey"\nrange = [0, 16]\nmean = 8\nstd = [4]\n'
     )
     assert find(str(file)) == Preset(
-        "pets", Side("grey", (0, 16), (8,), (4,)), None, 3, labels=("cat", "dog")
+        "pets", PixelEncoding("grey", (0, 16), (8,), (4,)), None, 3, labels=("cat", "dog")
     )
 
 

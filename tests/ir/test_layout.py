@@ -10,7 +10,7 @@ import pytest
 from porter.ir.graph import TensorType, Value
 from porter.ir.layout import (
     Layout,
-    Restore,
+    LayoutConversion,
     Step,
     channels_last,
     flat_order,
@@ -110,12 +110,12 @@ def test_flattening_with_free_height_is_not_relabelled() -> None:
 )
 def test_a_permutation_over_axes_of_size_one_is_free(shape: tuple[int, ...], moves: bool) -> None:
     value = Value(1, TensorType(shape))
-    assert Restore(value, torch_order(4), channels_last(4, 2)).moves_bytes is moves
-    assert Restore(value, channels_last(4, 2), torch_order(4)).moves_bytes is moves
+    assert LayoutConversion(value, torch_order(4), channels_last(4, 2)).moves_bytes is moves
+    assert LayoutConversion(value, channels_last(4, 2), torch_order(4)).moves_bytes is moves
 
 
 def test_restoring_a_flat_vector_moves_bytes() -> None:
-    restore = Restore(Value(1, image(2, 60)), Layout((0, 1), (3, 4, 5)), torch_order(2))
+    restore = LayoutConversion(Value(1, image(2, 60)), Layout((0, 1), (3, 4, 5)), torch_order(2))
     assert restore.moves_bytes
 
 
@@ -146,7 +146,7 @@ def test_flat_features_that_are_handed_out_are_restored() -> None:
     net = sequential(conv(3, 4, pad=1), view(-1, sample_rank=3), relu())
     layout = plan(model(net).walk(image(2, 3, 4, 5)))
     assert layout.transposes == 1
-    assert isinstance(layout.steps[-1], Restore)
+    assert isinstance(layout.steps[-1], LayoutConversion)
     assert layout.outputs[layout.steps[-1].source.id].is_torch
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.ir.layout import Site, torch_order
+from porter.ir.layout import OpContext, torch_order
 from porter.torch7 import TorchObject
 from tests.build import conv, linear, randn, relu, sequential, torch_module, view
 from tests.mutations.mutation import (
@@ -36,7 +36,7 @@ def full_convolution(**fields: Any) -> TorchObject:
     return convolution(FULL, **(strides | fields))
 
 
-def cropped_at_the_other_side(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def cropped_at_the_other_side(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """A full convolution whose `adj` is taken off in front instead of behind."""
     reach = [kernel + 1 for kernel in self.kernel]
     whole = self.transpose_convolution(tf, x, reach, "VALID", at)
@@ -50,11 +50,11 @@ def same_padding(self: Any, tf: Any, x: Any, filters: Any, stride: Any, pads: An
     return tf.nn.conv2d(x, filters, strides=[1, *stride, 1], padding="SAME")
 
 
-def bias_twice(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def bias_twice(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return tf.nn.bias_add(original(CONVOLUTION).apply(self, tf, x, at=at), at.variable(self.bias))
 
 
-def rows_in_torch_order(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def rows_in_torch_order(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """nn.Linear that takes channels-last features for Torch's."""
 
     class Blind:

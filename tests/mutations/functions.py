@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from layer_maps.affine import spread
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.torch7 import TorchObject
 from tests.build import linear, randn, sequential, torch_module
 from tests.mutations.mutation import Mutation, behind, in_tensorflow, to, values, with_methods
@@ -28,34 +28,34 @@ def replaced(name: str, layer: TorchObject, apply: Any) -> Mutation:
 def over_axis(axis: int) -> Any:
     """Softmax along another stored axis."""
 
-    def apply(self: Any, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.nn.softmax(x, axis=axis)
 
     return apply
 
 
-def log_over_rows(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def log_over_rows(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return tf.nn.log_softmax(x, axis=1)
 
 
-def probabilities(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def probabilities(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return tf.nn.softmax(x, axis=-1)
 
 
-def rectified(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def rectified(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return tf.nn.relu(x)
 
 
-def sigmoid(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def sigmoid(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return tf.sigmoid(x)
 
 
-def first_slope_for_all(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def first_slope_for_all(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     slope = at.variable(self.weight)[0]
     return tf.where(x > 0, x, slope * x)
 
 
-def slope_of_each_row(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def slope_of_each_row(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """A vector of factors laid along the height, as if images were C×H×W behind each other."""
     weight = self.weight.with_array(self.weight.array.reshape(1, 1, 4, 1), tag="rows")
     rows = spread(at, weight, (1, 1, 4, 1))

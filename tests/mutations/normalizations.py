@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from layer_maps.batch_normalization import centred
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.torch7 import TorchObject
 from tests.build import linear, randn, sequential, torch_module
 from tests.mutations.mutation import (
@@ -45,7 +45,7 @@ def lrn() -> TorchObject:
     return torch_module(LRN, size=5, alpha=1e-4, beta=0.75, k=1)
 
 
-def unbiased(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def unbiased(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """Division by n - 1, as when running statistics are updated."""
     count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
     deviation, variance = centred(tf, x, (0, 1, 2))
@@ -53,14 +53,14 @@ def unbiased(self: Any, tf: Any, x: Any, at: Site) -> Any:
     return deviation * scale + at.variable(self.bias)
 
 
-def over_the_batch(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def over_the_batch(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """An instance normalisation with the statistics of all images."""
     deviation, variance = centred(tf, x, (0, 1, 2))
     scale = tf.math.rsqrt(variance + self.eps) * at.variable(self.weight)
     return deviation * scale + at.variable(self.bias)
 
 
-def over_pixels(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def over_pixels(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """A response normalisation over neighbours in a row instead of planes."""
     turned = tf.transpose(x, [0, 1, 3, 2])
     return tf.transpose(original(LRN).apply(self, tf, turned, at=at), [0, 1, 3, 2])

@@ -6,7 +6,7 @@ from typing import Any
 
 from layer_maps.padding import SpatialReflectionPadding, SpatialSymmetricPadding
 from layer_maps.windows import surround
-from porter.ir.layout import Site, size
+from porter.ir.layout import OpContext, size
 from porter.torch7 import TorchObject
 from tests.build import torch_module
 from tests.mutations.mutation import (
@@ -35,27 +35,27 @@ def border(typename: str) -> TorchObject:
     return torch_module(typename, pad_l=1, pad_r=2, pad_t=3, pad_b=4)
 
 
-def padded_with_zeros(self: Any, tf: Any, x: Any, pads: Any, at: Site) -> Any:
+def padded_with_zeros(self: Any, tf: Any, x: Any, pads: Any, at: OpContext) -> Any:
     return tf.nn.max_pool2d(surround(tf, x, pads, 0), self.kernel, self.stride, "VALID")
 
 
-def zeros_around(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def zeros_around(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return original(ZERO).apply(self, tf, x, at=at)
 
 
-def half_pixel_nearest(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def half_pixel_nearest(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """As if sampled at rounded corners: every block is half a pixel further on."""
     out = original(NEAREST).apply(self, tf, x, at=at)
     return tf.roll(out, [1, 1], axis=[1, 2])
 
 
-def half_pixel_bilinear(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def half_pixel_bilinear(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """TensorFlow's default, which aligns no corners."""
     made = [tf.multiply(size(tf, x, axis), self.scale) for axis in (1, 2)]
     return tf.cast(tf.image.resize(x, tf.stack(made), method="bilinear"), x.dtype)
 
 
-def tensorflow_order_of_planes(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def tensorflow_order_of_planes(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return tf.nn.depth_to_space(x, self.scale)
 
 

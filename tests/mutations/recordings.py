@@ -11,7 +11,7 @@ import numpy as np
 
 from layer_maps.padding import SpatialSymmetricPadding
 from porter.ir.fields import Array
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.registry import Handler
 from tests.mutations.mutation import (
     Mutation,
@@ -61,7 +61,7 @@ def never_run_reference(self: Any, x: Array) -> Array:
     return scaled + planes_of(self.bias.array)
 
 
-def never_run(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def never_run(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     scale = at.variable(self.weight) / (1 + self.eps) ** 0.5
     return x * scale + at.variable(self.bias)
 
@@ -74,7 +74,7 @@ def planes_first_reference(self: Any, x: Array) -> Array:
     return out.reshape(n, planes // r**2, height * r, width * r)
 
 
-def planes_first(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def planes_first(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return tf.nn.depth_to_space(x, self.scale)
 
 

@@ -11,7 +11,7 @@ from layer_maps.containers import CentredJoin
 from layer_maps.sequence_rnn import SeqLSTM
 from layer_maps.table import Join
 from porter.ir.fields import Array, Param
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.runtime.runner import Variables
 from porter.torch7 import TorchObject
 from tests.build import (
@@ -66,7 +66,7 @@ def turned_round(self: Any, tf: Any, total: Any, x: Any) -> Any:
 
 
 class JoinedBackwards(Join):
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         return super().apply(tf, *xs[::-1], at=at)
 
 
@@ -77,7 +77,7 @@ def join_backwards(walk: Any, module: TorchObject, x: Any) -> Any:
 class CentredUpwards(CentredJoin):
     """Smaller images start at ceil(m/2)."""
 
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         flipped = [tf.reverse(x, [1, 2]) for x in xs]
         return tf.reverse(super().apply(tf, *flipped, at=at), [1, 2])
 
@@ -102,7 +102,7 @@ def residual() -> TorchObject:
 # Indices ------------------------------------------------------------------------------------------
 
 
-def from_zero(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def from_zero(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """Indices taken as counted from 0, around the end of the table."""
     weight = at.variable(self.weight)
     return tf.gather(weight, tf.cast(x, tf.int64) % self.weight.shape[0])
@@ -174,12 +174,12 @@ def no_cell(self: Any, tf: Any, share: Any, states: Any, weight: Any, extra: Any
 # Axes ---------------------------------------------------------------------------------------------
 
 
-def without_axis(self: Any, tf: Any, x: Any, at: Site) -> Any:
+def without_axis(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """An output of another rank."""
     return tf.reduce_sum(x, axis=0)
 
 
-def not_transposed(self: Any, tf: Any, a: Any, b: Any, at: Site) -> Any:
+def not_transposed(self: Any, tf: Any, a: Any, b: Any, at: OpContext) -> Any:
     return tf.matmul(a, b)
 
 

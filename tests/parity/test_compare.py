@@ -10,7 +10,7 @@ import pytest
 from porter.frontend.inputs import types_of
 from porter.ir.graph import FLOAT
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested, leaves
 from porter.ir.registry import Registry, register, registering_into
 from porter.parity.compare import REFERENCE, Oracle, Report, Row, Tolerance, consult, verify
@@ -57,7 +57,7 @@ def with_wrong(registry: Registry, error: float) -> Registry:
         def reference(self, x: Array) -> Array:
             return 2 * x
 
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return tf.multiply(x, 2 + error)
 
     with registering_into(registry) as extended:
@@ -136,7 +136,7 @@ def test_a_map_that_makes_another_shape_in_tensorflow_fails_by_shape(registry: R
         def reference(self, x: Array) -> Array:
             return x
 
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return x[:, 1:]
 
     with registering_into(registry):

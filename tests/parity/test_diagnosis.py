@@ -27,7 +27,7 @@ from layer_maps.softmax import SoftMax
 from layer_maps.table_math import CSubTable
 from porter.ir.fields import Param
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.nested import Nested
 from porter.ir.registry import Registry, register, registering_into
 from porter.parity.compare import Report, Row, verify
@@ -73,7 +73,7 @@ def setting(**values: Any) -> Bug:
 def broken(parent: type[LayerMap], bug: Bug) -> type[LayerMap]:
     """A map whose TensorFlow side works on an altered copy of itself."""
 
-    def apply(self: Any, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self: Any, tf: Any, *xs: Any, at: OpContext) -> Any:
         altered = copy.copy(self)
         altered.__class__ = parent
         bug(altered)
@@ -93,24 +93,24 @@ class PaddedBehind(SpatialConvolution):
 class UnpermutedRows(Linear):
     """Forgets that the features were flattened channels-last."""
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return super().apply(tf, x, replace(at, layouts=(replace(at.layouts[0], flat=None),)))
 
 
 class OtherAxis(SoftMax):
     """Torch's axis 1 taken for TensorFlow's."""
 
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.nn.softmax(x, axis=1)
 
 
 class Reversed(CSubTable):
-    def apply(self, tf: Any, *xs: Any, at: Site) -> Any:
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         return super().apply(tf, *xs[::-1], at=at)
 
 
 class Nothing(LeakyReLU):
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.identity(x)
 
 
@@ -120,7 +120,7 @@ class Replicated(SpatialReflectionPadding):
 
 
 class Rescaled(Linear):
-    def apply(self, tf: Any, x: Any, at: Site) -> Any:
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.multiply(super().apply(tf, x, at), 1 / 255)
 
 
@@ -389,7 +389,7 @@ def test_a_recording_that_the_file_does_not_explain(
 
 def test_noise_is_not_explained(registry: Registry) -> None:
     class Noisy(SpatialConvolution):
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             out = super().apply(tf, x, at)
             return tf.add(out, tf.random.stateless_normal(tf.shape(out), (1, 2), stddev=0.01))
 

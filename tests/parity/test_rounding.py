@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, default_registry, register, registering_into
 from porter.parity.compare import Report, Tolerance, verify
-from porter.parity.rounding import FACTOR, WORTHLESS, Rounding
+from porter.parity.rounding import FACTOR, MAX_ROUNDING, Rounding
 from porter.report.as_json import warnings
 from porter.runtime.runner import Variables
 from tests.build import Array, model, randn, sequential, torch_module
@@ -26,7 +26,7 @@ def with_folds(error: float = 0.0, factor: float = 10) -> Registry:
         def reference(self, x: Array) -> Array:
             return np.sin(factor * x)
 
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return tf.sin(tf.multiply(x, factor + error))
 
     with registering_into(default_registry().copy()) as extended:
@@ -50,7 +50,7 @@ def test_amplified_rounding_passes_and_is_told(deep: bool) -> None:
     assert last.accumulated is not None
     assert last.accumulated.max_rel > 1e-4
     assert report.passed
-    assert last.accumulated.max_rel <= last.tolerance.accumulated == report.allowed <= WORTHLESS
+    assert last.accumulated.max_rel <= last.tolerance.accumulated == report.allowed <= MAX_ROUNDING
     assert "float32 rounding alone" in last.note
     assert report.rows[0].note == ""
     assert report.rows[0].tolerance.accumulated == 1e-4
@@ -100,4 +100,4 @@ def test_what_needs_no_excuse_keeps_the_tolerance() -> None:
 def test_float64_must_agree_before_rounding_is_believed() -> None:
     assert Rounding(1e-5, 1e-12).allows(1e-10) == pytest.approx(FACTOR * 1e-5)
     assert Rounding(1e-5, 1e-9).allows(1e-10) == 0
-    assert Rounding(float("inf"), 1e-12).allows(1e-10) == WORTHLESS
+    assert Rounding(float("inf"), 1e-12).allows(1e-10) == MAX_ROUNDING

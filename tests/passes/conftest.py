@@ -9,4 +9,4 @@ from porter.passes import small_inputs
 
 @pytest.fixture(autouse=True)
 def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_inputs, "FEW_PIXELS", 0)
+    monkeypatch.setattr(small_inputs, "MIN_PIXELS", 0)

@@ -37,7 +37,7 @@ def doubled(self: Any, tf: Any, given: dict[int, Any], *rest: Any) -> list[Any]:
 
 
 def test_small_pictures_take_the_layers_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_inputs, "FEW_PIXELS", 30 * 30)
+    monkeypatch.setattr(small_inputs, "MIN_PIXELS", 30 * 30)
     monkeypatch.setattr(FusedNormalization, "normalized", untouched)
     net = style_net()
     port = port_of(net, randn(2, 3, 24, 28), "exact")
@@ -66,7 +66,7 @@ def test_what_is_wrong_on_large_pictures_alone_is_not_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(small_inputs, "FEW_PIXELS", 96 * 96)
+    monkeypatch.setattr(small_inputs, "MIN_PIXELS", 96 * 96)
     monkeypatch.setattr(kind, method, wrong)
     path = tmp_path / "model.t7"
     write_t7(path, net)

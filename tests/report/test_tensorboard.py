@@ -13,7 +13,7 @@ import cli
 from layer_maps.convolution import SpatialConvolution
 from porter import Conversion, Request, convert
 from porter.errors import ParityError, UsageError
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, register, registering_into
 from porter.report.tensorboard import logbook
 from porter.system.tensorflow import tf
@@ -106,7 +106,7 @@ def test_the_graph_is_named_by_torch_path(written: tuple[Conversion, Path]) -> N
 
 def test_a_port_that_differs_is_written_too(tmp_path: Path, registry: Registry) -> None:
     class Twice(SpatialConvolution):
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return super().apply(tf, x, at) * 2
 
     with registering_into(registry) as broken:

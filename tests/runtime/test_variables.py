@@ -36,7 +36,7 @@ def test_pieces_are_the_whole(
 ) -> None:
     param = Param("weight", randn(*shape), axes, to, "key")
     whole = Variables().get("1", param, rows).numpy()
-    monkeypatch.setattr("porter.runtime.runner.MOST_BYTES", 37)
+    monkeypatch.setattr("porter.runtime.runner.MAX_BYTES", 37)
     pieces = Variables().get("1", param, rows)
     np.testing.assert_array_equal(pieces.numpy(), whole)
     assert pieces.name == "1.weight:0"

@@ -17,7 +17,7 @@ import pytest
 
 from porter.errors import EmitError, UsageError
 from porter.system import atomic
-from porter.system.atomic import appearing, write_text
+from porter.system.atomic import atomic_directory, write_text
 
 
 def fill(folder: Path, content: str = "new") -> None:
@@ -52,7 +52,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_appears_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "port"
-    with appearing(target) as folder:
+    with atomic_directory(target) as folder:
         fill(folder)
         assert not target.exists()
         assert folder.parent.parent == target.parent
@@ -64,20 +64,20 @@ def test_a_relative_target_is_taken_from_where_the_user_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with appearing(Path("port")) as folder:
+    with atomic_directory(Path("port")) as folder:
         fill(folder)
     assert names(tmp_path) == ["port"]
 
 
 def test_nothing_is_left_of_a_run_that_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), appearing(tmp_path / "port") as folder:
+    with pytest.raises(KeyError), atomic_directory(tmp_path / "port") as folder:
         fill(folder)
         raise KeyError("anything")
     assert names(tmp_path) == []
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), appearing(tmp_path / "port") as folder:
+    with pytest.raises(KeyboardInterrupt), atomic_directory(tmp_path / "port") as folder:
         fill(folder)
         raise KeyboardInterrupt
     assert names(tmp_path) == []
@@ -90,13 +90,13 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
 def earlier(tmp_path: Path) -> Path:
     """A port of an earlier run."""
     target = tmp_path / "port"
-    with appearing(target) as folder:
+    with atomic_directory(target) as folder:
         fill(folder, "old")
     return target
 
 
 def test_an_existing_target_is_refused(earlier: Path) -> None:
-    with pytest.raises(UsageError, match="already exists") as caught, appearing(earlier):
+    with pytest.raises(UsageError, match="already exists") as caught, atomic_directory(earlier):
         pytest.fail("the block must not run")
     assert "--force" in str(caught.value.hint)
     assert content(earlier) == "old"
@@ -104,7 +104,7 @@ def test_an_existing_target_is_refused(earlier: Path) -> None:
 
 def test_force_replaces_an_earlier_port_as_a_whole(earlier: Path) -> None:
     (earlier / "left.txt").write_text("of the earlier run")
-    with appearing(earlier, force=True) as folder:
+    with atomic_directory(earlier, force=True) as folder:
         fill(folder)
         assert content(earlier) == "old"
     assert names(earlier) == ["manifest.json", "saved_model"]
@@ -113,7 +113,7 @@ def test_force_replaces_an_earlier_port_as_a_whole(earlier: Path) -> None:
 
 
 def test_a_failing_run_with_force_keeps_the_earlier_port(earlier: Path) -> None:
-    with pytest.raises(KeyError), appearing(earlier, force=True) as folder:
+    with pytest.raises(KeyError), atomic_directory(earlier, force=True) as folder:
         fill(folder)
         raise KeyError("anything")
     assert content(earlier) == "old"
@@ -122,7 +122,7 @@ def test_a_failing_run_with_force_keeps_the_earlier_port(earlier: Path) -> None:
 
 def test_force_replaces_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "port").mkdir()
-    with appearing(tmp_path / "port", force=True) as folder:
+    with atomic_directory(tmp_path / "port", force=True) as folder:
         fill(folder)
     assert names(tmp_path / "port") == ["manifest.json", "saved_model"]
 
@@ -139,7 +139,10 @@ def test_force_never_replaces_what_porter_did_not_write(tmp_path: Path, kind: st
     else:
         target.symlink_to(kept)
     before = names(tmp_path)
-    with pytest.raises(UsageError, match="not written by porter"), appearing(target, force=True):
+    with (
+        pytest.raises(UsageError, match="not written by porter"),
+        atomic_directory(target, force=True),
+    ):
         pytest.fail("the block must not run")
     assert names(tmp_path) == before
 
@@ -148,7 +151,7 @@ def test_a_folder_of_the_user_that_appears_meanwhile_is_never_replaced(tmp_path:
     target = tmp_path / "port"
     with (
         pytest.raises(UsageError, match="not written by porter"),
-        appearing(target, True) as folder,
+        atomic_directory(target, True) as folder,
     ):
         fill(folder)
         target.mkdir()
@@ -159,7 +162,7 @@ def test_a_folder_of_the_user_that_appears_meanwhile_is_never_replaced(tmp_path:
 
 def test_a_target_that_appears_meanwhile_is_not_replaced_without_force(tmp_path: Path) -> None:
     target = tmp_path / "port"
-    with pytest.raises(UsageError, match="already exists"), appearing(target) as folder:
+    with pytest.raises(UsageError, match="already exists"), atomic_directory(target) as folder:
         fill(folder, "mine")
         target.mkdir()
         fill(target, "the other's")
@@ -180,7 +183,7 @@ def leftover(target: Path, part: str, words: str) -> Path:
 
 def test_work_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
     stale = leftover(tmp_path / "port", "new", "half")
-    with appearing(tmp_path / "port") as folder:
+    with atomic_directory(tmp_path / "port") as folder:
         assert not stale.exists()
         fill(folder)
     assert names(tmp_path) == ["port"]
@@ -191,9 +194,9 @@ def test_work_folders_of_running_processes_and_other_targets_stay(tmp_path: Path
     longer = leftover(tmp_path / "port-2", "new", "half")
     strange = tmp_path / ".porter-port-notes"
     strange.mkdir()
-    with appearing(tmp_path / "port") as running:
+    with atomic_directory(tmp_path / "port") as running:
         fill(running)
-        atomic.sweep(tmp_path / "port")
+        atomic.remove_stale(tmp_path / "port")
         assert running.exists()
     assert names(tmp_path) == sorted(["port", longer.name, other.name, strange.name])
 
@@ -201,7 +204,7 @@ def test_work_folders_of_running_processes_and_other_targets_stay(tmp_path: Path
 @pytest.mark.parametrize("name", ["model[1]", "a*", "größe 2"])
 def test_leftovers_of_targets_with_odd_names_are_found(tmp_path: Path, name: str) -> None:
     leftover(tmp_path / name, "new", "half")
-    with appearing(tmp_path / name) as folder:
+    with atomic_directory(tmp_path / name) as folder:
         fill(folder)
     assert names(tmp_path) == [name]
 
@@ -209,7 +212,7 @@ def test_leftovers_of_targets_with_odd_names_are_found(tmp_path: Path, name: str
 def test_a_port_that_a_killed_run_had_moved_away_comes_back(tmp_path: Path) -> None:
     # Killed between the two renames of --force.
     leftover(tmp_path / "port", "old", "old")
-    atomic.sweep(tmp_path / "port")
+    atomic.remove_stale(tmp_path / "port")
     assert names(tmp_path) == ["port"]
     assert content(tmp_path / "port") == "old"
 
@@ -218,7 +221,10 @@ def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "app"
     target.mkdir()
     (target / "manifest.json").write_text('{"short_name": "a web app"}')
-    with pytest.raises(UsageError, match="not written by porter"), appearing(target, force=True):
+    with (
+        pytest.raises(UsageError, match="not written by porter"),
+        atomic_directory(target, force=True),
+    ):
         pytest.fail("the block must not run")
     assert names(target) == ["manifest.json"]
 
@@ -226,8 +232,8 @@ def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
     script = (
         "import os, signal\nfrom pathlib import Path\n"
-        "from porter.system.atomic import appearing\n"
-        f"with appearing(Path({str(tmp_path / 'port')!r})) as folder:\n"
+        "from porter.system.atomic import atomic_directory\n"
+        f"with atomic_directory(Path({str(tmp_path / 'port')!r})) as folder:\n"
         "    (folder / 'manifest.json').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -235,7 +241,7 @@ def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=root, check=False)
     assert len(names(tmp_path)) == 1
     assert not (tmp_path / "port").exists()
-    with appearing(tmp_path / "port") as folder:
+    with atomic_directory(tmp_path / "port") as folder:
         fill(folder)
     assert names(tmp_path) == ["port"]
 
@@ -247,10 +253,10 @@ def test_a_killed_process_leaves_no_target(tmp_path: Path) -> None:
 def test_two_writers_of_one_target_do_not_mix(tmp_path: Path, force: bool) -> None:
     """The slower one replaces what the faster one wrote only if it was given --force."""
     target = tmp_path / "port"
-    slower = appearing(target, force)
+    slower = atomic_directory(target, force)
     first = slower.__enter__()
     fill(first, "slower")
-    with appearing(target) as second:
+    with atomic_directory(target) as second:
         assert second != first
         fill(second, "faster")
     if force:
@@ -268,7 +274,7 @@ def test_two_writers_of_one_target_do_not_mix(tmp_path: Path, force: bool) -> No
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, full_disk: None) -> None:
     with (
         pytest.raises(EmitError, match="No space left") as caught,
-        appearing(tmp_path / "port") as f,
+        atomic_directory(tmp_path / "port") as f,
     ):
         fill(f)
     assert "the disk is full" in str(caught.value.hint)
@@ -282,7 +288,7 @@ def test_a_full_disk_with_force_keeps_the_earlier_port(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(EmitError), appearing(earlier, force=True) as folder:
+    with pytest.raises(EmitError), atomic_directory(earlier, force=True) as folder:
         fill(folder)
     assert content(earlier) == "old"
     assert names(earlier.parent) == ["port"]
@@ -299,7 +305,7 @@ def test_a_rename_that_fails_puts_the_earlier_port_back(
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", only_away)
-    with pytest.raises(EmitError), appearing(earlier, force=True) as folder:
+    with pytest.raises(EmitError), atomic_directory(earlier, force=True) as folder:
         fill(folder)
     assert content(earlier) == "old"
     assert names(earlier.parent) == ["port"]
@@ -317,13 +323,16 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_read_only_parent_is_told(read_only: Path) -> None:
-    with pytest.raises(EmitError, match="Permission denied"), appearing(read_only / "port"):
+    with pytest.raises(EmitError, match="Permission denied"), atomic_directory(read_only / "port"):
         pytest.fail("the block must not run")
 
 
 def test_a_parent_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(EmitError, match="cannot be written"), appearing(tmp_path / "file" / "port"):
+    with (
+        pytest.raises(EmitError, match="cannot be written"),
+        atomic_directory(tmp_path / "file" / "port"),
+    ):
         pytest.fail("the block must not run")
     assert names(tmp_path) == ["file"]
 

@@ -18,7 +18,7 @@ from porter.apps.check.recorded_step import Step, read, with_recorded
 from porter.errors import BadField
 from porter.frontend.inputs import types_of
 from porter.frontend.walker import Model
-from porter.ir.fields import Array, Made, Param, memory_of
+from porter.ir.fields import Array, DerivedParam, Param, memory_of
 from porter.ir.graph import FLOAT, Graph, Value
 from porter.ir.layout import Plan, plan
 from porter.ir.nested import leaves, named_leaves, same_structure
@@ -51,8 +51,10 @@ def check(path: Path, registry: Registry, options: Options) -> list[Quantity]:
     types = types_of(step.input)
     ported = plan(Model(step.module, registry, options).walk(types))
     require_fitting(step, ported.graph)
-    twin = Taken(step, plan(Model(with_recorded(path), registry, options).walk(types)))
-    return list(compared(step, ported, twin.variables))
+    recorded_run = GradientRun(
+        step, plan(Model(with_recorded(path), registry, options).walk(types))
+    )
+    return list(compared(step, ported, recorded_run.variables))
 
 
 def verdict(
@@ -95,7 +97,7 @@ class Remembered(Variables):
     def __init__(self, precision: str) -> None:
         super().__init__(precision, learning=True)
         self.first: dict[str, Array] = {}
-        self.made: dict[tuple[str, str], Made] = {}
+        self.made: dict[tuple[str, str], DerivedParam] = {}
 
     def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
         found = super().get(path, param, rows)
@@ -103,7 +105,7 @@ class Remembered(Variables):
             self.first.setdefault(name_of(found), found.numpy())
         return found
 
-    def computed(self, path: str, param: Param, made: Made, rows: tuple[int, ...]) -> Any:
+    def computed(self, path: str, param: Param, made: DerivedParam, rows: tuple[int, ...]) -> Any:
         # The module inside holds it, and the module around it has it under the same name.
         self.made |= {(path, param.name): made, (made.path, param.name): made}
         return super().computed(path, param, made, rows)
@@ -115,7 +117,7 @@ def name_of(variable: Any) -> str:
     return name.removesuffix(":0")
 
 
-class Taken:
+class GradientRun:
     """The step as a port takes it; run as it is, since tracing would take ten times as long."""
 
     def __init__(self, step: Step, ported: Plan, precision: str = "float32") -> None:
@@ -136,7 +138,7 @@ class Taken:
             for tensor, value, given in outputs
             if value.dtype == FLOAT
         ]
-        self.targets, self.towards = [t for t, _ in pairs], [g for _, g in pairs]
+        self.targets, self.upstream_gradients = [t for t, _ in pairs], [g for _, g in pairs]
 
     def stored(self, array: Array, value: Value, layouts: dict[int, Any]) -> Any:
         return store(array, value, layouts[value.id], self.variables.precision)
@@ -146,7 +148,10 @@ class Taken:
         if not self.targets:
             return np.zeros(of.shape)
         found = self.tape.gradient(
-            self.targets, of, self.towards, unconnected_gradients=tf.UnconnectedGradients.ZERO
+            self.targets,
+            of,
+            self.upstream_gradients,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         return np.asarray(tf.convert_to_tensor(found))
 
@@ -163,7 +168,7 @@ def beside(wanted: Array, got: Array) -> Measure:
 
 def compared(step: Step, ported: Plan, recorded: Remembered) -> Iterator[Quantity]:
     """The port's step beside Torch's; `recorded` holds what was recorded, as variables."""
-    taken, graph = Taken(step, ported), ported.graph
+    taken, graph = GradientRun(step, ported), ported.graph
     wanted = [array for _, array in named_leaves(step.output, "output")]
     names = [name for name, _ in named_leaves(step.output, "output")]
     for name, array, value, tensor in zip(
@@ -180,13 +185,13 @@ def compared(step: Step, ported: Plan, recorded: Remembered) -> Iterator[Quantit
     parameters = list(of_parameters(step, taken, recorded))
     measures = [compare(each.wanted, each.got) for each in parameters]
     if not all(measure.within(TOLERANCE) for measure in measures):
-        exact = list(of_parameters(step, Taken(step, ported, "float64"), recorded))
+        exact = list(of_parameters(step, GradientRun(step, ported, "float64"), recorded))
         measures = [
             beside_zero(each, parameters) if is_zero(precise, exact) else measure
             for each, precise, measure in zip(parameters, exact, measures, strict=True)
         ]
     yield from (Quantity(p.name, m) for p, m in zip(parameters, measures, strict=True))
-    yield from unheld(step, taken)
+    yield from untested_parameters(step, taken)
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ def beside_zero(one: Learned, others: list[Learned]) -> Measure:
     return compare(np.append(one.wanted, scale), np.append(one.got, scale))
 
 
-def of_parameters(step: Step, taken: Taken, recorded: Remembered) -> Iterator[Learned]:
+def of_parameters(step: Step, taken: GradientRun, recorded: Remembered) -> Iterator[Learned]:
     """Gradients of what is learned, and what is kept beside it after the step."""
     known = {each.tensor.key: each for each in step.recorded if each.tensor is not None}
     for (key, *_), variable in taken.variables.by_key.items():
@@ -248,7 +253,7 @@ def gradient_name(path: str, field: str) -> str:
     return f"{GRADIENTS.get(field, f'gradient of {field}')} of {path or 'the root'}"
 
 
-def unheld(step: Step, taken: Taken) -> Iterator[Quantity]:
+def untested_parameters(step: Step, taken: GradientRun) -> Iterator[Quantity]:
     """What was recorded and no variable of the port holds: it must be as it was."""
     held: set[Hashable] = {memory_of(key) for key, *_ in taken.variables.by_key}
     for each in step.recorded:

@@ -85,9 +85,9 @@ def read(path: Path) -> Step:
     module = root["module"]
     if not isinstance(module, TorchObject):
         raise BadField(f"module of {path} should be one", received=torch7.describe(module))
-    given, made, towards, back = (as_arrays(root[name], name) for name in NEEDED[1:5])
+    given, made, upstream_gradients, back = (as_arrays(root[name], name) for name in NEEDED[1:5])
     recorded = tuple(recorded_parameters(root["parameters"], module, str(path)))
-    return Step(module, given, made, towards, back, recorded)
+    return Step(module, given, made, upstream_gradients, back, recorded)
 
 
 def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[Recorded]:

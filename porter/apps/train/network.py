@@ -18,7 +18,7 @@ from porter.emit.image_signature import levels_to_numbers, numbers_to_levels
 from porter.errors import UsageError
 from porter.frontend.model_file import submodules
 from porter.frontend.walker import Model
-from porter.imaging.presets import Side
+from porter.imaging.presets import PixelEncoding
 from porter.ir.fields import Array
 from porter.ir.graph import TensorType
 from porter.ir.layer_map import LayerMap
@@ -44,8 +44,8 @@ class Network:
     def __init__(
         self,
         root: TorchObject,
-        taken: Side,
-        made: Side,
+        taken: PixelEncoding,
+        made: PixelEncoding,
         registry: Registry | None = None,
         options: Options | None = None,
     ) -> None:

@@ -22,7 +22,7 @@ from porter.ir.fields import Array
 
 TRIES = 1_000
 """Photos drawn for one sample before it is given up."""
-MOST_BYTES = 2**29
+MAX_BYTES = 2**29
 """Of decoded photos that are held: small collections are read once, large ones from the disk."""
 
 
@@ -79,7 +79,7 @@ class Photographs:
     def keep(self, file: Path, levels: Array) -> None:
         """Hold a decoded photo, as long as there is room."""
         with self.lock:
-            if sum(each.nbytes for each in self.kept.values()) + levels.nbytes <= MOST_BYTES:
+            if sum(each.nbytes for each in self.kept.values()) + levels.nbytes <= MAX_BYTES:
                 self.kept[file] = levels
 
     def skip(self, file: Path, why: str) -> None:

@@ -27,7 +27,7 @@ from porter.apps.train.network import Network
 from porter.apps.train.options import TrainOptions
 from porter.apps.train.photos import Photographs, photographs
 from porter.apps.train.start import Start, start_of
-from porter.apps.train.trainer import Hooks, Progress, Seen, Trained, Trainer
+from porter.apps.train.trainer import Hooks, OnProgress, Progress, Trained, Trainer
 from porter.apps.transfer.descriptor import Opening, open_descriptor
 from porter.errors import UnreadablePicture, UsageError
 from porter.imaging.photos import Photo, lanczos, read_photo, write_picture
@@ -117,7 +117,7 @@ class Session:
         if self.start.weights is not None:
             network.load(self.start.weights)
 
-    def run(self, seen: Seen = lambda progress: None) -> Result:
+    def run(self, seen: OnProgress = lambda progress: None) -> Result:
         """Train, and write the result. Raises PorterError."""
         events = self.events()
         shown = self.shown()

@@ -11,7 +11,7 @@ from porter.errors import UsageError
 from porter.frontend.model_file import open_model
 from porter.frontend.search import solve
 from porter.imaging.image_spec import Meaning, meaning_of
-from porter.imaging.presets import BUILT_IN, Side
+from porter.imaging.presets import BUILT_IN, PixelEncoding
 from porter.torch7 import TorchObject
 
 
@@ -20,8 +20,8 @@ class Start:
     """A module tree, what its numbers mean, and a checkpoint to take the weights from if any."""
 
     root: TorchObject
-    taken: Side
-    made: Side
+    taken: PixelEncoding
+    made: PixelEncoding
     preset: str | None = None
     weights: Path | None = None
 

@@ -48,14 +48,14 @@ class Progress:
         return sum(self.losses.values())
 
 
-Seen = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 @dataclass
 class Hooks:
     """What is done on the way, by the first worker alone."""
 
-    seen: Seen = lambda progress: None
+    seen: OnProgress = lambda progress: None
     sample: Callable[[int], None] = lambda iteration: None
     saved: Callable[[int], None] = lambda iteration: None
 

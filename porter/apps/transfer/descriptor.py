@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from porter.apps.transfer.checks import WeightError, require_layers, require_sha256
 from porter.errors import UsageError
-from porter.imaging.presets import Side, find
+from porter.imaging.presets import PixelEncoding, find
 from porter.ir.options import Options
 from porter.ir.registry import Registry
 
@@ -37,7 +37,7 @@ class Source(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     @property
-    def preprocessing(self) -> Side | None:
+    def preprocessing(self) -> PixelEncoding | None:
         """What the net's numbers mean; None where the file does not tell."""
 
     def build(self, wanted: Sequence[str], pooling: str, padding: str, dtype: str) -> Features:
@@ -69,7 +69,7 @@ class Descriptor:
         self,
         features: Features,
         layers: Sequence[str],
-        preprocessing: Side,
+        preprocessing: PixelEncoding,
         what: str = "",
         dtype: str = "float32",
     ) -> None:
@@ -84,7 +84,7 @@ class Descriptor:
         return self._features(to_numbers(images, self.preprocessing))
 
 
-def to_numbers(images: Any, side: Side) -> Any:
+def to_numbers(images: Any, side: PixelEncoding) -> Any:
     """RGB levels N×H×W×3 as the net's numbers N×H×W×C; neither clipped nor rounded."""
     from porter.system.tensorflow import tf
 
@@ -105,7 +105,7 @@ def open_descriptor(
     *,
     pooling: str = "as-saved",
     padding: str = "as-saved",
-    preprocessing: str | Side | None = None,
+    preprocessing: str | PixelEncoding | None = None,
     dtype: str = "float32",
     sha256: str | None = None,
     opening: Opening | None = None,
@@ -114,7 +114,7 @@ def open_descriptor(
 
     `path` is a Torch classifier `.t7`, a folder that porter converted, a `.caffemodel` with its
     prototxt beside it, `.npz` or `.npy` weights, or a Keras `.h5` or `.keras`. `preprocessing` is
-    a preset's name, a preset's file or a `Side`, where the file does not tell or is to be
+    a preset's name, a preset's file or a `PixelEncoding`, where the file does not tell or is to be
     overruled. `pooling` and `padding` change every layer of their kind.
 
     Raises UsageError for layers that do not exist, WeightError or T7Error for files that are not
@@ -137,9 +137,9 @@ def open_descriptor(
     return Descriptor(features, layers, side, source.what, dtype)
 
 
-def meant(preprocessing: str | Side | None, source: Source, file: Path) -> Side:
+def meant(preprocessing: str | PixelEncoding | None, source: Source, file: Path) -> PixelEncoding:
     """What the net's numbers mean: as asked for, or as the file tells."""
-    if isinstance(preprocessing, Side):
+    if isinstance(preprocessing, PixelEncoding):
         return preprocessing
     if preprocessing is not None:
         return find(preprocessing).input

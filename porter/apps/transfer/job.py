@@ -25,7 +25,7 @@ from porter.errors import PorterError, UsageError
 from porter.imaging.photos import Photo
 
 Array = npt.NDArray[Any]
-Seen = Callable[[Progress, Losses], None]
+OnProgress = Callable[[Progress, Losses], None]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def transfer(
     sha256: str | None = None,
     opening: Opening | None = None,
     keeping: Keeping | None = None,
-    seen: Seen = lambda progress, losses: None,
+    seen: OnProgress = lambda progress, losses: None,
 ) -> Result:
     """Optimise a picture until its content is `content`'s and its style that of `styles`.
 
@@ -124,7 +124,7 @@ def transfer(
         )
     require_layers(recipe.layers, descriptor.layers, "the descriptor that was opened")
     memory.require(descriptor, *photo.size)
-    job = Job(descriptor, recipe, photo, list(zip(paintings, weights, strict=True)))
+    job = TransferJob(descriptor, recipe, photo, list(zip(paintings, weights, strict=True)))
     progress, stopped = job.run(keeping or Keeping(), seen)
     assert progress.best is not None
     return Result(
@@ -147,7 +147,7 @@ class Interrupted(PorterError):
 
 
 @dataclass
-class Job:
+class TransferJob:
     """Pictures at their last size, and how they are run."""
 
     descriptor: Descriptor
@@ -179,7 +179,7 @@ class Job:
         styles = [images.scaled(levels, factor) for levels, _ in self.styles]
         return images.prepared(content, styles, self.recipe.colour)
 
-    def run(self, keeping: Keeping, seen: Seen) -> tuple[Progress, PorterError | None]:
+    def run(self, keeping: Keeping, seen: OnProgress) -> tuple[Progress, PorterError | None]:
         """Run what is left to do; the progress at the end, and why it came early if it did."""
         identity = self.identity() if keeping.state is not None else {}
         if keeping.resume and keeping.state is not None:
@@ -211,7 +211,7 @@ class Job:
             save(keeping.state, progress, identity)
         return progress, stopped
 
-    def run_scales(self, progress: Progress, watch: Seen) -> None:
+    def run_scales(self, progress: Progress, watch: OnProgress) -> None:
         """Size after size, each from the best picture of the one before."""
         last = len(self.recipe.scales) - 1
         while True:

@@ -61,7 +61,7 @@ class Progress:
         self.best_loss, self.evaluated = float("inf"), False
 
 
-Seen = Callable[[Progress, Losses], None]
+OnProgress = Callable[[Progress, Losses], None]
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Monitor:
     objective: Objective
     progress: Progress
     limit: int
-    seen: Seen
+    seen: OnProgress
 
     def __call__(self, x: Array, moments: AdamState | None = None) -> tuple[float, Array]:
         """The loss and gradient at `x`. Raises Enough, or Diverged where the loss is no number."""

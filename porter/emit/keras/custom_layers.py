@@ -25,7 +25,7 @@ from porter.emit.keras.translations import TRANSLATIONS
 from porter.errors import EmitError
 from porter.ir.fields import Param
 from porter.ir.graph import FLOAT, TensorType
-from porter.ir.layout import Layout, Restore, Site, Step
+from porter.ir.layout import Layout, LayoutConversion, OpContext, Step
 from porter.runtime.runner import Variables, site
 
 HEADER = '''"""The layers of a Torch model that Keras lacks, written with keras.ops.
@@ -184,7 +184,7 @@ def write(step: Step, variables: Variables) -> Written:
     types = [value.type for value in node.inputs]
     weights: dict[int, Weight] = {}
 
-    def site_of(inside: Step, path: str) -> Site:
+    def site_of(inside: Step, path: str) -> OpContext:
         def variable(param: Param, rows: tuple[int, ...]) -> Any:
             stored = variables.get(inside.node.path, param, rows)
             if id(stored) not in weights:
@@ -246,7 +246,7 @@ def weight_name(param: Param, path: str, weights: dict[int, Weight]) -> str:
     return name
 
 
-def write_restore(step: Restore) -> Written:
+def write_restore(step: LayoutConversion) -> Written:
     """The source of a change of layout."""
     trace = Trace(TRANSLATIONS)
     shape = stored_shape(step.source.type, step.before)

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from porter.emit.formats import Emitted, Emitter, Job, size_of
+from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
 from porter.emit.keras.network import build
 from porter.emit.keras.repeatable import without_times
-from porter.emit.subprocess_runner import run_fresh
+from porter.emit.subprocess_runner import run_in_subprocess
 from porter.ir.nested import named_leaves
 from porter.system.tensorflow import quiet_stderr
 
@@ -31,7 +31,7 @@ class Keras(Emitter):
     name = "keras"
     trains = True
 
-    def emit(self, job: Job, folder: Path) -> list[Emitted]:
+    def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         model, network = build(job.port.plan)
         target, written = folder / MODEL, folder / LAYERS
         with quiet_stderr():
@@ -41,9 +41,9 @@ class Keras(Emitter):
             written.write_text(network.sources.text(), encoding="utf-8")
         names = [name for name, _ in named_leaves(job.port.graph.outputs, "output")]
         samples = [check.inputs for check in job.checks]
-        made = run_fresh(RELOAD, target, samples, "tensorflow", *names)
+        made = run_in_subprocess(RELOAD, target, samples, "tensorflow", *names)
         size = size_of(target) + (size_of(written) if network.written else 0)
-        return [Emitted(self.name, job.compare(made), size, network.note)]
+        return [ExportResult(self.name, job.compare(made), size, network.note)]
 
 
 FORMAT = Keras()

@@ -23,7 +23,7 @@ from porter.emit.keras.custom_layers import (
 )
 from porter.emit.keras.library import keras
 from porter.emit.keras.place import Place
-from porter.ir.layout import Layout, Plan, Restore, Step
+from porter.ir.layout import Layout, LayoutConversion, Plan, Step
 from porter.ir.nested import leaves, named_leaves
 from porter.runtime.runner import Variables, site
 
@@ -111,7 +111,7 @@ def build(plan: Plan) -> tuple[Any, Network]:
         for value, tensor in zip(leaves(graph.inputs), inputs, strict=True)
     }
     for step in plan.steps:
-        if isinstance(step, Restore):
+        if isinstance(step, LayoutConversion):
             held[step.source.id, step.after] = restored(
                 network, step, held[step.source.id, step.before]
             )
@@ -165,7 +165,7 @@ def added(network: Network, path: str, layer: Written, taken: list[Any]) -> list
     return list(made) if isinstance(made, list | tuple) else [made]
 
 
-def restored(network: Network, step: Restore, x: Any) -> Any:
+def restored(network: Network, step: LayoutConversion, x: Any) -> Any:
     """A value in another layout: a Permute wherever the batch stays in front."""
     flat = step.before.flat is not None or step.after.flat is not None
     if flat or step.permutation[0] != 0:

@@ -19,7 +19,7 @@ from porter.emit.keras.traced import Size, Traced, bare, is_known, known, placeh
 from porter.errors import EmitError
 from porter.system.tensorflow import tf
 
-MOST_FOLDED = 64
+MAX_FOLDED = 64
 """Constants of more elements are computed in the model, not printed into its source."""
 
 
@@ -81,7 +81,7 @@ class Trace:
         if all(is_known(each) for each in given.values()):
             with tf.init_scope():
                 made = run(function, bound, known)
-            if isinstance(made, tf.Tensor) and made.ndim < 2 and np.size(made) <= MOST_FOLDED:
+            if isinstance(made, tf.Tensor) and made.ndim < 2 and np.size(made) <= MAX_FOLDED:
                 return self.constant(made.numpy())
         translate = self.translations.get(name)
         if translate is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.formats import Format, Job
+from porter.emit.formats import ExportJob, Format
 from porter.emit.source.blocks import block_function, function_of, outline
 from porter.emit.source.expression import Expression, Items, Ref, Table
 from porter.emit.source.family import numbered
@@ -24,7 +24,7 @@ from porter.emit.source.regions import Body
 from porter.emit.source.shapes import formulas
 from porter.emit.source.text import WIDTH
 from porter.emit.source.trace import Trace, record
-from porter.emit.subprocess_runner import run_fresh
+from porter.emit.subprocess_runner import run_in_subprocess
 from porter.ir.graph import Value
 from porter.ir.nested import Nested, named_leaves
 from porter.parity.measure import Measure
@@ -68,7 +68,7 @@ class Source(Format):
 
     name = "source"
 
-    def write(self, job: Job, folder: Path) -> list[Path]:
+    def write(self, job: ExportJob, folder: Path) -> list[Path]:
         target = folder / self.name
         target.mkdir()
         text, arrays = written(job)
@@ -76,8 +76,8 @@ class Source(Format):
         np.savez(target / "weights.npz", **arrays)
         return [target]
 
-    def verify(self, job: Job, folder: Path) -> tuple[Measure | None, str]:
-        made = run_fresh(RUN, folder / self.name, [check.inputs for check in job.checks])
+    def verify(self, job: ExportJob, folder: Path) -> tuple[Measure | None, str]:
+        made = run_in_subprocess(RUN, folder / self.name, [check.inputs for check in job.checks])
         names = [name for name, _ in named_leaves(job.port.graph.outputs, "output")]
         named = [{name: each[str(i)] for i, name in enumerate(names)} for each in made]
         code = (folder / self.name / "model.py").read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ class Source(Format):
 FORMAT = Source()
 
 
-def written(job: Job) -> tuple[str, dict[str, Any]]:
+def written(job: ExportJob) -> tuple[str, dict[str, Any]]:
     """The text of `model.py`, and the arrays that it reads.
 
     Raises EmitError for a layer that cannot be written down.
@@ -118,7 +118,9 @@ def identifiers(names: list[str]) -> list[str]:
     return made
 
 
-def add_comments(lines: list[Line], job: Job, trace: Trace, typenames: dict[str, str]) -> None:
+def add_comments(
+    lines: list[Line], job: ExportJob, trace: Trace, typenames: dict[str, str]
+) -> None:
     """Tell each line the shape of what it makes, as stored, and its class in Torch."""
     sizes = formulas(job.model, job.types, job.port.graph)
     for line in lines:

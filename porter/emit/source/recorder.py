@@ -34,9 +34,9 @@ from porter.ir.layout import Step
 from porter.runtime.runner import Variables
 from porter.system.tensorflow import tf
 
-MOST_NUMBERS = 16
+MAX_NUMBERS = 16
 """Lists with more numbers than that are stored beside the weights."""
-BLAND = frozenset({"x", "out", "total", "value", "tensor", "result", "vector", "values"})
+GENERIC_NAMES = frozenset({"x", "out", "total", "value", "tensor", "result", "vector", "values"})
 """Names that tell a reader nothing."""
 FOLDED: dict[str, Callable[..., int]] = {
     "tf.add": lambda a, b: a + b,
@@ -53,7 +53,7 @@ NEUTRAL = {"tf.add": 0, "tf.subtract": 0, "tf.multiply": 1, "tf.math.floordiv": 
 """The second operand that changes no size."""
 
 
-class Unprintable(Exception):
+class NotPrintable(Exception):
     """A call that has no source text."""
 
 
@@ -80,7 +80,7 @@ class Symbol:
         return found
 
     def __bool__(self) -> bool:
-        raise Unprintable("it decides by what a tensor holds")
+        raise NotPrintable("it decides by what a tensor holds")
 
 
 def operator_of(function: str, real: Callable[..., Any], is_swapped: bool) -> Callable[..., Any]:
@@ -138,7 +138,7 @@ class Namespace:
         if isinstance(real, tf.DType) or real in (tf.TensorShape, tf.as_dtype):
             return real
         if real in (tf.while_loop, tf.TensorArray):
-            raise Unprintable("it loops over time")
+            raise NotPrintable("it loops over time")
         if not callable(real):
             return Namespace(self._recorder, dotted, real)
 
@@ -240,12 +240,12 @@ class Recorder:
         try:
             return constant(value)
         except TypeError:
-            raise Unprintable(f"it hands {type(value).__name__} to TensorFlow") from None
+            raise NotPrintable(f"it hands {type(value).__name__} to TensorFlow") from None
 
     def items(self, value: list[Any] | tuple[Any, ...]) -> Expression:
         """A list or tuple; long ones of numbers are stored."""
         flat = list(flattened(value))
-        if len(flat) > MOST_NUMBERS and all(type(each) in (int, float) for each in flat):
+        if len(flat) > MAX_NUMBERS and all(type(each) in (int, float) for each in flat):
             integers = all(type(each) is int for each in flat)
             return self.stored(np.asarray(value, np.int32 if integers else np.float32))
         brackets = "()" if isinstance(value, tuple) else "[]"
@@ -274,7 +274,7 @@ class Recorder:
     def is_unnamed(self, identity: int) -> bool:
         """Whether a tensor has no name yet that tells something."""
         given = identity in self.layer.inputs
-        return not given and self.layer.names.get(identity, "x") in BLAND
+        return not given and self.layer.names.get(identity, "x") in GENERIC_NAMES
 
 
 def is_integer(value: Any) -> bool:
@@ -287,7 +287,7 @@ def subscript_text(index: Any) -> str:
     if isinstance(index, slice) and index.step is None:
         return ":".join("" if each is None else str(each) for each in (index.start, index.stop))
     if not isinstance(index, int):
-        raise Unprintable("it subscripts a tensor by more than an integer or a slice")
+        raise NotPrintable("it subscripts a tensor by more than an integer or a slice")
     return str(index)
 
 

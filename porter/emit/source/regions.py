@@ -25,9 +25,9 @@ from porter.emit.source.expression import (
 from porter.emit.source.family import Numbers, varying
 from porter.emit.source.layers import Line
 
-MOST_PARAMETERS = 4
+MAX_PARAMETERS = 4
 """Containers that differ in more numbers are not called alike."""
-LEAST_SAVED = 3
+MIN_SAVED = 3
 """How many lines a function must save, its signature counted."""
 
 Slots = tuple[int, ...]
@@ -96,13 +96,13 @@ def worthwhile(regions: list[Region]) -> Iterator[list[Region]]:
     """Alike regions whose function is shorter than what it replaces."""
     columns = {column for _, column in varying([each.numbers for each in regions])}
     groups = [regions]
-    if len(columns) > MOST_PARAMETERS:
+    if len(columns) > MAX_PARAMETERS:
         equal: dict[Numbers, list[Region]] = {}
         for region in regions:
             equal.setdefault(region.numbers, []).append(region)
         groups = list(equal.values())
     for group in groups:
-        if (len(group[0].lines) - 1) * (len(group) - 1) >= LEAST_SAVED:
+        if (len(group[0].lines) - 1) * (len(group) - 1) >= MIN_SAVED:
             yield group
 
 

@@ -24,7 +24,7 @@ from porter.emit.source.expression import (
 )
 from porter.emit.source.family import Family, live, weight_keys
 from porter.emit.source.function import Function, Statement
-from porter.emit.source.recorder import BLAND, Layer
+from porter.emit.source.recorder import GENERIC_NAMES, Layer
 from porter.emit.source.text import WIDTH, text
 from porter.ir.layer_map import LayerMap
 
@@ -133,7 +133,7 @@ def statements_of(
         expression = rewrite(made, resolve)
         written = text(expression, guess)
         is_plain = not isinstance(made, Call) and "(" not in written
-        is_bland = layer.names.get(identity, "x") in BLAND
+        is_bland = layer.names.get(identity, "x") in GENERIC_NAMES
         is_short = len(written) <= LONGEST_PART and written.count("(") <= 2
         if identity in unpacked:
             statements.append(Statement(unpacked[identity], expression))

@@ -6,11 +6,11 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
-from porter.emit.source.recorder import Layer, Namespace, Recorder, Symbol, Unprintable
+from porter.emit.source.recorder import Layer, Namespace, NotPrintable, Recorder, Symbol
 from porter.errors import EmitError
 from porter.ir.fields import Array, Param
 from porter.ir.graph import Value
-from porter.ir.layout import Layout, Plan, Restore, Step
+from porter.ir.layout import Layout, LayoutConversion, Plan, Step
 from porter.ir.nested import leaves
 from porter.runtime.execute import Stored
 from porter.runtime.runner import Variables, site
@@ -46,7 +46,7 @@ def record_layer(
     at = replace(found, make_variable=variable)
     try:
         made = node.op.apply(Namespace(recorder, "tf", tf), *taken, at=at)
-    except (Unprintable, AttributeError, TypeError) as error:
+    except (NotPrintable, AttributeError, TypeError) as error:
         # TensorFlow itself has just traced the same call: only the stand-in can be at fault.
         raise EmitError(
             f"{node.op.typename} cannot be written as source: {error}",
@@ -63,7 +63,7 @@ def record_layer(
     return results
 
 
-def record_restore(recorder: Recorder, step: Restore, taken: Symbol) -> Symbol:
+def record_restore(recorder: Recorder, step: LayoutConversion, taken: Symbol) -> Symbol:
     """Record a change of layout."""
     recorder.layers.append(Layer("", 1, [taken.id], names={taken.id: "x"}))
     made: Symbol = step.apply(Namespace(recorder, "tf", tf), taken)
@@ -101,7 +101,7 @@ def record(plan: Plan, specs: list[Any], variables: Variables) -> Trace:
             hold(value, plan.inputs[value.id], recorder.define(tensor, None))
         trace.inputs = [symbol.id for symbol in held.values()]
         for step in plan.steps:
-            if isinstance(step, Restore):
+            if isinstance(step, LayoutConversion):
                 before = held[step.source.id, step.before]
                 hold(step.source, step.after, record_restore(recorder, step, before))
             else:

@@ -28,7 +28,7 @@ from porter.parity.diagnosis.parameters import about_parameters
 from porter.parity.diagnosis.situation import Arrays, Hypothesis, Situation
 from porter.parity.measure import relative_error
 
-Side = Literal["port", "oracle"]
+Suspect = Literal["port", "oracle"]
 
 PATIENCE = 20.0
 """Seconds spent on one layer; what is left of the hypotheses is then not tried."""
@@ -51,7 +51,7 @@ class Hint:
     """
 
     cause: str
-    side: Side
+    side: Suspect
     before: float
     after: float
 
@@ -81,7 +81,7 @@ def explain(step: Step, inputs: Arrays, wanted: Arrays, made: Arrays, limit: flo
     if plain is None:
         return None
     # Where the reference agrees with the port, both contradict the oracle: explain the oracle.
-    side: Side = "oracle" if error(made, plain) <= limit else "port"
+    side: Suspect = "oracle" if error(made, plain) <= limit else "port"
     target = wanted if side == "oracle" else made
     before = error(target, plain)
     if before <= limit:

@@ -14,7 +14,7 @@ from porter.ir.layer_map import LayerMap
 from porter.ir.layout import Layout
 
 Arrays = tuple[Array, ...]
-MOST_ELEMENTS = 2**26
+MAX_ELEMENTS = 2**26
 """Of an output that a hypothesis may make."""
 
 
@@ -34,7 +34,7 @@ class Situation:
         """
         op, taken = op or self.op, self.inputs if inputs is None else inputs
         types = op.output_types(*(TensorType(x.shape, FLOAT) for x in taken))
-        if sum(math.prod(type.static) for type in types) > MOST_ELEMENTS:
+        if sum(math.prod(type.static) for type in types) > MAX_ELEMENTS:
             raise ValueError("a setting that makes a much larger output explains nothing")
         made = op.reference(*taken)
         return tuple(made) if isinstance(made, tuple) else (made,)

@@ -13,7 +13,7 @@ from porter.ir.nested import leaves
 from porter.parity.compare import Row
 from porter.report.pages.layered import Placed, Point, Sizes, place
 
-MOST_BOXES = 1500
+MAX_BOXES = 1500
 """Larger graphs are not drawn: nobody reads them, and the page would not load."""
 TITLE_LENGTH = 28
 
@@ -84,7 +84,7 @@ def level(row: Row) -> str:
 
 def draw(graph: Graph, looks: Mapping[tuple[str, int], Look] | None = None) -> Diagram | None:
     """The drawing of a graph; None where it is too large."""
-    if len(graph.nodes) > MOST_BOXES:
+    if len(graph.nodes) > MAX_BOXES:
         return None
     looks = looks or {}
     inputs, outputs = list(leaves(graph.inputs)), list(leaves(graph.outputs))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from porter.emit.formats import Emitted
+from porter.emit.formats import ExportResult
 from porter.parity.compare import Report, Row, Tolerance
 from porter.report.as_json import worst_rows
 
@@ -19,7 +19,7 @@ class Document:
 
     title: str
     reports: tuple[Report, ...]
-    emitted: tuple[Emitted, ...] = ()
+    emitted: tuple[ExportResult, ...] = ()
     facts: Facts = ()
 
     @property

@@ -16,7 +16,7 @@ from porter.report.pages.diagram import draw, levels
 from porter.report.pages.document import Document
 from porter.report.pages.images import missing, strip_pictures, thumbnail_pictures
 
-MOST_STRIPS = 3
+MAX_STRIPS = 3
 """How many inputs of an image net are shown as pictures."""
 
 
@@ -52,7 +52,7 @@ def render(document: Document) -> str:
             document=document,
             rows=rows,
             chart=chart(rows, document.tolerance),
-            strips=[(name, strip_pictures(strip)) for name, strip in strips[:MOST_STRIPS]],
+            strips=[(name, strip_pictures(strip)) for name, strip in strips[:MAX_STRIPS]],
             worst=[
                 (row, row.thumbnail.place, thumbnail_pictures(row.thumbnail))
                 for row in document.worst()

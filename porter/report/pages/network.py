@@ -8,7 +8,7 @@ from porter.apps.inspect import Inspection
 from porter.errors import UsageError
 from porter.ir.graph import Graph
 from porter.report.pages.cost import multiply_adds
-from porter.report.pages.diagram import MOST_BOXES, Diagram, Look, draw
+from porter.report.pages.diagram import MAX_BOXES, Diagram, Look, draw
 from porter.report.pages.html import environment
 
 HEAVY = 0.1
@@ -43,7 +43,7 @@ def render_svg(seen: Inspection) -> str:
         costs[node.path] += multiply_adds(node)
     diagram = diagram_of(seen.graph, {line.path: line.parameters for line in seen.lines}, costs)
     if diagram is None:
-        raise UsageError(f"a drawing of more than {MOST_BOXES} layers is not made")
+        raise UsageError(f"a drawing of more than {MAX_BOXES} layers is not made")
     drawing: str = (
         environment().get_template("diagram.svg").render(diagram=diagram, standalone=True)
     )

@@ -88,7 +88,7 @@ def test_decoded_photos_are_held_as_long_as_there_is_room(
 ) -> None:
     files = [picture(tmp_path / f"{number}.png", 40, 40, number) for number in range(2)]
     one = 40 * 40 * 3
-    monkeypatch.setattr("porter.apps.train.photos.MOST_BYTES", one + one // 2)
+    monkeypatch.setattr("porter.apps.train.photos.MAX_BYTES", one + one // 2)
     kept = Photographs(files, SIZE, seed=0)
     first = [kept.crop(number) for number in range(8)]
     assert [each.nbytes for each in kept.kept.values()] == [one]

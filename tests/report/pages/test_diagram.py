@@ -73,7 +73,7 @@ def test_shapes_stand_at_the_edges_once_for_each_value() -> None:
 
 
 def test_what_is_too_large_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("porter.report.pages.diagram.MOST_BOXES", 3)
+    monkeypatch.setattr("porter.report.pages.diagram.MAX_BOXES", 3)
     assert draw(graph_of("lenet_mm_tanh")) is None
 
 

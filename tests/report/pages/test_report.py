@@ -13,7 +13,7 @@ import pytest
 from layer_maps.convolution import SpatialConvolution
 from porter import Conversion, Request, convert
 from porter.errors import ParityError, UsageError
-from porter.ir.layout import Site
+from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, register, registering_into
 from porter.parity.compare import Report, Row
 from porter.parity.measure import failed
@@ -168,7 +168,7 @@ def test_a_failed_conversion_leaves_its_reports_beside_and_nothing_else(
     model_path: Path, tmp_path: Path, registry: Registry
 ) -> None:
     class NoBias(SpatialConvolution):
-        def apply(self, tf: Any, x: Any, at: Site) -> Any:
+        def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
             return self.convolve(tf, x, at)
 
     with registering_into(registry) as broken:

@@ -12,7 +12,7 @@ import numpy as np
 
 from porter.apps.transfer.checks import WeightError, require_sound
 from porter.apps.transfer.sources.vgg import place
-from porter.imaging.presets import VGG, Side
+from porter.imaging.presets import VGG, PixelEncoding
 
 if TYPE_CHECKING:
     from porter.apps.transfer.descriptor import Opening
@@ -52,7 +52,7 @@ class KerasSource:
         return f"the Keras model {self.model.name} of {len(self.model.layers)} layers"
 
     @property
-    def preprocessing(self) -> Side | None:
+    def preprocessing(self) -> PixelEncoding | None:
         """Caffe's for VGG, as keras.applications feeds it."""
         return VGG if "block1_conv1" in self.layers else None
 

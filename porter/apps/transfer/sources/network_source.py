@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from porter.apps.transfer.network import Network, Padding, Pooling
-from porter.imaging.presets import Side
+from porter.imaging.presets import PixelEncoding
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class NetworkSource:
 
     network: Network
     what: str
-    preprocessing: Side | None
+    preprocessing: PixelEncoding | None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -21,14 +21,14 @@ from porter.apps.transfer.sources.alexnet import CONVOLUTIONS, KERNELS, alexnet
 from porter.apps.transfer.sources.network_source import NetworkSource
 from porter.apps.transfer.sources.safe_unpickle import read_arrays
 from porter.apps.transfer.sources.vgg import place, title, vgg
-from porter.imaging.presets import BGR_MEAN, VGG, Side
+from porter.imaging.presets import BGR_MEAN, VGG, PixelEncoding
 
 if TYPE_CHECKING:
     from porter.apps.transfer.descriptor import Opening
 
 Array = npt.NDArray[Any]
 
-RGB_LEVELS = Side("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BGR_MEAN[0]))
+RGB_LEVELS = PixelEncoding("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BGR_MEAN[0]))
 """RGB levels less their mean: the filters of the `.npz` were turned round with the channels."""
 
 
@@ -95,7 +95,7 @@ def pair_of(value: Any) -> tuple[Array, Array | None] | None:
 def assembled(
     path: Path,
     loads: Mapping[str, Load],
-    side: Side,
+    side: PixelEncoding,
     keys: list[str],
     shapes: Mapping[str, tuple[int, ...]] | None,
 ) -> NetworkSource:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from porter.apps.transfer.checks import WeightError, require_sound
 from porter.errors import UsageError
-from porter.imaging.presets import Side
+from porter.imaging.presets import PixelEncoding
 
 if TYPE_CHECKING:
     from porter.apps.transfer.descriptor import Opening
@@ -28,7 +28,7 @@ class SavedModelSource:
     module: Any
     signature: Any
     folder: str
-    preprocessing: Side | None
+    preprocessing: PixelEncoding | None
 
     @property
     def what(self) -> str:

@@ -17,7 +17,7 @@ from porter.errors import ShapeMismatch, UsageError
 from porter.frontend.inputs import hint_of
 from porter.frontend.model_file import ModelFile, open_model, submodules
 from porter.frontend.walker import Model, Walk
-from porter.imaging.presets import VGG, Side
+from porter.imaging.presets import VGG, PixelEncoding
 from porter.ir.graph import Graph, TensorType, Value, merge
 from porter.ir.layout import Plan, plan
 from porter.ir.nested import Nested, map_leaves
@@ -103,7 +103,7 @@ class TorchSource:
         return f"Torch's {self.opened.root.typename} of {modules} modules"
 
     @property
-    def preprocessing(self) -> Side | None:
+    def preprocessing(self) -> PixelEncoding | None:
         """Caffe's, where the names are those that loadcaffe gives VGG."""
         return VGG if {"conv1_1", "relu1_1"} <= self.paths.keys() else None
 
