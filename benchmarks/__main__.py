@@ -127,12 +127,13 @@ def first(wanted: Any) -> Any:
 
 def in_float64(net: Net, x: Any) -> Any:
     """The first output by the plain layers in double precision."""
+    from layer_maps import default_registry
     from porter.emit.port import build_widest
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
     from porter.runtime.runner import Variables
 
-    model = open_model(net.model).model()
+    model = open_model(net.model, default_registry()).model()
     port = build_widest(model, TensorType(x.shape), Variables("float64"))
     made = port.module.serve(channels_last(x.astype(np.float64)))
     return torch_order(made[min(made)])

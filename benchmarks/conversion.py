@@ -85,6 +85,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
         import porter.system.tensorflow  # noqa: F401
 
     timed("import tensorflow", imported)
+    from layer_maps import default_registry
     from porter.emit.checkpoint import FORMAT as CHECKPOINT
     from porter.emit.formats import Job
     from porter.emit.port import build
@@ -94,7 +95,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
     from porter.ir.graph import TensorType
     from porter.runtime.runner import Variables
 
-    model = timed("read", lambda: open_model(Path(path)).model())
+    model = timed("read", lambda: open_model(Path(path), default_registry()).model())
     types = TensorType((2, 3, 224, 224))
     graph = timed("walk", lambda: generalise(model, types))
     port = timed("trace and fill variables", lambda: build(graph, Variables(), optimized="exact"))

@@ -61,13 +61,14 @@ def by_tensorflow(model: Path, x: Any) -> dict[str, Callable[[], Any]]:
     """Every level, as it is and compiled; outputs in Torch's order, on the host."""
     import tensorflow as tf
 
+    from layer_maps import default_registry
     from porter.emit.port import build_widest
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
     from porter.passes import LEVELS
     from porter.runtime.runner import Variables
 
-    opened = open_model(model).model()
+    opened = open_model(model, default_registry()).model()
     fed = tf.constant(np.moveaxis(x, 1, -1))
     calls: dict[str, Callable[[], Any]] = {}
     for level in LEVELS:
@@ -105,11 +106,12 @@ def by_pytorch(model: Path, x: Any, tf32: bool) -> dict[str, Callable[[], Any]]:
     if not torch.cuda.is_available():
         return {}
     from benchmarks.torch_net import Net
+    from layer_maps import default_registry
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    net = Net(open_model(model).model().walk(TensorType(x.shape))).eval().cuda()
+    net = Net(open_model(model, default_registry()).model().walk(TensorType(x.shape))).eval().cuda()
     fed = torch.from_numpy(x).cuda()
 
     def call() -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.models import Net
+from layer_maps import default_registry
 from porter import torch7
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
@@ -58,7 +59,7 @@ def prepare(
     for level in LEVELS:
         (folder / level).symlink_to(converted / level / "saved_model")
     np.save(folder / "input.npy", x)
-    graph = open_model(net.model).model().walk(TensorType(x.shape))
+    graph = open_model(net.model, default_registry()).model().walk(TensorType(x.shape))
     problems: dict[str, str] = {}
     handwritten(graph, folder)
     try:

@@ -53,6 +53,7 @@ from layer_maps import (
     upsampling,
     volumetric_pooling,
 )
+from porter.ir.registry import DEFAULT, Registry
 
 __all__ = [
     "activation",
@@ -70,6 +71,7 @@ __all__ = [
     "convolution_transposed",
     "convolution_volumetric",
     "criterion",
+    "default_registry",
     "distance",
     "dropout",
     "fractional_pooling",
@@ -103,3 +105,8 @@ __all__ = [
     "upsampling",
     "volumetric_pooling",
 ]
+
+
+def default_registry() -> Registry:
+    """Every map that porter ships."""
+    return DEFAULT

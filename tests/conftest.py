@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from layer_maps import default_registry
 from porter import Conversion, Request, convert
-from porter.ir.registry import Registry, default_registry
+from porter.ir.registry import Registry
 from tests.build import small_net
 from tests.fuzz.harness import STOP_SECONDS, stopped_after
 from tests.write_t7 import write_t7

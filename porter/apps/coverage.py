@@ -14,7 +14,8 @@ from typing import Any
 
 from rich.table import Table
 
-from porter.ir.registry import Handler, default_registry, is_layer_map
+from layer_maps import default_registry
+from porter.ir.registry import Handler, is_layer_map
 
 PACKAGES = {
     "nn": "torch/nn",

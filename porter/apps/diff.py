@@ -29,9 +29,10 @@ from porter.parity import compare as parity
 from porter.parity import recording
 from porter.parity.compare import Report, Row, Tolerance
 from porter.parity.measure import Measure, compare, failed
-from porter.parity.recording import Recording, Summary, is_recording
+from porter.parity.recording import Recording, Summary
 from porter.runtime import reference
 from porter.system import checksums
+from porter.torch7.recorder import is_recording
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def open_side(
     file = torch7.read(path)
     if is_recording(file.root):
         return recording.from_t7(file.root, str(path))
-    opened: ModelFile = choose(file, str(path), select)
-    return opened.model(registry, options)
+    opened: ModelFile = choose(file, str(path), registry, select)
+    return opened.model(options)
 
 
 def open_port(folder: Path) -> PortFolder:

@@ -8,7 +8,8 @@ from typing import Any
 
 from porter.errors import PorterError
 from porter.frontend.inputs import Shapes, given
-from porter.frontend.model_file import ModelFile, functions_in, histogram, parts, submodules
+from porter.frontend.model_file import ModelFile
+from porter.frontend.module_tree import functions_in, histogram, parts, submodules
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
 from porter.ir.graph import Graph
@@ -89,15 +90,15 @@ class Inspection:
 
 def inspect(
     opened: ModelFile,
-    registry: Registry,
     options: Options | None = None,
     input_shapes: tuple[tuple[int, ...], ...] = (),
 ) -> Inspection:
     """Look at a model file. Unknown classes and unsolved shapes are told, not raised."""
     unmapped: dict[str, list[str]] = {}
     for path, module in submodules(opened.root):
-        if module.typename not in registry:
+        if module.typename not in opened.registry:
             unmapped.setdefault(module.typename, []).append(path)
+    registry = opened.registry
     model = Model(opened.root, registry, options or Options())
     graph, shown, note = walked(model, unmapped, input_shapes)
     form: str = opened.file.format

@@ -6,7 +6,7 @@ import keyword
 import re
 
 from porter.errors import UsageError, printable
-from porter.frontend.model_file import MODULE_FIELDS, histogram, submodules
+from porter.frontend.module_tree import MODULE_FIELDS, histogram, submodules
 from porter.ir.layer_map import LayerMap
 from porter.torch7 import LuaFunction, Table, Tensor, TorchObject, describe
 

@@ -116,7 +116,8 @@ def tolerance_options(command: argparse.ArgumentParser) -> None:
 
 def registry_of(options: argparse.Namespace) -> Registry:
     """porter's maps, the user's, and the classes to be treated as identity."""
-    from porter.ir.registry import default_registry, load_layer_maps, with_identity
+    from layer_maps import default_registry
+    from porter.ir.registry import load_layer_maps, with_identity
 
     registry = default_registry()
     for path in options.layer_maps:

@@ -46,7 +46,8 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.apps.check import checker, parallel_runner
-    from porter.report.console import out, progress, result_line
+    from porter.apps.check.terminal import result_line
+    from porter.report.console import out, progress
 
     if options.report:
         require_report(options.report)

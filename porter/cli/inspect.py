@@ -30,20 +30,21 @@ def run(options: argparse.Namespace) -> int:
     from porter.apps.inspect import inspect
     from porter.frontend.model_file import open_model
 
-    opened = open_model(options.file, options.select)
-    seen = inspect(opened, registry_of(options), options_of(options), shapes_of(options))
+    opened = open_model(options.file, registry_of(options), options.select)
+    seen = inspect(opened, options_of(options), shapes_of(options))
     if options.html or options.svg:
-        from porter.report.pages import network
+        from porter.apps import network_page
         from porter.system.atomic import write_text
 
         if options.html:
-            write_text(options.html, network.render_html(seen))
+            write_text(options.html, network_page.render_html(seen))
         if options.svg:
-            write_text(options.svg, network.render_svg(seen))
+            write_text(options.svg, network_page.render_svg(seen))
     if options.json:
         show_json(seen.json())
         return 0
-    from porter.report.console import out, show_inspection
+    from porter.apps.inspect_terminal import show_inspection
+    from porter.report.console import out
 
     show_inspection(out(), seen)
     return 0

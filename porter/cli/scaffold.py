@@ -21,11 +21,12 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    from layer_maps import default_registry
     from porter.apps.scaffold import stub
     from porter.frontend.model_file import open_model
     from porter.system.atomic import write_text
 
-    text = stub(options.typename, open_model(options.file, options.select).root)
+    text = stub(options.typename, open_model(options.file, default_registry(), options.select).root)
     if options.output:
         write_text(options.output, text)
     else:

@@ -52,8 +52,9 @@ def run(options: argparse.Namespace) -> int:
     from porter.apps.stylize.loading import Choices, open_net
     from porter.apps.stylize.shards import Record, shard_of
     from porter.apps.stylize.stylize import Result, Settings, stylize
+    from porter.apps.stylize.terminal import stylized_line
     from porter.imaging.files import pairs
-    from porter.report.console import out, progress, show_error, stylized_line
+    from porter.report.console import out, progress, show_error
 
     settings = Settings(options.image_size, options.crop, options.batch)
     settings.require_sensible()

@@ -26,16 +26,16 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.apps.weights import collect, collect_as_tensorflow
     from porter.emit.arrays import save
     from porter.frontend.model_file import open_model
+    from porter.frontend.weights import collect, collect_as_tensorflow
     from porter.report.console import out, size_shown
 
-    root = open_model(options.file, options.select).root
+    opened = open_model(options.file, registry_of(options), options.select)
     if options.order == "torch":
-        weights = collect(root)
+        weights = collect(opened.root)
     else:
-        weights = collect_as_tensorflow(root, registry_of(options))
+        weights = collect_as_tensorflow(opened.root, opened.registry)
     save(weights, options.output, options.force)
     if options.json:
         show_json(weights.json())

@@ -7,7 +7,8 @@ from typing import Any
 
 from porter.conversion.request import Request
 from porter.emit.formats import ExportJob, ExportResult
-from porter.frontend.model_file import ModelFile, functions_in, histogram
+from porter.frontend.model_file import ModelFile
+from porter.frontend.module_tree import functions_in, histogram
 from porter.parity.compare import Report
 from porter.report.as_json import emitted_json, warnings
 from porter.version import version

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from layer_maps import default_registry
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import manifest
 from porter.conversion.request import Request
@@ -111,8 +112,8 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     started = time.perf_counter()
     require_kinds(request.pages)
     progress("read", str(request.source))
-    opened = open_model(request.source, request.select)
-    model = opened.model(request.registry, request.options)
+    opened = open_model(request.source, request.registry or default_registry(), request.select)
+    model = opened.model(request.options)
     target = request.output or default_output(request.source)
     for name in request.formats:
         find(name).check(request.settings)

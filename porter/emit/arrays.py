@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from porter.apps.weights import Weights
 from porter.errors import ParityError, UsageError
+from porter.frontend.weights import Weights
 from porter.ir.fields import Array
 from porter.system.atomic import appearing_file
 

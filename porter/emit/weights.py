@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from porter.apps.weights import Weights, collect
 from porter.emit.arrays import require, write_arrays
 from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
 from porter.emit.settings import WeightSettings
+from porter.frontend.weights import Weights, collect
 
 
 class WeightFiles(Emitter):

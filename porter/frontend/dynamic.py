@@ -54,9 +54,7 @@ def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
     return merged
 
 
-def widest(
-    model: Model, types: Nested[TensorType], make: Callable[[Graph], Traced]
-) -> Traced:
+def widest(model: Model, types: Nested[TensorType], make: Callable[[Graph], Traced]) -> Traced:
     """What `make` makes of the graph with as many free sizes as it can do with.
 
     `make` raises NotDynamic where a layer needs a size that the graph leaves open.

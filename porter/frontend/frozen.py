@@ -20,7 +20,7 @@ METHOD = "accGradParameters"
 
 def frozen_memory(root: TorchObject) -> frozenset[Hashable]:
     """The tensors that only frozen modules hold."""
-    from porter.frontend.model_file import submodules
+    from porter.frontend.module_tree import submodules
 
     frozen = {
         inner.index

@@ -16,7 +16,7 @@ from porter.errors import (
     UsageError,
     WalkError,
 )
-from porter.frontend.model_file import submodules
+from porter.frontend.module_tree import submodules
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.graph import FLOAT, INT, Graph, TensorType

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from porter.errors import printable
-from porter.frontend.model_file import is_module, parts, submodules
+from porter.frontend.module_tree import is_module, parts, submodules
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.registry import Registry, is_layer_map

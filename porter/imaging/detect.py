@@ -6,7 +6,8 @@ Nothing is guessed. An ImageNet classifier, for one, looks the same whether it w
 
 from __future__ import annotations
 
-from porter.frontend.model_file import ModelFile, histogram
+from porter.frontend.model_file import ModelFile
+from porter.frontend.module_tree import histogram
 from porter.imaging.geometry import last_picture
 from porter.imaging.presets import BUILT_IN, Preset
 from porter.ir.graph import Graph

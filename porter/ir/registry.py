@@ -13,7 +13,6 @@ is registered twice is refused unless the second says `override=True`.
 from __future__ import annotations
 
 import contextvars
-import importlib
 import importlib.util
 import inspect
 import sys
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from porter.errors import UsageError
 from porter.ir.graph import Value
@@ -30,10 +29,8 @@ from porter.ir.map_errors import USER_MODULE, line_in
 from porter.ir.nested import Nested
 from porter.torch7 import TorchObject
 
-if TYPE_CHECKING:
-    from porter.frontend.walker import Walk
-
-StructureRule = Callable[["Walk", TorchObject, Nested[Value]], Nested[Value]]
+StructureRule = Callable[[Any, TorchObject, Nested[Value]], Nested[Value]]
+"""`rule(walk, module, x)`; `walk` is a `Walk` of the frontend, of which the IR knows nothing."""
 Handler = type[LayerMap] | StructureRule
 H = TypeVar("H", bound=Any)
 
@@ -128,12 +125,6 @@ def registering_into(registry: Registry) -> Iterator[Registry]:
         _target.reset(token)
 
 
-def default_registry() -> Registry:
-    """Every map that porter ships."""
-    importlib.import_module("layer_maps")
-    return DEFAULT
-
-
 def load_layer_maps(path: str | Path, registry: Registry) -> Registry:
     """A copy of `registry` with the user's own maps of a Python file added.
 
@@ -164,7 +155,7 @@ def load_layer_maps(path: str | Path, registry: Registry) -> Registry:
 def with_identity(registry: Registry, typenames: list[str]) -> Registry:
     """A copy in which some classes hand their input on unchanged, as the user asked."""
 
-    def identity(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    def identity(walk: Any, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
         walk.note("identity, as asked for with --identity")
         return x
 

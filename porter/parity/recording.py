@@ -23,8 +23,8 @@ from porter.ir.fields import Array, integers_of
 from porter.ir.nested import Nested, leaves
 from porter.runtime import memory
 from porter.torch7 import Table, Tensor
+from porter.torch7.recorder import is_recording
 
-FORMAT = "torch7-activations"
 MAX_TENSORS = 100_000
 """Tensors and tables of one activation: a few shared tables can stand for millions."""
 
@@ -100,11 +100,6 @@ def with_elements(given: Nested[Array]) -> Nested[Array]:
             shown = "×".join(map(str, array.shape))
             raise BadField("the recorded input should have elements", received=shown)
     return given
-
-
-def is_recording(root: Any) -> bool:
-    """Whether what a `.t7` file holds is a recording."""
-    return isinstance(root, Table) and root.get("format") == FORMAT
 
 
 def from_t7(root: Table, source: str) -> Recording:

@@ -17,7 +17,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from porter.frontend.inputs import accepts, hint_of, plane_counts
-from porter.frontend.model_file import submodules
+from porter.frontend.module_tree import submodules
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.graph import Graph, Node, TensorType, Value

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from porter.ir.fields import Array
 from porter.torch7 import Storage, Table, Tensor, TorchObject
+from porter.torch7.types import Array
 
 FLOAT = "torch.FloatTensor"
 

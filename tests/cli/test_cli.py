@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 import cli
+from layer_maps import default_registry
 from porter import Conversion
-from porter.ir.registry import default_registry, load_layer_maps
+from porter.ir.registry import load_layer_maps
 from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
 from tests.write_t7 import write_t7
 

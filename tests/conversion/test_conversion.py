@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from layer_maps import default_registry
 from porter import Conversion, Request, convert
 from porter.conversion import pipeline
 from porter.emit.saved_model import SavedModel
@@ -18,7 +19,7 @@ from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
 from porter.frontend.inputs import samples
 from porter.frontend.search import solve
 from porter.ir.layer_map import LayerMap
-from porter.ir.registry import Registry, default_registry, register, registering_into
+from porter.ir.registry import Registry, register, registering_into
 from porter.parity.recording import read as read_recording
 from porter.system.tensorflow import tf
 from tests.build import (

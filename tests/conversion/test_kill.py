@@ -201,11 +201,11 @@ LOOK = """
 import json, resource, sys
 from porter.apps.inspect import inspect
 from porter.frontend.model_file import open_model
-from porter.ir.registry import default_registry
+from layer_maps import default_registry
 
 registry = default_registry()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-opened = open_model(sys.argv[1])
+opened = open_model(sys.argv[1], default_registry())
 seen = inspect(opened, registry)
 digest = opened.file.sha256() if sys.argv[2] == "digest" else ""
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

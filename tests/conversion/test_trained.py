@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layer_maps import default_registry
 from porter import torch7
 from porter.emit.port import Port, build_widest
 from porter.frontend.model_file import open_model
@@ -29,7 +30,9 @@ def tensor(path: Path) -> Array:
 
 
 def port_of(path: Path, shape: tuple[int, ...]) -> Port:
-    return build_widest(open_model(path).model(), TensorType(shape), Variables())
+    return build_widest(
+        open_model(path, default_registry()).model(), TensorType(shape), Variables()
+    )
 
 
 def serve(port: Port, images: Array) -> Array:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cli import main
+from layer_maps import default_registry
 from porter import Request, convert, open_model
-from porter.apps.weights import Weights, collect, collect_as_tensorflow
 from porter.emit import arrays
 from porter.emit.settings import WeightSettings
 from porter.errors import ParityError, UsageError
-from porter.ir.registry import default_registry
+from porter.frontend.weights import Weights, collect, collect_as_tensorflow
 from tests.build import FIXTURES, batch_norm, conv, linear, sequential, small_net, torch_module
 from tests.write_t7 import write_t7
 
@@ -49,7 +49,9 @@ def test_the_command_writes_every_tensor(tmp_path: Path, kind: str, order: str) 
 
 def test_what_cannot_be_converted_still_has_weights() -> None:
     """A class of the user's own, a file of a checkpoint, and no input size."""
-    unknown = open_model(FIXTURES / "formats" / "model_unknown_user_class.t7").root
+    unknown = open_model(
+        FIXTURES / "formats" / "model_unknown_user_class.t7", default_registry()
+    ).root
     assert set(collect(unknown).arrays) >= {"1.weight", "1.bias"}
     own = torch_module("mine.Layer", scales=[np.ones(2, np.float32), np.zeros(3)], gain=np.ones(4))
     assert set(collect(sequential(own)).arrays) == {"1.scales.1", "1.scales.2", "1.gain"}
@@ -67,7 +69,9 @@ def test_gradients_outputs_and_scratch_are_left_out() -> None:
     )
     module = torch_module("nn.Linear", weight=np.ones((2, 2)), bias=np.ones(2), **left)
     assert set(collect(module).arrays) == {"weight", "bias"}
-    model = open_model(FIXTURES / "formats" / "model_with_grads_and_buffers.t7").root
+    model = open_model(
+        FIXTURES / "formats" / "model_with_grads_and_buffers.t7", default_registry()
+    ).root
     assert not [name for name in collect(model).arrays if "grad" in name or "output" in name]
 
 

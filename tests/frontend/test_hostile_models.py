@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from layer_maps import default_registry
 from porter.errors import Endless, PorterError, TooLarge, Unforeseen
 from porter.frontend.model_file import find_modules
 from porter.ir.layer_map import LayerMap
@@ -245,7 +246,7 @@ def test_tables_of_shared_tables_are_searched_once() -> None:
     shared = table(net=relu())
     for _ in range(3):
         shared = table(*[shared] * 1_000)
-    assert len(list(find_modules(shared))) == 1
+    assert len(list(find_modules(shared, default_registry()))) == 1
 
 
 def test_more_than_the_machine_holds_is_refused_before_it_is_made(

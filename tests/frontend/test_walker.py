@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from layer_maps import default_registry
 from porter.emit.port import build
 from porter.errors import (
     BadField,
@@ -18,10 +19,9 @@ from porter.errors import (
     UsageError,
     WalkError,
 )
-from porter.frontend.model_file import require_mapped
+from porter.frontend.module_tree import require_mapped
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
-from porter.ir.registry import default_registry
 from porter.runtime.runner import Variables
 from porter.torch7 import TorchObject, read
 from tests.build import (

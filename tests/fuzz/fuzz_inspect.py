@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from layer_maps import default_registry
 from porter.apps.inspect import inspect
 from porter.frontend.model_file import choose, find_modules
-from porter.ir.registry import default_registry
 from porter.torch7 import Storage, Table, Tensor, TorchObject, read_bytes
 from porter.torch7.writer import OWN_BODIES
 from tests.fuzz.harness import accepted, main
@@ -94,7 +94,7 @@ def first_cases(folder: Path) -> list[Path]:
 def is_seed(data: bytes) -> bool:
     """Whether a file is small, holds a module, and can be written again."""
     found = len(data) <= MAX_SEED and accepted(lambda: read_bytes(data))
-    if not found or not any(True for _ in find_modules(read_bytes(data).root)):
+    if not found or not any(True for _ in find_modules(read_bytes(data).root, default_registry())):
         return False
     return accepted(lambda: to_bytes(Tree.of(data).root))
 
@@ -268,8 +268,8 @@ def inspected(data: bytes, shapes: tuple[tuple[int, ...], ...]) -> bool:
     """Inspects a model with inputs of these shapes; whether the file held one."""
 
     def attempt() -> None:
-        opened = choose(read_bytes(data), "model.t7")
-        inspect(opened, default_registry(), None, shapes).json()
+        opened = choose(read_bytes(data), "model.t7", default_registry())
+        inspect(opened, None, shapes).json()
 
     return accepted(attempt)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layer_maps import default_registry
 from porter import Conversion, Request, convert
 from porter.frontend.model_file import ModelFile, open_model
 from porter.frontend.search import solve
@@ -50,7 +51,7 @@ def skipping() -> TorchObject:
 
 def opened(root: TorchObject, folder: Path) -> ModelFile:
     """A net, written and read again."""
-    return open_model(write_t7(folder / "net.t7", root))
+    return open_model(write_t7(folder / "net.t7", root), default_registry())
 
 
 def meaning_for(file: ModelFile, choice: str | None = None) -> Meaning | None:

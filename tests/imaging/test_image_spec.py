@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from layer_maps import default_registry
 from porter.errors import UsageError
 from porter.frontend.model_file import open_model
 from porter.imaging.geometry import Geometry
@@ -48,7 +49,7 @@ def checkpoint(folder: Path, root: TorchObject, **options: str) -> Path:
 
 
 def test_texture_nets_is_told_by_its_classes() -> None:
-    told = meaning_for(open_model(OILPAINT / "model.t7"))
+    told = meaning_for(open_model(OILPAINT / "model.t7", default_registry()))
     assert told is not None
     assert told.preset is BUILT_IN["texture-nets"]
     assert "nn.TVLoss" in told.why
@@ -72,14 +73,16 @@ def test_replicated_borders_tell_texture_nets_unless_a_tanh_ends_the_net(
 @pytest.mark.parametrize("method", ["vgg", "resnet"])
 def test_fast_neural_style_is_told_by_its_checkpoint(tmp_path: Path, method: str) -> None:
     root = sequential(conv(3, 3, pad=1))
-    told = meaning_for(open_model(checkpoint(tmp_path, root, preprocessing=method)))
+    told = meaning_for(
+        open_model(checkpoint(tmp_path, root, preprocessing=method), default_registry())
+    )
     assert told is not None
     assert told.preset is BUILT_IN[f"fast-neural-style-{method}"]
 
 
 def test_fast_neural_style_without_a_word_is_vgg(tmp_path: Path) -> None:
     root = sequential(conv(3, 3, pad=1), torch_module("nn.TotalVariation", strength=1e-6))
-    told = meaning_for(open_model(checkpoint(tmp_path, root, arch="c9s1-32")))
+    told = meaning_for(open_model(checkpoint(tmp_path, root, arch="c9s1-32"), default_registry()))
     assert told is not None
     assert told.preset is BUILT_IN["fast-neural-style-vgg"]
 
@@ -103,7 +106,7 @@ def test_nothing_is_guessed(tmp_path: Path, root: TorchObject) -> None:
 
 
 def test_detection_can_be_switched_off() -> None:
-    assert meaning_for(open_model(OILPAINT / "model.t7"), "none") is None
+    assert meaning_for(open_model(OILPAINT / "model.t7", default_registry()), "none") is None
 
 
 # Geometry -----------------------------------------------------------------------------------------
@@ -145,7 +148,7 @@ def test_a_preset_that_contradicts_the_net(
 
 
 def test_a_net_without_pictures() -> None:
-    file = open_model(FIXTURES / "nets" / "temporal_convnet_text" / "model.t7")
+    file = open_model(FIXTURES / "nets" / "temporal_convnet_text" / "model.t7", default_registry())
     with pytest.raises(UsageError, match="nets that take images"):
         meaning_for(file, "plain")
 

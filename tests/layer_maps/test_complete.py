@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import layer_maps
+from layer_maps import default_registry
 from porter.apps import coverage
-from porter.ir.registry import default_registry
 from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import CASES, RECORDED
 

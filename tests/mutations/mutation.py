@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from layer_maps import default_registry
 from porter.apps.check.checker import Checker, find
 from porter.conversion.pipeline import silent, verify_all
 from porter.conversion.request import Request
@@ -19,7 +20,7 @@ from porter.frontend.walker import Model
 from porter.ir.fields import Array, Param
 from porter.ir.layer_map import LayerMap
 from porter.ir.options import Options
-from porter.ir.registry import Handler, Registry, default_registry, is_layer_map
+from porter.ir.registry import Handler, Registry, is_layer_map
 from porter.parity.compare import Report, Row
 from porter.parity.recording import Recording
 from porter.runtime.runner import Variables

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layer_maps import default_registry
 from porter.frontend.inputs import types_of
 from porter.frontend.model_file import open_model
 from porter.ir.graph import Graph, Node
@@ -112,7 +113,7 @@ def test_the_function_stays_the_same(net: TorchObject) -> None:
 def test_real_nets_stay_the_same(path: Path) -> None:
     recorded = read_recording(path.with_name("activations.t7")).input
     assert recorded is not None
-    graph = open_model(path).model().walk(types_of(recorded))
+    graph = open_model(path, default_registry()).model().walk(types_of(recorded))
     require_equal(graph, fuse(graph), recorded)
 
 

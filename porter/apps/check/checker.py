@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from layer_maps import default_registry
 from porter import torch7
 from porter.apps.check.expectations import Expectation, Expectations
 from porter.apps.check.fixtures import Fixture, Kind, find
 from porter.errors import ParityError, PorterError, UnmappedModules, UsageError
 from porter.frontend.inputs import types_of
-from porter.frontend.model_file import choose, find_modules, require_mapped
+from porter.frontend.model_file import choose, find_modules
+from porter.frontend.module_tree import require_mapped
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.nested import Nested, leaves
 from porter.ir.options import Options
-from porter.ir.registry import Registry, default_registry
+from porter.ir.registry import Registry
 from porter.parity import compare as parity
 from porter.parity import recording
 from porter.parity.compare import Report, Tolerance
@@ -204,9 +206,9 @@ class Checker:
             return [root["module"]], Recording(
                 str(path), as_arrays(root["input"], "input"), as_arrays(root["output"], "output")
             )
-        modules = [module for _, module in find_modules(file.root)]
+        modules = [module for _, module in find_modules(file.root, self.registry)]
         if not modules:
-            choose(file, str(path))
+            choose(file, str(path), self.registry)
         if fixture.kind == "triple":
             stem = path.name.removesuffix(".t7")
             expected = recording.read(path.with_name(f"{stem}.out.t7"))

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
+from layer_maps import default_registry
 from porter.apps.check.checker import Checker, Result
 from porter.apps.check.expectations import Expectations
 from porter.apps.check.fixtures import Fixture
 from porter.errors import UsageError
 from porter.ir.options import Options
-from porter.ir.registry import default_registry, load_layer_maps, with_identity
+from porter.ir.registry import load_layer_maps, with_identity
 from porter.parity.compare import Tolerance
 from porter.runtime import memory
 from porter.system.atomic import write_text

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layer_maps import default_registry
 from porter.conversion.verification_inputs import batched
 from porter.errors import UsageError
 from porter.frontend.inputs import Shapes, given
@@ -67,8 +68,8 @@ def open_net(path: Path, choices: Choices) -> tuple[Net, Meaning]:
 
 def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
     """A `.t7`, traced in this process; `porter convert` is what proves it."""
-    opened = open_model(path, choices.select)
-    model = opened.model(choices.registry, choices.options)
+    opened = open_model(path, choices.registry or default_registry(), choices.select)
+    model = opened.model(choices.options)
     shapes = given(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
     meaning = meaning_of(opened, model, shapes, choices.preset)
     if meaning is None:

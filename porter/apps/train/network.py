@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from layer_maps import default_registry
 from porter.emit.image_signature import levels_to_numbers, numbers_to_levels
 from porter.errors import UsageError
-from porter.frontend.model_file import submodules
+from porter.frontend.module_tree import submodules
 from porter.frontend.walker import Model
 from porter.imaging.presets import PixelEncoding
 from porter.ir.fields import Array
@@ -25,7 +26,7 @@ from porter.ir.layer_map import LayerMap
 from porter.ir.layout import Plan, plan
 from porter.ir.nested import leaves
 from porter.ir.options import Options
-from porter.ir.registry import Registry, default_registry
+from porter.ir.registry import Registry
 from porter.runtime.runner import Variables, run
 from porter.system.tensorflow import tf
 from porter.torch7 import Table, Tensor, TorchObject

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from layer_maps import default_registry
 from porter.apps.train.generators import generator
 from porter.apps.train.options import GENERATORS, TrainOptions
 from porter.errors import UsageError
@@ -61,7 +62,7 @@ def of_folder(path: Path, options: TrainOptions) -> Start:
 
 def of_file(path: Path, preset: str | None) -> Start:
     """A `.t7`. Raises UsageError where it is not told what its pictures mean."""
-    opened = open_model(path)
+    opened = open_model(path, default_registry())
     model = opened.model()
     meaning: Meaning | None = meaning_of(opened, model, solve(model), preset)
     if meaning is None or meaning.preset.output is None:

@@ -20,7 +20,7 @@ from porter.apps.train.network import Network
 from porter.apps.train.start import of_file
 from porter.apps.transfer.losses import gram_matrix, style_loss
 from porter.errors import UsageError
-from porter.frontend.model_file import submodules
+from porter.frontend.module_tree import submodules
 from porter.ir.fields import Array
 from porter.ir.nested import leaves
 from porter.ir.options import Options

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layer_maps import default_registry
 from porter import Request, convert
 from porter.apps.stylize.loading import Choices, open_net
 from porter.apps.stylize.runners import Net, Sizes, refused
@@ -33,7 +34,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A net with a skip connection in every format that can be run, beside its `.t7`."""
     folder = tmp_path_factory.mktemp("formats") / "port"
     folder.mkdir()
-    file = open_model(write_t7(folder.parent / "net.t7", skipping()))
+    file = open_model(write_t7(folder.parent / "net.t7", skipping()), default_registry())
     model, meaning = file.model(), meaning_for(file, "plain")
     assert meaning is not None
     types = TensorType((2, 3, 18, 26))

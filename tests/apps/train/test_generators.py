@@ -13,7 +13,7 @@ from porter import torch7
 from porter.apps.train.generators import generator
 from porter.apps.train.options import Architecture
 from porter.errors import UsageError
-from porter.frontend.model_file import histogram, submodules
+from porter.frontend.module_tree import histogram, submodules
 from porter.ir.graph import TensorType
 from porter.ir.nested import leaves
 from porter.runtime import reference

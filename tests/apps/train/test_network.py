@@ -12,7 +12,7 @@ from porter.apps.train.generators import generator
 from porter.apps.train.network import Network
 from porter.apps.train.options import Architecture
 from porter.errors import UsageError
-from porter.frontend.model_file import submodules
+from porter.frontend.module_tree import submodules
 from porter.imaging.presets import UNIT, VGG
 from porter.system.tensorflow import tf
 from porter.torch7 import TorchObject

@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from layer_maps import default_registry
 from porter.apps.inspect import Inspection, inspect
 from porter.errors import UsageError
 from porter.frontend.model_file import open_model
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
-from porter.ir.registry import default_registry
 from porter.report.pages.cost import multiply_adds
 from porter.report.pages.diagram import draw
 from porter.report.pages.layered import Sizes, place
@@ -22,7 +22,7 @@ NETS = ("hourglass_nngraph", "unet_nested_concat", "texture_nets_johnson_slim")
 
 
 def seen(net: str) -> Inspection:
-    return inspect(open_model(FIXTURES / "nets" / net / "model.t7"), default_registry())
+    return inspect(open_model(FIXTURES / "nets" / net / "model.t7", default_registry()))
 
 
 def graph_of(net: str) -> Graph:
@@ -82,7 +82,7 @@ def test_what_is_too_large_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_svg_of_a_net_is_well_formed_and_names_every_layer() -> None:
     pytest.importorskip("jinja2")
-    from porter.report.pages.network import render_html, render_svg
+    from porter.apps.network_page import render_html, render_svg
 
     found = seen("lenet_mm_tanh")
     assert found.graph is not None
@@ -95,10 +95,10 @@ def test_the_svg_of_a_net_is_well_formed_and_names_every_layer() -> None:
 
 def test_a_model_that_cannot_be_walked_has_no_drawing() -> None:
     pytest.importorskip("jinja2")
-    from porter.report.pages.network import render_html, render_svg
+    from porter.apps.network_page import render_html, render_svg
 
     path = FIXTURES / "formats" / "model_unknown_user_class.t7"
-    found = inspect(open_model(path), default_registry())
+    found = inspect(open_model(path, default_registry()))
     with pytest.raises(UsageError, match="nothing to draw"):
         render_svg(found)
     assert "unmapped" in render_html(found)

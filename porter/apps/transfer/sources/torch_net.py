@@ -12,17 +12,18 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layer_maps import default_registry
 from porter.apps.transfer.checks import require_sound
 from porter.errors import ShapeMismatch, UsageError
 from porter.frontend.inputs import hint_of
-from porter.frontend.model_file import ModelFile, open_model, submodules
+from porter.frontend.model_file import ModelFile, open_model
+from porter.frontend.module_tree import submodules
 from porter.frontend.walker import Model, Walk
 from porter.imaging.presets import VGG, PixelEncoding
 from porter.ir.graph import Graph, TensorType, Value, merge
 from porter.ir.layout import Plan, plan
 from porter.ir.nested import Nested, map_leaves
 from porter.ir.options import Options
-from porter.ir.registry import Registry
 from porter.torch7 import TorchObject
 
 if TYPE_CHECKING:
@@ -77,7 +78,6 @@ class TorchSource:
     """A module tree; `paths` gives the Torch path of every name that it has."""
 
     opened: ModelFile
-    registry: Registry | None
     options: Options
 
     @cached_property
@@ -114,7 +114,7 @@ class TorchSource:
         """
         from porter.runtime.runner import Variables, run
 
-        model = self.opened.model(self.registry, self.options)
+        model = self.opened.model(self.options)
         for path, module in submodules(model.root):
             changed = adapted(module, pooling, padding, path)
             if changed is not module:
@@ -196,4 +196,5 @@ def same(module: TorchObject, axis: str, path: str) -> float:
 
 def open_torch(path: Path, opening: Opening) -> TorchSource:
     """A `.t7`. Raises T7Error, or UsageError where it holds several modules and none is chosen."""
-    return TorchSource(open_model(path, opening.select), opening.registry, opening.options)
+    opened = open_model(path, opening.registry or default_registry(), opening.select)
+    return TorchSource(opened, opening.options)

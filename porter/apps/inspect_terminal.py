@@ -1,0 +1,74 @@
+"""What `porter inspect` shows on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from porter.apps.inspect import Inspection
+from porter.errors import printable
+
+
+def show_inspection(console: Console, seen: Inspection) -> None:
+    """What the file is, then the module tree."""
+    facts = [
+        ("file", f"{seen.name} ({seen.size:,} bytes)"),
+        ("format", f"Torch7 {seen.format}" + trailing(seen.trailing)),
+    ]
+    if seen.wrapper:
+        facts.append(("table", "; ".join(f"{key}: {what}" for key, what in seen.wrapper.items())))
+        facts.append(("taken", seen.selected))
+    facts += [
+        ("parameters", f"{seen.parameters:,}"),
+        ("tensors", ", ".join(f"{name} ×{count}" for name, count in seen.tensor_types.items())),
+        ("saved in", ", ".join(f"{mode} ×{count}" for mode, count in seen.modes.items())),
+        ("input", f"{seen.input_shape} ({seen.input_note})" if seen.input_shape else "unknown"),
+        ("classes", ", ".join(f"{name} ×{count}" for name, count in seen.classes.items())),
+    ]
+    if not seen.input_shape:
+        facts.append(("why", seen.input_note.replace("\n", "; ")))
+    if seen.functions:
+        facts.append(("functions", f"{', '.join(seen.functions)} (never executed)"))
+    grid = Table(box=None, show_header=False, pad_edge=False)
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, what in facts:
+        grid.add_row(name, Text(printable(what, 4_000)))
+    console.print(grid)
+    console.print()
+    console.print(module_table(seen))
+    for name, paths in seen.unmapped.items():
+        console.print(
+            Text(
+                printable(
+                    f"unmapped: {name} at {', '.join(p or 'the root' for p in paths)}", 4_000
+                ),
+                "yellow",
+            )
+        )
+    for path, note in seen.notes.items():
+        console.print(Text(f"note: {path or 'the root'}: {note}"))
+
+
+def trailing(count: int) -> str:
+    return f", then {count:,} bytes that Torch ignores" if count else ""
+
+
+def module_table(seen: Inspection) -> Table:
+    """The module tree with shapes and parameters."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("path", "module", "output"):
+        table.add_column(name, overflow="fold")
+    table.add_column("parameters", justify="right")
+    for line in seen.lines:
+        name = "  " * line.depth + printable(line.typename)
+        if line.shared_with is not None:
+            name += f" (the one at {line.shared_with or 'the root'})"
+        table.add_row(
+            line.path or "(root)",
+            Text(name, "default" if line.mapped else "yellow"),
+            line.shape,
+            f"{line.parameters:,}" if line.parameters else "",
+        )
+    return table
