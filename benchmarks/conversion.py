@@ -87,7 +87,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
     timed("import tensorflow", imported)
     from layer_maps import default_registry
     from porter.emit.checkpoint import FORMAT as CHECKPOINT
-    from porter.emit.formats import Job
+    from porter.emit.formats import ExportJob
     from porter.emit.port import build
     from porter.emit.saved_model import FORMAT as SAVED_MODEL
     from porter.frontend.dynamic import generalise
@@ -99,7 +99,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
     types = TensorType((2, 3, 224, 224))
     graph = timed("walk", lambda: generalise(model, types))
     port = timed("trace and fill variables", lambda: build(graph, Variables(), optimized="exact"))
-    job = Job(model, types, port, ())
+    job = ExportJob(model, types, port, ())
     timed("write saved_model", lambda: SAVED_MODEL.write(job, Path(folder)))
     timed("write checkpoint", lambda: CHECKPOINT.write(job, Path(folder)))
     return took

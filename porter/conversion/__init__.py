@@ -1,1 +1,1 @@
-"""The whole conversion, and the folder that appears whole or not at all."""
+"""The whole conversion: read, walk, verify, emit, reload, compare again."""

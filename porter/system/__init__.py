@@ -1,1 +1,1 @@
-"""What is written to disk: whole or not at all, and sealed."""
+"""What the machine gives: files that appear whole, checksums, a quiet TensorFlow, threads."""

@@ -10,7 +10,7 @@ import pytest
 
 from layer_maps import default_registry
 from porter import Conversion
-from porter.apps.diff import PixelEncoding, common_input, diff, open_side
+from porter.apps.diff import DiffSide, common_input, diff, open_side
 from porter.errors import T7Error, UsageError, WrongFile
 from porter.ir.nested import Nested
 from porter.ir.options import Options
@@ -34,7 +34,7 @@ from tests.write_t7 import write_t7
 NETS = FIXTURES / "nets"
 
 
-def side(path: Path) -> PixelEncoding:
+def side(path: Path) -> DiffSide:
     return open_side(path, default_registry(), Options())
 
 

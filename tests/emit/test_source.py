@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from porter.apps.check.checker import Checker, Fixture
-from porter.emit.formats import Job, VerificationSample, find
+from porter.emit.formats import ExportJob, VerificationSample, find
 from porter.emit.port import Port, build_widest
 from porter.emit.source import FORMAT, written
 from porter.emit.source.expression import (
@@ -57,11 +57,11 @@ from tests.build import (
 )
 
 
-def job_of(root: TorchObject, x: Nested[Array], registry: Registry | None = None) -> Job:
+def job_of(root: TorchObject, x: Nested[Array], registry: Registry | None = None) -> ExportJob:
     """A traced module, as a conversion would hand it to a format."""
     found = model(root, registry)
     types = types_of(x)
-    return Job(found, types, build_widest(found, types, Variables()), ())
+    return ExportJob(found, types, build_widest(found, types, Variables()), ())
 
 
 def stored(port: Port, x: Nested[Array]) -> dict[str, Array]:
@@ -73,7 +73,7 @@ def stored(port: Port, x: Nested[Array]) -> dict[str, Array]:
     }
 
 
-def load(job: Job, folder: Path) -> Any:
+def load(job: ExportJob, folder: Path) -> Any:
     """The emitted network, loaded in this process."""
     code, arrays = written(job)
     np.savez(folder / "weights.npz", **arrays)
@@ -82,7 +82,7 @@ def load(job: Job, folder: Path) -> Any:
     return namespace["load"](folder / "weights.npz")
 
 
-def assert_same(job: Job, x: Nested[Array], folder: Path) -> str:
+def assert_same(job: ExportJob, x: Nested[Array], folder: Path) -> str:
     """The emitted code computes exactly what the port computes; returns the code."""
     inputs = stored(job.port, x)
     wanted = job.port.module.serve(*inputs.values())
@@ -105,7 +105,7 @@ def residual(seed: int) -> TorchObject:
 
 
 @pytest.fixture(scope="module")
-def style_net() -> tuple[Job, Nested[Array]]:
+def style_net() -> tuple[ExportJob, Nested[Array]]:
     """A style-transfer net with five residual blocks."""
     fixture = Fixture(FIXTURES / "nets/texture_nets_johnson_slim/model.t7", "net")
     modules, recorded = Checker().load(fixture)
@@ -145,7 +145,7 @@ def test_verification_sees_wrong_weights(tmp_path: Path) -> None:
     assert measure.max_rel > 1e-3
 
 
-def test_needs_tensorflow_and_numpy_only(style_net: tuple[Job, Nested[Array]]) -> None:
+def test_needs_tensorflow_and_numpy_only(style_net: tuple[ExportJob, Nested[Array]]) -> None:
     tree = ast.parse(written(style_net[0])[0])
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [ast.unparse(node) for node in imported] == [
@@ -154,7 +154,7 @@ def test_needs_tensorflow_and_numpy_only(style_net: tuple[Job, Nested[Array]]) -
     ]
 
 
-def test_weights_keep_their_torch_paths(style_net: tuple[Job, Nested[Array]]) -> None:
+def test_weights_keep_their_torch_paths(style_net: tuple[ExportJob, Nested[Array]]) -> None:
     _, arrays = written(style_net[0])
     assert arrays["13.1.2.2.weight"].shape == (3, 3, 32, 32)
     assert {key.rpartition(".")[2] for key in arrays} == {"weight", "bias"}
@@ -173,7 +173,9 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
 # How it reads -------------------------------------------------------------------------------------
 
 
-def test_every_layer_is_one_line(style_net: tuple[Job, Nested[Array]], tmp_path: Path) -> None:
+def test_every_layer_is_one_line(
+    style_net: tuple[ExportJob, Nested[Array]], tmp_path: Path
+) -> None:
     job, x = style_net
     code = assert_same(job, x, tmp_path)
     body = function(code, "model").splitlines()[2:]
@@ -183,7 +185,7 @@ def test_every_layer_is_one_line(style_net: tuple[Job, Nested[Array]], tmp_path:
     assert body[-1] == '    return spatial_convolution(x, w["25"], stride=1)  # N×H×W×3'
 
 
-def test_residual_blocks_are_one_function(style_net: tuple[Job, Nested[Array]]) -> None:
+def test_residual_blocks_are_one_function(style_net: tuple[ExportJob, Nested[Array]]) -> None:
     code, _ = written(style_net[0])
     calls = [line for line in code.splitlines() if "= residual_block(x, w, " in line]
     assert [line.split('"')[1] for line in calls] == ["13", "14", "15", "16", "17"]
@@ -211,7 +213,7 @@ def test_docstrings_come_from_the_layer_maps() -> None:
 
 
 def test_names_of_tensors_come_from_the_layer_maps(
-    style_net: tuple[Job, Nested[Array]],
+    style_net: tuple[ExportJob, Nested[Array]],
 ) -> None:
     norm = function(written(style_net[0])[0], "instance_normalization")
     assert "    deviation = x - mean\n" in norm

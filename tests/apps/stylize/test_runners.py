@@ -15,7 +15,7 @@ from porter import Request, convert
 from porter.apps.stylize.loading import Choices, open_net
 from porter.apps.stylize.runners import Net, Sizes, refused
 from porter.emit import tflite
-from porter.emit.formats import Job
+from porter.emit.formats import ExportJob
 from porter.emit.keras.network import build
 from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
@@ -38,7 +38,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, meaning = file.model(), meaning_for(file, "plain")
     assert meaning is not None
     types = TensorType((2, 3, 18, 26))
-    job = Job(model, types, build_widest(model, types, Variables()), (), pictures=meaning)
+    job = ExportJob(model, types, build_widest(model, types, Variables()), (), pictures=meaning)
     SavedModel().write(job, folder)
     keras_model, _ = build(job.port.plan)
     keras_model.save(folder / "model.keras")

@@ -1,0 +1,1 @@
+"""porter stylize: pictures in, pictures out."""
