@@ -1,112 +1,18 @@
 """What porter knows of Torch's classes, grouped as Torch's own manual groups them.
 
 Each file holds one family: layer maps (`@register`) and structure rules (`@structure`). Importing
-this package fills the default registry; nothing else happens.
+this package imports them all and so fills the default registry; nothing else happens.
 """
 
-from layer_maps import (
-    activation,
-    adaptive_pooling,
-    affine,
-    axes,
-    batch_normalization,
-    composites,
-    containers,
-    convolution,
-    convolution_channelwise,
-    convolution_legacy,
-    convolution_local,
-    convolution_temporal,
-    convolution_transposed,
-    convolution_volumetric,
-    criterion,
-    distance,
-    dropout,
-    fractional_pooling,
-    graph,
-    indexing,
-    instance_normalization,
-    linear,
-    local_normalization,
-    lookup,
-    lp_pooling,
-    norm_stabilizer,
-    normalization,
-    padding,
-    passthrough,
-    pointwise,
-    pooling,
-    recurrent_cells,
-    reduction,
-    sequence_rnn,
-    sequencer,
-    shape,
-    softmax,
-    sparse_linear,
-    squashing,
-    style,
-    table,
-    table_math,
-    temporal_pooling,
-    training_only,
-    unpooling,
-    upsampling,
-    volumetric_pooling,
-)
-from porter.ir.registry import DEFAULT, Registry
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "activation",
-    "adaptive_pooling",
-    "affine",
-    "axes",
-    "batch_normalization",
-    "composites",
-    "containers",
-    "convolution",
-    "convolution_channelwise",
-    "convolution_legacy",
-    "convolution_local",
-    "convolution_temporal",
-    "convolution_transposed",
-    "convolution_volumetric",
-    "criterion",
-    "default_registry",
-    "distance",
-    "dropout",
-    "fractional_pooling",
-    "graph",
-    "indexing",
-    "instance_normalization",
-    "linear",
-    "local_normalization",
-    "lookup",
-    "lp_pooling",
-    "norm_stabilizer",
-    "normalization",
-    "padding",
-    "passthrough",
-    "pointwise",
-    "pooling",
-    "recurrent_cells",
-    "reduction",
-    "sequence_rnn",
-    "sequencer",
-    "shape",
-    "softmax",
-    "sparse_linear",
-    "squashing",
-    "style",
-    "table",
-    "table_math",
-    "temporal_pooling",
-    "training_only",
-    "unpooling",
-    "upsampling",
-    "volumetric_pooling",
-]
+from porter.maps import DEFAULT_REGISTRY, Registry
+
+for _family in iter_modules(__path__):
+    import_module(f"{__name__}.{_family.name}")
 
 
 def default_registry() -> Registry:
     """Every map that porter ships."""
-    return DEFAULT
+    return DEFAULT_REGISTRY

@@ -12,13 +12,20 @@ from typing import Any
 import numpy as np
 
 from layer_maps.affine import AXES, spread
-from porter.ir.fields import Array, flag, integer, number, param
-from porter.ir.graph import Shape
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
+    flag,
+    integer,
+    number,
+    param,
+    register,
+)
 
 
 @register("nn.ReLU", "cudnn.ReLU")

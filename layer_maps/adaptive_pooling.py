@@ -12,11 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.ir.fields import Array, integers
-from porter.ir.graph import Shape
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.registry import register
+from porter.maps import Accepts, Array, LayerMap, OpContext, Shape, integers, register, size
 
 
 class AdaptivePooling(LayerMap):

@@ -12,13 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from porter.errors import BadField
-from porter.ir.fields import Array, Field, Param, as_param, flag, optional_integer, param
-from porter.ir.graph import FLOAT, Shape, TensorType
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, NotDynamic, OpContext, size, torch_order
-from porter.ir.registry import register
-from porter.torch7 import Tensor, TorchObject
+from porter.maps import (
+    FLOAT,
+    Accepts,
+    Array,
+    BadField,
+    Field,
+    LayerMap,
+    Layout,
+    NotDynamic,
+    OpContext,
+    Param,
+    Shape,
+    Tensor,
+    TensorType,
+    TorchObject,
+    as_param,
+    flag,
+    optional_integer,
+    param,
+    register,
+    size,
+    torch_order,
+)
 
 AXES = "ABCDEFGH"
 """Names of the axes of tensors of any rank."""

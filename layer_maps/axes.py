@@ -10,14 +10,24 @@ from typing import Any
 import numpy as np
 
 from layer_maps.shape import Layouts
-from porter.errors import BadField
-from porter.ir.fields import Array, Field, integer, integers_of, optional_integer
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext, torch_order
-from porter.ir.layout_reshape import complete
-from porter.ir.registry import register
-from porter.torch7 import Table, TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    Field,
+    LayerMap,
+    Layout,
+    OpContext,
+    Shape,
+    Table,
+    TensorType,
+    TorchObject,
+    complete,
+    integer,
+    integers_of,
+    optional_integer,
+    register,
+    torch_order,
+)
 
 
 class Renaming(LayerMap):

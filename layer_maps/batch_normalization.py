@@ -13,14 +13,23 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from porter.errors import BadField
-from porter.ir.fields import Array, flag, number, optional_param, param
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import LayerMap, PlaneNormalization
-from porter.ir.layout import Layout, OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    LayerMap,
+    Layout,
+    OpContext,
+    Options,
+    PlaneNormalization,
+    Shape,
+    TensorType,
+    TorchObject,
+    flag,
+    number,
+    optional_param,
+    param,
+    register,
+)
 
 
 def mean_over(tf: Any, x: Any, axes: tuple[int, ...]) -> Any:

@@ -9,12 +9,7 @@ from __future__ import annotations
 from layer_maps.axes import Squeeze, Unsqueeze
 from layer_maps.containers import one_tensor, tensors
 from layer_maps.table import Join
-from porter.errors import BadTable, ShapeMismatch
-from porter.frontend.walker import Walk
-from porter.ir.graph import Value
-from porter.ir.nested import Nested
-from porter.ir.registry import structure
-from porter.torch7 import TorchObject
+from porter.maps import BadTable, Nested, ShapeMismatch, TorchObject, Value, Walk, structure
 
 
 def inside(walk: Walk, module: TorchObject, old_field: str = "module") -> TorchObject:

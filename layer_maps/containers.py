@@ -13,16 +13,26 @@ import numpy as np
 
 from layer_maps.shape import Layouts, Reshaping
 from layer_maps.table import Join, Split
-from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, integer
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext, size, torch_order
-from porter.ir.layout_reshape import regrouped
-from porter.ir.nested import Nested
-from porter.ir.registry import structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    BadTable,
+    LayerMap,
+    Layout,
+    Nested,
+    OpContext,
+    Shape,
+    ShapeMismatch,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    integer,
+    regrouped,
+    size,
+    structure,
+    torch_order,
+)
 
 
 def one_tensor(module: TorchObject, x: Nested[Value]) -> Value:

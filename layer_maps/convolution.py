@@ -16,23 +16,25 @@ import numpy as np
 
 from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
 from layer_maps.gradients import with_gradient_of
-from porter.errors import BadField
-from porter.ir.fields import (
+from porter.maps import (
+    Accepts,
     Array,
+    BadField,
     Field,
+    LayerMap,
+    OpContext,
+    Options,
     Param,
+    Shape,
+    TensorType,
+    TorchObject,
     integer,
     integers,
     optional_integer,
     optional_param,
     param,
+    register,
 )
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
 
 
 class Convolution(LayerMap):

@@ -12,13 +12,22 @@ from typing import Any
 import numpy as np
 
 from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
-from porter.ir.fields import Array, integer, integers, optional_param, param
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    OpContext,
+    Options,
+    Shape,
+    TensorType,
+    TorchObject,
+    integer,
+    integers,
+    optional_param,
+    param,
+    register,
+    size,
+)
 
 
 @register("nn.SpatialDepthWiseConvolution")

@@ -15,16 +15,28 @@ import numpy as np
 
 from layer_maps.convolution import SpatialConvolution
 from layer_maps.correlation import check_sizes
-from porter.errors import BadField, BadTable
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Param, integer, integers, param
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext, size
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    BadTable,
+    LayerMap,
+    Layout,
+    Nested,
+    OpContext,
+    Options,
+    Param,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    integer,
+    integers,
+    param,
+    register,
+    size,
+    structure,
+)
 
 
 @register("nn.SpatialConvolutionFFT", "nn.SpatialConvolutionCuFFT", "nn.SpatialConvolutionFBFFT")

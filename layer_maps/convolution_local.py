@@ -15,12 +15,21 @@ import numpy as np
 from layer_maps.convolution import SpatialConvolution
 from layer_maps.convolution_transposed import FullConvolution
 from layer_maps.correlation import check_sizes
-from porter.errors import BadField
-from porter.ir.fields import Array, Param, integer, integers, optional_param, param
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.registry import register
+from porter.maps import (
+    Accepts,
+    Array,
+    BadField,
+    LayerMap,
+    OpContext,
+    Param,
+    Shape,
+    TensorType,
+    integer,
+    integers,
+    optional_param,
+    param,
+    register,
+)
 
 
 class ConnectionTable(LayerMap):

@@ -12,11 +12,21 @@ from typing import Any
 import numpy as np
 
 from layer_maps.correlation import check_sizes, correlate, shaped
-from porter.ir.fields import Array, flag, integer, optional_param, param
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext, channels_last, torch_order
-from porter.ir.registry import register
+from porter.maps import (
+    Array,
+    LayerMap,
+    Layout,
+    OpContext,
+    Shape,
+    TensorType,
+    channels_last,
+    flag,
+    integer,
+    optional_param,
+    param,
+    register,
+    torch_order,
+)
 
 
 @register("nn.TemporalConvolution")

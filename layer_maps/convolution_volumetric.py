@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from layer_maps.convolution import Convolution
-from porter.ir.fields import Field, integers, param
-from porter.ir.registry import register
+from porter.maps import Field, integers, param, register
 
 
 @register("nn.VolumetricConvolution", "nn.VolumetricConvolutionMM", "cudnn.VolumetricConvolution")

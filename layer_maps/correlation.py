@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.errors import BadField
-from porter.ir.fields import Array, Param
-from porter.ir.graph import Shape
+from porter.maps import Array, BadField, Param, Shape
 
 PIECE_BYTES = 2**24
 """The reference unfolds its input; larger unfoldings are made piece by piece."""

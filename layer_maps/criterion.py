@@ -12,15 +12,23 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import tensors
-from porter.errors import UnmappedModules
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, flag, integer, optional_param
-from porter.ir.graph import Shape, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.nested import Nested
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    LayerMap,
+    Nested,
+    OpContext,
+    Shape,
+    TorchObject,
+    UnmappedModules,
+    Value,
+    Walk,
+    flag,
+    integer,
+    optional_param,
+    register,
+    size,
+    structure,
+)
 
 
 @structure("nn.CriterionTable", "nn.ModuleFromCriterion")

@@ -11,14 +11,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from porter.errors import BadField
-from porter.ir.fields import Array, Param, as_param, number, param
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    LayerMap,
+    OpContext,
+    Options,
+    Param,
+    Shape,
+    TensorType,
+    TorchObject,
+    as_param,
+    number,
+    param,
+    register,
+)
 
 
 class Templates(LayerMap):

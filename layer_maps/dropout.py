@@ -13,12 +13,18 @@ from __future__ import annotations
 import abc
 from typing import Any
 
-from porter.ir.fields import Array, flag, number
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    OpContext,
+    Options,
+    TorchObject,
+    flag,
+    number,
+    register,
+    size,
+)
 
 TRAINING = "saved in training mode; ported as in evaluation"
 

@@ -12,22 +12,23 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from porter.errors import BadField
-from porter.ir.fields import (
+from porter.maps import (
     Array,
+    BadField,
     Field,
+    LayerMap,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
     flag,
     integers,
     optional_integer,
     optional_number,
     optional_param,
+    register,
+    size,
 )
-from porter.ir.graph import Shape
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
 
 T = TypeVar("T")
 

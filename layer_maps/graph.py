@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from porter.errors import BadTable, WalkError
-from porter.frontend.walker import Walk
-from porter.ir.graph import Value
-from porter.ir.nested import Nested
-from porter.ir.registry import structure
-from porter.torch7 import Table, TorchObject, describe
+from porter.maps import (
+    BadTable,
+    Nested,
+    Table,
+    TorchObject,
+    Value,
+    Walk,
+    WalkError,
+    describe,
+    structure,
+)
 
 Inputs = dict[int, Nested[Value]]
 """What a node was given so far, by 1-based position among its inputs."""

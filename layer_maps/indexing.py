@@ -11,11 +11,17 @@ from typing import Any
 import numpy as np
 
 from layer_maps.axes import Renaming
-from porter.ir.fields import Array, integer
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.registry import register
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    OpContext,
+    Shape,
+    TensorType,
+    integer,
+    register,
+    size,
+)
 
 
 def to_axis(dimension: int, rank: int) -> int:

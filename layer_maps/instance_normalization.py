@@ -21,13 +21,23 @@ from typing import Any
 import numpy as np
 
 from layer_maps.batch_normalization import along, centred, mean_over
-from porter.ir.fields import Array, Field, flag, integer, number, optional_param
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import Accepts, LayerMap, PlaneNormalization
-from porter.ir.layout import OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    Field,
+    LayerMap,
+    OpContext,
+    Options,
+    PlaneNormalization,
+    Shape,
+    TensorType,
+    TorchObject,
+    flag,
+    integer,
+    number,
+    optional_param,
+    register,
+)
 
 
 def stored_plane(at: OpContext, of: int = 0) -> tuple[int, ...]:

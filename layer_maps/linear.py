@@ -11,16 +11,26 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import sequential
-from porter.errors import BadField
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, as_param, optional_param, param
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext, torch_order
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    LayerMap,
+    Layout,
+    Nested,
+    OpContext,
+    Options,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    as_param,
+    optional_param,
+    param,
+    register,
+    structure,
+    torch_order,
+)
 
 
 class FullyConnected(LayerMap):

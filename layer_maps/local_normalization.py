@@ -14,16 +14,26 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import sequential
-from porter.errors import BadField
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Field, Param, integer, number
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    BadField,
+    Field,
+    LayerMap,
+    Nested,
+    OpContext,
+    Options,
+    Param,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    integer,
+    number,
+    register,
+    structure,
+)
 
 MAX_WINDOW = 255
 """Rows, columns or planes that a normalisation may look at; published nets stay below 20."""

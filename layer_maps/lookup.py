@@ -11,23 +11,27 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.gradients import with_gradient_of
-from porter.errors import BadField
-from porter.ir.fields import (
+from porter.maps import (
+    INT,
     Array,
+    BadField,
     Field,
+    LayerMap,
+    Layout,
+    OpContext,
+    Options,
+    Shape,
+    TensorType,
+    TorchObject,
     flag,
     integer,
     number,
     optional_integer,
     optional_number,
     param,
+    register,
+    torch_order,
 )
-from porter.ir.graph import INT, Shape, TensorType
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext, torch_order
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
 
 
 class Lookup(LayerMap):

@@ -13,15 +13,23 @@ import numpy as np
 from layer_maps.containers import one_tensor, sequential, tensors
 from layer_maps.table import Join
 from layer_maps.windows import taps
-from porter.errors import ShapeMismatch
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, flag, integer, number
-from porter.ir.graph import Shape, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.nested import Nested
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    Nested,
+    OpContext,
+    Shape,
+    ShapeMismatch,
+    TorchObject,
+    Value,
+    Walk,
+    flag,
+    integer,
+    number,
+    register,
+    structure,
+)
 
 
 @structure("nn.SpatialLPPooling")

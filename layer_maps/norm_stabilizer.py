@@ -11,15 +11,23 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import one_tensor
-from porter.frontend.recurrence import Start, keep, previous
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, number
-from porter.ir.graph import TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.nested import Nested, leaves
-from porter.ir.registry import structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    Nested,
+    OpContext,
+    Start,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    keep,
+    leaves,
+    number,
+    previous,
+    structure,
+)
 
 
 class NormPenalty(LayerMap):

@@ -15,15 +15,31 @@ import numpy as np
 
 from layer_maps.batch_normalization import along
 from layer_maps.containers import sequential
-from porter.errors import BadField, BadTable
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, DerivedParam, MadeTensor, as_param, number, param, read_sizes
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, OpContext
-from porter.ir.nested import Nested
-from porter.ir.registry import register, structure
-from porter.torch7 import Storage, Tensor, TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    BadField,
+    BadTable,
+    DerivedParam,
+    LayerMap,
+    Layout,
+    MadeTensor,
+    Nested,
+    OpContext,
+    Shape,
+    Storage,
+    Tensor,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    as_param,
+    number,
+    param,
+    read_sizes,
+    register,
+    structure,
+)
 
 
 @register("nn.Normalize")

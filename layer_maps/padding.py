@@ -15,13 +15,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.gradients import with_gradient_of
-from porter.ir.fields import Array, Field, integer, integers, number, optional_integer
-from porter.ir.graph import Shape
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    Field,
+    LayerMap,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
+    integer,
+    integers,
+    number,
+    optional_integer,
+    register,
+    size,
+)
 
 
 class Border(LayerMap):

@@ -19,16 +19,30 @@ from layer_maps.gradients import with_gradient_of
 from layer_maps.indexing import Select
 from layer_maps.shape import Collapse
 from layer_maps.table import table
-from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, number, raw
-from porter.ir.graph import FLOAT, INT, Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import LuaFunction, Tensor, TorchObject
+from porter.maps import (
+    FLOAT,
+    INT,
+    Accepts,
+    Array,
+    BadField,
+    BadTable,
+    LayerMap,
+    LuaFunction,
+    Nested,
+    OpContext,
+    Options,
+    Shape,
+    ShapeMismatch,
+    Tensor,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    number,
+    raw,
+    register,
+    structure,
+)
 
 # One module inside --------------------------------------------------------------------------------
 

@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.ir.fields import Array, flag, number
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.registry import register
+from porter.maps import Accepts, Array, LayerMap, OpContext, flag, number, register
 
 
 @register("nn.Abs")

@@ -15,13 +15,18 @@ from typing import Any
 import numpy as np
 
 from layer_maps.windows import LOWEST, Pads, Windows, surround, taps
-from porter.errors import BadField
-from porter.ir.fields import Array, Field, flag
-from porter.ir.graph import Shape
-from porter.ir.layout import OpContext, size
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    Field,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
+    flag,
+    register,
+    size,
+)
 
 
 class MaxPooling(Windows):

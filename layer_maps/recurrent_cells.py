@@ -16,16 +16,32 @@ import numpy as np
 
 from layer_maps.containers import one_tensor
 from layer_maps.sequence_rnn import SeqLSTM
-from porter.errors import BadField, BadTable, ShapeMismatch
-from porter.frontend.recurrence import Start, keep, memory, previous
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Param, as_param, integers_of
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.nested import Nested, leaves
-from porter.ir.registry import structure
-from porter.torch7 import Storage, Table, Tensor, TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    BadTable,
+    LayerMap,
+    Nested,
+    OpContext,
+    Param,
+    Shape,
+    ShapeMismatch,
+    Start,
+    Storage,
+    Table,
+    Tensor,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    as_param,
+    integers_of,
+    keep,
+    leaves,
+    memory,
+    previous,
+    structure,
+)
 
 
 def inner_module(module: TorchObject) -> TorchObject:

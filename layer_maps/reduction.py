@@ -11,11 +11,23 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.gradients import with_gradient, with_gradient_of
-from porter.ir.fields import Array, flag, integer, optional_integer, param
-from porter.ir.graph import FLOAT, INT, Shape, TensorType
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext, size, torch_order
-from porter.ir.registry import register
+from porter.maps import (
+    FLOAT,
+    INT,
+    Array,
+    LayerMap,
+    Layout,
+    OpContext,
+    Shape,
+    TensorType,
+    flag,
+    integer,
+    optional_integer,
+    param,
+    register,
+    size,
+    torch_order,
+)
 
 
 class Reduction(LayerMap):

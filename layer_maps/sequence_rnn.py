@@ -10,16 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from porter.frontend.loop import over_time
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Param, flag, integer, optional_param, param
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    LayerMap,
+    Nested,
+    OpContext,
+    Options,
+    Param,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    flag,
+    integer,
+    optional_param,
+    over_time,
+    param,
+    register,
+    size,
+    structure,
+)
 
 
 class OverSequence(LayerMap):

@@ -14,16 +14,33 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import one_tensor
-from porter.errors import BadTable, ShapeMismatch
-from porter.frontend.recurrence import Start, forgetting, keep, loop, previous
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, integer, integers_of
-from porter.ir.graph import INT, Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.nested import Nested, leaves, map_leaves, same_structure
-from porter.ir.registry import structure
-from porter.torch7 import Table, TorchObject
+from porter.maps import (
+    INT,
+    Accepts,
+    Array,
+    BadTable,
+    LayerMap,
+    Nested,
+    OpContext,
+    Shape,
+    ShapeMismatch,
+    Start,
+    Table,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    forgetting,
+    integer,
+    integers_of,
+    keep,
+    leaves,
+    loop,
+    map_leaves,
+    previous,
+    same_structure,
+    structure,
+)
 
 
 def stepped(module: TorchObject) -> TorchObject:

@@ -10,17 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from porter.errors import BadField
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Field, integer, optional_integer, sizes
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, NotDynamic, OpContext, flattened, size, torch_order
-from porter.ir.layout_reshape import regrouped
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    Field,
+    LayerMap,
+    Layout,
+    Nested,
+    NotDynamic,
+    OpContext,
+    Options,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    flattened,
+    integer,
+    optional_integer,
+    register,
+    regrouped,
+    size,
+    sizes,
+    structure,
+    torch_order,
+)
 
 Layouts = tuple[tuple[Layout, ...], tuple[Layout, ...]]
 

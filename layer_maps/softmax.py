@@ -10,14 +10,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from porter.errors import BadField
-from porter.ir.fields import Array, string
-from porter.ir.graph import Shape
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    BadField,
+    LayerMap,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
+    register,
+    string,
+)
 
 
 def softmax(x: Array, axes: tuple[int, ...]) -> Array:

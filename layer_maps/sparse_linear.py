@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 
 from layer_maps.table import table, table_of_tensors
-from porter.errors import BadField, BadTable
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Field, integer, param
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.nested import Nested
-from porter.ir.registry import structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Array,
+    BadField,
+    BadTable,
+    Field,
+    LayerMap,
+    Nested,
+    OpContext,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    integer,
+    param,
+    size,
+    structure,
+)
 
 
 def weighted_sum(tf: Any, rows: Any, values: Any) -> Any:

@@ -13,13 +13,19 @@ from typing import Any
 import numpy as np
 
 from layer_maps.gradients import with_gradient_of
-from porter.ir.fields import Array, flag, number, optional_integer
-from porter.ir.graph import Shape
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
+    flag,
+    number,
+    optional_integer,
+    register,
+)
 
 
 class Sigmoidal(LayerMap):

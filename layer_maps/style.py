@@ -11,15 +11,29 @@ from typing import Any
 import numpy as np
 
 from layer_maps.training_only import Penalty
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Field, flag, integer, number
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, OpContext, channels_last, size, torch_order
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    Field,
+    LayerMap,
+    Layout,
+    Nested,
+    OpContext,
+    Options,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    channels_last,
+    flag,
+    integer,
+    number,
+    register,
+    size,
+    structure,
+    torch_order,
+)
 
 BITS = 0xFFFFFFFF
 MIXER = 0x45D9F3B

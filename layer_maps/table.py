@@ -10,15 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from porter.errors import BadField, BadTable, ShapeMismatch, TooLarge
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, integer
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, OpContext, torch_order
-from porter.ir.nested import Nested
-from porter.ir.registry import structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    BadField,
+    BadTable,
+    LayerMap,
+    Layout,
+    Nested,
+    OpContext,
+    Shape,
+    ShapeMismatch,
+    TensorType,
+    TooLarge,
+    TorchObject,
+    Value,
+    Walk,
+    integer,
+    structure,
+    torch_order,
+)
 
 MAX_SLICES = 10_000
 """Tensors that splitting one may make: as many as a model may call modules on."""

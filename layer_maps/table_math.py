@@ -14,15 +14,26 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.table import table, table_of_tensors
-from porter.errors import BadTable
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, flag, integer
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, OpContext, size, torch_order
-from porter.ir.nested import Nested
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    BadTable,
+    LayerMap,
+    Layout,
+    Nested,
+    OpContext,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    flag,
+    integer,
+    register,
+    size,
+    structure,
+    torch_order,
+)
 
 
 class TableArithmetic(LayerMap):

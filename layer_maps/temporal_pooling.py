@@ -10,11 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.ir.fields import Array, integer, number
-from porter.ir.graph import Shape
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.registry import register
+from porter.maps import Array, LayerMap, OpContext, Shape, integer, number, register, size
 
 
 @register("nn.TemporalMaxPooling")

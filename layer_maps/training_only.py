@@ -11,15 +11,24 @@ import abc
 from typing import Any
 
 from layer_maps.gradients import with_gradient, with_gradient_of
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, flag, number, param
-from porter.ir.graph import Shape, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.nested import Nested
-from porter.ir.options import Options
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    LayerMap,
+    Nested,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
+    Value,
+    Walk,
+    flag,
+    number,
+    param,
+    register,
+    size,
+    structure,
+)
 
 
 @structure(

@@ -18,15 +18,24 @@ import numpy as np
 from layer_maps.containers import one_tensor
 from layer_maps.pooling import MaxPooling
 from layer_maps.windows import LOWEST, surround
-from porter.errors import BadField, WalkError
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, Field, raw
-from porter.ir.graph import Shape, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext, size
-from porter.ir.nested import Nested
-from porter.ir.registry import is_layer_map, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    BadField,
+    Field,
+    LayerMap,
+    Nested,
+    OpContext,
+    Shape,
+    TorchObject,
+    Value,
+    Walk,
+    WalkError,
+    is_layer_map,
+    raw,
+    size,
+    structure,
+)
 
 
 @structure("nn.SpatialMaxUnpooling", "nn.VolumetricMaxUnpooling")

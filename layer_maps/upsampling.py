@@ -13,15 +13,26 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import one_tensor
-from porter.errors import BadField
-from porter.frontend.walker import Walk
-from porter.ir.fields import Array, integer, optional_integer
-from porter.ir.graph import Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, OpContext, channels_last, size
-from porter.ir.nested import Nested
-from porter.ir.registry import register, structure
-from porter.torch7 import TorchObject
+from porter.maps import (
+    Accepts,
+    Array,
+    BadField,
+    LayerMap,
+    Layout,
+    Nested,
+    OpContext,
+    Shape,
+    TensorType,
+    TorchObject,
+    Value,
+    Walk,
+    channels_last,
+    integer,
+    optional_integer,
+    register,
+    size,
+    structure,
+)
 
 
 class UpSampling(LayerMap):

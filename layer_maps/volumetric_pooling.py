@@ -11,11 +11,7 @@ from typing import Any
 
 from layer_maps.pooling import AveragePooling, MaxPooling
 from layer_maps.windows import LOWEST, Pads, surround, taps
-from porter.ir.fields import integers
-from porter.ir.layout import OpContext
-from porter.ir.options import Options
-from porter.ir.registry import register
-from porter.torch7 import TorchObject
+from porter.maps import OpContext, Options, TorchObject, integers, register
 
 CEIL_MODE_SINCE = 2
 """Class version of nn.VolumetricMaxPooling from which on Torch believes a saved `ceil_mode`."""

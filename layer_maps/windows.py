@@ -12,10 +12,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from porter.ir.fields import Array, Field, flag, integers
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import OpContext
+from porter.maps import (
+    Accepts,
+    Array,
+    Field,
+    LayerMap,
+    OpContext,
+    Shape,
+    TensorType,
+    flag,
+    integers,
+)
 
 MAX_PADDED = 2**28
 """Elements of an input with its padding, which no shape tells: a gigabyte."""

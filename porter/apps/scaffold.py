@@ -7,7 +7,7 @@ import re
 
 from porter.errors import UsageError, printable
 from porter.frontend.module_tree import MODULE_FIELDS, histogram, submodules
-from porter.ir.layer_map import LayerMap
+from porter.maps import LayerMap
 from porter.torch7 import LuaFunction, Table, Tensor, TorchObject, describe
 
 UNINTERESTING = (*MODULE_FIELDS, "gradWeight", "gradBias")
@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from porter.ir.fields import flag, number, optional_param, param, string
-from porter.ir.layer_map import LayerMap
-from porter.ir.registry import register
+from porter.maps import LayerMap, flag, number, optional_param, param, register, string
 
 
 @register({quoted})

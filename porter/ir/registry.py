@@ -6,8 +6,8 @@
     @structure("nn.ConcatTable")
     def concat_table(walk, module, x): ...
 
-The decorators fill `DEFAULT`. A user's own file does the same through `--layer-maps`; a class that
-is registered twice is refused unless the second says `override=True`.
+The decorators fill `DEFAULT_REGISTRY`. A user's own file does the same through `--layer-maps`; a
+class that is registered twice is refused unless the second says `override=True`.
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ def origin(handler: Handler) -> str:
         return repr(handler)
 
 
-DEFAULT = Registry()
-_target: contextvars.ContextVar[Registry] = contextvars.ContextVar("registry", default=DEFAULT)
+DEFAULT_REGISTRY = Registry()
+_target: contextvars.ContextVar[Registry] = contextvars.ContextVar(
+    "registry", default=DEFAULT_REGISTRY
+)
 
 
 def register(*typenames: str, override: bool = False, note: str = "") -> Callable[[H], H]:

@@ -1,0 +1,121 @@
+"""Everything that a layer map needs, from one import.
+
+    from porter.maps import Accepts, LayerMap, OpContext, param, register
+
+Each file of `layer_maps/` imports from here and from nothing else of porter, and so does a user's
+own file (`porter scaffold` writes one, `--layer-maps` reads it). The names are documented where
+they are defined; CONTRIBUTING.md shows how they are used.
+"""
+
+from __future__ import annotations
+
+from porter.errors import BadField, BadTable, ShapeMismatch, TooLarge, UnmappedModules, WalkError
+from porter.frontend.loop import over_time
+from porter.frontend.recurrence import Start, forgetting, keep, loop, memory, previous
+from porter.frontend.walker import Walk
+from porter.ir.fields import (
+    Array,
+    DerivedParam,
+    Field,
+    MadeTensor,
+    Param,
+    as_param,
+    flag,
+    integer,
+    integers,
+    integers_of,
+    number,
+    optional_integer,
+    optional_number,
+    optional_param,
+    param,
+    raw,
+    read_sizes,
+    sizes,
+    string,
+)
+from porter.ir.graph import FLOAT, INT, Shape, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap, PlaneNormalization
+from porter.ir.layout import (
+    Layout,
+    NotDynamic,
+    OpContext,
+    channels_last,
+    flattened,
+    size,
+    torch_order,
+)
+from porter.ir.layout_reshape import complete, regrouped
+from porter.ir.nested import Nested, leaves, map_leaves, same_structure
+from porter.ir.options import Options
+from porter.ir.registry import DEFAULT_REGISTRY, Registry, is_layer_map, register, structure
+from porter.torch7 import LuaFunction, Storage, Table, Tensor, TorchObject, describe
+
+__all__ = [
+    "DEFAULT_REGISTRY",
+    "FLOAT",
+    "INT",
+    "Accepts",
+    "Array",
+    "BadField",
+    "BadTable",
+    "DerivedParam",
+    "Field",
+    "LayerMap",
+    "Layout",
+    "LuaFunction",
+    "MadeTensor",
+    "Nested",
+    "NotDynamic",
+    "OpContext",
+    "Options",
+    "Param",
+    "PlaneNormalization",
+    "Registry",
+    "Shape",
+    "ShapeMismatch",
+    "Start",
+    "Storage",
+    "Table",
+    "Tensor",
+    "TensorType",
+    "TooLarge",
+    "TorchObject",
+    "UnmappedModules",
+    "Value",
+    "Walk",
+    "WalkError",
+    "as_param",
+    "channels_last",
+    "complete",
+    "describe",
+    "flag",
+    "flattened",
+    "forgetting",
+    "integer",
+    "integers",
+    "integers_of",
+    "is_layer_map",
+    "keep",
+    "leaves",
+    "loop",
+    "map_leaves",
+    "memory",
+    "number",
+    "optional_integer",
+    "optional_number",
+    "optional_param",
+    "over_time",
+    "param",
+    "previous",
+    "raw",
+    "read_sizes",
+    "register",
+    "regrouped",
+    "same_structure",
+    "size",
+    "sizes",
+    "string",
+    "structure",
+    "torch_order",
+]
