@@ -13,7 +13,7 @@ import pytest
 from layer_maps import default_registry
 from porter import Conversion, Request, convert
 from porter.ir.registry import Registry
-from tests.build import small_net
+from tests.build import FIXTURES, small_net
 from tests.fuzz.harness import STOP_SECONDS, stopped_after
 from tests.write_t7 import write_t7
 
@@ -37,6 +37,15 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     """`small_net`, converted. Do not write into its folder."""
     return convert(Request(model_path, tmp_path_factory.mktemp("ports") / "small"))
+
+
+@pytest.fixture(scope="session")
+def oilpaint(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+    """The oil-paint generator, converted. Do not write into its folder."""
+    target = tmp_path_factory.mktemp("images") / "oilpaint"
+    return convert(
+        Request(FIXTURES / "trained" / "oilpaint" / "model.t7", target, formats=("saved_model",))
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from porter.errors import ParityError, UsageError
 from porter.ir.fields import Array
 from porter.torch7 import TorchObject
 from tests.build import classifier, sequential, torch_module
-from tests.imaging.conftest import OILPAINT, skipping, waifu2x
+from tests.imaging.nets import OILPAINT, skipping, waifu2x
 from tests.write_t7 import write_t7
 
 

@@ -27,7 +27,7 @@ from tests.build import (
     table,
     torch_module,
 )
-from tests.imaging.conftest import OILPAINT, full_conv, meaning_for, opened, skipping, waifu2x
+from tests.imaging.nets import OILPAINT, full_conv, meaning_for, opened, skipping, waifu2x
 from tests.write_t7 import write_t7
 
 

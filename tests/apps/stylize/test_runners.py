@@ -25,7 +25,7 @@ from porter.frontend.model_file import open_model
 from porter.ir.fields import Array
 from porter.ir.graph import TensorType
 from porter.runtime.runner import Variables
-from tests.imaging.conftest import OILPAINT, meaning_for, skipping
+from tests.imaging.nets import OILPAINT, meaning_for, skipping
 from tests.write_t7 import write_t7
 
 

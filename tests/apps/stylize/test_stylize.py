@@ -24,7 +24,7 @@ from porter.imaging.presets import BUILT_IN
 from porter.ir.fields import Array
 from porter.torch7 import TorchObject
 from tests.build import FIXTURES, classifier, conv, sequential, small_net, torch_module
-from tests.imaging.conftest import OILPAINT, skipping, waifu2x
+from tests.imaging.nets import OILPAINT, skipping, waifu2x
 from tests.write_t7 import write_t7
 
 PHOTOS = ("chelsea", "coffee", "astronaut")

@@ -1,14 +1,12 @@
-"""Photographs and nets of pictures that several tests look at."""
+"""Nets of images that several tests look at."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from layer_maps import default_registry
-from porter import Conversion, Request, convert
 from porter.frontend.model_file import ModelFile, open_model
 from porter.frontend.search import solve
 from porter.imaging.image_spec import Meaning, meaning_of
@@ -58,10 +56,3 @@ def meaning_for(file: ModelFile, choice: str | None = None) -> Meaning | None:
     """What the pictures of a file mean."""
     model = file.model()
     return meaning_of(file, model, solve(model), choice)
-
-
-@pytest.fixture(scope="session")
-def oilpaint(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
-    """The oil-paint generator, converted. Do not write into its folder."""
-    target = tmp_path_factory.mktemp("images") / "oilpaint"
-    return convert(Request(OILPAINT / "model.t7", target, formats=("saved_model",)))
