@@ -90,6 +90,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
     from porter.emit.formats import ExportJob
     from porter.emit.port import build
     from porter.emit.saved_model import FORMAT as SAVED_MODEL
+    from porter.emit.settings import ExportOptions
     from porter.frontend.dynamic import generalise
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
@@ -98,7 +99,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
     model = timed("read", lambda: open_model(Path(path), default_registry()).model())
     types = TensorType((2, 3, 224, 224))
     graph = timed("walk", lambda: generalise(model, types))
-    port = timed("trace and fill variables", lambda: build(graph, Variables(), optimized="exact"))
+    port = timed("trace and fill variables", lambda: build(graph, Variables(), ExportOptions()))
     job = ExportJob(model, types, port, ())
     timed("write saved_model", lambda: SAVED_MODEL.write(job, Path(folder)))
     timed("write checkpoint", lambda: CHECKPOINT.write(job, Path(folder)))

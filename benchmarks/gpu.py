@@ -63,6 +63,7 @@ def by_tensorflow(model: Path, x: Any) -> dict[str, Callable[[], Any]]:
 
     from layer_maps import default_registry
     from porter.emit.port import build_widest
+    from porter.emit.settings import ExportOptions
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
     from porter.passes import LEVELS
@@ -72,7 +73,8 @@ def by_tensorflow(model: Path, x: Any) -> dict[str, Callable[[], Any]]:
     fed = tf.constant(np.moveaxis(x, 1, -1))
     calls: dict[str, Callable[[], Any]] = {}
     for level in LEVELS:
-        port = build_widest(opened, TensorType(x.shape), Variables(), optimized=level)
+        options = ExportOptions(optimized=level)
+        port = build_widest(opened, TensorType(x.shape), Variables(), options)
         compiled = tf.function(port.module.__call__, jit_compile=True, autograph=False)
         for name, function in ((level, port.module.__call__), (f"{level}, XLA", compiled)):
             calls[name] = lambda function=function: np.moveaxis(function(fed).numpy(), -1, 1)

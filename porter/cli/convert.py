@@ -81,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
     from porter.conversion.pipeline import convert
     from porter.conversion.request import Request
     from porter.emit.formats import DEFAULT
+    from porter.emit.settings import ExportOptions
     from porter.parity import recording
     from porter.report.as_json import worst_rows
     from porter.report.console import format_table, out, parity_table, progress
@@ -94,10 +95,9 @@ def run(options: argparse.Namespace) -> int:
         registry=registry_of(options),
         options=options_of(options),
         tolerance=tolerance_of(options),
-        data_format=options.data_format,
-        optimized=options.optimize,
-        precision=options.precision,
-        trainable=options.trainable,
+        export=ExportOptions(
+            options.data_format, options.trainable, options.optimize, options.precision
+        ),
         preset=options.preset,
         formats=tuple(options.format.split(",")) if options.format else DEFAULT,
         settings=settings_of(options),

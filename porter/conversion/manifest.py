@@ -46,14 +46,14 @@ def manifest(
         "classes": dict(sorted(histogram(opened.root).items())),
         "lua_functions": [path for path, _ in functions_in(opened.root)],
         "formats": list(dict.fromkeys(each.name for each in emitted)),
-        "signature": stored_shapes(job.port.graph, job.data_format),
-        "data_format": job.data_format,
-        "precision": request.precision,
-        "optimized": "none" if request.trainable else request.optimized,
+        "signature": stored_shapes(job.port.graph, job.options.data_format),
+        "data_format": job.options.data_format,
+        "precision": request.export.precision,
+        "optimized": request.export.level,
         "trainable": [
             variable.name.removesuffix(":0") for variable in job.port.module.trainable_variables
         ]
-        if request.trainable
+        if request.export.trainable
         else None,
         "pictures": job.pictures.json() if job.pictures else None,
         "transposes": job.port.plan.transposes,

@@ -117,7 +117,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     target = request.output or default_output(request.source)
     for name in request.formats:
         find(name).check(request.settings)
-    if request.trainable:
+    if request.export.trainable:
         require_trainable(request.formats)
     require_served(request)
     with one_thread(), atomic_directory(target, request.force) as folder, logged(request) as book:
@@ -126,7 +126,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         checked = verification_inputs(model, shapes, request)
         from porter.runtime.runner import Variables
 
-        variables = {p: Variables(p, request.trainable) for p in ("float32", "float64")}
+        variables = {p: Variables(p, request.export.trainable) for p in ("float32", "float64")}
         reports = verify_all(model, checked, request, variables, progress, book)
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
         if book is not None:
@@ -152,22 +152,23 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
 
 def require_served(request: Request) -> None:
     """Raise UsageError where what is served cannot be what it is asked to be."""
-    if request.optimized not in LEVELS:
+    if request.export.optimized not in LEVELS:
         raise UsageError(
-            f"there is no level '{request.optimized}'", hint="one of " + ", ".join(LEVELS)
+            f"there is no level '{request.export.optimized}'", hint="one of " + ", ".join(LEVELS)
         )
-    if request.precision == FULL:
+    if request.export.precision == FULL:
         return
-    if request.precision not in PRECISIONS:
+    if request.export.precision not in PRECISIONS:
         raise UsageError(
-            f"there is no precision '{request.precision}'", hint="one of " + ", ".join(PRECISIONS)
+            f"there is no precision '{request.export.precision}'",
+            hint="one of " + ", ".join(PRECISIONS),
         )
-    asked = f"--precision {request.precision}"
-    if request.trainable:
+    asked = f"--precision {request.export.precision}"
+    if request.export.trainable:
         raise UsageError(
             f"{asked} does not go with --trainable", hint="what is trained on is served as it is"
         )
-    if request.optimized == "fast":
+    if request.export.optimized == "fast":
         raise UsageError(
             f"{asked} does not go with --optimize fast",
             hint="Winograd's algorithm would lose most of the digits, and is slower there",
@@ -204,7 +205,7 @@ def verify_all(
                 label=sample.label,
                 tolerance=request.tolerance,
                 deep=largest <= DEEP_ELEMENTS,
-                data_format=request.data_format,
+                data_format=request.export.data_format,
                 progress=lambda path: progress("verify", path),
                 watch=book.watch() if book else lambda node, wanted, made: None,
             )
@@ -287,27 +288,18 @@ def prepare(
     from porter.emit.port import build_widest
 
     types = batched(model, shapes)
-    # What is served must follow the variables while they are trained: nothing is folded.
-    optimized = "none" if request.trainable else request.optimized
-    port = build_widest(
-        model,
-        types,
-        variables,
-        request.data_format,
-        request.trainable,
-        optimized,
-        request.precision,
-    )
+    port = build_widest(model, types, variables, request.export)
     fixed = shapes.types[0] if request.input_shapes else None
     larger = None
-    if request.precision == FULL and "saved_model" in request.formats:
-        larger = larger_check(model, types, port, optimized, request.tolerance.accumulated)
+    if request.export.precision == FULL and "saved_model" in request.formats:
+        larger = larger_check(
+            model, types, port, request.export.level, request.tolerance.accumulated
+        )
     return ExportJob(
         model,
         types,
         port,
         checks(port, checked, reports),
-        request.data_format,
         dict(request.settings),
         fixed,
         larger,
@@ -330,7 +322,7 @@ def emit_one(
                 "nothing was written",
                 received=measure.problem or f"error {measure.max_rel:.2e} of the output's scale",
                 hint="the layers as they were compared are written with --optimize none"
-                if request.optimized != "none"
+                if request.export.optimized != "none"
                 else None,
             )
     return emitted

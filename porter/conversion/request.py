@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import DEFAULT
+from porter.emit.settings import ExportOptions
 from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.parity.compare import Tolerance
 from porter.parity.recording import Recording
-from porter.passes.precision import FULL
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,7 @@ class Request:
     registry: Registry | None = None
     options: Options = field(default_factory=Options)
     tolerance: Tolerance = field(default_factory=Tolerance)
-    data_format: str = "channels_last"
-    optimized: str = "exact"
-    """How far the served function is rewritten for speed (`porter/passes/`)."""
-    precision: str = FULL
-    """Of products in the SavedModel that is served (`porter/passes/precision.py`)."""
-    trainable: bool = False
-    """Whether the port is also written in training mode. Then it is served as it is."""
+    export: ExportOptions = field(default_factory=ExportOptions)
     formats: tuple[str, ...] = DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict)
     preset: str | None = None

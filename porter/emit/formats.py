@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from porter.emit.settings import ExportOptions
 from porter.errors import UsageError
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
@@ -74,7 +75,6 @@ class ExportJob:
     types: Nested[TensorType]
     port: Port
     checks: tuple[VerificationSample, ...]
-    data_format: str = "channels_last"
     settings: Mapping[str, Any] = field(default_factory=dict)
     fixed: Nested[TensorType] | None = None
     """The input types that the user gave; None where the sizes were solved."""
@@ -82,6 +82,11 @@ class ExportJob:
     """What the layers make of a large picture, for a format that serves something faster."""
     pictures: Meaning | None = None
     """What the numbers mean where input and output are pictures."""
+
+    @property
+    def options(self) -> ExportOptions:
+        """How the port was traced."""
+        return self.port.options
 
     def compare(self, made: list[dict[str, Array]]) -> Measure:
         """The worst error of named, stored outputs, one dict for each check."""
@@ -92,7 +97,8 @@ class ExportJob:
         for check, outputs in zip(self.checks, made, strict=True):
             names = named_leaves(self.port.graph.outputs, "output")
             for (name, value), wanted in zip(names, check.wanted, strict=True):
-                got = to_torch(outputs[name], image_layout(value.type.rank, self.data_format))
+                layout = image_layout(value.type.rank, self.options.data_format)
+                got = to_torch(outputs[name], layout)
                 # Torch's View drops a batch of one; the port keeps it, the values are the same.
                 kept = got.shape == (1, *wanted.shape)
                 yield wanted, got[0] if kept else got

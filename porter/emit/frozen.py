@@ -33,7 +33,7 @@ class Frozen(Emitter):
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         # Variables of its own: the folded weights are none of the checkpoint's.
-        port = build(fuse(job.port.graph), Variables(), job.data_format)
+        port = build(fuse(job.port.graph), Variables(), job.options.plain())
         saved, file = self.write_port(port, folder)
         samples = [check.inputs for check in job.checks]
         tensors = tensor_names(port)

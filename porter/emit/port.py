@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from porter.emit.settings import UNOPTIMIZED, ExportOptions
 from porter.emit.training import Trainable
 from porter.frontend.dynamic import widest
 from porter.frontend.walker import Model
@@ -32,8 +33,7 @@ class Port:
     variables: Variables
     serve: Any
     activations: Any
-    precision: str = FULL
-    """Of the products in `serve`."""
+    options: ExportOptions = UNOPTIMIZED
 
     @property
     def graph(self) -> Graph:
@@ -43,18 +43,17 @@ class Port:
 def build(
     graph: Graph,
     variables: Variables,
-    data_format: str = "channels_last",
+    options: ExportOptions = UNOPTIMIZED,
+    *,
     dialect: Any = tf,
-    trainable: bool = False,
-    optimized: str = "none",
-    precision: str = FULL,
 ) -> Port:
     """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
 
-    `dialect` stands in for TensorFlow where layers are applied. The module of a `trainable` port
-    is a `Trainable`. What is served is rewritten for speed as far as `optimized` says
-    (`porter/passes/`), its products in `precision`; `activations` runs the layers as they are.
+    `dialect` stands in for TensorFlow where layers are applied. The module of a trainable port
+    is a `Trainable`. The options' optimisations and precision concern what is served;
+    `activations` runs the layers as they are.
     """
+    data_format, precision = options.data_format, options.precision
     layout = plan(graph, data_format)
     inputs = named_leaves(graph.inputs, "input")
     outputs = named_leaves(graph.outputs, "output")
@@ -66,7 +65,7 @@ def build(
     def feed(tensors: tuple[Any, ...]) -> dict[int, Any]:
         return {value.id: t for (_, value), t in zip(inputs, tensors, strict=True)}
 
-    served = optimize(graph, optimized)
+    served = optimize(graph, options.level)
     single = one_sample(served)
     steps = plan(reduce_precision(single or served, precision), data_format)
 
@@ -98,7 +97,9 @@ def build(
             made = unless_small(tf, tensors[0], order, *branches)
         return {name: tf.identity(tensor, name=name) for name, tensor in made.items()}
 
-    module = Trainable(graph, variables, data_format) if trainable else tf.Module(name="port")
+    module: Any = tf.Module(name="port")
+    if options.trainable:
+        module = Trainable(graph, variables, data_format)
 
     def call(*tensors: Any) -> Nested[Any]:
         named = iter(module.serve(*tensors).values())
@@ -115,31 +116,24 @@ def build(
         return tf.function(function, input_signature=specs, autograph=False)
 
     module.serve, module.activations = traced(serve), traced(activations)
-    if not trainable:
+    if not options.trainable:
         module.__call__ = traced(call)
-    if optimized != "none" or precision != FULL:
+    if options.level != "none" or precision != FULL:
         # Only the layers as they are read every variable, each by its own path.
         module.activations.get_concrete_function()
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
-    return Port(module, layout, variables, concrete, module.activations, precision)
+    return Port(module, layout, variables, concrete, module.activations, options)
 
 
 def build_widest(
     model: Model,
     types: Nested[TensorType],
     variables: Variables,
-    data_format: str = "channels_last",
-    trainable: bool = False,
-    optimized: str = "none",
-    precision: str = FULL,
+    options: ExportOptions = UNOPTIMIZED,
 ) -> Port:
     """Trace a model with as many free sizes as its layers allow."""
-
-    def make(graph: Graph) -> Port:
-        return build(graph, variables, data_format, tf, trainable, optimized, precision)
-
-    return widest(model, types, make)
+    return widest(model, types, lambda graph: build(graph, variables, options))
 
 
 def activation_names(graph: Graph) -> dict[str, Value]:

@@ -89,7 +89,7 @@ def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
         photo = read_photo(path, LONGEST)
         photo = resized(photo, height or photo.size[0], width or photo.size[1])
         fed = to_net(photo.levels[None], job.pictures)
-        yield {name: from_torch(np.moveaxis(fed, -1, 1), image_layout(4, job.data_format))}
+        yield {name: from_torch(np.moveaxis(fed, -1, 1), image_layout(4, job.options.data_format))}
 
 
 def on_port(port: Port, samples: list[Named]) -> list[Named]:

@@ -41,23 +41,23 @@ class SavedModel(Format):
         if job.pictures is not None:
             from porter.emit.image_signature import NAME, image_signature
 
-            signatures[NAME] = image_signature(job.pictures, port, job.data_format)
+            signatures[NAME] = image_signature(job.pictures, port, job.options.data_format)
         with quiet_stderr():
             tf.saved_model.save(port.module, str(target), signatures=signatures)
         name_by_content(target / "fingerprint.pb")
         return [target]
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
-        if job.port.precision == FULL:
+        if job.options.precision == FULL:
             return super().emit(job, folder)
         (target,) = self.write(job, folder)
         recorded = tuple(check for check in job.checks if check.recorded)
         seen = replace(job, checks=recorded or job.checks)
         made, proof = self.run(seen, folder, exact=False)
         quality = judge([pair] for pair in seen.pairs(made))
-        require_digits(quality, job.port.precision)
+        require_digits(quality, job.options.precision)
         note = ", ".join(filter(None, (str(quality), proof)))
-        size, variant = size_of(target), job.port.precision
+        size, variant = size_of(target), job.options.precision
         return [
             ExportResult(self.name, quality.measure, size, note, variant, False, quality.json())
         ]

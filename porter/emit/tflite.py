@@ -103,7 +103,7 @@ def dialect_of(kind: str) -> Dialect:
 def traced(job: ExportJob, dialect: Dialect) -> Port:
     """The fused port in LiteRT's operations, for the sizes that the user fixed."""
     graph = join_borders(drop_cancelled_biases(fuse(job.port.graph)))
-    return build(sized(graph, job), Variables(), job.data_format, dialect)
+    return build(sized(graph, job), Variables(), job.options.plain(), dialect=dialect)
 
 
 def sized(graph: Graph, job: ExportJob) -> Graph:

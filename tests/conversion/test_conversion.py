@@ -15,6 +15,7 @@ from layer_maps import default_registry
 from porter import Conversion, Request, convert
 from porter.conversion import pipeline
 from porter.emit.saved_model import SavedModel
+from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
 from porter.frontend.inputs import samples
 from porter.frontend.search import solve
@@ -231,7 +232,7 @@ def test_seeded_indices_are_in_the_table(typename: str, largest: int) -> None:
 
 
 def test_channels_first_signatures(model_path: Path, tmp_path: Path, no_reload: None) -> None:
-    done = convert(Request(model_path, tmp_path / "port", data_format="channels_first"))
+    done = convert(Request(model_path, tmp_path / "port", export=ExportOptions("channels_first")))
     assert done.manifest["signature"]["input"]["shape"] == [None, 3, None, None]
     assert done.manifest["transposes"] == 2
     x = randn(1, 3, 6, 8)

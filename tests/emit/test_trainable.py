@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from porter import Conversion, Request, convert, torch7
+from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, UsageError
 from porter.system.checksums import MANIFEST
 from porter.system.tensorflow import tf
@@ -68,7 +69,11 @@ print(losses[0], losses[-1])
 def trainable(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
     folder = tmp_path_factory.mktemp("trainable")
     source = write_t7(folder / "net.t7", NET)
-    return convert(Request(source, folder / "port", input_shapes=((1, 8, 8),), trainable=True))
+    return convert(
+        Request(
+            source, folder / "port", input_shapes=((1, 8, 8),), export=ExportOptions(trainable=True)
+        )
+    )
 
 
 def test_the_folder_says_what_is_learned(trainable: Conversion) -> None:
@@ -121,7 +126,14 @@ def test_a_port_that_is_only_run_has_no_training(tmp_path: Path) -> None:
 def test_a_format_that_cannot_be_trained_on_is_refused(name: str, tmp_path: Path) -> None:
     source = write_t7(tmp_path / "net.t7", sequential(linear(3, 2)))
     with pytest.raises(UsageError, match=f"'{name}' cannot be trained on") as told:
-        convert(Request(source, tmp_path / "port", formats=("keras", name), trainable=True))
+        convert(
+            Request(
+                source,
+                tmp_path / "port",
+                formats=("keras", name),
+                export=ExportOptions(trainable=True),
+            )
+        )
     assert "saved_model" in str(told.value)
     assert not (tmp_path / "port").exists()
 
@@ -134,5 +146,5 @@ def test_what_a_saved_model_cannot_keep_is_told(tmp_path: Path) -> None:
     )
     assert convert(request).output.exists()
     with pytest.raises(EmitError, match="inside of a loop"):
-        convert(replace(request, output=tmp_path / "other", trainable=True))
+        convert(replace(request, output=tmp_path / "other", export=ExportOptions(trainable=True)))
     assert not (tmp_path / "other").exists()

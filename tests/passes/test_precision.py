@@ -12,6 +12,7 @@ import pytest
 
 from porter import Request, convert
 from porter.emit.port import Port, build_widest
+from porter.emit.settings import ExportOptions
 from porter.errors import ParityError, UsageError
 from porter.frontend.inputs import types_of
 from porter.passes import optimize
@@ -28,7 +29,7 @@ REDUCED = ("bfloat16", "float16")
 
 def port_of(net: TorchObject, x: Any, precision: str) -> Port:
     found = model(net), types_of(x), Variables()
-    return build_widest(*found, optimized="exact", precision=precision)
+    return build_widest(*found, ExportOptions(precision=precision))
 
 
 def kinds(port: Port) -> list[Kind]:
@@ -79,7 +80,7 @@ def request_of(tmp_path: Path) -> Request:
     """A conversion of a style net."""
     path = tmp_path / "net.t7"
     write_t7(path, style_net())
-    return Request(path, tmp_path / "port", precision="bfloat16")
+    return Request(path, tmp_path / "port", export=ExportOptions(precision="bfloat16"))
 
 
 def test_the_error_is_reported(request_of: Request) -> None:
@@ -99,7 +100,7 @@ def test_a_net_that_needs_more_is_refused(request_of: Request) -> None:
     first *= 1e6
     last *= 1e-6
     write_t7(request_of.source, net)
-    wanted = replace(request_of, precision="float16")
+    wanted = replace(request_of, export=ExportOptions(precision="float16"))
     with pytest.raises(ParityError, match="too coarse") as caught:
         convert(wanted)
     assert "try bfloat16" in str(caught.value)
@@ -110,11 +111,17 @@ def test_a_net_that_needs_more_is_refused(request_of: Request) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"optimized": "fast"}, "does not go with --optimize fast"),
-        ({"trainable": True}, "does not go with --trainable"),
+        (
+            {"export": ExportOptions(optimized="fast", precision="bfloat16")},
+            "does not go with --optimize fast",
+        ),
+        (
+            {"export": ExportOptions(trainable=True, precision="bfloat16")},
+            "does not go with --trainable",
+        ),
         ({"formats": ("keras",)}, "is for the format saved_model"),
-        ({"precision": "float8"}, "there is no precision 'float8'"),
-        ({"optimized": "faster"}, "there is no level 'faster'"),
+        ({"export": ExportOptions(precision="float8")}, "there is no precision 'float8'"),
+        ({"export": ExportOptions(optimized="faster")}, "there is no level 'faster'"),
     ],
 )
 def test_what_it_does_not_go_with(request_of: Request, change: dict[str, object], why: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from porter.emit.port import Port, build_widest
+from porter.emit.settings import ExportOptions
 from porter.frontend.inputs import types_of
 from porter.ir.layout import plan
 from porter.passes import LEVELS, optimize
@@ -88,7 +89,7 @@ def style_net(planes: int = 8) -> TorchObject:
 
 
 def port_of(net: TorchObject, x: Array, level: str) -> Port:
-    return build_widest(model(net), types_of(x), Variables(), optimized=level)
+    return build_widest(model(net), types_of(x), Variables(), ExportOptions(optimized=level))
 
 
 def served(port: Port, x: Array) -> Array:

@@ -11,6 +11,7 @@ from porter.conversion.large_input import large_types
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.emit.port import build_widest
+from porter.emit.settings import ExportOptions
 from porter.errors import ParityError
 from porter.ir.graph import TensorType
 from porter.ir.nested import Nested
@@ -70,7 +71,9 @@ def test_what_is_wrong_on_large_pictures_alone_is_not_written(
     monkeypatch.setattr(kind, method, wrong)
     path = tmp_path / "model.t7"
     write_t7(path, net)
-    request = Request(path, tmp_path / "made", formats=("saved_model",), optimized=level)
+    request = Request(
+        path, tmp_path / "made", formats=("saved_model",), export=ExportOptions(optimized=level)
+    )
     with pytest.raises(ParityError, match="computes something else") as caught:
         convert(request)
     assert caught.value.hint is not None
@@ -87,7 +90,7 @@ def test_what_is_compared_on_a_larger_picture_is_told(tmp_path: Path) -> None:
 
 def large(net: Any, level: str, shape: Nested[TensorType] = SMALL) -> Any:
     held = model(net)
-    port = build_widest(held, shape, Variables(), optimized=level)
+    port = build_widest(held, shape, Variables(), ExportOptions(optimized=level))
     return large_types(held, shape, port.graph, level)
 
 

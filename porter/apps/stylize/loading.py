@@ -76,10 +76,11 @@ def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
         raise pictureless(path, model, shapes) or untold(path)
     from porter.apps.stylize.runners import Traced
     from porter.emit.port import build_widest
+    from porter.emit.settings import ExportOptions
     from porter.runtime.runner import Variables
 
     return Traced(
-        build_widest(model, batched(model, shapes), Variables(), optimized="exact")
+        build_widest(model, batched(model, shapes), Variables(), ExportOptions())
     ), meaning
 
 
