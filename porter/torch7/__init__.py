@@ -2,6 +2,12 @@
 
 Binary (8- or 4-byte longs) and ASCII files are told apart by their content. Tensors are views of
 the memory-mapped file. No code from the file is ever executed.
+
+**Our own reader; torchfile gives its constants.** torchfile 0.1.0 is what everybody reads `.t7`
+with. It does not check a single length, loses tables of tensors under NumPy 2 and drifts out of
+step at classes with bodies of their own. porter takes the type ids from it and keeps it as a
+cross-check in the tests; every length, stride, offset and reference is checked against the file
+before use.
 """
 
 from __future__ import annotations
