@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from porter.torch7.build import Modules
+from porter.torch7.build import Modules, concat_table
 from porter.torch7.writer import write_t7
 
 PLANES = 64
@@ -25,12 +25,12 @@ def super_resolution(path: Path) -> None:
 
     def block() -> Any:
         inside = make.sequential(conv(PLANES, PLANES), make.relu(True), conv(PLANES, PLANES))
-        both = make.container("nn.ConcatTable", inside, make.module("nn.Identity"))
+        both = make.complete(concat_table(inside, make.module("nn.Identity")))
         return make.sequential(both, make.module("nn.CAddTable", inplace=False))
 
     blocks = [block() for _ in range(BLOCKS)]
     ends = [conv(PLANES, PLANES), make.relu(True), conv(PLANES, 3)]
-    write_t7(path, make.sequential(conv(3, PLANES), *blocks, make.doubling(), *ends))
+    write_t7(path, make.sequential(conv(3, PLANES), *blocks, make.upsampling(), *ends))
 
 
 def lstm(path: Path) -> None:

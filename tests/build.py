@@ -1,16 +1,12 @@
-"""Torch modules made in Python, without Torch: what the reader would have read from a file.
+"""Nets for tests, and how they are run; `porter.torch7.build` builds their modules.
 
-    net = sequential(conv(3, 8, 3), relu(inplace=True), linear(8, 2))
-    graph = model(net).walk(image(1, 3, 8, 8))
-    output = run(net, x)
-
-NumPy arrays become tensors, lists become Lua tables, ints become Lua numbers. Every tensor, table
-and module has an index of its own, as in a file; the same object passed twice is shared.
+net = sequential(conv(3, 8, 3), relu(inplace=True), linear(8, 2))
+graph = model(net).walk(image(1, 3, 8, 8))
+output = run(net, x)
 """
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -26,84 +22,59 @@ from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.parity import compare as parity
 from porter.runtime import reference
-from porter.torch7 import Storage, Table, Tensor, TorchObject
+from porter.torch7 import TorchObject
+from porter.torch7.build import (
+    concat_table,
+    container,
+    convolution,
+    dropout,
+    graph_module,
+    graph_node,
+    identity,
+    link,
+    lua,
+    parallel_table,
+    relu,
+    sequential,
+    storage,
+    table,
+    tensor,
+    torch_module,
+    view,
+)
+
+__all__ = [
+    "FIXTURES",
+    "batch_norm",
+    "classifier",
+    "concat_table",
+    "container",
+    "conv",
+    "dropout",
+    "graph_module",
+    "graph_node",
+    "identity",
+    "image",
+    "linear",
+    "link",
+    "lua",
+    "model",
+    "parallel_table",
+    "randn",
+    "relu",
+    "run",
+    "sequential",
+    "small_net",
+    "storage",
+    "table",
+    "tensor",
+    "torch_module",
+    "view",
+]
 
 Array = npt.NDArray[Any]
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-
-_indices = itertools.count(1)
-
-TYPES = {"float32": "Float", "float64": "Double", "int64": "Long", "uint8": "Byte"}
-
-
-def storage(array: Array) -> Storage:
-    """A storage that holds the elements of `array`, in order."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return Storage(f"torch.{TYPES[flat.dtype.name]}Storage", flat, next(_indices), 0)
-
-
-def tensor(array: Array, held: Storage | None = None, offset: int = 0) -> Tensor:
-    """A contiguous tensor, on a storage of its own or on `held` from element `offset` on."""
-    held = held or storage(array)
-    stride = tuple(int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim))
-    name = held.typename.replace("Storage", "Tensor")
-    return Tensor(name, array.shape, stride, offset, held, next(_indices), held.dtype)
-
-
-def lua(value: Any) -> Any:
-    """A Python value as the reader gives it."""
-    if isinstance(value, np.ndarray):
-        return tensor(value)
-    if isinstance(value, list | tuple):
-        return table(*value)
-    if isinstance(value, dict):
-        return table(**value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def table(*items: Any, **named: Any) -> Table:
-    """A Lua table: a list, string keys, or both."""
-    entries: dict[Any, Any] = {i: lua(item) for i, item in enumerate(items, start=1)}
-    return Table(next(_indices), entries | {key: lua(value) for key, value in named.items()})
-
-
-def torch_module(typename: str, **fields: Any) -> TorchObject:
-    """An instance of a Torch class; fields that are None are nil."""
-    given = {name: lua(value) for name, value in fields.items() if value is not None}
-    return TorchObject(typename, next(_indices), 1, 0, given)
-
-
-def container(typename: str, *children: TorchObject, **fields: Any) -> TorchObject:
-    return torch_module(typename, modules=list(children), **fields)
-
-
-def sequential(*children: TorchObject) -> TorchObject:
-    return container("nn.Sequential", *children)
-
-
-def concat_table(*children: TorchObject) -> TorchObject:
-    return container("nn.ConcatTable", *children)
-
-
-def parallel_table(*children: TorchObject) -> TorchObject:
-    return container("nn.ParallelTable", *children)
-
-
-def identity() -> TorchObject:
-    return torch_module("nn.Identity")
-
-
-def relu(inplace: bool = False) -> TorchObject:
-    return torch_module("nn.ReLU", inplace=inplace, threshold=0, val=0)
-
-
-def view(*size: int, sample_rank: int | None = None) -> TorchObject:
-    """nn.View(size) with setNumInputDims(sample_rank)."""
-    sizes = storage(np.array(size, np.int64))
-    return torch_module("nn.View", size=sizes, numInputDims=sample_rank)
 
 
 def conv(
@@ -111,19 +82,9 @@ def conv(
 ) -> TorchObject:
     """nn.SpatialConvolution with random weights."""
     random = np.random.default_rng(seed)
-    return torch_module(
-        "nn.SpatialConvolution",
-        nInputPlane=planes,
-        nOutputPlane=outputs,
-        kW=kernel,
-        kH=kernel,
-        dW=stride,
-        dH=stride,
-        padW=pad,
-        padH=pad,
-        weight=random.standard_normal((outputs, planes, kernel, kernel)).astype(np.float32),
-        bias=random.standard_normal(outputs).astype(np.float32),
-    )
+    weight = random.standard_normal((outputs, planes, kernel, kernel)).astype(np.float32)
+    bias = random.standard_normal(outputs).astype(np.float32)
+    return convolution(weight, bias, (stride, stride), (pad, pad))
 
 
 def linear(inputs: int, outputs: int, seed: int = 0) -> TorchObject:
@@ -139,19 +100,14 @@ def linear(inputs: int, outputs: int, seed: int = 0) -> TorchObject:
 def batch_norm(planes: int, seed: int = 0, kind: str = "Spatial", **fields: Any) -> TorchObject:
     """A batch normalisation in evaluation, with statistics far from 0 and 1."""
     random = np.random.default_rng(seed)
-    numbers = {
+    statistics = {
         "weight": random.standard_normal(planes).astype(np.float32),
         "bias": random.standard_normal(planes).astype(np.float32),
         "running_mean": random.standard_normal(planes).astype(np.float32),
         "running_var": random.uniform(0.1, 4, planes).astype(np.float32),
     }
-    chosen = {"eps": 1e-5, "train": False} | numbers | fields
+    chosen = {"eps": 1e-5, "train": False} | statistics | fields
     return torch_module(f"nn.{kind}BatchNormalization", **chosen)
-
-
-def dropout(p: float = 0.5) -> TorchObject:
-    """nn.Dropout of version 2: the identity in evaluation."""
-    return torch_module("nn.Dropout", p=p, v2=True)
 
 
 def small_net() -> TorchObject:
@@ -168,33 +124,6 @@ def classifier() -> TorchObject:
     """A net with a fixed input size of 3×8×8: convolution, flattening, a linear layer."""
     return sequential(
         conv(3, 4, pad=1, stride=2, seed=4), relu(), view(64, sample_rank=3), linear(64, 5, seed=5)
-    )
-
-
-# nngraph ------------------------------------------------------------------------------------------
-
-
-def graph_node(inner: TorchObject | None = None, **data: Any) -> TorchObject:
-    """A node of an nn.gModule; its `children` are filled by `link`."""
-    return torch_module(
-        "nngraph.Node", data=table(module=inner, mapindex=[], **data), children=table()
-    )
-
-
-def link(source: TorchObject, *readers: TorchObject) -> None:
-    """Edges from a node to its readers, as nngraph keeps them on both sides."""
-    for reader in readers:
-        children = source.table("children")
-        mapping = reader.table("data")["mapindex"]
-        children.items[len(children.list()) + 1] = reader
-        mapping.items[len(mapping.list()) + 1] = source.table("data")
-
-
-def graph_module(*nodes: TorchObject) -> TorchObject:
-    """nn.gModule of linked nodes in the order in which they run; the first and last are the
-    input's and the output's."""
-    return torch_module(
-        "nn.gModule", forwardnodes=list(nodes), innode=nodes[0], outnode=nodes[-1], nInputs=1
     )
 
 

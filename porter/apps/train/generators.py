@@ -121,7 +121,7 @@ def pyramid(b: Build) -> TorchObject:
 
     joined: Parts = []
     for number, ratio in enumerate(RATIOS, start=1):
-        branch = [b.pooling("Average", ratio), *b.noise(), *block(3, each)]
+        branch = [b.average_pooling(ratio), *b.noise(), *block(3, each)]
         total = each * number
         if number == 1:
             joined = branch
@@ -130,7 +130,7 @@ def pyramid(b: Build) -> TorchObject:
             finer = b.sequential(*branch, b.norm(each))
             joined = [b.concat(coarser, finer), *block(total, total)]
         if ratio > 1:
-            joined.append(b.doubling())
+            joined.append(b.upsampling())
     return b.sequential(*joined, b.same(each * len(RATIOS), 3, 1), b.tv())
 
 
@@ -147,7 +147,7 @@ def skip_unpool(b: Build) -> TorchObject:
 
     def level(number: int) -> Parts:
         planes, outputs = ([3, *deep])[number], deep[number]
-        pooling = b.pooling("Max", 2)
+        pooling = b.max_pooling(2)
         skip = [*activated(planes, thin, 1), b.norm(thin)]
         deeper = [*activated(planes, outputs, 3), pooling, *activated(outputs, outputs, 3)]
         if number + 1 < len(deep):
