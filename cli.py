@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from porter.cli.arguments import show_json
+from porter.cli.spelling import in_options
 from porter.errors import ParityError, PorterError, TooLarge, UsageError
 from porter.version import ShowVersion
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report_error(error: PorterError, options: argparse.Namespace) -> int:
-    """Show an error, as JSON where that was asked for; returns its exit code."""
+    """Show an error, as JSON where that was requested; returns its exit code."""
     from porter.report.as_json import report_json, worst_rows
     from porter.report.console import out, parity_table, show_error, show_hints
 
@@ -66,10 +67,10 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
         body: dict[str, Any] = report_json(reports) if reports else {}
         body["error"] = {
             "type": type(error).__name__,
-            "message": error.message,
+            "message": options.spell(error.message),
             "where": error.location,
-            "received": error.received,
-            "hint": error.hint,
+            "received": error.received and options.spell(error.received),
+            "hint": error.hint and options.spell(error.hint),
             "exit_code": error.exit_code,
         }
         show_json(body)
@@ -77,14 +78,14 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
         console, rows = out(), worst_rows(reports)
         console.print(parity_table(rows, console.width))
         show_hints(console, rows)
-    show_error(error)
+    show_error(error, options.spell)
     return error.exit_code
 
 
-def parser(asked: str = "") -> argparse.ArgumentParser:
-    """The commands and their options: the one asked for if there is such a one, else all.
+def parser(requested: str = "") -> argparse.ArgumentParser:
+    """The commands and their options: only the requested one if it exists, else all of them.
 
-    The files of twelve commands take a good part of the time that the shortest of them takes.
+    Importing all twelve takes a good part of the time that the shortest of them runs.
     """
     top = argparse.ArgumentParser(
         prog="porter",
@@ -94,9 +95,28 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action=ShowVersion)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name in [asked] if asked in COMMANDS else COMMANDS:
+    for name in [requested] if requested in COMMANDS else COMMANDS:
         importlib.import_module(f"porter.cli.{name}").add_to(commands)
+        command: argparse.ArgumentParser = commands.choices[name]
+        command.set_defaults(spell=speller(command))
     return top
+
+
+def speller(command: argparse.ArgumentParser) -> Callable[[str], str]:
+    """Keyword arguments in messages as options: the command's own, else any command's."""
+
+    def parsers() -> Iterator[argparse.ArgumentParser]:
+        yield command
+        yield from subcommands(parser())
+
+    return lambda text: in_options(text, parsers)
+
+
+def subcommands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parsers of the commands."""
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.values()
 
 
 if __name__ == "__main__":

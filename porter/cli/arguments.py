@@ -25,6 +25,7 @@ def model_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
     command.add_argument(
         "--input-shape",
+        dest="input_shapes",
         action="append",
         default=[],
         metavar="CxHxW",
@@ -143,7 +144,7 @@ def tolerance_of(options: argparse.Namespace) -> Any:
 def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
     from porter.frontend.inputs import parse_shape
 
-    return tuple(parse_shape(text) for text in options.input_shape)
+    return tuple(parse_shape(text) for text in options.input_shapes)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:

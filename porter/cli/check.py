@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.cli.arguments import (
     Commands,
@@ -15,6 +17,9 @@ from porter.cli.arguments import (
     tolerance_of,
     tolerance_options,
 )
+
+if TYPE_CHECKING:
+    from porter.apps.check.checker import Result
 
 
 def add_to(commands: Commands) -> None:
@@ -62,13 +67,16 @@ def run(options: argparse.Namespace) -> int:
     with progress() as display:
         task = display.add_task("check", total=len(fixtures))
 
-        def seen(result: checker.Result) -> None:
+        def on_result(result: Result) -> None:
             display.update(task, advance=1, description=result.path)
             if not options.json:
-                console.print(result_line(result))
+                console.print(result_line(spelled(result, options)))
 
         most = None if options.memory is None else int(options.memory * 2**30)
-        results = parallel_runner.run(fixtures, recipe, options.jobs, options.cache, seen, most)
+        results = parallel_runner.run(
+            fixtures, recipe, options.jobs, options.cache, on_result, most
+        )
+        results = [spelled(result, options) for result in results]
     counts = checker.summary(results)
     if options.json:
         show_json({"results": [result.json() for result in results], "summary": counts})
@@ -92,3 +100,8 @@ def run(options: argparse.Namespace) -> int:
         for path in parallel_runner.accept(results, options.paths[0]):
             print(f"recorded: {path}", file=sys.stderr)
     return checker.exit_code(results)
+
+
+def spelled(result: Result, options: argparse.Namespace) -> Result:
+    """A result whose message speaks of the options of the command line."""
+    return replace(result, message=options.spell(result.message))

@@ -28,6 +28,7 @@ def add_to(commands: Commands) -> None:
     one.add_argument("--reference", type=Path, help="activations recorded by Torch (.t7 or .npz)")
     one.add_argument(
         "--format",
+        dest="formats",
         default=None,
         metavar="F,G",
         help="what to write, joined by commas (default: saved_model,checkpoint)",
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             options.data_format, options.trainable, options.optimize, options.precision
         ),
         preset=options.preset,
-        formats=tuple(options.format.split(",")) if options.format else DEFAULT,
+        formats=tuple(options.formats.split(",")) if options.formats else DEFAULT,
         settings=settings_of(options),
         force=options.force,
         pages=tuple(options.report.split(",")) if options.report else (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from porter.cli.arguments import (
@@ -32,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
     opened = open_model(options.file, registry_of(options), options.select)
     seen = inspect(opened, options_of(options), shapes_of(options))
+    seen = replace(seen, input_note=options.spell(seen.input_note))
     if options.html or options.svg:
         from porter.apps import network_page
         from porter.system.atomic import write_text

@@ -83,13 +83,13 @@ def run(options: argparse.Namespace) -> int:
             if record is not None and result.error is None:
                 record.add(done_so_far, result.source, result.target)
             if result.error is not None:
-                show_error(result.error)
+                show_error(result.error, options.spell)
             elif not options.json:
                 console.print(stylized_line(result))
 
         done = stylize(net, meaning, photos, settings, seen)
     if options.json:
-        show_json(done.json())
+        show_json(done.json(options.spell))
     else:
         console.print(done.summary())
     return done.exit_code

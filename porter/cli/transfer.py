@@ -149,7 +149,7 @@ def run(options: argparse.Namespace) -> int:
         out().print(summary(options, result))
     if result.stopped is not None:
         if not options.json:
-            show_error(result.stopped)
+            show_error(result.stopped, options.spell)
         return result.stopped.exit_code
     return 0
 

@@ -163,21 +163,22 @@ def require_served(request: Request) -> None:
             f"there is no precision '{request.export.precision}'",
             hint="one of " + ", ".join(PRECISIONS),
         )
-    asked = f"--precision {request.export.precision}"
+    asked = f"`precision={request.export.precision}`"
     if request.export.trainable:
         raise UsageError(
-            f"{asked} does not go with --trainable", hint="what is trained on is served as it is"
+            f"{asked} does not go with `trainable=True`",
+            hint="what is trained on is served as it is",
         )
     if request.export.optimized == "fast":
         raise UsageError(
-            f"{asked} does not go with --optimize fast",
+            f"{asked} does not go with `optimize=fast`",
             hint="Winograd's algorithm would lose most of the digits, and is slower there",
         )
     if "saved_model" not in request.formats:
         raise UsageError(
             f"{asked} is for the format saved_model",
-            received=f"--format {','.join(request.formats)}",
-            hint="the other formats hold float32; --tflite float16 halves a LiteRT file",
+            received=f"`formats={','.join(request.formats)}`",
+            hint="the other formats hold float32; `tflite=float16` halves a LiteRT file",
         )
 
 
@@ -240,7 +241,7 @@ def write_failed(reports: list[Report], request: Request) -> list[Path]:
     target = request.output or default_output(request.source)
     asked = {
         "model": str(request.source),
-        "batch normalisation": f"--bn {request.options.bn}",
+        "batch normalisation": request.options.bn,
         "seed": str(request.options.seed),
     }
     facts = facts_of_failure(reports, asked)
@@ -272,7 +273,7 @@ def advice(row: Row, pages: Sequence[Path]) -> str:
     """Where to look next."""
     lines = [f"hint: {row.hint.text()}"] if row.hint else []
     lines += [f"report: {path}" for path in pages]
-    seen = "" if pages else "run with --report html or --json for every layer; "
+    seen = "" if pages else "run with `report=html`, or `porter convert --json`, for every layer; "
     return "\n".join([*lines, f"{seen}if the layer map is wrong, that is a bug of porter"])
 
 
@@ -321,7 +322,7 @@ def emit_one(
                 f"the {shown} computes something else after it was loaded again: "
                 "nothing was written",
                 received=measure.problem or f"error {measure.max_rel:.2e} of the output's scale",
-                hint="the layers as they were compared are written with --optimize none"
+                hint="the layers as they were compared are written with `optimize=none`"
                 if request.export.optimized != "none"
                 else None,
             )

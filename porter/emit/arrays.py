@@ -68,7 +68,9 @@ def save(weights: Weights, path: Path, force: bool = False) -> None:
     kind = kind_of(path)
     require(kind)
     if path.exists() and not force:
-        raise UsageError(f"{path} already exists", hint="choose another with -o, or add --force")
+        raise UsageError(
+            f"{path} already exists", hint="choose another with `output=`, or add `force=True`"
+        )
     with appearing_file(path) as new:
         write_arrays(weights, new, kind)
 

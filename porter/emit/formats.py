@@ -128,7 +128,7 @@ class ExportResult:
 
 
 class Emitter(abc.ABC):
-    """A name that `--format` takes, and what is written and verified for it."""
+    """A name that `formats=` takes, and what is written and verified for it."""
 
     name: ClassVar[str]
     trains: ClassVar[bool] = False
@@ -181,7 +181,7 @@ def require_trainable(names: Sequence[str]) -> None:
             able = ", ".join(each for each in HOMES if find(each).trains)
             raise UsageError(
                 f"the format '{name}' cannot be trained on: its weights are constants",
-                hint=f"--trainable takes the formats {able}",
+                hint=f"`trainable=` takes the formats {able}",
             )
 
 

@@ -1,6 +1,6 @@
 """Inputs that a network really sees, for the ranges of its integers.
 
-    FOLDER     pictures, which become the net's numbers as its preset tells (`--preset`); where the
+    FOLDER     pictures, which become the net's numbers as its preset tells (`preset=`); where the
                net leaves sizes open, the longer side is scaled to 256 pixels
     FILE.npz   an array for each named input as the signature stores it (N×H×W×C …), samples first
 
@@ -81,7 +81,7 @@ def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
     if job.pictures is None:
         raise UsageError(
             "what pictures mean to this net is not known",
-            hint="name a --preset, or give --representative an .npz of the net's own numbers",
+            hint="name a `preset=`, or give `representative=` an .npz of the net's own numbers",
         )
     ((name, value),) = named_leaves(job.port.graph.inputs, "input")
     height, width = value.type.shape[-2:]

@@ -2,7 +2,7 @@
 
 Signatures: `serving_default` (named inputs and outputs), `activations` (every layer's output by
 Torch path) and, where it is known what the numbers mean, `image` (8-bit pictures).
-`tf.saved_model.load(DIR)(x)` also works. With `--trainable`, `(x, training=True)` computes what
+`tf.saved_model.load(DIR)(x)` also works. With `trainable=True`, `(x, training=True)` computes what
 Torch does in training, and `trainable_variables` lists what there is to learn.
 """
 
@@ -98,7 +98,7 @@ class SavedModel(Format):
             raise EmitError(
                 "a SavedModel cannot keep a penalty on gradients inside of a loop over time",
                 hint="nn.NormStabilizer and nn.L1Penalty are such penalties: train in Python "
-                "with porter.emit.training.Trainable, or convert without --trainable",
+                "with porter.emit.training.Trainable, or convert without `trainable=`",
             ) from error
         return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
 

@@ -12,7 +12,7 @@ statistics of instance normalisation, the arithmetic outside convolutions, linea
 poolings stays in float; the note says so.
 
 Sizes that are free in the port are free here (`interpreter.resize_tensor_input`, or a signature
-runner, which does it by itself); `--input-shape` fixes them. Only LiteRT's own operations are used:
+runner, which does it by itself); `input_shapes=` fixes them. Only LiteRT's own operations are used:
 a layer that needs others is named in the error. Every file is run by the interpreter that its users
 have, ai-edge-litert, in a fresh process; TensorFlow's own stands in where it is not installed.
 """
@@ -73,13 +73,13 @@ class TFLite(Emitter):
         unknown = [kind for kind in chosen.kinds if kind not in KINDS]
         if unknown:
             raise UsageError(
-                f"there is no --tflite {unknown[0]}", hint="kinds: " + ", ".join(KINDS)
+                f"there is no `tflite={unknown[0]}`", hint="kinds: " + ", ".join(KINDS)
             )
         wants = [kind for kind in chosen.kinds if kind in INTEGER]
         if wants and chosen.representative is None:
             raise UsageError(
-                f"--tflite {wants[0]} must be calibrated on representative inputs",
-                hint="add --representative with a folder of pictures or an .npz of inputs",
+                f"`tflite={wants[0]}` must be calibrated on representative inputs",
+                hint="add `representative=` with a folder of pictures or an .npz of inputs",
             )
         if chosen.representative is not None and not chosen.representative.exists():
             raise UsageError(f"no such file or folder: {chosen.representative}")
@@ -178,8 +178,8 @@ def require_quality(quality: Quality, kind: str, bound: float) -> None:
         raise ParityError(
             f"the {kind} LiteRT file is too far from the float outputs: nothing was written",
             received=quality.measure.problem or f"{quality}, where {bound:g} dB are asked for",
-            hint="name what the net really sees with --representative, ask for less with "
-            "--quantised-psnr, or leave it out of --tflite",
+            hint="name what the net really sees with `representative=`, ask for less with "
+            "`quantised_psnr=`, or leave it out of `tflite=`",
         )
 
 
@@ -257,7 +257,7 @@ def refused(error: Any, graph: Graph) -> EmitError:
         "LiteRT has no operations for this model",
         where=", ".join(f"{n.path or 'the root'} ({n.typename})" for n in places.values()) or None,
         received=", ".join(sorted(operations)) or "".join(first),
-        hint="leave `tflite` out of --format",
+        hint="leave `tflite` out of `formats=`",
     )
 
 

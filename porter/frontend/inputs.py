@@ -28,7 +28,7 @@ from porter.torch7 import TorchObject
 
 MALFORMED = (MissingField, BadField, UnmappedModules, Endless)
 """Errors that do not depend on the input: another size is not worth a try."""
-SHAPE_HINT = "give the input's shape in Torch's order, for example --input-shape 3x256x256"
+SHAPE_HINT = "give the input's shape in Torch's order, for example `input_shapes=3x256x256`"
 
 
 @dataclass(frozen=True)

@@ -65,14 +65,14 @@ def choose(file: T7File, name: str, registry: Registry, select: str | None = Non
         if is_recording(file.root):
             raise WrongFile(
                 f"{name} holds recorded activations, not a model",
-                hint="give it as --reference, beside the model it was recorded from",
+                hint="give it as `reference=`, beside the model it was recorded from",
             )
         raise WrongFile(f"{name} holds no Torch module", received=describe(file.root))
     if len(found) > 1:
         raise UsageError(
             f"{name} holds {len(found)} modules",
             received="\n" + listed,
-            hint="choose one with --select PATH",
+            hint="choose one with `select=PATH`",
         )
     ((key, root),) = found.items()
     return ModelFile(file, root, key, wrapper, registry)

@@ -72,7 +72,7 @@ def require_mapped(root: TorchObject, registry: Registry) -> None:
             f"{len(unknown)} class(es) of this model have no layer map",
             received="\n" + "\n".join(describe_unknown(n, p) for n, p in sorted(unknown.items())),
             hint="write a map with `porter scaffold CLASS --from MODEL` and pass it with "
-            "--layer-maps, or treat harmless ones as identity with --identity CLASS",
+            "`layer_maps=`, or treat harmless ones as identity with `identity=CLASS`",
         )
 
 

@@ -85,7 +85,7 @@ class Model:
         if module.typename not in self.registry:
             raise UnmappedModules(
                 f"{module.typename} has no layer map",
-                hint="write one with `porter scaffold` and pass it with --layer-maps",
+                hint="write one with `porter scaffold` and pass it with `layer_maps=`",
             )
         return self.registry[module.typename]
 

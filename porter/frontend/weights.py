@@ -78,7 +78,7 @@ def collect_as_tensorflow(root: TorchObject, registry: Registry) -> Weights:
     """The same with TensorFlow's order of axes where a layer map declares one.
 
     A kernel that follows a flattening keeps Torch's order of features: which features those are is
-    known only to a converted graph (`porter convert --format weights`).
+    known only to a converted graph (the format `weights`).
     """
     torch = collect(root)
     arrays = dict(torch.arrays)

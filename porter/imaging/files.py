@@ -92,7 +92,7 @@ def require_distinct(made: list[Pair]) -> None:
             if first != pair.source:
                 raise UsageError(
                     f"{first} and {pair.source} would both become {target}",
-                    hint="run them one after the other, with another -o each",
+                    hint="run them one after the other, with another `output=` each",
                 )
 
 
@@ -100,9 +100,11 @@ def require_free(pair: Pair, force: bool) -> None:
     """Nothing is overwritten unasked, and a photo never."""
     for target in pair.written:
         if target.exists() and target.samefile(pair.source):
-            raise UsageError(f"{target} is the photo itself", hint="choose another -o")
+            raise UsageError(f"{target} is the photo itself", hint="choose another `output=`")
         if target.exists() and not force:
-            raise UsageError(f"{target} already exists", hint="choose another -o, or add --force")
+            raise UsageError(
+                f"{target} already exists", hint="choose another `output=`, or add `force=True`"
+            )
 
 
 def require_writable(folder: Path) -> None:
@@ -111,7 +113,10 @@ def require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EmitError(
-            f"{folder} cannot be made: {error.strerror}", hint="choose another folder with -o"
+            f"{folder} cannot be made: {error.strerror}",
+            hint="choose another folder with `output=`",
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise EmitError(f"{folder} cannot be written to", hint="choose another folder with -o")
+        raise EmitError(
+            f"{folder} cannot be written to", hint="choose another folder with `output=`"
+        )

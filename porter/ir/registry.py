@@ -6,7 +6,7 @@
     @structure("nn.ConcatTable")
     def concat_table(walk, module, x): ...
 
-The decorators fill `DEFAULT_REGISTRY`. A user's own file does the same through `--layer-maps`; a
+The decorators fill `DEFAULT_REGISTRY`. A user's own file does the same through `layer_maps=`; a
 class that is registered twice is refused unless the second says `override=True`.
 """
 
@@ -158,7 +158,7 @@ def with_identity(registry: Registry, typenames: list[str]) -> Registry:
     """A copy in which some classes hand their input on unchanged, as the user asked."""
 
     def identity(walk: Any, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-        walk.note("identity, as asked for with --identity")
+        walk.note("identity, as asked for")
         return x
 
     extended = registry.copy()

@@ -1,4 +1,4 @@
-"""Products of 16-bit numbers, for what is served: what `--precision` asks for.
+"""Products of 16-bit numbers, for what is served: what `precision=` asks for.
 
     bfloat16    float32's range with 8 binary digits; CPUs since 2020 multiply it twice as fast
     float16     11 digits, and nothing beyond 65,504; for GPUs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,10 +32,13 @@ def out(width: int | None = None) -> Console:
     return console
 
 
-def show_error(error: PorterError) -> None:
-    """An error on standard error: what, where, received, what to do next."""
+def show_error(error: PorterError, spell: Callable[[str], str] = str) -> None:
+    """An error on standard error: what, where, received, what to do next.
+
+    `spell` turns the keyword arguments that it names into options of the command line.
+    """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    first, _, rest = str(error).partition("\n")
+    first, _, rest = spell(str(error)).partition("\n")
     console.print(Text("error: ", style="bold red") + Text(first))
     if rest:
         console.print(Text(rest))

@@ -85,7 +85,8 @@ def read(path: Path) -> dict[str, Entry]:
         raise UsageError(
             f"{path} is no report of porter",
             received=f"{type(error).__name__}: {error}",
-            hint="give two files that `porter convert`, `diff` or `check` printed with --json",
+            hint="give two files that `porter convert --json`, `porter diff --json` or "
+            "`porter check --json` printed",
         ) from error
 
 

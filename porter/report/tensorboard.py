@@ -123,7 +123,7 @@ def require_tensorboard() -> None:
     """Raise UsageError where TensorFlow has nobody to write summaries with."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UsageError(
-            "--tensorboard needs tensorboard, which is not installed",
+            "`tensorboard=` needs tensorboard, which is not installed",
             hint='pip install "porter-t7[tensorboard]"',
         )
 

@@ -32,7 +32,7 @@ def require(graph: Graph, what: str) -> None:
         raise TooLarge(
             f"verification on {what} takes at least {gigabytes(needed)} of memory",
             received=f"{gigabytes(free)} are free",
-            hint="give a smaller input with --input-shape, or more memory (fewer --jobs)",
+            hint="give a smaller input with `input_shapes=`, or more memory (fewer `jobs=`)",
         )
 
 

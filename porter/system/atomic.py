@@ -112,12 +112,14 @@ def require_free(target: Path, force: bool) -> None:
     """Raise UsageError if something is in the way; asked again at the end of a long run."""
     if target.exists() and not force:
         raise UsageError(
-            f"{target} already exists", hint="choose another folder with -o, or add --force"
+            f"{target} already exists",
+            hint="choose another folder with `output=`, or add `force=True`",
         )
     if target.exists() and not is_port(target):
         raise UsageError(
             f"{target} exists and was not written by porter",
-            hint="choose another folder with -o; --force replaces only what porter wrote",
+            hint="choose another folder with `output=`; `force=True` replaces only what porter "
+            "wrote",
         )
 
 
@@ -250,7 +252,7 @@ def sync(path: Path) -> None:
 def advice(code: int) -> str:
     """What to do about a failed write."""
     if code in FULL:
-        return "the disk is full: free some space, or choose another folder with -o"
+        return "the disk is full: free some space, or choose another folder with `output=`"
     if code in FORBIDDEN:
-        return "no permission to write there: choose another folder with -o"
-    return "choose another folder with -o"
+        return "no permission to write there: choose another folder with `output=`"
+    return "choose another folder with `output=`"

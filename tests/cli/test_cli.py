@@ -573,7 +573,7 @@ def test_identity_is_noted(porter: Porter, tmp_path: Path) -> None:
     ran = porter("inspect", path, "--json", "--identity", "my.Net")
     assert ran.code == 0
     assert ran.json["unmapped"] == {}
-    assert ran.json["notes"] == {"2": "identity, as asked for with --identity"}
+    assert ran.json["notes"] == {"2": "identity, as asked for"}
 
 
 # scaffold -----------------------------------------------------------------------------------------

@@ -369,7 +369,7 @@ def test_all_unmapped_classes_are_told_at_once_with_paths_and_fields() -> None:
     assert "your.Net ×1 at 2.2" in text
     assert "fields: none" in text
     assert "porter scaffold" in text
-    assert "--identity" in text
+    assert "`identity=CLASS`" in text
 
 
 def test_an_unmapped_class_registered_twice_is_refused() -> None:

@@ -113,11 +113,11 @@ def test_a_net_that_needs_more_is_refused(request_of: Request) -> None:
     [
         (
             {"export": ExportOptions(optimized="fast", precision="bfloat16")},
-            "does not go with --optimize fast",
+            "does not go with `optimize=fast`",
         ),
         (
             {"export": ExportOptions(trainable=True, precision="bfloat16")},
-            "does not go with --trainable",
+            "does not go with `trainable=True`",
         ),
         ({"formats": ("keras",)}, "is for the format saved_model"),
         ({"export": ExportOptions(precision="float8")}, "there is no precision 'float8'"),

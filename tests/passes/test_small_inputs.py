@@ -77,7 +77,7 @@ def test_what_is_wrong_on_large_pictures_alone_is_not_written(
     with pytest.raises(ParityError, match="computes something else") as caught:
         convert(request)
     assert caught.value.hint is not None
-    assert "--optimize none" in caught.value.hint
+    assert "`optimize=none`" in caught.value.hint
     assert not (tmp_path / "made").exists()
 
 

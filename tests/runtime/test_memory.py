@@ -31,7 +31,7 @@ def test_a_share_counts_where_it_is_smaller(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(memory, "available", lambda: 2**40)
     memory.grant(10)
     try:
-        with pytest.raises(TooLarge, match="fewer --jobs"):
+        with pytest.raises(TooLarge, match="fewer `jobs=`"):
             memory.require(graph, "an input")
     finally:
         memory.grant(None)

@@ -98,7 +98,7 @@ def earlier(tmp_path: Path) -> Path:
 def test_an_existing_target_is_refused(earlier: Path) -> None:
     with pytest.raises(UsageError, match="already exists") as caught, atomic_directory(earlier):
         pytest.fail("the block must not run")
-    assert "--force" in str(caught.value.hint)
+    assert "`force=True`" in str(caught.value.hint)
     assert content(earlier) == "old"
 
 

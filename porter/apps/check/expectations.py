@@ -192,7 +192,7 @@ def checked(path: Path, pattern: str, table: Any) -> dict[str, Any]:
 
 
 def read_recorded(path: Path) -> dict[str, Any]:
-    """Errors by fixture path. Raises UsageError for a file that was not made by `--update`."""
+    """Errors by fixture path. Raises UsageError for a file that porter did not write."""
     if not path.is_file():
         return {}
     try:

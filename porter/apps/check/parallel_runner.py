@@ -118,10 +118,10 @@ def run(
     for a number of processes below one, or where memory is not enough for one.
     """
     if jobs < 1:
-        raise UsageError("--jobs takes a positive number", received=str(jobs))
+        raise UsageError("`jobs=` takes a positive number", received=str(jobs))
     if most is not None and most <= PROCESS:
         raise UsageError(
-            f"--memory must be more than the {memory.gigabytes(PROCESS)} of one process",
+            f"`memory=` must be more than the {memory.gigabytes(PROCESS)} of one process",
             received=memory.gigabytes(most),
         )
     known = Cache(cache, recipe) if cache is not None else None

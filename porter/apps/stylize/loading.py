@@ -111,7 +111,7 @@ def open_converted(path: Path, choices: Choices) -> tuple[Net, Meaning]:
     if told is None and preset.border == "replicate":
         raise UsageError(
             f"how much border the net needs for {preset.name} is not written beside {path}",
-            hint="convert the .t7 again with --preset",
+            hint="convert the .t7 again with `preset=`",
         )
     planes = net.shape[-1 if net.channels_last else 1] if len(net.shape) == 4 else None
     if planes != preset.input.planes:
@@ -164,5 +164,5 @@ def untold(path: Path) -> UsageError:
     """Nothing says what the numbers mean, and a guess would make wrong colours."""
     return UsageError(
         f"{path} does not tell how pictures become its numbers",
-        hint=f"say it with --preset; {others_hint()}",
+        hint=f"say it with `preset=`; {others_hint()}",
     )

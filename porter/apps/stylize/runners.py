@@ -68,7 +68,7 @@ def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if "OOM" in first or isinstance(error, MemoryError) or "allocat" in first.lower():
         return ShapeMismatch(
-            f"a picture of {shown} does not fit into memory", hint="make it smaller: --image-size"
+            f"a picture of {shown} does not fit into memory", hint="make it smaller: `image_size=`"
         )
     return ShapeMismatch(f"the net does not run on a picture of {shown}", received=first)
 

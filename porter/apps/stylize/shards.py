@@ -37,7 +37,7 @@ class Shard:
 
 
 def shard_of(text: str | None) -> Shard | None:
-    """The shard that `--shard I/N` or TF_CONFIG names; None where neither does.
+    """The shard that `shard=` or TF_CONFIG names; None where neither does.
 
     Raises UsageError for what names none.
     """
@@ -47,7 +47,7 @@ def shard_of(text: str | None) -> Shard | None:
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise UsageError(
-            "a shard is I/N, number I of N from 1 on", received=text, hint="try --shard 1/2"
+            "a shard is I/N, number I of N from 1 on", received=text, hint="try `shard=1/2`"
         )
     return Shard(int(index), int(count))
 
@@ -74,7 +74,7 @@ class Record:
             raise UsageError(
                 f"{self.path} is no record of porter stylize",
                 received=line.strip()[:80],
-                hint="remove it, or choose another -o",
+                hint="remove it, or choose another `output=`",
             ) from error
 
     def left(self, pairs: list[Pair], force: bool) -> list[Pair]:

@@ -38,10 +38,10 @@ class Result:
     notes: tuple[str, ...] = ()
     error: PorterError | None = None
 
-    def json(self) -> dict[str, Any]:
+    def json(self, spell: Callable[[str], str] = str) -> dict[str, Any]:
         body: dict[str, Any] = {"input": str(self.source)}
         if self.error is not None:
-            return body | {"error": str(self.error), "exit_code": self.error.exit_code}
+            return body | {"error": spell(str(self.error)), "exit_code": self.error.exit_code}
         return body | {
             "output": str(self.target),
             "input_size": size_json(self.size),
@@ -88,11 +88,12 @@ class Stylization:
             f"preset {self.meaning.preset.name} ({self.meaning.why})"
         )
 
-    def json(self) -> dict[str, Any]:
+    def json(self, spell: Callable[[str], str] = str) -> dict[str, Any]:
+        """`spell` turns keyword arguments in errors into options of the command line."""
         return {
             "preset": self.meaning.preset.name,
             "why": self.meaning.why,
-            "pictures": [result.json() for result in self.results],
+            "pictures": [result.json(spell) for result in self.results],
             "seconds": self.seconds,
             "pictures_per_second": self.rate,
             "failed": len(self.failed),
@@ -109,7 +110,7 @@ class Settings:
 
     def require_sensible(self) -> None:
         """Raise UsageError for sizes that are none."""
-        for name, value in (("--image-size", self.longest), ("--batch", self.batch)):
+        for name, value in (("`image_size=`", self.longest), ("`batch=`", self.batch)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} is a positive number", received=str(value))
 

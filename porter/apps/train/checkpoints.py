@@ -96,7 +96,7 @@ class Checkpoints:
             raise UsageError(
                 f"the checkpoint {last} cannot be restored",
                 received=str(error).strip().splitlines()[0],
-                hint="remove it to go on from an earlier one, or begin anew with --force",
+                hint="remove it to go on from an earlier one, or begin anew with `force=True`",
             ) from error
         return int(self.iteration.numpy())
 
@@ -118,7 +118,7 @@ def begin(options: TrainOptions, force: bool) -> None:
     elif output.exists() and any(output.iterdir()):
         raise UsageError(
             f"{output} exists and holds no run of porter train",
-            hint="choose another folder with -o",
+            hint="choose another folder with `output=`",
         )
     with reported(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -137,8 +137,8 @@ def require_same_run(options: TrainOptions, record: Path) -> None:
         raise UsageError(
             f"{record.parent} holds a run with other options",
             received=shown,
-            hint="choose another folder with -o, or begin anew with --force; "
-            "--init goes on from its result as another run",
+            hint="choose another folder with `output=`, or begin anew with `force=True`; "
+            "`init=` goes on from its result as another run",
         )
 
 

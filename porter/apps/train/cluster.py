@@ -49,7 +49,7 @@ class Cluster:
             return UsageError(
                 "the net and its gradients do not fit into memory",
                 received=first,
-                hint="give a smaller --batch_size or --image_size",
+                hint="give a smaller `batch_size=` or `image_size=`",
             )
         return UsageError(f"iteration {iteration} failed", received=first)
 

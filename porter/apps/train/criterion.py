@@ -73,9 +73,9 @@ def criterion(descriptor: Any, style: Any, options: TrainOptions) -> Criterion:
         window = 2**number
         if options.image_size // window < 2:
             raise UsageError(
-                f"--pyramid_loss {options.pyramid_loss} leaves nothing of a crop of "
+                f"`pyramid_loss={options.pyramid_loss}` leaves nothing of a crop of "
                 f"{options.image_size}×{options.image_size}",
-                hint="give a smaller --pyramid_loss",
+                hint="give a smaller `pyramid_loss=`",
             )
         features = descriptor(shrunk(style, window))
         grams = {name: gram_matrix(features[name]) for name in options.style_names}

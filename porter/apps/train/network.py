@@ -73,7 +73,7 @@ class Network:
         if value.type.static != (1, self.made.planes, size, size):
             raise UsageError(
                 f"the net makes {value.type} of a crop of {size}×{size}",
-                hint="give an --image_size whose size the net keeps: a multiple of 32, for example",
+                hint="give an `image_size=` that the net keeps: a multiple of 32, for example",
             )
 
     def plan(self, shape: tuple[int, int, int]) -> Plan:
@@ -158,7 +158,7 @@ def require_same_weights(
             raise UsageError(
                 f"{where} holds the weights of another architecture",
                 received=f"{name.replace('/', '.')}: {shown[0]}; the net has {shown[1]}",
-                hint="give the --model, --slim and --normalization that it was trained with",
+                hint="give the `model=`, `slim=` and `normalization=` that it was trained with",
             )
 
 

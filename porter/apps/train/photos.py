@@ -56,7 +56,7 @@ class Photographs:
         raise UsageError(
             f"none of the {len(self.files)} pictures can be used",
             received="; ".join(reasons[:4]),
-            hint="give larger pictures, or a smaller --image_size",
+            hint="give larger pictures, or a smaller `image_size=`",
         )
 
     def levels(self, file: Path) -> Array | None:
@@ -94,7 +94,7 @@ def photographs(folder: Path, part: str = "train") -> list[Path]:
     Raises UsageError for a folder without pictures.
     """
     if not folder.is_dir():
-        raise UsageError(f"there is no folder '{folder}'", hint="--data names a folder of photos")
+        raise UsageError(f"there is no folder '{folder}'", hint="`data=` names a folder of photos")
     chosen = folder / part if (folder / part).is_dir() else folder
     files = photos_in(chosen)
     if not files:

@@ -65,6 +65,6 @@ def require_divisible(batch: int, replicas: int) -> None:
     """Raise UsageError where the batch cannot be shared out evenly."""
     if batch % replicas:
         raise UsageError(
-            f"--batch_size {batch} cannot be shared out among {replicas} replicas",
+            f"`batch_size={batch}` cannot be shared out among {replicas} replicas",
             hint=f"give a multiple of {replicas}",
         )

@@ -52,7 +52,7 @@ class Result:
     model: Path | None
 
     def json(self) -> dict[str, Any]:
-        """As --json and `training.json` have it."""
+        """As `porter train --json` and `training.json` have it."""
         return {
             "first_iteration": self.trained.first_iteration,
             "iterations": self.trained.iteration,
@@ -234,7 +234,7 @@ def style_picture(options: TrainOptions) -> Array:
             f"{options.image_size}",
             where=str(options.style_image),
             received=f"{height}×{width}",
-            hint="give a larger picture, or a smaller --image_size",
+            hint="give a larger picture, or a smaller `image_size=`",
         )
     factor = options.style_size / max(height, width) if options.style_size else 1.0
     if factor == 1.0:

@@ -46,7 +46,7 @@ def new(options: TrainOptions, weights: Path | None = None) -> Start:
 
 
 def of_folder(path: Path, options: TrainOptions) -> Start:
-    """A finished run or its port, which have the module tree; else weights for --model."""
+    """A finished run or its port, which have the module tree; else weights for `model=`."""
     for file in (path / "model.t7", path.with_name(f"{path.name}.t7")):
         if file.is_file():
             return of_file(file, options.preset)
@@ -68,6 +68,6 @@ def of_file(path: Path, preset: str | None) -> Start:
     if meaning is None or meaning.preset.output is None:
         raise UsageError(
             f"{path} does not tell how pictures become its numbers",
-            hint=f"say it with --preset: {', '.join(BUILT_IN)}",
+            hint=f"say it with `preset=`: {', '.join(BUILT_IN)}",
         )
     return Start(opened.root, meaning.preset.input, meaning.preset.output, preset)

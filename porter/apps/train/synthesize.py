@@ -64,7 +64,7 @@ class Textures:
         if not any(module.typename in NOISE for _, module in submodules(start.root)):
             raise UsageError(
                 f"{file} draws no noise: it makes pictures of photos, not textures",
-                hint="train one with porter train --mode texture, or use porter stylize",
+                hint="train one with `porter train --mode texture`, or use `porter stylize`",
             )
         self.network = Network(start.root, start.taken, start.made, options=Options(seed=seed))
 

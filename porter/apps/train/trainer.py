@@ -222,5 +222,5 @@ class Trainer:
         kept = f"; the last good checkpoint is {last}" if last else ""
         return Diverged(
             f"{what} at iteration {iteration}",
-            hint=f"give a smaller --learning_rate or smaller weights{kept}",
+            hint=f"give a smaller `learning_rate=` or smaller weights{kept}",
         )

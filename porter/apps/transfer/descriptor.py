@@ -146,7 +146,7 @@ def meant(preprocessing: str | PixelEncoding | None, source: Source, file: Path)
     if source.preprocessing is None:
         raise UsageError(
             f"{file.name} ({source.what}) does not tell how pictures become its numbers",
-            hint="say it with --preprocessing: imagenet-caffe (BGR levels less their mean: VGG, "
+            hint="say it with `preprocessing=`: imagenet-caffe (BGR levels less their mean: VGG, "
             "AlexNet), imagenet-torch (RGB 0…1, mean and std), plain (RGB 0…1), or a FILE.toml",
         )
     return source.preprocessing

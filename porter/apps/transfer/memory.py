@@ -53,5 +53,5 @@ def require(descriptor: Descriptor, height: int, width: int) -> None:
         raise TooLarge(
             f"a picture of {height}×{width} takes about {memory.gigabytes(total)} of memory",
             received=f"{memory.gigabytes(free)} are free",
-            hint="make it smaller with --image-size",
+            hint="make it smaller with `image_size=`",
         )

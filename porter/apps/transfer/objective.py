@@ -136,7 +136,7 @@ class Objective:
             raise TooLarge(
                 "the picture does not fit into memory",
                 received="×".join(map(str, picture.shape[:2])),
-                hint="make it smaller with --image-size",
+                hint="make it smaller with `image_size=`",
             ) from error
         return Evaluation(Losses(*(float(part) for part in parts)), np.asarray(gradient)[0])
 
@@ -169,7 +169,7 @@ def require_seen(features: Mapping[str, Any], layers: Weights, what: str) -> Non
             raise WeightError(
                 f"the descriptor makes numbers of the {what} picture that are not finite",
                 where=name,
-                hint="its weights are damaged, or not meant for these pictures (--preprocessing)",
+                hint="its weights are damaged, or not meant for these pictures (`preprocessing=`)",
             )
         if largest == 0:
             raise WeightError(

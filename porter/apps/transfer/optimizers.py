@@ -108,6 +108,6 @@ def scipy_optimize() -> Any:
     except ImportError as error:
         raise UsageError(
             "L-BFGS is SciPy's, which is not installed",
-            hint='pip install "porter-t7[style]", or use --optimizer adam',
+            hint='pip install "porter-t7[style]", or use `optimizer=adam`',
         ) from error
     return scipy.optimize

@@ -129,7 +129,7 @@ def parsed(body: Mapping[str, Any], where: str) -> Recipe:
     if not recipe.layers:
         raise UsageError(
             f"{where} compares nothing: give it content_layers or style_layers",
-            hint="for example --style-layers relu1_1,relu2_1",
+            hint="for example `style_layers=relu1_1,relu2_1`",
         )
     return recipe
 

@@ -156,6 +156,7 @@ def load(path: Path, identity: dict[str, Any]) -> Progress:
     if differing:
         raise UsageError(
             f"{path} belongs to a run with another {', '.join(differing)}",
-            hint="repeat the command that was stopped and add --resume, or begin anew with --force",
+            hint="repeat the command that was stopped and add `resume=True`, or begin anew with "
+            "`force=True`",
         )
     return progress

@@ -78,7 +78,7 @@ def facts_of(manifest: dict[str, Any], seconds: float) -> Facts:
         ("sha256", source["sha256"]),
         ("oracle", manifest["oracle"]),
         ("inputs", "; ".join(manifest["inputs"])),
-        ("batch normalisation", f"--bn {options['bn']}"),
+        ("batch normalisation", options["bn"]),
         ("seed", str(options["seed"])),
         ("tolerances", ", ".join(f"{name} {limit:g}" for name, limit in tolerance.items())),
         ("signature", signature),

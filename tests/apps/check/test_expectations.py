@@ -261,7 +261,7 @@ def test_two_processes_give_the_same_results_in_the_same_order(folder: Path) -> 
 
 
 def test_a_number_of_processes_below_one_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--jobs"):
+    with pytest.raises(UsageError, match="`jobs=`"):
         check(folder, jobs=0)
 
 
@@ -351,5 +351,5 @@ def test_a_model_beyond_the_given_memory_is_an_error_and_the_next_run_is_free(
 
 
 def test_less_memory_than_one_process_needs_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="--memory must be more"):
+    with pytest.raises(UsageError, match="`memory=` must be more"):
         parallel_runner.run(find([folder]), Recipe(), most=10)

@@ -189,7 +189,7 @@ def test_a_checksum_is_compared(tmp_path: Path) -> None:
 
 def test_numbers_whose_meaning_is_unknown(tmp_path: Path) -> None:
     error = refused(files.torch_vgg(tmp_path, named=False), ["1"])
-    assert "--preprocessing" in (error.hint or "")
+    assert "`preprocessing=`" in (error.hint or "")
 
 
 def test_a_descriptor_that_sees_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Caffe's networks: a `.caffemodel`, with the prototxt that says how its layers are joined.
 
-The layers of the prototxt (`--prototxt`, else one of the same name beside the weights, else what
+The layers of the prototxt (`prototxt=`, else one of the same name beside the weights, else what
 the `.caffemodel` says itself) get their weights by name. Layers that overwrite their input
 (`bottom` equal to `top`) have features of their own: `conv1_1` is the convolution's output,
 `relu1_1` the rectifier's.
@@ -73,7 +73,7 @@ def open_caffe(path: Path, opening: Opening) -> NetworkSource:
             raise WeightError(
                 "a prototxt says how layers are joined and holds no weights",
                 where=path.name,
-                hint=f"give the .caffemodel, with --prototxt {path.name}",
+                hint=f"give the .caffemodel, with `prototxt={path.name}`",
             )
         path, opening = weights, type(opening)(path, opening.select)
     data = mapped(path)

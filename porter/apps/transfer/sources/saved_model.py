@@ -120,7 +120,7 @@ def open_saved_model(path: Path, opening: Opening) -> SavedModelSource:
     )
     if folder is None:
         raise UsageError(
-            f"{path} holds no SavedModel", hint="convert with --format saved_model, the default"
+            f"{path} holds no SavedModel", hint="convert with `formats=saved_model`, the default"
         )
     meaning = described(folder)
     module = loaded(folder, lambda: tf.saved_model.load(str(folder)))
@@ -136,7 +136,7 @@ def open_saved_model(path: Path, opening: Opening) -> SavedModelSource:
         raise UsageError(
             f"{path} takes no pictures N×H×W×C",
             received="×".join(str(n) for n in spec.shape),
-            hint="convert it with --data-format channels_last",
+            hint="convert it with `data_format=channels_last`",
         )
     side = meaning.preset.input if meaning is not None else None
     return SavedModelSource(module, signature, path.name, side)

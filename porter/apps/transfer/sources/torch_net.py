@@ -189,7 +189,7 @@ def same(module: TorchObject, axis: str, path: str) -> float:
             "an even kernel cannot be padded on both sides alike",
             where=f"{path} ({module.typename})",
             received=f"a kernel of {kernel}",
-            hint="leave --padding as-saved",
+            hint="leave `padding=as-saved`",
         )
     return float(kernel // 2)
 
