@@ -20,7 +20,8 @@
     ├── EmitError             2  the output cannot be written
     └── ParityError           1  the port does not compute what Torch computed
 
-Anything else that escapes is a bug in porter and keeps its traceback.
+Anything else that escapes is a bug in porter and keeps its traceback: InvariantError, too, which
+`python -O` does not switch off as it does `assert`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ class PorterError(Exception):
             lines.append(self.hint)
         text = "\n".join(lines)
         return "\n".join(printable(line, limit=4_000) for line in text.split("\n"))
+
+
+class InvariantError(Exception):
+    """What always holds does not: a bug of porter, or of the layer map that is at work."""
 
 
 class UsageError(PorterError):

@@ -13,10 +13,10 @@ import numpy as np
 from porter.ir.fields import Array, integer, optional_integer, raw
 from porter.ir.graph import FLOAT, TensorType, Value, merge
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import OpContext, Step, plan, size
+from porter.ir.layout import OpContext, plan, size
 from porter.ir.nested import leaves
 from porter.runtime import reference
-from porter.runtime.execute import execute
+from porter.runtime.interpreter import LayerCalls, interpret
 
 
 class Loop(LayerMap):
@@ -81,14 +81,11 @@ class Loop(LayerMap):
         # Nothing outside of the body knows in which layout it would like its images.
         body = plan(self.body, "channels_first")
         identities = [value.id for value in leaves(self.body.inputs)]
-
-        def apply(step: Step, taken: list[Any]) -> list[Any]:
-            result = step.node.op.call(tf, *taken, at=at.inner(step))
-            return list(result) if isinstance(result, tuple | list) else [result]
+        calls = LayerCalls(tf, at.inner)
 
         def one(number: Any, elements: list[Any], before: list[Any]) -> tuple[list[Any], list[Any]]:
             taken = [tf.cast(number, tf.int64), *elements, *before, *constants]
-            held = execute(tf, body, dict(zip(identities, taken, strict=True)), apply)
+            held = interpret(body, dict(zip(identities, taken, strict=True)), calls)
             made = [held[value.id] for value in self.made]
             return made[: len(made) - self.states], made[len(made) - self.states :]
 

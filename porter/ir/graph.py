@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from porter.errors import ShapeMismatch
+from porter.errors import InvariantError, ShapeMismatch
 from porter.ir.nested import Nested, leaves, map_leaves
 
 if TYPE_CHECKING:
@@ -133,18 +133,22 @@ class Graph:
 
 
 def verify(graph: Graph) -> None:
-    """Assert what every graph must satisfy; a failure is a bug of porter, not of the model."""
-    known: dict[int, Value] = {}
-    for value in leaves(graph.inputs):
-        known[value.id] = value
+    """Raise InvariantError unless every value is computed once, and before it is read.
+
+    A failure is a bug of porter, not of the model.
+    """
+    defined = {value.id: value for value in leaves(graph.inputs)}
     for node in graph.nodes:
         for value in node.inputs:
-            assert known.get(value.id) == value, f"{node.path} reads {value} before it is made"
+            if defined.get(value.id) != value:
+                raise InvariantError(f"{node.path} reads {value} before it is computed")
         for value in node.outputs:
-            assert value.id not in known, f"{node.path} makes value {value.id} a second time"
-            known[value.id] = value
+            if value.id in defined:
+                raise InvariantError(f"{node.path} computes value {value.id} a second time")
+            defined[value.id] = value
     for value in leaves(graph.outputs):
-        assert known.get(value.id) == value, f"output {value} is never made"
+        if defined.get(value.id) != value:
+            raise InvariantError(f"output {value} is never computed")
 
 
 def merge(first: Graph, second: Graph) -> Graph | None:

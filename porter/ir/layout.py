@@ -8,7 +8,7 @@ layer refuses what it would be given. A transpose is remembered, so that two rea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +217,23 @@ def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
     for value in leaves(graph.outputs):
         provide(value, outputs[value.id])
     return Plan(graph, tuple(steps), inputs, outputs)
+
+
+def uniform_plan(graph: Graph, layout: Callable[[Value], Layout]) -> Plan:
+    """The nodes in the layouts that `layout` says: nothing is ever converted."""
+
+    def layouts(values: Iterable[Value]) -> tuple[Layout, ...]:
+        return tuple(map(layout, values))
+
+    steps = [Step(node, layouts(node.inputs), layouts(node.outputs)) for node in graph.nodes]
+    inputs = {value.id: layout(value) for value in leaves(graph.inputs)}
+    outputs = {value.id: layout(value) for value in leaves(graph.outputs)}
+    return Plan(graph, tuple(steps), inputs, outputs)
+
+
+def plan_in_torch_order(graph: Graph) -> Plan:
+    """The nodes as Torch runs them."""
+    return uniform_plan(graph, lambda value: torch_order(value.type.rank))
 
 
 class NotDynamic(WalkError):

@@ -26,6 +26,7 @@ from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.graph import Graph, Node, Value
 from porter.ir.layout import Plan, Step, plan
+from porter.ir.liveness import dead_values
 from porter.ir.nested import Nested, leaves, map_leaves
 from porter.parity.diagnosis import Hint, explain
 from porter.parity.measure import Measure, compare, failed, relative_error
@@ -36,7 +37,6 @@ from porter.parity.oracle import (
     Oracle,
     bind,
     consult,
-    last_readers,
     recorded_values,
 )
 from porter.parity.recording import Recording, Summary
@@ -337,7 +337,7 @@ def verify(
     held = variables[precision]
     double = variables["float64"] if deep else None
     assert isinstance(held, runner.Variables)
-    ends = last_readers(graph)
+    dead = dead_values(graph)
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
 
     def see(step: Step, made: list[object]) -> None:
@@ -362,7 +362,7 @@ def verify(
             if array.shape != wanted.shape:
                 # The layers behind it could not run on that, and would be blamed in its place.
                 made[i] = runner.store(wanted, value, at, held.precision)
-        for identity in ends.get(positions[id(node)], ()):
+        for identity in dead.get(positions[id(node)], ()):
             oracle.values.pop(identity, None)
 
     made = run_accumulated(layout, inputs, held, see)

@@ -68,19 +68,6 @@ def recorded_values(
     return oracle
 
 
-def last_readers(graph: Graph) -> dict[int, list[int]]:
-    """Values that are needed no more after each node, by the node's position."""
-    last = {value.id: -1 for value in leaves(graph.inputs)}
-    for position, node in enumerate(graph.nodes):
-        last |= {value.id: position for value in (*node.inputs, *node.outputs)}
-    for value in leaves(graph.outputs):
-        last.pop(value.id, None)
-    ends: dict[int, list[int]] = {}
-    for identity, position in last.items():
-        ends.setdefault(position, []).append(identity)
-    return ends
-
-
 def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str) -> None:
     """Take over what Torch recorded of one call."""
     key = (call.path, call.count)

@@ -22,9 +22,10 @@ import numpy as np
 from porter.ir.fields import Array
 from porter.ir.graph import Value
 from porter.ir.layout import Plan, Step
+from porter.ir.liveness import dead_values
 from porter.ir.nested import Nested, leaves
 from porter.parity.measure import Measure, relative_error
-from porter.parity.oracle import bind, last_readers
+from porter.parity.oracle import bind
 from porter.runtime import reference
 
 FACTOR = 10.0
@@ -87,7 +88,7 @@ def accumulated_rounding(
     graph = layout.graph
     exact = {i: in_precision(np.float64, array) for i, array in bind(graph.inputs, inputs).items()}
     rounded = {i: in_precision(np.float32, array) for i, array in exact.items()}
-    ends = last_readers(graph)
+    dead = dead_values(graph)
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
     found: dict[int, Rounding] = {}
 
@@ -104,7 +105,7 @@ def accumulated_rounding(
                 relative_error(wanted, rounded[value.id]),
                 relative_error(wanted, got) if wanted.shape == got.shape else np.inf,
             )
-        for identity in ends.get(positions[id(node)], ()):
+        for identity in dead.get(positions[id(node)], ()):
             exact.pop(identity, None)
             rounded.pop(identity, None)
 

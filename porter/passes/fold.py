@@ -23,7 +23,6 @@ paths of all its layers in `origin`: parity lines up.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +30,7 @@ import numpy as np
 from porter.ir.fields import Array, Param
 from porter.ir.graph import Graph, Node, Value, rename, verify
 from porter.ir.layer_map import LayerMap
-from porter.ir.nested import leaves
+from porter.ir.liveness import reader_counts
 
 
 def fuse(graph: Graph) -> Graph:
@@ -56,8 +55,7 @@ def drop_identities(graph: Graph) -> Graph:
 
 def fold_affines(graph: Graph) -> Graph:
     """Every affine layer that may be is folded into the node that makes its input."""
-    readers = Counter(value.id for node in graph.nodes for value in node.inputs)
-    readers.update(value.id for value in leaves(graph.outputs))
+    readers = reader_counts(graph)
     nodes: list[Node] = []
     makers: dict[int, int] = {}
     for node in graph.nodes:

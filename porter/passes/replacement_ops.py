@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ from porter.ir.fields import Array, Param
 from porter.ir.graph import FLOAT, Graph, Node, TensorType
 from porter.ir.layer_map import Accepts, LayerMap
 from porter.ir.layout import Layout, channels_last
-from porter.ir.nested import leaves
+from porter.ir.liveness import reader_counts
 
 
 class Respelled(LayerMap):
@@ -58,8 +57,7 @@ def is_image_batch(node: Node) -> bool:
 
 def pairs(graph: Graph) -> Iterator[tuple[Node | None, Node]]:
     """Every node with the node that makes its first input, if nobody else reads that."""
-    readers = Counter(value.id for node in graph.nodes for value in node.inputs)
-    readers.update(value.id for value in leaves(graph.outputs))
+    readers = reader_counts(graph)
     makers: dict[int, Node] = {}
     for node in graph.nodes:
         first = node.inputs[0].id if node.inputs else None

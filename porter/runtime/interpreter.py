@@ -1,58 +1,99 @@
-"""Run the steps of a plan in order, on whatever `tf` is handed in."""
+"""Run a plan step by step: the one interpreter, whatever a `Backend` computes with.
+
+    outputs = interpret(plan, {value.id: tensor for …}, backend)
+
+A backend says how one step runs; the interpreter finds each step's inputs, keeps its outputs and
+drops what no later step reads. Tensors are whatever the backend makes of them:
+
+    runner.TensorFlowBackend     tensors of TensorFlow, or of a stand-in for it
+    reference.NumPyBackend       arrays, in a plan in Torch's order
+    LayerCalls                   layer maps called without ado: bodies of loops, groups of nodes
+
+and a recorder's are its symbols. What it wants to note of a tensor (which value, in which layout)
+it reads off the step that `apply` and `convert` are called with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-from porter.ir.layout import Layout, LayoutConversion, Plan, Step
+from porter.errors import InvariantError
+from porter.ir.graph import Node
+from porter.ir.layout import Layout, LayoutConversion, OpContext, Plan, Step
+from porter.ir.liveness import dead_after
 
-Stored = tuple[int, Layout]
+T = TypeVar("T")
+StoredValue = tuple[int, Layout]
 """A value by id, in one of its layouts."""
 
 
-def execute(
-    tf: Any,
-    plan: Plan,
-    inputs: Mapping[int, Any],
-    apply: Callable[[Step, list[Any]], list[Any]],
-) -> dict[int, Any]:
-    """Run all steps on stored input tensors; returns the stored outputs by value id.
+class Backend(Protocol[T]):
+    """How the steps of a plan are computed on tensors of one kind."""
 
-    `apply` computes one node. Tensors that no later step reads are let go.
-    """
-    held: dict[Stored, Any] = {
+    def apply(self, step: Step, inputs: list[T]) -> list[T]:
+        """The outputs of a node, one for each of `step.node.outputs`, as `step.outputs` says."""
+
+    def convert(self, step: LayoutConversion, tensor: T) -> T:
+        """The same value in layout `step.after`."""
+
+
+def interpret(plan: Plan, inputs: Mapping[int, T], backend: Backend[T]) -> dict[int, T]:
+    """Run all steps on stored inputs by value id; returns the stored outputs by value id."""
+    tensors: dict[StoredValue, T] = {
         (identity, layout): inputs[identity] for identity, layout in plan.inputs.items()
     }
-    last_read = _last_reads(plan)
+    dead = dead_after(map(used_by, plan.steps), plan.outputs.items())
     for position, step in enumerate(plan.steps):
         if isinstance(step, LayoutConversion):
-            held[step.source.id, step.after] = step.apply(tf, held[step.source.id, step.before])
+            before = tensors[step.source.id, step.before]
+            tensors[step.source.id, step.after] = backend.convert(step, before)
         else:
-            taken = [
-                held[value.id, layout]
-                for value, layout in zip(step.node.inputs, step.inputs, strict=True)
-            ]
-            made = apply(step, taken)
-            for value, layout, tensor in zip(step.node.outputs, step.outputs, made, strict=True):
-                held[value.id, layout] = tensor
-        for key in last_read.get(position, ()):
-            held.pop(key, None)
-    return {identity: held[identity, layout] for identity, layout in plan.outputs.items()}
+            outputs = backend.apply(step, [tensors[key] for key in read_by(step)])
+            tensors.update(zip(written_by(step), outputs, strict=True))
+        for key in dead.get(position, ()):
+            del tensors[key]
+    return {identity: tensors[identity, layout] for identity, layout in plan.outputs.items()}
 
 
-def _last_reads(plan: Plan) -> dict[int, list[Stored]]:
-    """After which step each stored tensor is needed no more."""
-    last: dict[Stored, int] = {}
-    for position, step in enumerate(plan.steps):
-        if isinstance(step, LayoutConversion):
-            last[step.source.id, step.before] = position
-        else:
-            for value, layout in zip(step.node.inputs, step.inputs, strict=True):
-                last[value.id, layout] = position
-    for identity, layout in plan.outputs.items():
-        last.pop((identity, layout), None)
-    ends: dict[int, list[Stored]] = {}
-    for key, position in last.items():
-        ends.setdefault(position, []).append(key)
-    return ends
+def read_by(step: Step) -> Iterable[StoredValue]:
+    """What a node reads."""
+    return zip((value.id for value in step.node.inputs), step.inputs, strict=True)
+
+
+def written_by(step: Step) -> Iterable[StoredValue]:
+    """What a node computes."""
+    return zip((value.id for value in step.node.outputs), step.outputs, strict=True)
+
+
+def used_by(step: Step | LayoutConversion) -> Iterable[StoredValue]:
+    """Everything that a step reads or computes."""
+    if isinstance(step, LayoutConversion):
+        return (step.source.id, step.before), (step.source.id, step.after)
+    return *read_by(step), *written_by(step)
+
+
+def output_list(node: Node, result: Any) -> list[Any]:
+    """What a layer map returned, as one entry for each output. Raises InvariantError."""
+    outputs = list(result) if isinstance(result, tuple | list) else [result]
+    if len(outputs) != len(node.outputs):
+        raise InvariantError(
+            f"{node.typename} returns {len(outputs)} outputs, its shape rule {len(node.outputs)}"
+        )
+    return outputs
+
+
+@dataclass(frozen=True)
+class LayerCalls:
+    """Layer maps called with `tf`, or whatever stands for it, in the contexts of their steps."""
+
+    tf: Any
+    context: Callable[[Step], OpContext]
+
+    def apply(self, step: Step, inputs: list[Any]) -> list[Any]:
+        result = step.node.op.call(self.tf, *inputs, at=self.context(step))
+        return output_list(step.node, result)
+
+    def convert(self, step: LayoutConversion, tensor: Any) -> Any:
+        return step.apply(self.tf, tensor)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from porter.errors import InvariantError
 from porter.ir.fields import Array
-from porter.ir.graph import FLOAT, Graph, Node
+from porter.ir.graph import FLOAT, Graph, Node, Value
+from porter.ir.layout import LayoutConversion, Step, from_torch, plan_in_torch_order, to_torch
 from porter.ir.map_errors import attribute_errors
 from porter.ir.nested import leaves
+from porter.runtime.interpreter import interpret, output_list
 
 
 def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64) -> list[Array]:
-    """The outputs of one node; floating inputs are taken in `precision`, and so are outputs."""
+    """The outputs of one node, floating numbers in `precision`, as the inputs are taken.
+
+    Raises InvariantError, attributed to the layer map, where a shape is not what its rule says.
+    """
     cast = [
         array.astype(precision) if value.dtype == FLOAT else array
         for value, array in zip(node.inputs, inputs, strict=True)
@@ -21,28 +28,54 @@ def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64
     with attribute_errors(type(node.op), node.path, node.typename):
         with np.errstate(all="ignore"):
             result = node.op.reference(*cast)
-        outputs = list(result) if isinstance(result, tuple) else [result]
-        assert len(outputs) == len(node.outputs), f"{node.typename} made {len(outputs)} outputs"
-        made: list[Array] = []
-        for value, array in zip(node.outputs, outputs, strict=True):
-            array = np.asarray(array)
-            assert value.type.admits(array.shape), (
-                f"{node.path} ({node.typename}): the reference makes {array.shape}, "
-                f"the shape rule says {value.type}"
-            )
-            made.append(array.astype(precision if value.dtype == FLOAT else np.int64, copy=False))
-    return made
+        outputs = output_list(node, result)
+        return [
+            checked(node, value, np.asarray(array)).astype(dtype(value, precision), copy=False)
+            for value, array in zip(node.outputs, outputs, strict=True)
+        ]
+
+
+def checked(node: Node, value: Value, array: Array) -> Array:
+    """An output, if it has the shape that the layer map's own rule says."""
+    if not value.type.admits(array.shape):
+        raise InvariantError(
+            f"{node.path} ({node.typename}): the reference computes {array.shape}, "
+            f"the shape rule says {value.type}"
+        )
+    return array
+
+
+def dtype(value: Value, precision: type) -> type:
+    """What a value's array holds."""
+    return precision if value.dtype == FLOAT else np.int64
+
+
+@dataclass
+class NumPyBackend:
+    """Layers by their `reference`; keeps every value by id."""
+
+    precision: type
+    values: dict[int, Array]
+
+    def apply(self, step: Step, inputs: list[Array]) -> list[Array]:
+        outputs = run_node(step.node, tuple(inputs), self.precision)
+        self.values |= zip((value.id for value in step.node.outputs), outputs, strict=True)
+        return outputs
+
+    def convert(self, step: LayoutConversion, tensor: Array) -> Array:
+        return from_torch(to_torch(tensor, step.before), step.after)
 
 
 def run(
     graph: Graph, inputs: Mapping[int, Array], precision: type = np.float64
 ) -> dict[int, Array]:
     """Every value of the graph by id, for the given input values."""
-    values: dict[int, Array] = {}
-    for value in leaves(graph.inputs):
-        array = inputs[value.id]
-        values[value.id] = array.astype(precision if value.dtype == FLOAT else np.int64)
-    for node in graph.nodes:
-        made = run_node(node, tuple(values[v.id] for v in node.inputs), precision)
-        values.update({v.id: array for v, array in zip(node.outputs, made, strict=True)})
-    return values
+    backend = NumPyBackend(
+        precision,
+        {
+            value.id: inputs[value.id].astype(dtype(value, precision))
+            for value in leaves(graph.inputs)
+        },
+    )
+    interpret(plan_in_torch_order(graph), dict(backend.values), backend)
+    return backend.values

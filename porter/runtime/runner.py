@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from porter.ir.fields import Array, DerivedParam, Param
 from porter.ir.graph import FLOAT, Value
-from porter.ir.layout import Layout, OpContext, Plan, Step, from_torch, to_torch
+from porter.ir.layout import Layout, LayoutConversion, OpContext, Plan, Step, from_torch, to_torch
 from porter.ir.map_errors import attribute_errors
-from porter.runtime.execute import execute
+from porter.runtime.interpreter import LayerCalls, interpret
 from porter.system.tensorflow import tf
 from porter.torch7.mapped import release
 
@@ -132,7 +132,7 @@ class Variables:
         return free
 
 
-def site(step: Step, variables: Variables, training: bool = False) -> OpContext:
+def op_context(step: Step, variables: Variables, training: bool = False) -> OpContext:
     """What a layer may ask while it is applied, or trained."""
     node = step.node
     return OpContext(
@@ -142,7 +142,7 @@ def site(step: Step, variables: Variables, training: bool = False) -> OpContext:
         output_layouts=step.outputs,
         make_variable=lambda param, rows: variables.get(node.path, param, rows),
         dtype=tf.as_dtype(variables.precision),
-        inner=lambda inside: site(inside, variables, training),
+        inner=lambda inside: op_context(inside, variables, training),
         training=training,
     )
 
@@ -159,14 +159,12 @@ def apply_step(
     Operations are named by the node's Torch path. `dialect` stands in for TensorFlow.
     """
     node = step.node
+    calls = LayerCalls(dialect, lambda each: op_context(each, variables, training))
     with (
         tf.name_scope(scope_of(node.path)),
         attribute_errors(type(node.op), node.path, node.typename),
     ):
-        result = node.op.call(dialect, *inputs, at=site(step, variables, training))
-        made = list(result) if isinstance(result, tuple | list) else [result]
-        assert len(made) == len(node.outputs), f"{node.typename} made {len(made)} outputs"
-    return made
+        return calls.apply(step, inputs)
 
 
 def scope_of(path: str) -> str:
@@ -174,27 +172,39 @@ def scope_of(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", path).lstrip("_-") or "root"
 
 
+@dataclass(frozen=True)
+class TensorFlowBackend:
+    """Layers by their `apply` or `train`; `on_step` may replace a node's outputs in their list."""
+
+    variables: Variables
+    on_step: Callable[[Step, list[Any]], None] | None = None
+    dialect: Any = tf
+    training: bool = False
+
+    def apply(self, step: Step, inputs: list[Any]) -> list[Any]:
+        outputs = apply_step(step, inputs, self.variables, self.dialect, self.training)
+        if self.on_step is not None:
+            self.on_step(step, outputs)
+        return outputs
+
+    def convert(self, step: LayoutConversion, tensor: Any) -> Any:
+        return step.apply(self.dialect, tensor)
+
+
 def run(
     plan: Plan,
     inputs: Mapping[int, Any],
     variables: Variables,
-    see: Callable[[Step, list[Any]], None] | None = None,
+    on_step: Callable[[Step, list[Any]], None] | None = None,
     dialect: Any = tf,
     training: bool = False,
 ) -> dict[int, Any]:
     """Run all steps on stored input tensors; returns the stored outputs by value id.
 
-    `see` is called with every node's stored outputs right after it ran. With `training` layers
+    `on_step` is called with every node's stored outputs right after it ran. With `training` layers
     compute what they do in training, and running statistics are updated.
     """
-
-    def apply(step: Step, taken: list[Any]) -> list[Any]:
-        made = apply_step(step, taken, variables, dialect, training)
-        if see is not None:
-            see(step, made)
-        return made
-
-    return execute(dialect, plan, inputs, apply)
+    return interpret(plan, inputs, TensorFlowBackend(variables, on_step, dialect, training))
 
 
 def store(array: Array, value: Value, layout: Any, precision: str) -> Any:

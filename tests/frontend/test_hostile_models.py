@@ -293,7 +293,7 @@ RIGHT = {"shape": "x", "reference": "x", "apply": "x"}
         ({"reference": "x.no_such_thing"}, 12, "AttributeError"),
         ({"reference": "x[:1]"}, CLASS_LINE, "the shape rule says"),
         ({"apply": "1 / 0"}, 15, "ZeroDivisionError"),
-        ({"apply": "(x, x)"}, CLASS_LINE, "made 2 outputs"),
+        ({"apply": "(x, x)"}, CLASS_LINE, "returns 2 outputs"),
     ],
 )
 def test_an_error_in_a_users_map_names_its_line(

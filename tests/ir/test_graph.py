@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from porter.errors import ShapeMismatch
+from porter.errors import InvariantError, ShapeMismatch
 from porter.ir.fields import integer
 from porter.ir.graph import INT, Graph, Node, TensorType, Value, merge, verify
 from porter.ir.layer_map import LayerMap
@@ -53,23 +53,23 @@ def test_verify_accepts_a_chain_and_lists_its_values() -> None:
 def test_verify_refuses_a_value_that_is_read_before_it_is_made() -> None:
     graph = chain(2, 3)
     stranger = replace(graph.nodes[0], inputs=(value(9, 2, 3),))
-    with pytest.raises(AssertionError, match=r"1 reads .* before it is made"):
+    with pytest.raises(InvariantError, match=r"1 reads .* before it is computed"):
         verify(replace(graph, nodes=(stranger,)))
 
 
 def test_verify_refuses_a_value_that_is_made_twice() -> None:
     graph = chain(2, 3)
-    with pytest.raises(AssertionError, match="makes value 2 a second time"):
+    with pytest.raises(InvariantError, match="computes value 2 a second time"):
         verify(replace(graph, nodes=graph.nodes * 2))
 
 
 def test_verify_refuses_an_output_that_is_never_made() -> None:
-    with pytest.raises(AssertionError, match="is never made"):
+    with pytest.raises(InvariantError, match="is never computed"):
         verify(replace(chain(2, 3), outputs=value(9, 2, 3)))
 
 
 def test_verify_refuses_a_value_whose_shape_changed_on_the_way() -> None:
-    with pytest.raises(AssertionError, match="is never made"):
+    with pytest.raises(InvariantError, match="is never computed"):
         verify(replace(chain(2, 3), outputs=value(2, 3, 2)))
 
 

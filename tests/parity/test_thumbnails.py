@@ -9,10 +9,10 @@ import pytest
 
 from porter.parity import compare as parity
 from porter.parity.compare import verify
-from porter.parity.oracle import Oracle, last_readers
+from porter.parity.oracle import Oracle
 from porter.parity.thumbnails import IMAGE_SIDE, KEPT, SIDE, Worst, shrink, strip, thumbnail
 from porter.runtime.runner import Variables
-from tests.build import concat_table, conv, image, model, randn, relu, sequential, torch_module
+from tests.build import model, randn, relu, sequential
 
 
 def test_the_plane_with_the_largest_error_is_kept_and_its_worst_pixel_survives() -> None:
@@ -63,15 +63,6 @@ def test_a_strip_of_an_image_net() -> None:
 
 
 # Memory ------------------------------------------------------------------------------------------
-
-
-def test_values_are_needed_until_their_last_reader() -> None:
-    net = sequential(concat_table(conv(3, 4), conv(3, 4)), torch_module("nn.CAddTable"), relu())
-    graph = model(net).walk(image(1, 3, 5, 5))
-    ends = last_readers(graph)
-    first, second, total, last = (node.outputs[0].id for node in graph.nodes)
-    assert ends == {1: [graph.inputs.id], 2: [first, second], 3: [total]}
-    assert last not in {value for values in ends.values() for value in values}
 
 
 def test_a_long_net_holds_few_activations_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

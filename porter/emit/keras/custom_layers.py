@@ -26,7 +26,7 @@ from porter.errors import EmitError
 from porter.ir.fields import Param
 from porter.ir.graph import FLOAT, TensorType
 from porter.ir.layout import Layout, LayoutConversion, OpContext, Step
-from porter.runtime.runner import Variables, site
+from porter.runtime.runner import Variables, op_context
 
 HEADER = '''"""The layers of a Torch model that Keras lacks, written with keras.ops.
 
@@ -194,7 +194,7 @@ def write(step: Step, variables: Variables) -> Written:
             return trace.new(symbol, Name(f"self.{weights[id(stored)].name}"))
 
         return replace(
-            site(inside, variables),
+            op_context(inside, variables),
             make_variable=variable,
             inner=lambda deeper: site_of(deeper, path),
         )

@@ -25,7 +25,7 @@ from porter.emit.keras.library import keras
 from porter.emit.keras.place import Place
 from porter.ir.layout import Layout, LayoutConversion, Plan, Step
 from porter.ir.nested import leaves, named_leaves
-from porter.runtime.runner import Variables, site
+from porter.runtime.runner import Variables, op_context
 
 
 @dataclass
@@ -138,7 +138,7 @@ def applied(network: Network, step: Step, taken: list[Any]) -> list[Any]:
     """The outputs of one Torch layer: by layers of Keras if its map knows any, else written."""
     node, made = step.node, None
     if defines_both(type(node.op)):
-        at = site(step, network.variables)
+        at = op_context(step, network.variables)
         made = node.op.keras(Place(network, node.path), *taken, at=at)
     if made is not None:
         network.native += 1

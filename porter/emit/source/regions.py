@@ -24,6 +24,7 @@ from porter.emit.source.expression import (
 )
 from porter.emit.source.family import Numbers, varying
 from porter.emit.source.layers import Line
+from porter.ir.liveness import last_uses
 
 MAX_PARAMETERS = 4
 """Containers that differ in more numbers are not called alike."""
@@ -130,11 +131,8 @@ def regions_of(body: Body) -> Iterator[Region]:
 
 
 def last_reads(body: Body) -> dict[int, int]:
-    """The last line that reads each tensor."""
-    last: dict[int, int] = {}
-    for position, line in enumerate(body.lines):
-        last |= dict.fromkeys(references(line.expression), position)
-    return last | dict.fromkeys(body.outputs, len(body.lines))
+    """The last line that reads each tensor; what is returned is read behind the last."""
+    return last_uses([*(references(line.expression) for line in body.lines), body.outputs])
 
 
 def form_of(region: Region) -> tuple[Form, Region] | None:

@@ -12,8 +12,8 @@ from porter.ir.fields import Array, Param
 from porter.ir.graph import Value
 from porter.ir.layout import Layout, LayoutConversion, Plan, Step
 from porter.ir.nested import leaves
-from porter.runtime.execute import Stored
-from porter.runtime.runner import Variables, site
+from porter.runtime.interpreter import StoredValue
+from porter.runtime.runner import Variables, op_context
 from porter.system.tensorflow import tf
 
 
@@ -38,7 +38,7 @@ def record_layer(
     given = dict(zip([each.id for each in taken], input_names(step), strict=True))
     layer = Layer(node.path, node.count, list(given), step, names=given)
     recorder.layers.append(layer)
-    found = site(step, variables)
+    found = op_context(step, variables)
 
     def variable(param: Param, rows: tuple[Any, ...]) -> Symbol:
         return recorder.weight(found.make_variable(param, rows))
@@ -91,7 +91,7 @@ def record(plan: Plan, specs: list[Any], variables: Variables) -> Trace:
     trace = Trace([], [], {}, made, recorder.arrays)
 
     def run(*tensors: Any) -> None:
-        held: dict[Stored, Symbol] = {}
+        held: dict[StoredValue, Symbol] = {}
 
         def hold(value: Value, layout: Layout, symbol: Symbol) -> None:
             held[value.id, layout] = symbol

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from porter.errors import PorterError
+from porter.errors import InvariantError, PorterError
 from porter.ir.graph import FLOAT
 from porter.ir.layout import Step
 from porter.parity.diagnosis.data import about_inputs, about_layouts, about_outputs
@@ -37,7 +37,7 @@ SAME = 3.0
 
 IMPOSSIBLE = (
     *(ValueError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError),
-    *(MemoryError, PorterError),
+    *(MemoryError, InvariantError, PorterError),
 )
 """What NumPy and the maps raise where a hypothesis makes no sense: it is no explanation."""
 
