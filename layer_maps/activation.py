@@ -148,10 +148,11 @@ class RReLU(Leaky):
     lower = number("lower", 1 / 8)
     upper = number("upper", 1 / 3)
     inplace = flag("inplace")
+    depends_on_mode = True
 
     def adapt(self, module: TorchObject, options: Options) -> None:
-        if module.get("train") is True:
-            self.notes += ("saved in training mode, run with the mean slope",)
+        if options.in_training(module):
+            self.notes += ("Torch draws slopes in training mode; the port takes the mean slope",)
 
     @property
     def negative_slope(self) -> float:

@@ -101,9 +101,14 @@ class BatchNormalizationBase(PerPlane):
     uses_batch = flag("train")
     batch_rank: ClassVar[int]
     takes: ClassVar[str]
+    depends_on_mode = True
+    causes = {
+        ("uses_batch", False): "it normalises with the running statistics (`--bn evaluate`)",
+        ("uses_batch", True): "it normalises with the statistics of its batch (`--bn train`)",
+    }
 
     def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["uses_batch"] = options.uses_batch_statistics(module)
+        self.__dict__["uses_batch"] = options.in_training(module)
         if self.uses_batch:
             self.notes += ("normalises with the statistics of each batch (training mode)",)
         if "running_var" not in module and "running_std" in module:

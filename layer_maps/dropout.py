@@ -26,16 +26,19 @@ from porter.maps import (
     size,
 )
 
-TRAINING = "saved in training mode; ported as in evaluation"
+TRAINING = "Torch drops at random in training mode; the port computes what evaluate mode does"
+
+NOISE = "Torch adds noise in training mode; the port computes what evaluate mode does"
 
 
 class Scaling(LayerMap):
     """x times the share that training keeps, or x where training already made up for it."""
 
     accepts = Accepts.ELEMENTWISE
+    depends_on_mode = True
 
     def adapt(self, module: TorchObject, options: Options) -> None:
-        if module.boolean("train"):
+        if options.in_training(module):
             self.notes += (TRAINING,)
         if module.boolean("stochastic_inference"):
             self.notes += ("Torch drops at random also in evaluation; the port takes the mean",)
@@ -158,10 +161,11 @@ class WhiteNoise(LayerMap):
     mean = number("mean", 0.0)
     deviation = number("std", 0.1)
     accepts = Accepts.ELEMENTWISE
+    depends_on_mode = True
 
     def adapt(self, module: TorchObject, options: Options) -> None:
-        if module.boolean("train", True):
-            self.notes += (TRAINING,)
+        if options.in_training(module, True):
+            self.notes += (NOISE,)
 
     def reference(self, x: Array) -> Array:
         return x + self.mean

@@ -132,10 +132,11 @@ class ColorTransform(LayerMap):
     """A copy of N×C×H×W: in training every picture gets random offsets for its planes."""
 
     accepts = Accepts.ANY_ORDER
+    depends_on_mode = True
 
     def adapt(self, module: TorchObject, options: Options) -> None:
-        if module.boolean("train"):
-            self.notes += ("saved in training mode; ported as in evaluation",)
+        if options.in_training(module):
+            self.notes += ("Torch changes colours in training mode; the port leaves them",)
 
     def reference(self, x: Array) -> Array:
         return x.copy()
@@ -201,9 +202,10 @@ class Reinforce(LayerMap):
     """
 
     accepts = Accepts.ELEMENTWISE
+    depends_on_mode = True
 
     def adapt(self, module: TorchObject, options: Options) -> None:
-        if module.boolean("stochastic") or module.boolean("train", True):
+        if module.boolean("stochastic") or options.in_training(module, True):
             self.notes += ("Torch would draw a sample; the port hands on the expected value",)
 
     def output_shape(self, x: Shape, stdev: Shape | None = None) -> Shape:

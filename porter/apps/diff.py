@@ -18,6 +18,8 @@ from porter import torch7
 from porter.errors import UsageError
 from porter.frontend.inputs import samples, types_of
 from porter.frontend.model_file import ModelFile, choose
+from porter.frontend.module_tree import require_mapped
+from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
@@ -58,7 +60,8 @@ def open_side(
     if is_recording(file.root):
         return recording.from_t7(file.root, str(path))
     opened: ModelFile = choose(file, str(path), registry, select)
-    return opened.model(options)
+    require_mapped(opened.root, registry)
+    return Model(opened.root, registry, options)
 
 
 def open_port(folder: Path) -> PortFolder:
@@ -73,6 +76,7 @@ def diff(
 ) -> Report:
     """Compare the second side with the first."""
     limits = tolerance or Tolerance()
+    first, second = in_run_mode(first, second), in_run_mode(second, first)
     arrays = common_input(first, second, seed)
     oracle = first if isinstance(first, Recording) else record(first, arrays)
     oracle_label = oracle_label_of(first)
@@ -81,6 +85,15 @@ def diff(
     if isinstance(second, Recording):
         return lay_beside(oracle, second, limits, oracle_label)
     return lay_beside(oracle, record(second, arrays), limits, oracle_label)
+
+
+def in_run_mode(side: DiffSide, other: DiffSide) -> DiffSide:
+    """A model in the mode in which it is run: that of the other side, where it was recorded."""
+    if not isinstance(side, Model):
+        return side
+    recorded = other.mode if isinstance(other, Recording) else None
+    options = decide(side.root, side.options, recorded).options
+    return Model(side.root, side.registry, options)
 
 
 def oracle_label_of(side: DiffSide) -> str:

@@ -10,6 +10,7 @@ from porter.errors import PorterError
 from porter.frontend.inputs import Shapes, given
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram, parts, submodules
+from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
 from porter.ir.graph import Graph
@@ -99,7 +100,7 @@ def inspect(
         if module.typename not in opened.registry:
             unmapped.setdefault(module.typename, []).append(path)
     registry = opened.registry
-    model = Model(opened.root, registry, options or Options())
+    model = Model(opened.root, registry, decide(opened.root, options or Options()).options)
     graph, shown, note = walked(model, unmapped, input_shapes)
     form: str = opened.file.format
     if opened.file.long_size is not None:

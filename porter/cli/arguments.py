@@ -93,9 +93,10 @@ def map_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--bn",
-        choices=["as-saved", "train", "evaluate"],
-        default="as-saved",
-        help="which statistics batch normalisation uses (default: as the file says)",
+        choices=["auto", "as-saved", "train", "evaluate"],
+        default="auto",
+        help="which statistics batch normalisation uses (default: auto, as the model's own scripts "
+        "run it; a warning says where the file was saved in the other mode)",
     )
     command.add_argument("--seed", type=natural, default=1, help="for inputs and random modules")
     command.add_argument("--json", action="store_true", help="print one JSON object")

@@ -17,6 +17,7 @@ from porter.cli.arguments import (
     tolerance_of,
     tolerance_options,
 )
+from porter.errors import UsageError
 
 if TYPE_CHECKING:
     from porter.apps.check.checker import Result
@@ -57,6 +58,13 @@ def run(options: argparse.Namespace) -> int:
     if options.report:
         require_report(options.report)
     fixtures = checker.find(options.paths)
+    if not fixtures:
+        raise UsageError(
+            "no fixtures were found",
+            where=", ".join(map(str, options.paths)),
+            hint="a fixture is model.t7 with activations.t7, X.t7 with X.in.t7 and X.out.t7 or "
+            "with X.activations.t7, or one file {module=, input=, output=}",
+        )
     recipe = parallel_runner.Recipe(
         tuple(options.layer_maps),
         tuple(options.identity),
@@ -86,8 +94,6 @@ def run(options: argparse.Namespace) -> int:
             for result in parallel_runner.by_severity(results):
                 console.print(result_line(result))
         console.print(", ".join(f"{count} {status}" for status, count in counts.items()))
-        if not results:
-            console.print("no fixtures were found")
     if options.junit:
         from porter.apps.check.junit import write_junit
 

@@ -23,6 +23,7 @@ def manifest(
     emitted: list[ExportResult],
     solved: str,
     reports: list[Report],
+    model_warnings: list[str],
 ) -> dict[str, Any]:
     """Everything a user needs to trust and to repeat a conversion; no timestamps."""
     import numpy as np
@@ -69,7 +70,7 @@ def manifest(
         "emitted": [emitted_json(each) for each in emitted],
         "layers": {row.path: row.type for report in reports for row in report.rows},
         "notes": notes,
-        "warnings": warnings(reports),
+        "warnings": [*model_warnings, *warnings(reports)],
         "versions": {
             "porter": version(),
             "tensorflow": tf.__version__,

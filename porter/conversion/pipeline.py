@@ -26,7 +26,8 @@ from porter.conversion.verification_inputs import batched, checks, input_shapes,
 from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
 from porter.errors import ParityError, UsageError
 from porter.frontend.inputs import Sample, Shapes, types_of
-from porter.frontend.model_file import default_output, open_model
+from porter.frontend.model_file import ModelFile, default_output, open_model
+from porter.frontend.run_mode import RunMode, decide, recorded_otherwise
 from porter.frontend.walker import Model
 from porter.imaging.image_spec import meaning_of
 from porter.ir.nested import leaves
@@ -113,6 +114,13 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     require_kinds(request.pages)
     progress("read", str(request.source))
     opened = open_model(request.source, request.registry or default_registry(), request.select)
+    mode = decide(
+        opened.root,
+        request.options,
+        None if request.reference is None else request.reference.mode,
+        request.preset,
+    )
+    request = replace(request, options=mode.options)
     model = opened.model(request.options)
     target = request.output or default_output(request.source)
     for name in request.formats:
@@ -139,7 +147,9 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             for name in request.formats
             for row in emit_one(name, job, request, folder, progress)
         ]
-        described = manifest(opened, request, job, emitted, shapes.solved, reports)
+        described = manifest(
+            opened, request, job, emitted, shapes.solved, reports, model_warnings(opened, mode)
+        )
         write_json(folder / "parity.json", report_json(reports, emitted))
         described["files"] = digests(folder)
         write_json(folder / MANIFEST, described)
@@ -218,7 +228,8 @@ def verify_all(
         reports.append(left)
     failed = [report for report in reports if not report.passed]
     if failed:
-        raise parity_failure(reports, failed[0], write_failed(reports, request))
+        pages = write_failed(reports, request)
+        raise parity_failure(reports, failed[0], pages, mode_advice(model, request))
     return reports
 
 
@@ -254,7 +265,7 @@ def write_failed(reports: list[Report], request: Request) -> list[Path]:
 
 
 def parity_failure(
-    reports: list[Report], failed: Report, pages: Sequence[Path] = ()
+    reports: list[Report], failed: Report, pages: Sequence[Path] = (), mode: str = ""
 ) -> ParityError:
     """The error of a port that does not compute what the oracle says."""
     row = failed.first_diverging
@@ -263,14 +274,27 @@ def parity_failure(
         f"the port differs from {row.oracle}: nothing was written",
         where=f"{row.path or 'the root'} ({row.type}), on input {failed.input}",
         received=row.summary(),
-        hint=advice(row, pages),
+        hint=advice(row, pages, mode),
     )
     error.reports = tuple(reports)
     return error
 
 
-def advice(row: Row, pages: Sequence[Path]) -> str:
-    """Where to look next."""
+def model_warnings(opened: ModelFile, mode: RunMode) -> list[str]:
+    """What to know of a model before anything is computed."""
+    return [line for line in (mode.warning,) if line]
+
+
+def mode_advice(model: Model, request: Request) -> str:
+    """What to do where a recording was made in another mode than the model is converted in."""
+    recorded = None if request.reference is None else request.reference.mode
+    return recorded_otherwise(model.root, request.options, recorded)
+
+
+def advice(row: Row, pages: Sequence[Path], mode: str = "") -> str:
+    """Where to look next; `mode` where that explains the failure by itself."""
+    if mode:
+        return "\n".join([mode, *(f"report: {path}" for path in pages)])
     lines = [f"hint: {row.hint.text()}"] if row.hint else []
     lines += [f"report: {path}" for path in pages]
     seen = "" if pages else "run with `report=html`, or `porter convert --json`, for every layer; "

@@ -11,6 +11,7 @@ from typing import Any
 from porter import torch7
 from porter.errors import UsageError, WrongFile
 from porter.frontend.module_tree import is_module, require_mapped
+from porter.frontend.run_mode import decide
 from porter.frontend.walker import Model
 from porter.ir.options import Options
 from porter.ir.registry import Registry
@@ -34,7 +35,7 @@ class ModelFile:
     def model(self, options: Options | None = None) -> Model:
         """The module tree, ready to be walked. Raises UnmappedModules naming all such classes."""
         require_mapped(self.root, self.registry)
-        return Model(self.root, self.registry, options or Options())
+        return Model(self.root, self.registry, decide(self.root, options or Options()).options)
 
 
 def open_model(

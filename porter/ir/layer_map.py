@@ -70,6 +70,8 @@ class LayerMap(abc.ABC):
     accepts: ClassVar[Accepts] = Accepts.TORCH
     spatial_rank: ClassVar[int] = 2
     """How many axes follow the feature axis; tells batched from unbatched input by rank."""
+    causes: ClassVar[Mapping[tuple[str, Any], str]] = {}
+    """What a diagnosis says where the oracle has another value of a field: what a user would do."""
     depends_on_mode: ClassVar[bool] = False
     """Whether Torch computes something else in training, so that old outputs prove nothing."""
     takes_table: ClassVar[bool] = False

@@ -7,22 +7,27 @@ from typing import Literal
 
 from porter.torch7 import TorchObject
 
-BatchNormMode = Literal["as-saved", "train", "evaluate"]
+BatchNormMode = Literal["auto", "as-saved", "train", "evaluate"]
+BATCH_NORM_MODES: tuple[BatchNormMode, ...] = ("auto", "as-saved", "train", "evaluate")
 
 
 @dataclass(frozen=True)
 class Options:
-    """`bn`: which statistics batch normalisation uses; `seed`: for modules that are random."""
+    """`bn`: which statistics batch normalisation uses; `seed`: for modules that are random.
 
-    bn: BatchNormMode = "as-saved"
+    `auto` is decided for each net when its file is opened (`porter/frontend/run_mode.py`); a layer
+    map that meets it still undecided takes the module as it was saved.
+    """
+
+    bn: BatchNormMode = "auto"
     seed: int = 1
 
-    def uses_batch_statistics(self, module: TorchObject) -> bool:
-        """Whether a batch normalisation normalises with the statistics of its batch.
+    def in_training(self, module: TorchObject, default: bool = False) -> bool:
+        """Whether a module runs in training mode; `default` is what a missing flag means.
 
         Torch (nn/BatchNormalization.lua) tests `self.train`, where nil is false. The constructor
         sets it to true, so a model saved during training carries true.
         """
-        if self.bn == "as-saved":
-            return module.boolean("train", False)
+        if self.bn in ("auto", "as-saved"):
+            return module.boolean("train", default)
         return self.bn == "train"

@@ -55,6 +55,8 @@ class Recording:
     outputs: Mapping[tuple[str, int], Nested[Array]] = field(default_factory=dict)
     summaries: Mapping[tuple[str, int], Nested[Summary]] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    mode: str | None = None
+    """`evaluate` or `training`, as the script that recorded says; None where nobody does."""
 
 
 def as_arrays(value: Any, what: str) -> Nested[Array]:
@@ -134,7 +136,14 @@ def from_t7(root: Table, source: str) -> Recording:
         outputs,
         summaries,
         types,
+        mode_of(root),
     )
+
+
+def mode_of(root: Table) -> str | None:
+    """The mode in which a recording was made, if it says so."""
+    mode = root.get("mode")
+    return mode if mode in ("evaluate", "training") else None
 
 
 def _summary(table: Table) -> Nested[Summary]:

@@ -458,8 +458,9 @@ def test_check_takes_identity_and_tells_an_empty_folder(
     assert porter("check", cases / "unmapped.t7", "--identity", "my.Net").code == 0
     (tmp_path / "empty").mkdir()
     ran = porter("check", tmp_path / "empty")
-    assert ran.code == 0
-    assert "no fixtures were found" in ran.out
+    assert ran.code == 2
+    assert f"{tmp_path / 'empty'}: no fixtures were found" in ran.err
+    assert "model.t7 with activations.t7" in ran.err
     assert porter("check", tmp_path / "none").code == 2
 
 

@@ -23,6 +23,7 @@ from porter.errors import ParityError, PorterError, UnmappedModules, UsageError
 from porter.frontend.inputs import types_of
 from porter.frontend.model_file import choose, find_modules
 from porter.frontend.module_tree import require_mapped
+from porter.frontend.run_mode import decide
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.nested import Nested, leaves
@@ -211,8 +212,10 @@ class Checker:
             choose(file, str(path), self.registry)
         if fixture.kind == "triple":
             stem = path.name.removesuffix(".t7")
-            expected = recording.read(path.with_name(f"{stem}.out.t7"))
-            return modules, with_input(expected, path.with_name(f"{stem}.in.t7"))
+            recorded = path.with_name(f"{stem}.activations.t7")
+            if not recorded.is_file():
+                recorded = path.with_name(f"{stem}.out.t7")
+            return modules, with_input(recording.read(recorded), path.with_name(f"{stem}.in.t7"))
         recorded = path.with_name("activations.t7")
         if not recorded.is_file():
             recorded = path.with_name("output.t7")
@@ -224,8 +227,16 @@ class Checker:
         from porter.runtime.runner import Variables
 
         require_mapped(module, self.registry)
-        model = Model(module, self.registry, self.options)
-        assert expected.input is not None
+        options = self.options
+        if fixture.kind != "layer":
+            options = decide(module, options, expected.mode).options
+        model = Model(module, self.registry, options)
+        if expected.input is None:
+            raise UsageError(
+                f"{expected.source} holds no input",
+                hint="record with the script that `porter record` prints, or put the input beside "
+                "it",
+            )
         arrays = expected.input
         double = all(array.dtype == np.float64 for array in leaves(arrays)) and bool(
             list(leaves(arrays))
@@ -276,7 +287,7 @@ def with_input(expected: Recording, path: Path) -> Recording:
     if expected.input is not None or not path.is_file():
         return expected
     given = as_arrays(torch7.read(path).root, "input")
-    return Recording(expected.source, given, expected.output, expected.outputs, expected.summaries)
+    return replace(expected, input=given)
 
 
 def run_emitted(port: Port, arrays: Nested[Array], wanted: tuple[Array, ...]) -> Measure:

@@ -32,7 +32,7 @@ else:
     import tomli as tomllib
 
 from porter.errors import UsageError
-from porter.ir.options import BatchNormMode, Options
+from porter.ir.options import BATCH_NORM_MODES, BatchNormMode, Options
 from porter.parity.compare import Tolerance
 from porter.system.atomic import write_text
 
@@ -42,7 +42,6 @@ FACTOR = 10.0
 ROUNDING = 1.2e-7
 """Errors below one unit in the last place of float32 are all equally good."""
 STATUSES = ("pass", "unmapped", "error")
-MODES: tuple[BatchNormMode, ...] = ("as-saved", "train", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -183,8 +182,9 @@ def checked(path: Path, pattern: str, table: Any) -> dict[str, Any]:
             raise UsageError(f"there is no key '{key}'", where=where, hint=", ".join(kinds))
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
             raise UsageError(f"'{key}' has the wrong kind", where=where, received=repr(value))
-        if key == "bn" and value not in MODES:
-            raise UsageError("'bn' is unknown", where=where, received=value, hint=", ".join(MODES))
+        if key == "bn" and value not in BATCH_NORM_MODES:
+            known = ", ".join(BATCH_NORM_MODES)
+            raise UsageError("'bn' is unknown", where=where, received=value, hint=known)
         if key == "status" and value not in STATUSES:
             known = ", ".join(STATUSES)
             raise UsageError("'status' is unknown", where=where, received=value, hint=known)

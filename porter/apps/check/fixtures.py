@@ -1,9 +1,9 @@
 """Fixtures for regression: a model, its input, and what Torch made of it.
 
-Four kinds are found: a net (`model.t7` with `input.t7` and `activations.t7` or `output.t7`), a
-single layer (one file with `{module=, input=, output=}`), a triple (`X.t7`, `X.in.t7`, `X.out.t7`)
-and a step of training (one file with `{module=, input=, train_output=, gradOutput=, …}`,
-recorded_step.py).
+Four kinds are found: a net (`model.t7` with `activations.t7`, which holds the input as well, or
+with `input.t7` and `output.t7`), a single layer (one file with `{module=, input=, output=}`), a
+triple (`X.t7` with `X.in.t7` and `X.out.t7`, or with `X.activations.t7`) and a step of training
+(one file with `{module=, input=, train_output=, gradOutput=, …}`, recorded_step.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Fixture:
         stem = self.path.name.removesuffix(".t7")
         names = {
             "net": ("input.t7", "activations.t7", "output.t7"),
-            "triple": (f"{stem}.in.t7", f"{stem}.out.t7"),
+            "triple": (f"{stem}.in.t7", f"{stem}.out.t7", f"{stem}.activations.t7"),
             "layer": (),
             "gradient": (),
         }
@@ -72,13 +72,17 @@ def search(path: Path) -> Iterator[Fixture]:
 def classify(path: Path, alone: bool = False) -> Fixture | None:
     """What kind of fixture a `.t7` file is the model of, if any."""
     beside = path.with_name
-    recorded = any(beside(name).is_file() for name in ("activations.t7", "output.t7"))
-    if path.name == "model.t7" and beside("input.t7").is_file() and recorded:
-        return Fixture(path, "net")
+    if path.name == "model.t7":
+        both = beside("input.t7").is_file() and beside("output.t7").is_file()
+        if both or beside("activations.t7").is_file():
+            return Fixture(path, "net")
     stem = path.name.removesuffix(".t7")
-    if beside(f"{stem}.in.t7").is_file() and beside(f"{stem}.out.t7").is_file():
+    both = beside(f"{stem}.in.t7").is_file() and beside(f"{stem}.out.t7").is_file()
+    if both or beside(f"{stem}.activations.t7").is_file():
         return Fixture(path, "triple")
-    if stem.endswith((".in", ".out")) or path.name in ("input.t7", "activations.t7", "output.t7"):
+    if stem.endswith((".in", ".out", ".activations")):
+        return None
+    if path.name in ("input.t7", "activations.t7", "output.t7"):
         return None
     try:
         root = torch7.read(path).root

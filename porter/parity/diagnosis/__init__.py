@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -86,7 +86,7 @@ def explain(step: Step, inputs: Arrays, wanted: Arrays, made: Arrays, limit: flo
     before = error(target, plain)
     if before <= limit:
         return None
-    found = list(tried(at, plain, target, limit))
+    found = list(tried(replace(at, of_oracle=side == "oracle"), plain, target, limit))
     if not found:
         return None
     best = min(after for _, after in found)

@@ -32,7 +32,10 @@ def about_fields(at: Situation) -> Iterator[Hypothesis]:
     for name in flags_first:
         value = getattr(at.op, name, None)
         for other in others(name, value, at.op, declared):
-            yield varied(at, f"`{name}` is {shown(other)} instead of {shown(value)}", name, other)
+            cause = f"`{name}` is {shown(other)} instead of {shown(value)}"
+            if at.of_oracle:
+                cause = at.op.causes.get((name, other), cause)
+            yield varied(at, cause, name, other)
 
 
 def others(name: str, value: Any, op: LayerMap, declared: dict[str, Field[Any]]) -> list[Any]:

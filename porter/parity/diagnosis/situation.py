@@ -26,6 +26,8 @@ class Situation:
     inputs: Arrays
     layouts: tuple[Layout, ...] = ()
     output_layouts: tuple[Layout, ...] = ()
+    of_oracle: bool = False
+    """Whether it is the oracle's output that is to be explained, and not the port's."""
 
     def run(self, op: LayerMap | None = None, inputs: Arrays | None = None) -> Arrays:
         """What the reference makes, of a changed layer or of changed inputs.

@@ -239,3 +239,36 @@ def test_junit_bears_any_path_and_message(tmp_path: Path) -> None:
     write_junit([Result(hostile, "layer", "fail", message=hostile)], tmp_path / "report.xml")
     (case,) = ElementTree.parse(tmp_path / "report.xml").getroot().findall("testcase")
     assert str(case.get("name")).startswith('a<b>&"')
+
+
+def recorded(net: TorchObject, x: Array, **fields: Any) -> Any:
+    """A recording of a net's output alone."""
+    named = {"format": "torch7-activations", "version": 1, "records": []}
+    return table(**named, input=x, output=made(net, x), **fields)
+
+
+def test_activations_hold_the_input_of_a_net(tmp_path: Path) -> None:
+    x, net = randn(2, 4), sequential(linear(4, 3), relu())
+    write_t7(tmp_path / "model.t7", net)
+    write_t7(tmp_path / "activations.t7", recorded(net, x))
+    write_t7(tmp_path / "other.t7", net)
+    write_t7(tmp_path / "other.activations.t7", recorded(net, x))
+    fixtures = find([tmp_path])
+    assert [(each.path.name, each.kind) for each in fixtures] == [
+        ("model.t7", "net"),
+        ("other.t7", "triple"),
+    ]
+    assert fixtures[1].files() == [tmp_path / "other.t7", tmp_path / "other.activations.t7"]
+    assert find([tmp_path / "other.t7"]) == fixtures[1:]
+    assert [Checker().check(each).status for each in fixtures] == ["pass", "pass"]
+
+
+def test_activations_without_an_input_are_an_error(tmp_path: Path) -> None:
+    x, net = randn(2, 4), sequential(linear(4, 3), relu())
+    write_t7(tmp_path / "model.t7", net)
+    body = recorded(net, x)
+    del body.items["input"]
+    write_t7(tmp_path / "activations.t7", body)
+    result = Checker().check(find([tmp_path])[0])
+    assert result.status == "error"
+    assert "holds no input" in result.message
