@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 DEEP_ELEMENTS = 400_000
 """Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
+MAX_NOTES = 4
+"""Notes on single layers that are shown; `manifest.json` has all."""
 
 Progress = Callable[[str, str], None]
 
@@ -77,17 +79,28 @@ class Conversion:
         exact = [each for each in computed if each.exact]
         worst = Measure.worst([each.measure for each in exact or computed if each.measure])
         return (
-            f"parity: pass on {len(self.reports)} inputs; oracle: {self.manifest['oracle']}; "
+            f"parity: pass on {len(self.reports)} inputs; oracle: {self.oracles()}; "
             f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
             f"input size: {self.manifest['input_size']}\n"
             f"signature: {signature}; {self.manifest['transposes']} transposes in the graph\n"
-            f"{self.warnings()}{self.pictures()}"
+            f"{self.warnings()}{self.notes()}{self.pictures()}"
             f"written: {self.output} ({', '.join(self.manifest['formats'])})"
         )
 
     def warnings(self) -> str:
         """What to know of the port although it passed, a line each."""
         return "".join(f"warning: {each}\n" for each in self.manifest["warnings"])
+
+    def oracles(self) -> str:
+        """Who says what is right: of the inputs, and what Torch left in the file if it agrees."""
+        left = [each.input for each in self.reports if each.oracle == parity.LEFT_IN_FILE]
+        return ", and ".join([self.manifest["oracle"], *left])
+
+    def notes(self) -> str:
+        """What is unusual of layers that passed: the first few, a line each."""
+        notes = [note for report in self.reports for note in report.notes]
+        more = f"note: and {len(notes) - MAX_NOTES} more\n" if len(notes) > MAX_NOTES else ""
+        return "".join(f"note: {each}\n" for each in notes[:MAX_NOTES]) + more
 
     def pictures(self) -> str:
         """A line on what the numbers mean where that is known."""

@@ -1,7 +1,7 @@
 """Compares a port with its oracle, layer by layer, and says why where they differ.
 
 **The oracle is named in every row.** Strongest first: a recording by a real Torch7; outputs that
-Torch left in the model file, where they are not stale (`saved_outputs.py` says when); the NumPy
+Torch left in the model file, where they agree (`saved_outputs.py` says why they may not); the NumPy
 reference. A layer is compared isolated (fed the oracle's inputs: which layer is wrong) and
 accumulated (fed the port's own: does it matter). The noise floor is what float32 rounding alone
 does to the reference.

@@ -158,6 +158,8 @@ class Report:
     graph: Graph | None = field(default=None, repr=False, compare=False)
     strip: Strip | None = field(default=None, repr=False, compare=False)
     allowed: float = Tolerance.accumulated
+    notes: tuple[str, ...] = ()
+    """What a user should know of layers that passed, a line each."""
 
     @property
     def passed(self) -> bool:
