@@ -9,7 +9,8 @@ one). Arguments that several functions take:
                   by default porter finds shapes that the model takes
     layer_maps    Python files with layer maps of your own (CONTRIBUTING.md); they are executed
     identity      Torch classes without a map that hand their input on unchanged
-    bn            which statistics batch normalisation uses: "as-saved", "train" or "evaluate"
+    bn            which statistics batch normalisation uses: "auto" (as the model's own scripts run
+                  it), "as-saved", "train" or "evaluate"
     seed          of inputs that are drawn, and of modules that draw numbers
     isolated, accumulated
                   largest accepted errors of a layer, in units of the largest absolute value of
@@ -77,7 +78,7 @@ def inspect(
     input_shapes: InputShapes = (),
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
-    bn: BatchNormMode = "as-saved",
+    bn: BatchNormMode = "auto",
     seed: int = 1,
 ) -> Inspection:
     """What a `.t7` file is and holds, without TensorFlow: format, module tree, shapes, parameters.
@@ -110,7 +111,7 @@ def convert(
     quantised_psnr: float | None = None,
     weights: str | Iterable[str] = "npz",
     order: str = "tensorflow",
-    bn: BatchNormMode = "as-saved",
+    bn: BatchNormMode = "auto",
     seed: int = 1,
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
@@ -186,9 +187,10 @@ def diff(
     second: StrPath,
     *,
     select: str | None = None,
+    input_shapes: InputShapes = (),
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
-    bn: BatchNormMode = "as-saved",
+    bn: BatchNormMode = "auto",
     seed: int = 1,
     isolated: float = 1e-5,
     accumulated: float = 1e-4,
@@ -206,7 +208,7 @@ def diff(
     oracle, other = (
         open_side(Path(path), registry, Options(bn, seed), select) for path in (first, second)
     )
-    return diff(oracle, other, limits, seed)
+    return diff(oracle, other, limits, seed, shapes_of(input_shapes))
 
 
 def check(
@@ -217,7 +219,7 @@ def check(
     cache: StrPath | None = None,
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
-    bn: BatchNormMode = "as-saved",
+    bn: BatchNormMode = "auto",
     seed: int = 1,
     isolated: float = 1e-5,
     accumulated: float = 1e-4,
@@ -231,7 +233,7 @@ def check(
     `on_result` with each result as it is known.
 
     A fixture that fails or cannot be read is a result. Raises UsageError for a path that is not
-    there and for a `porter.toml` that cannot be understood.
+    there, for paths without fixtures and for a `porter.toml` that cannot be understood.
     """
     from porter.apps.check import parallel_runner
     from porter.apps.check.fixtures import find
@@ -239,6 +241,13 @@ def check(
 
     chosen = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     fixtures = find([Path(path) for path in chosen])
+    if not fixtures:
+        raise UsageError(
+            "no fixtures were found",
+            where=", ".join(str(path) for path in chosen),
+            hint="a fixture is model.t7 with activations.t7, X.t7 with X.in.t7 and X.out.t7 or "
+            "with X.activations.t7, or one file {module=, input=, output=}",
+        )
     settings = parallel_runner.CheckSettings(
         tuple(Path(path) for path in layer_maps),
         tuple(identity),
@@ -264,7 +273,7 @@ def stylize(
     input_shapes: InputShapes = (),
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
-    bn: BatchNormMode = "as-saved",
+    bn: BatchNormMode = "auto",
     seed: int = 1,
     force: bool = False,
     on_result: Callable[[StylizeResult], None] = lambda result: None,
