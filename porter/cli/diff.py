@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         console = out()
         console.print(parity_table(report.rows, console.width))
-        show_hints(console, report.rows)
+        show_hints(console, report.rows, options.spell)
         diverging = report.first_diverging
         console.print(
             f"\nthe same, by {report.oracle}"

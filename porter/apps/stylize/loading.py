@@ -13,6 +13,7 @@ from porter.conversion.verification_inputs import batched
 from porter.errors import UsageError
 from porter.frontend.inputs import Shapes, given
 from porter.frontend.model_file import open_model
+from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
 from porter.imaging.geometry import Geometry, last_picture
@@ -69,7 +70,8 @@ def open_net(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
 def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A `.t7`, traced in this process; `porter convert` is what proves it."""
     opened = open_model(path, choices.registry or default_registry(), choices.select)
-    model = opened.model(choices.options)
+    mode = decide(opened.root, choices.options, preset=choices.preset)
+    model = opened.model(mode.options)
     shapes = given(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
     spec = image_spec_of(opened, model, shapes, choices.preset)
     if spec is None:

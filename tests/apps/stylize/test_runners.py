@@ -20,7 +20,7 @@ from porter.emit.formats import ExportJob
 from porter.emit.keras.network import build
 from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
-from porter.emit.settings import TFLiteSettings
+from porter.emit.settings import ExportOptions, TFLiteSettings
 from porter.errors import PorterError
 from porter.frontend.model_file import open_model
 from porter.ir.fields import Array
@@ -83,7 +83,7 @@ def test_channels_first_is_turned(tmp_path: Path, no_reload: None) -> None:
         tmp_path / "port",
         formats=("saved_model",),
         preset="plain",
-        data_format="channels_first",
+        export=ExportOptions("channels_first"),
     )
     net, _ = open_net(convert(request).output, LoadOptions())
     torch, _ = open_net(source, LoadOptions("plain"))
@@ -108,8 +108,8 @@ class Failing(Net):
 @pytest.mark.parametrize(
     ("error", "hint"),
     [
-        (MemoryError(), "--image-size"),
-        (RuntimeError("OOM when allocating tensor"), "--image-size"),
+        (MemoryError(), "`image_size=`"),
+        (RuntimeError("OOM when allocating tensor"), "`image_size=`"),
         (ValueError("dimensions must be equal"), None),
     ],
 )

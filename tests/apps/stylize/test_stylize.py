@@ -22,6 +22,7 @@ from porter.imaging.geometry import Geometry
 from porter.imaging.image_spec import ImageSpec
 from porter.imaging.presets import BUILT_IN
 from porter.ir.fields import Array
+from porter.ir.options import Options
 from porter.torch7 import TorchObject
 from tests.build import FIXTURES, classifier, conv, sequential, small_net, torch_module
 from tests.imaging.nets import OILPAINT, skipping, waifu2x
@@ -131,10 +132,11 @@ def test_a_fixed_batch_is_filled(photos: Path) -> None:
 def test_batch_statistics_mix_pictures(tmp_path: Path) -> None:
     ones, zeros = np.ones(3, np.float32), np.zeros(3, np.float32)
     statistics = {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones}
+    as_saved = LoadOptions("plain", options=Options("as-saved"))
     for training in (True, False):
         norm = torch_module("nn.SpatialBatchNormalization", **statistics, eps=1e-5, train=training)
         root = sequential(conv(3, 3, pad=1), norm)
-        net, _ = open_net(write_t7(tmp_path / "net.t7", root), LoadOptions("plain"))
+        net, _ = open_net(write_t7(tmp_path / "net.t7", root), as_saved)
         assert mixes(net, 3, 8) is training
 
 
