@@ -1,7 +1,8 @@
 """Rectifiers: transfer functions with a kink at a threshold.
 
 Source: torch/nn ReLU.lua, Threshold.lua, LeakyReLU.lua, PReLU.lua, RReLU.lua, ELU.lua, CReLU.lua;
-THNN Threshold.c and kin; cudnn.torch Pointwise.lua, ClippedReLU.lua; waifu2x LeakyReLU.lua.
+THNN Threshold.c and kin; cudnn.torch Pointwise.lua, ClippedReLU.lua; waifu2x LeakyReLU.lua; DQN
+Rectifier.lua; XNOR-Net BinActiveZ.lua.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from layer_maps.affine import AXES, spread
+from layer_maps.gradients import with_gradient_of
 from porter.maps import (
     Accepts,
     Array,
@@ -28,7 +30,7 @@ from porter.maps import (
 )
 
 
-@register("nn.ReLU", "cudnn.ReLU")
+@register("nn.ReLU", "nn.Rectifier", "cudnn.ReLU")
 class ReLU(LayerMap):
     """max(x, 0). NaN stays NaN, as in Torch's in-place and cuDNN code (THNN out of place: 0)."""
 
@@ -94,6 +96,24 @@ class ClippedReLU(LayerMap):
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         return k("ReLU", x, max_value=self.ceiling) if self.ceiling >= 0 else None
+
+
+@register("nn.BinActiveZ")
+class BinaryActivation(LayerMap):
+    """The sign of x: −1, 0 or 1. In training the gradient passes where −1 < x < 1."""
+
+    accepts = Accepts.ELEMENTWISE
+
+    def reference(self, x: Array) -> Array:
+        return np.sign(x)
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        return tf.sign(x)
+
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
+        # At the limits themselves min and max would still pass a gradient.
+        passes = tf.less(tf.abs(x), 1)
+        return with_gradient_of(tf, tf.sign(x), tf.where(passes, x, tf.zeros_like(x)))
 
 
 class Leaky(LayerMap):

@@ -103,8 +103,8 @@ class BatchNormalizationBase(PerPlane):
     takes: ClassVar[str]
     depends_on_mode = True
     causes = {
-        ("uses_batch", False): "it normalises with the running statistics (`bn=evaluate`)",
-        ("uses_batch", True): "it normalises with the statistics of its batch (`bn=train`)",
+        ("uses_batch", False): "it normalises with the running statistics (`--bn evaluate`)",
+        ("uses_batch", True): "it normalises with the statistics of its batch (`--bn train`)",
     }
 
     def adapt(self, module: TorchObject, options: Options) -> None:
@@ -246,7 +246,7 @@ class VolumetricBatchNormalization(BatchNormalizationBase):
     takes = "N×C×T×H×W"
 
 
-@register("inn.ConstAffine")
+@register("inn.ConstAffine", "nn.SpatialConstDiagonal")
 class ConstAffine(PerPlane):
     """a·x + b for each plane of N×C or N×C×H×W: a batch normalisation that was folded."""
 

@@ -1,7 +1,7 @@
 """Modules that are small networks themselves, saved with the modules that they are made of.
 
 Source: torch/nn Decorator.lua; dpnn Decorator.lua, Inception.lua, FireModule.lua, Module.lua
-(toBatch, fromBatch); DenseNet models/DenseConnectLayer.lua.
+(toBatch, fromBatch); DenseNet models/DenseConnectLayer.lua; fairseq GradMultiply.lua.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ def inside(walk: Walk, module: TorchObject, old_field: str = "module") -> TorchO
     return children[0] if children else module.object(old_field)
 
 
-@structure("nn.Decorator", "nn.FireModule")
+@structure("nn.Decorator", "nn.FireModule", "nn.GradMultiply")
 def decorator(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """What the module inside makes.
 
     nn.FireModule (SqueezeNet): 1×1 convolution, then 1×1 and 3×3 convolutions side by side.
+    nn.GradMultiply (fairseq) scales what its module learns, and nothing else.
     """
     return walk(inside(walk, module), x, at="1")
 

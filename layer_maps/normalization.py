@@ -1,7 +1,7 @@
 """Normalisation of single samples, of colours, and of weights.
 
 Source: torch/nn Normalize.lua, LayerNormalization.lua, WeightNorm.lua, LinearWeightNorm.lua; dpnn
-SpatialFeatNormalization.lua.
+SpatialFeatNormalization.lua; MemNN EntNet-babi/layers/Normalization.lua.
 """
 
 from __future__ import annotations
@@ -88,6 +88,30 @@ class Normalize(LayerMap):
         outputs: tuple[TensorType, ...],
     ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
         return given, given
+
+
+@register("nn.Normalization")
+class UnitLength(LayerMap):
+    """x / √(Σ x²), the sum over the last dimension; where that is at most `thresh`, x/(thresh + 1).
+
+    MemNN's EntNet. Old files have no `thresh`: it is 0.
+    """
+
+    threshold = number("thresh", 0.0)
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) > 0, "takes a tensor with elements", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        norms = np.sqrt(np.square(x).sum(axis=-1, keepdims=True))
+        out: Array = x / np.where(norms <= self.threshold, self.threshold + 1, norms)
+        return out
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        norms = tf.sqrt(tf.reduce_sum(tf.square(x), axis=-1, keepdims=True))
+        least = tf.constant(self.threshold, at.dtype)
+        return tf.divide(x, tf.where(tf.less_equal(norms, least), tf.add(least, 1), norms))
 
 
 @register("nn.SpatialFeatNormalization")

@@ -1,7 +1,8 @@
 """Softmax and its relatives: exponentials that sum to one.
 
 Source: torch/nn SoftMax.lua, LogSoftMax.lua, SoftMin.lua, SpatialSoftMax.lua; THNN SoftMax.c,
-LogSoftMax.c; cudnn.torch SpatialSoftMax.lua, SoftMax.lua and kin.
+LogSoftMax.c; cudnn.torch SpatialSoftMax.lua, SoftMax.lua and kin; HieCoAttenVQA
+misc/maskSoftmax.lua.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ from porter.maps import (
     Accepts,
     Array,
     BadField,
+    BadTable,
     LayerMap,
+    Nested,
     OpContext,
     Options,
     Shape,
     TorchObject,
+    Value,
+    Walk,
+    flag,
+    number,
     register,
     string,
+    structure,
 )
 
 
@@ -90,6 +98,41 @@ class LogSoftMax(OverFeatures):
         if at.axis(self.feature_axis(rank)) != rank - 1:
             return None
         return k("Activation", x, activation="log_softmax")
+
+
+@structure("nn.maskSoftMax")
+def masked_softmax(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """Softmax of {x, mask} over the features whose mask is 0; Torch overwrites the others in x."""
+    data, mask = pair_of_tensors(module, x)
+    filled = walk.run(MaskedFill(value=-9999999.0, inplace=True), data, mask)
+    return walk.emit(SoftMax(), *filled)
+
+
+def pair_of_tensors(module: TorchObject, x: Nested[Value]) -> tuple[Value, Value]:
+    """The two tensors of a table."""
+    if isinstance(x, list) and len(x) == 2:
+        first, second = x
+        if isinstance(first, Value) and isinstance(second, Value):
+            return first, second
+    raise BadTable(f"{module.typename} should be given a tensor and a mask")
+
+
+class MaskedFill(LayerMap):
+    """`value` where the mask is not 0, elsewhere x."""
+
+    value = number("value")
+    inplace = flag("inplace")
+
+    def output_shape(self, x: Shape, mask: Shape) -> Shape:
+        self.require(x == mask, "takes a mask as large as its tensor", x, mask)
+        return x
+
+    def reference(self, x: Array, mask: Array) -> Array:
+        return np.where(mask != 0, x.dtype.type(self.value), x)
+
+    def apply(self, tf: Any, x: Any, mask: Any, at: OpContext) -> Any:
+        masked = tf.not_equal(mask, tf.zeros_like(mask))
+        return tf.where(masked, tf.constant(self.value, at.dtype), x)
 
 
 @register("nn.SoftMin")

@@ -1,7 +1,8 @@
 """Modules of the style transfer nets: losses left inside a net, Gram matrices, and noise.
 
 Source: neural-style neural_style.lua; fast-neural-style ContentLoss.lua, StyleLoss.lua,
-TotalVariation.lua, GramMatrix.lua; texture_nets src/utils.lua (NoiseFill, GenNoise).
+TotalVariation.lua, GramMatrix.lua; texture_nets src/utils.lua (NoiseFill, GenNoise); MSG-Net
+Inspiration.lua, Calibrate.lua.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from porter.maps import (
     flag,
     integer,
     number,
+    param,
     register,
     size,
     structure,
@@ -236,3 +238,43 @@ class GenNoise(Noise):
         radius = tf.sqrt(tf.multiply(tf.math.log(tf.subtract(1.0, u)), -2.0))
         normal = tf.multiply(radius, tf.cos(tf.multiply(v, 2 * np.pi)))
         return tf.multiply(normal, self.mult)
+
+
+# MSG-Net ------------------------------------------------------------------------------------------
+
+
+@register("nn.Inspiration")
+class Inspiration(LayerMap):
+    """y = Pᵀ·x at each pixel of N×C×H×W or C×H×W, where P = `Weight`·`target`, both C×C.
+
+    `target` is the Gram matrix of the style that was set last.
+    """
+
+    weight = param("AB", name="Weight")
+    target = param("BC", trainable=False)
+    accepts = Accepts.CHANNELS_LAST
+
+    def output_shape(self, x: Shape) -> Shape:
+        planes = self.weight.shape[0]
+        self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
+        self.require(x[-3] == planes, f"takes {planes} feature planes", x)
+        return (*x[:-3], self.target.shape[1], *x[-2:])
+
+    def reference(self, x: Array) -> Array:
+        product = self.weight.array.astype(np.float64) @ self.target.array.astype(np.float64)
+        out: Array = np.einsum("ao,...ahw->...ohw", product.astype(x.dtype), x)
+        return out
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        product = tf.matmul(at.variable(self.weight), at.variable(self.target))
+        return tf.tensordot(x, product, 1)
+
+    def input_hint(self) -> TensorType:
+        return TensorType((None, self.weight.shape[0], None, None))
+
+
+@structure("nn.Calibrate", note="identity; measures a Gram matrix")
+def calibrate(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The very same tensor."""
+    walk.note("identity: measures a Gram matrix for nn.Inspiration")
+    return x

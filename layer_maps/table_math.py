@@ -1,7 +1,7 @@
 """Arithmetic over the tensors of a table.
 
 Source: torch/nn CAddTable.lua, CSubTable.lua, CMulTable.lua, CDivTable.lua, CMaxTable.lua,
-CMinTable.lua, MixtureTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua.
+CMinTable.lua, MixtureTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua; fairseq BeamableMM.lua.
 """
 
 from __future__ import annotations
@@ -251,9 +251,12 @@ def mixture_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
     return walk.emit(MixtureAlongAxis(axis=dimension - 1), gates, experts)
 
 
-@register("nn.MM")
+@register("nn.MM", "nn.BeamableMM")
 class MM(LayerMap):
-    """Matrix product of two N×C or B×N×C tensors, either of them transposed first."""
+    """Matrix product of two N×C or B×N×C tensors, either of them transposed first.
+
+    fairseq's nn.BeamableMM reads one of `beam` equal second tensors, which gives the same.
+    """
 
     transpose_first = flag("transA")
     transpose_second = flag("transB")

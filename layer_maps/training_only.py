@@ -2,7 +2,7 @@
 
 Source: torch/nn L1Penalty.lua, GradientReversal.lua; rnn CopyGrad.lua, ZeroGrad.lua; dpnn
 CategoricalEntropy.lua, Reinforce*.lua, SimpleColorTransform.lua, PCAColorTransform.lua;
-texture_nets src/utils.lua.
+texture_nets src/utils.lua; Kaixhin/Atari modules/GradientRescale.lua.
 """
 
 from __future__ import annotations
@@ -77,6 +77,16 @@ class GradientReversal(GradientOnly):
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return with_gradient_of(tf, x, tf.multiply(x, -self.factor))
+
+
+@register("nn.GradientRescale", note="identity; scales gradients in training")
+class GradientRescale(GradientOnly):
+    """The gradient times `scaleFactor`."""
+
+    factor = number("scaleFactor")
+
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
+        return with_gradient_of(tf, x, tf.multiply(x, self.factor))
 
 
 @register("nn.ZeroGrad", "nn.DummyGradOutput", note="identity; lets no gradient through")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from porter.errors import PorterError
 from porter.frontend.inputs import Shapes, given
@@ -57,7 +58,7 @@ class Inspection:
     notes: dict[str, str] = field(default_factory=dict)
     graph: Graph | None = None
 
-    def json(self) -> dict[str, object]:
+    def json(self) -> dict[str, Any]:
         return {
             "file": self.name,
             "format": self.format,

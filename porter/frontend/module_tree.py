@@ -39,8 +39,11 @@ def submodules(root: TorchObject) -> Iterator[tuple[str, TorchObject]]:
         pending.extend(reversed(children))
 
 
-def parts(module: TorchObject) -> Iterator[tuple[int, TorchObject]]:
-    """The modules directly below a module, with their numbers."""
+def parts(module: TorchObject) -> Iterator[tuple[int | str, TorchObject]]:
+    """The modules directly below a module, with their numbers.
+
+    A wrapper that is no container has its net in the field `net`, by which it is named.
+    """
     nodes = module.get("forwardnodes")
     if isinstance(nodes, Table):
         for key in sorted(k for k in nodes.keys() if isinstance(k, int)):
@@ -54,6 +57,8 @@ def parts(module: TorchObject) -> Iterator[tuple[int, TorchObject]]:
         for key in sorted(k for k in children.keys() if isinstance(k, int)):
             if isinstance(children[key], TorchObject):
                 yield key, children[key]
+    elif isinstance(module.get("net"), TorchObject):
+        yield "net", module.object("net")
 
 
 def histogram(root: TorchObject) -> Counter[str]:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.conversion.pipeline import Conversion, convert
-from porter.conversion.request import Request
+from porter import Conversion, Request, convert
 from porter.emit.keras.format import RELOAD
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build

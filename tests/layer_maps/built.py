@@ -12,6 +12,7 @@ import numpy as np
 from porter.ir.nested import Nested
 from porter.torch7 import TorchObject
 from tests.build import Array, container, randn, sequential, torch_module
+from tests.layer_maps.published import PUBLISHED
 
 Built = tuple[TorchObject, Nested[Array]]
 
@@ -151,5 +152,6 @@ BUILT: dict[str, Callable[[], Built]] = {
     "nn.SpatialConvolutionUpsample": lambda: upsampling_convolution(
         "nn.SpatialConvolutionUpsample"
     ),
+    **PUBLISHED,
 }
 """A module and an input for each unrecorded class that has a meaning of its own."""

@@ -28,6 +28,8 @@ NO_BATCH = "the case is one sample: its first axis are features"
 
 DEPENDENT = {
     "*SoftMax/d[13]": NO_BATCH,
+    "inn.ROIPooling/fast_rcnn": "regions name the image that they lie in",
+    "nn.BatchBilinearSamplerBHWD/built": "samples one image, whose first axis are its rows",
     "nn.Index/dim1": "picks samples",
     "nn.LayerNormalization/*": "Torch lays the means out the wrong way round: F×N beside N×F",
     "nn.MaskZero/in_sequencer": TIME_FIRST,
@@ -42,6 +44,7 @@ DEPENDENT = {
     "nn.SoftMin/d[13]": NO_BATCH,
     "nn.SpatialBatchNormalization/train_mode": "uses the statistics of the batch",
     "nn.SpatialCrossMapLRN/size3_3d": NO_BATCH,
+    "nn.TemporalConvolutionTBC/built": TIME_FIRST,
 }
 """Cases (patterns) that accept a larger first axis, but whose samples see each other."""
 
@@ -49,19 +52,27 @@ BATCHLESS = {
     "ccn2.SpatialConvolution": "C×H×W×N",
     "nn.AbsCriterion": "one number for the whole batch",
     "nn.BCECriterion": "one number for the whole batch",
+    "nn.CRowAddTable": "adds one vector to every row",
     "nn.ClassNLLCriterion": "one number for the whole batch",
     "nn.CriterionTable": "one number for the whole batch",
     "nn.DistKLDivCriterion": "one number for the whole batch",
     "nn.IndexLinear": "takes lists of keys and values",
     "nn.MaskedSelect": "picks from the whole batch",
+    "nn.Normalization": "is recorded inside a net with a fixed batch",
     "nn.Parallel": "has one module for each slice",
     "nn.SmoothL1Criterion": "one number for the whole batch",
     "nn.SparseLinear": "takes lists of keys and values",
     "nn.SpatialConvolutionCUDA": "C×H×W×N",
     "nn.SpatialFractionalMaxPooling": "is saved with random numbers for each sample of its batch",
     "nn.SpatialFullConvolutionMap": "takes single samples only",
+    "nn.SpatialLinear": "takes single samples only",
+    "nn.SpatialNormalization": "takes single samples only",
+    "nn.SpatialReSamplingEx": "is recorded inside a net with a fixed batch",
+    "nn.StereoJoin": "compares a left and a right image",
     "nn.TemporalSubSampling": "takes single samples only",
     "nn.VolumetricFractionalMaxPooling": "is saved with random numbers for each sample",
+    "ntm.NTM": "takes single samples only",
+    "treelstm.CRowAddTable": "adds one vector to every row",
 }
 """Classes without a case that makes as many results as it is given samples."""
 
@@ -134,7 +145,8 @@ def test_samples_of_a_batch_do_not_see_each_other(typename: str, seed: int) -> N
 
 @pytest.mark.parametrize("pattern", DEPENDENT)
 def test_what_is_said_to_see_its_neighbours_does(pattern: str) -> None:
-    named = [case for name in RECORDED for case in cases(name) if fnmatchcase(case.name, pattern)]
+    every = (case for name in (*RECORDED, *BUILT) for case in cases(name))
+    named = [case for case in every if fnmatchcase(case.name, pattern)]
     assert named
     for case in named:
         assert is_batch(case, 0)

@@ -10,8 +10,10 @@ import pytest
 import layer_maps
 from layer_maps import default_registry
 from porter.apps import coverage
+from porter.frontend.inputs import types_of
 from tests.layer_maps.built import BUILT
-from tests.layer_maps.cases import CASES, RECORDED
+from tests.layer_maps.cases import CASES, RECORDED, cases
+from tests.layer_maps.published import PUBLISHED
 
 REGISTERED = default_registry().handlers
 LONGEST_FILE = 310
@@ -21,20 +23,37 @@ ALIASES = {
     "cudnn.SpatialDilatedConvolution": "nn.SpatialDilatedConvolution",
     "cudnn.VolumetricDilatedConvolution": "nn.VolumetricDilatedConvolution",
     "inn.SpatialCrossResponseNormalization": "nn.SpatialCrossMapLRN",
+    "nn.BeamableMM": "nn.MM",
     "nn.Decorator": "nn.FireModule",
     "nn.ElementTable": "nn.SelectTable",
     "nn.FasterLookup": "nn.LookupTable",
+    "nn.GradMultiply": "nn.FireModule",
     "nn.GradNormalization": "nn.CopyGrad",
     "nn.LinearNB": "nn.LinearNoBias",
     "nn.ModelParallel": "nn.Concat",
     "nn.ModuleFromCriterion": "nn.CriterionTable",
+    "nn.Rectifier": "nn.ReLU",
     "nn.Serial": "nn.DontCast",
     "nn.TrimZero": "nn.MaskZero",
     "nn.VolumetricConvolutionMM": "nn.VolumetricConvolution",
 }
 """Classes that compute what another does, with the same map: name → name whose cases cover it."""
 
+INSIDE = {
+    "nn.BilinearSamplerBHWD": "nn.AffineGridGeneratorBHWD",
+    "nn.CircularConvolution": "ntm.NTM",
+    "nn.OuterProd": "ntm.NTM",
+    "nn.PowTable": "ntm.NTM",
+    "nn.ReshapeBoxFeatures": "nn.MakeBoxes",
+    "nn.ScalarMulTable": "ntm.NTM",
+    "nn.SmoothCosineSimilarity": "ntm.NTM",
+    "nn.SpatialClassifier": "nn.SpatialNormalization",
+    "nn.SpatialPadding": "nn.SpatialNormalization",
+}
+"""Classes that were recorded as a part of another's case: name → name of the folder."""
+
 GPU_ONLY = "computes on a GPU only; recordings are made on a CPU"
+SOURCE_ONLY = "was mapped from its public source; nobody recorded it"
 IN_CRITERION_TABLE = "runs inside nn.CriterionTable only, which is recorded with one criterion"
 
 UNRECORDED = {
@@ -62,12 +81,13 @@ UNRECORDED = {
     "nn.SpatialConvolutionFBFFT": GPU_ONLY,
     "nn.SpatialConvolutionFFT": GPU_ONLY,
     "nn.SpatialConvolutionUpsample": "is defined in two projects, neither of which is recorded",
+    **dict.fromkeys(PUBLISHED, SOURCE_ONLY),
 }
 """Classes that no Torch recorded, and why; the laws hold them to what `built.py` builds."""
 
 
 def test_every_class_is_recorded_or_accounted_for() -> None:
-    groups = [set(RECORDED), set(ALIASES), set(UNRECORDED)]
+    groups = [set(RECORDED), set(ALIASES), set(INSIDE), set(UNRECORDED)]
     assert set.union(*groups) == REGISTERED.keys()
     assert sum(map(len, groups)) == len(REGISTERED), "some class is listed twice"
 
@@ -77,6 +97,12 @@ def test_an_alias_has_the_map_of_what_covers_it(name: str) -> None:
     covered_by = ALIASES[name]
     assert covered_by in RECORDED
     assert REGISTERED[name] is REGISTERED[covered_by]
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_what_is_recorded_inside_another_occurs_there(name: str) -> None:
+    graphs = [case.model.walk(types_of(case.inputs)) for case in cases(INSIDE[name])]
+    assert any(call.typename == name for graph in graphs for call in graph.calls)
 
 
 def test_what_is_unrecorded_is_built_for_the_laws() -> None:

@@ -29,7 +29,7 @@ MARKS = {"gradOutput", "train_output"}
 
 
 @dataclass(frozen=True)
-class RecordedTensor:
+class Recorded:
     """What Torch recorded of one tensor of a module: its gradient, or its value after the step.
 
     `tensor` is None where the file has none, because Torch computes it (weight normalisation).
@@ -43,7 +43,7 @@ class RecordedTensor:
 
 
 @dataclass(frozen=True)
-class RecordedStep:
+class Step:
     """A step of training by Torch, in Torch's order. `module` is as it was before the step."""
 
     module: TorchObject
@@ -51,7 +51,7 @@ class RecordedStep:
     output: Nested[Array]
     grad_output: Nested[Array]
     grad_input: Nested[Array]
-    recorded: tuple[RecordedTensor, ...]
+    recorded: tuple[Recorded, ...]
 
     def standing_in(self) -> dict[Hashable, Array]:
         """What was recorded, by the memory of the tensor; modules that share it add up."""
@@ -71,7 +71,7 @@ def accumulated(arrays: list[Array]) -> Array:
     return total
 
 
-def read(path: Path) -> RecordedStep:
+def read(path: Path) -> Step:
     """A recorded step. Raises UsageError that says what is missing, BadField for wrong contents."""
     root = torch7.read(path).root
     if not isinstance(root, Table):
@@ -87,10 +87,10 @@ def read(path: Path) -> RecordedStep:
         raise BadField(f"module of {path} should be one", received=torch7.describe(module))
     given, made, upstream_gradients, back = (as_arrays(root[name], name) for name in NEEDED[1:5])
     recorded = tuple(recorded_parameters(root["parameters"], module, str(path)))
-    return RecordedStep(module, given, made, upstream_gradients, back, recorded)
+    return Step(module, given, made, upstream_gradients, back, recorded)
 
 
-def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[RecordedTensor]:
+def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[Recorded]:
     """The list `parameters`. Raises BadField for an entry that names no tensor of the module."""
     if not isinstance(entries, Table):
         raise BadField(
@@ -109,7 +109,7 @@ def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterato
         if tensor is not None and tensor.numel != entry[key].numel:
             shown = "×".join(map(str, entry[key].shape))
             raise BadField(f"{where} should have as many elements as {tensor!r}", received=shown)
-        yield RecordedTensor(path, name, tensor, entry[key].array, key == "grad")
+        yield Recorded(path, name, tensor, entry[key].array, key == "grad")
 
 
 def at_path(root: TorchObject, path: str, where: str) -> TorchObject:

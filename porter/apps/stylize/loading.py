@@ -13,15 +13,14 @@ from porter.conversion.verification_inputs import batched
 from porter.errors import UsageError
 from porter.frontend.inputs import Shapes, given
 from porter.frontend.model_file import open_model
-from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
 from porter.imaging.geometry import Geometry, last_picture
 from porter.imaging.image_spec import (
-    ImageSpec,
+    Meaning,
     from_json,
-    image_spec_of,
     image_type,
+    meaning_of,
     others_hint,
     walked,
 )
@@ -43,7 +42,7 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
-class LoadOptions:
+class Choices:
     """How a model is opened; all but `preset` matter for `.t7` only."""
 
     preset: str | None = None
@@ -53,35 +52,36 @@ class LoadOptions:
     options: Options = field(default_factory=Options)
 
 
-def open_net(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
+def open_net(path: Path, choices: Choices) -> tuple[Net, Meaning]:
     """A net and what its pictures mean. Raises UsageError where it has nothing to do with them."""
     if path.is_dir() or path.suffix in (".keras", ".tflite"):
-        net, spec = open_converted(path, choices)
+        net, meaning = open_converted(path, choices)
     else:
-        net, spec = open_torch(path, choices)
-    if spec.classifies:
+        net, meaning = open_torch(path, choices)
+    if meaning.classifies:
         raise UsageError(
-            f"the preset {spec.preset.name} is for classifiers: there is no picture to write",
+            f"the preset {meaning.preset.name} is for classifiers: there is no picture to write",
             hint="call the signature `image` of the converted model (docs/serving.md)",
         )
-    return net, spec.for_size(net.sizes)
+    return net, meaning.seen_by(net.sizes)
 
 
-def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
+def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
     """A `.t7`, traced in this process; `porter convert` is what proves it."""
     opened = open_model(path, choices.registry or default_registry(), choices.select)
-    mode = decide(opened.root, choices.options, preset=choices.preset)
-    model = opened.model(mode.options)
+    model = opened.model(choices.options)
     shapes = given(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
-    spec = image_spec_of(opened, model, shapes, choices.preset)
-    if spec is None:
+    meaning = meaning_of(opened, model, shapes, choices.preset)
+    if meaning is None:
         raise pictureless(path, model, shapes) or untold(path)
     from porter.apps.stylize.runners import Traced
     from porter.emit.port import build_widest
     from porter.emit.settings import ExportOptions
     from porter.runtime.runner import Variables
 
-    return Traced(build_widest(model, batched(model, shapes), Variables(), ExportOptions())), spec
+    return Traced(
+        build_widest(model, batched(model, shapes), Variables(), ExportOptions())
+    ), meaning
 
 
 def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
@@ -97,7 +97,7 @@ def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
     return UsageError(f"{path.name} makes {shown}, and no pictures")
 
 
-def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
+def open_converted(path: Path, choices: Choices) -> tuple[Net, Meaning]:
     """A SavedModel, `.keras` or `.tflite`, with the manifest that stands beside it."""
     artefact = part_of(path)
     told = described(artefact)
@@ -121,7 +121,7 @@ def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
             + "×".join("?" if n is None else str(n) for n in net.shape),
             hint=others_hint(),
         )
-    return net, ImageSpec(preset, told.geometry if told else Geometry(), "asked for")
+    return net, Meaning(preset, told.geometry if told else Geometry(), "asked for")
 
 
 def part_of(path: Path) -> Path:
@@ -138,7 +138,7 @@ def part_of(path: Path) -> Path:
     )
 
 
-def described(artefact: Path) -> ImageSpec | None:
+def described(artefact: Path) -> Meaning | None:
     """What the manifest beside an artefact says of its pictures."""
     file = artefact.resolve().parent / MANIFEST
     try:

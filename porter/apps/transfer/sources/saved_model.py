@@ -122,7 +122,7 @@ def open_saved_model(path: Path, opening: Opening) -> SavedModelSource:
         raise UsageError(
             f"{path} holds no SavedModel", hint="convert with `formats=saved_model`, the default"
         )
-    image_spec = described(folder)
+    meaning = described(folder)
     module = loaded(folder, lambda: tf.saved_model.load(str(folder)))
     signature = module.signatures.get("activations")
     if signature is None:
@@ -138,5 +138,5 @@ def open_saved_model(path: Path, opening: Opening) -> SavedModelSource:
             received="×".join(str(n) for n in spec.shape),
             hint="convert it with `data_format=channels_last`",
         )
-    side = image_spec.preset.input if image_spec is not None else None
+    side = meaning.preset.input if meaning is not None else None
     return SavedModelSource(module, signature, path.name, side)

@@ -36,6 +36,7 @@ SAME = {
     "pow": "power",
     "sigmoid": "sigmoid",
     "sign": "sign",
+    "sin": "sin",
     "sqrt": "sqrt",
     "square": "square",
     "stop_gradient": "stop_gradient",

@@ -1,0 +1,165 @@
+"""Features of regions of interest, and modules that detectors wrap around their parts.
+
+Source: szagoruyko/imagine-nn ROIPooling.lua, ROIPooling.cu; facebookresearch/multipathnet
+modules/NoBackprop.lua.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from layer_maps.composites import inside
+from layer_maps.training_only import ZeroGrad
+from layer_maps.windows import LOWEST
+from porter.maps import (
+    Array,
+    BadField,
+    LayerMap,
+    Nested,
+    OpContext,
+    Options,
+    Shape,
+    TorchObject,
+    Value,
+    Walk,
+    flag,
+    integer,
+    map_leaves,
+    number,
+    over_time,
+    register,
+    size,
+    structure,
+)
+
+
+@register("inn.ROIPooling")
+class ROIPooling(LayerMap):
+    """R×C×H×W: the largest elements in H×W bins of each region of N×C×h×w images.
+
+    A region is (image, left, top, right, bottom), counted from 1 in the pixels of the net's input,
+    of which `spatial_scale` makes those of the features. `v2` rounds the borders of bins, and ends
+    regions one pixel earlier; before, bins were widened to whole pixels. An empty bin gives 0.
+    """
+
+    rows = integer("H")
+    columns = integer("W")
+    scale = number("spatial_scale", 1.0)
+    rounds = flag("v2")
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if min(self.rows, self.columns) < 1:
+            raise BadField(
+                f"{self.typename} should have at least one bin",
+                received=f"{self.rows}×{self.columns}",
+            )
+
+    def output_shape(self, x: Shape, regions: Shape) -> Shape:
+        fits = len(x) == 4 and len(regions) == 2 and regions[1] == 5
+        self.require(fits, "takes images N×C×H×W and regions R×5", x, regions)
+        return (regions[0], x[1], self.rows, self.columns)
+
+    def reference(self, x: Array, regions: Array) -> Array:
+        out = np.zeros(self.output_shape(x.shape, regions.shape), x.dtype)
+        scale = np.float32(self.scale)
+        for pooled, region in zip(out, regions.astype(np.float32), strict=True):
+            image = x[min(max(int(region[0] - 1), 0), len(x) - 1)]
+            left, top, right, bottom = (rounded((each - 1) * scale) for each in region[1:])
+            rows = self.bins(top, bottom, self.rows, x.shape[2])
+            columns = self.bins(left, right, self.columns, x.shape[3])
+            for i, j in np.ndindex(self.rows, self.columns):
+                pixels = image[:, slice(*rows[i]), slice(*columns[j])]
+                if pixels.size:
+                    pooled[:, i, j] = pixels.max(axis=(1, 2))
+        return out
+
+    def bins(self, first: int, last: int, count: int, extent: int) -> list[tuple[int, int]]:
+        """Where each bin begins and ends along an axis of `extent` pixels."""
+        length = max(last - first + (0 if self.rounds else 1), 1)
+        step = np.float32(length) / np.float32(count)
+        borders = []
+        for i in range(count):
+            begin, end = np.float32(i) * step, np.float32(i + 1) * step
+            pair = (rounded(begin), rounded(end)) if self.rounds else (int(begin), math.ceil(end))
+            low, high = (min(max(edge + first, 0), extent) for edge in pair)
+            borders.append((low, max(low, high)))
+        return borders
+
+    def apply(self, tf: Any, x: Any, regions: Any, at: OpContext) -> Any:
+        height, width = size(tf, x, 2), size(tf, x, 3)
+        image, left, top, right, bottom = tf.unstack(tf.cast(regions, tf.float32), num=5, axis=1)
+        number = tf.cast(tf.subtract(image, 1), tf.int32)
+        number = tf.clip_by_value(number, 0, tf.subtract(size(tf, x, 0), 1))
+        left, top, right, bottom = (
+            tensor_rounded(tf, tf.multiply(tf.subtract(edge, 1), self.scale))
+            for edge in (left, top, right, bottom)
+        )
+        rows = self.tensor_bins(tf, top, bottom, self.rows, height)
+        columns = self.tensor_bins(tf, left, right, self.columns, width)
+
+        def pool(_: Any, elements: list[Any], __: list[Any]) -> tuple[list[Any], list[Any]]:
+            which, row_begins, row_ends, column_begins, column_ends = elements
+            in_rows = members(tf, row_begins, row_ends, height)
+            in_columns = members(tf, column_begins, column_ends, width)
+            lowest = tf.constant(LOWEST, at.dtype)
+            pixels = tf.expand_dims(tf.gather(x, which), 0)
+            by_row = tf.where(tf.reshape(in_rows, [self.rows, 1, -1, 1]), pixels, lowest)
+            largest = tf.expand_dims(tf.reduce_max(by_row, axis=2), 0)
+            by_bin = tf.where(tf.reshape(in_columns, [self.columns, 1, 1, -1]), largest, lowest)
+            pooled = tf.transpose(tf.reduce_max(by_bin, axis=3), [2, 1, 0])
+            filled = tf.logical_and(
+                tf.reshape(tf.less(row_begins, row_ends), [1, self.rows, 1]),
+                tf.reshape(tf.less(column_begins, column_ends), [1, 1, self.columns]),
+            )
+            return [tf.where(filled, pooled, tf.zeros_like(pooled))], []
+
+        shape = (at.inputs[0].shape[1], self.rows, self.columns)
+        sequences = [number, *rows, *columns]
+        (out,) = over_time(tf, pool, size(tf, regions, 0), sequences, [], [shape], [at.dtype])
+        return out
+
+    def tensor_bins(self, tf: Any, first: Any, last: Any, count: int, extent: Any) -> list[Any]:
+        """Where the bins of every region begin and end: two tensors R×count."""
+        length = tf.maximum(tf.add(tf.subtract(last, first), 0 if self.rounds else 1), 1)
+        # Divided in double precision, so that a reciprocal in its place still rounds as a quotient.
+        step = tf.expand_dims(tf.cast(tf.divide(tf.cast(length, tf.float64), count), tf.float32), 1)
+        borders = []
+        for shift in (0, 1):
+            number = tf.cast(tf.range(shift, count + shift), tf.float32)
+            border = tf.multiply(tf.expand_dims(number, 0), step)
+            if self.rounds:
+                edge = tensor_rounded(tf, border)
+            else:
+                edge = tf.cast(tf.math.ceil(border) if shift else tf.floor(border), tf.int32)
+            borders.append(tf.clip_by_value(tf.add(edge, tf.expand_dims(first, 1)), 0, extent))
+        return borders
+
+
+def rounded(value: np.float32) -> int:
+    """To the nearest integer, halves away from zero."""
+    return int(math.copysign(math.floor(abs(float(value)) + 0.5), value))
+
+
+def tensor_rounded(tf: Any, x: Any) -> Any:
+    """The same in TensorFlow; in double precision, which the half is added to without rounding."""
+    exact = tf.cast(x, tf.float64)
+    return tf.cast(tf.multiply(tf.sign(exact), tf.floor(tf.add(tf.abs(exact), 0.5))), tf.int32)
+
+
+def members(tf: Any, begins: Any, ends: Any, extent: Any) -> Any:
+    """Which of `extent` pixels lie in each bin."""
+    pixels = tf.expand_dims(tf.range(extent), 0)
+    return tf.logical_and(
+        tf.greater_equal(pixels, tf.expand_dims(begins, 1)),
+        tf.less(pixels, tf.expand_dims(ends, 1)),
+    )
+
+
+@structure("nn.NoBackprop")
+def no_backprop(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """What the module inside makes, through which no gradient flows; it learns nothing."""
+    output = walk(inside(walk, module, "inner"), x, at="1")
+    return map_leaves(lambda value: walk.run(ZeroGrad(), value)[0], output)
