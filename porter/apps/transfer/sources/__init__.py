@@ -49,13 +49,13 @@ def opener(path: Path) -> Callable[[Path, Opening], Source]:
     if start.startswith(ZIP):
         return zipped(path)
     if path.suffix in (".caffemodel", ".prototxt"):
-        from porter.apps.transfer.sources.caffe import open_caffe
+        from porter.apps.transfer.sources.caffe_file import open_caffe
 
         return open_caffe
     reason = foreign(path, start)
     if reason is not None:
         raise WeightError(reason, where=path.name, hint=f"a descriptor is {KINDS}")
-    from porter.apps.transfer.sources.torch_net import open_torch
+    from porter.apps.transfer.sources.module_source import open_torch
 
     return open_torch
 
