@@ -8,6 +8,7 @@
     │   ├── Unsupported          valid Torch7, but nothing porter can read
     │   └── WrongFile            not a Torch7 file at all
     ├── UnreadablePicture     3  a photograph cannot be read, or the net makes nothing of it
+    ├── WeightError           3  a weight file from which no descriptor can be built
     ├── WalkError             4  the file is sound, its modules are not convertible
     │   ├── UnmappedModules      classes without a layer map
     │   ├── MissingField         a field that the class needs is nil
@@ -18,7 +19,10 @@
     │   ├── Endless              modules inside themselves, or astronomically many calls
     │   └── Unforeseen           a module that its layer map did not foresee
     ├── EmitError             2  the output cannot be written
-    └── ParityError           1  the port does not compute what Torch computed
+    ├── ParityError           1  the port does not compute what Torch computed
+    ├── Diverged              1  a loss or a weight is not a number any more
+    ├── WorkerLost           75  another worker of a training run is gone
+    └── Interrupted         130  the user ended the run
 
 Anything else that escapes is a bug in porter and keeps its traceback: InvariantError, too, which
 `python -O` does not switch off as it does `assert`.
@@ -131,6 +135,12 @@ class UnreadablePicture(PorterError):
     exit_code = 3
 
 
+class WeightError(PorterError):
+    """A weight file from which no descriptor can be built; the message says what the file is."""
+
+    exit_code = 3
+
+
 class WalkError(PorterError):
     """The file is sound, but its modules cannot be converted."""
 
@@ -180,3 +190,22 @@ class ParityError(PorterError):
 
     exit_code = 1
     reports: tuple[Any, ...] = ()
+
+
+class Diverged(PorterError):
+    """A loss or a weight is not a number any more."""
+
+    exit_code = 1
+
+
+class WorkerLost(PorterError):
+    """Another worker is gone, and the iteration cannot be finished without it."""
+
+    exit_code = 75
+    """EX_TEMPFAIL: start the command again."""
+
+
+class Interrupted(PorterError):
+    """The user ended the run."""
+
+    exit_code = 130

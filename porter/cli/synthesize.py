@@ -75,7 +75,8 @@ def from_style(options: argparse.Namespace, size: tuple[int, int]) -> Any:
     """By optimisation, under a progress bar."""
     from porter.apps.train.options import split
     from porter.apps.train.synthesize import optimise
-    from porter.apps.transfer.descriptor import Opening, open_descriptor
+    from porter.apps.transfer.descriptor import open_descriptor
+    from porter.apps.transfer.source import Opening
     from porter.imaging.photos import read_photo
     from porter.report.console import progress
 

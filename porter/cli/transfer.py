@@ -180,10 +180,10 @@ def require_sensible(options: argparse.Namespace) -> None:
 
 def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Result:
     """Open everything and run, with progress where somebody looks."""
-    from porter.apps.transfer.descriptor import Opening
     from porter.apps.transfer.job import Keeping, transfer
     from porter.apps.transfer.objective import Losses
     from porter.apps.transfer.run import Progress
+    from porter.apps.transfer.source import Opening
     from porter.imaging.photos import Photo, write_picture
     from porter.report.console import progress
 

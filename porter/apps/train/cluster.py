@@ -8,19 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from porter.errors import PorterError, UsageError
+from porter.errors import PorterError, UsageError, WorkerLost
 from porter.system.tensorflow import tf
 from porter.system.tf_config import task
 
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 """What TensorFlow raises when another worker is gone."""
-
-
-class WorkerLost(PorterError):
-    """Another worker is gone, and the iteration cannot be made without it."""
-
-    exit_code = 75
-    """EX_TEMPFAIL: start the command again."""
 
 
 @dataclass(frozen=True)

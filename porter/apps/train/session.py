@@ -28,7 +28,8 @@ from porter.apps.train.options import TrainOptions
 from porter.apps.train.photos import Photographs, photographs
 from porter.apps.train.start import Start, start_of
 from porter.apps.train.trainer import Hooks, OnProgress, Progress, Trained, Trainer
-from porter.apps.transfer.descriptor import Opening, open_descriptor
+from porter.apps.transfer.descriptor import open_descriptor
+from porter.apps.transfer.source import Opening
 from porter.errors import UnreadablePicture, UsageError
 from porter.imaging.photos import Photo, lanczos, read_photo, write_picture
 from porter.ir.fields import Array

@@ -19,7 +19,7 @@ from porter.apps.train.network import Network
 from porter.apps.train.options import TrainOptions
 from porter.apps.train.photos import Photographs
 from porter.apps.train.pipeline import Share, require_divisible, samples
-from porter.errors import PorterError
+from porter.errors import Diverged
 from porter.system.tensorflow import tf
 
 DECAY, DECAY_EVERY = 0.8, 2_000
@@ -27,12 +27,6 @@ DECAY, DECAY_EVERY = 0.8, 2_000
 KINDS = ("content", "style", "tv")
 
 Losses = dict[str, float]
-
-
-class Diverged(PorterError):
-    """The loss or a weight is no number any more."""
-
-    exit_code = 1
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Whether weights can describe a picture: looked at before a run, not after a black picture."""
+"""Checks of weights before a run, which would otherwise end in a black image."""
 
 from __future__ import annotations
 
@@ -9,48 +9,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from porter.errors import PorterError, UsageError
+from porter.errors import UsageError, WeightError
 
 Array = npt.NDArray[Any]
 
-BLACK = "with these weights the picture comes out black or unchanged: load the file anew"
+BLACK = "with these weights the image comes out black or unchanged: download the file again"
+OTHER_ARCHITECTURE = "the weights are those of another architecture"
 
 
-class WeightError(PorterError):
-    """A weight file that no descriptor can be made of; the message says what the file is."""
-
-    exit_code = 3
-
-
-def require_sound(
-    name: str, weight: Array, bias: Array | None, planes: int | None, groups: int = 1
-) -> None:
-    """Raise WeightError for filters HWIO (and a bias O) that cannot be `name`'s.
-
-    `planes` is what the layer before makes, None where that is not known.
-    """
+def require_filters(name: str, weight: Array, bias: Array | None) -> None:
+    """Raise WeightError for what cannot be filters kH×kW×I×O with a bias O, named `name`."""
     shown = "×".join(map(str, weight.shape))
     if weight.ndim != 4:
         raise WeightError("the weights of a convolution have four axes", where=name, received=shown)
-    if planes is not None and weight.shape[2] * groups != planes:
-        raise WeightError(
-            f"the layer before makes {planes} planes, these weights are for "
-            f"{weight.shape[2] * groups}",
-            where=name,
-            received=f"{shown} (height×width×in×out)",
-            hint="the weights are those of another architecture",
-        )
     if bias is not None and bias.shape != weight.shape[-1:]:
         raise WeightError(
             f"a bias of {weight.shape[-1]} numbers is needed",
             where=name,
             received="×".join(map(str, bias.shape)),
         )
+    for array in (weight, bias):
+        if array is not None and array.dtype.kind not in "fiu":
+            raise WeightError("the weights are not numbers", where=name, received=str(array.dtype))
+
+
+def require_sound(name: str | None, weight: Array, bias: Array | None) -> None:
+    """Raise WeightError for weights that cannot describe an image: not finite, zero, all alike."""
     for what, array in (("weights", weight), ("bias", bias)):
         if array is not None and not np.isfinite(array).all():
-            wrong = int((~np.isfinite(array)).sum())
+            count = int((~np.isfinite(array)).sum())
             raise WeightError(
-                f"{wrong:,} of the {array.size:,} {what} are not finite", where=name, hint=BLACK
+                f"{count:,} of the {array.size:,} {what} are not finite", where=name, hint=BLACK
             )
     if not weight.any():
         raise WeightError("all weights are zero", where=name, hint=BLACK)
@@ -60,9 +49,9 @@ def require_sound(
         )
 
 
-def require_layers(wanted: list[str], names: tuple[str, ...], what: str) -> None:
+def require_layers(layers: list[str], names: tuple[str, ...], what: str) -> None:
     """Raise UsageError for layers that do not exist, listing those that do."""
-    missing = [name for name in wanted if name not in names]
+    missing = [name for name in layers if name not in names]
     if missing:
         raise UsageError(
             f"{what} has no layer {', '.join(missing)}",
@@ -82,11 +71,11 @@ def digests(path: Path) -> dict[str, str]:
 
 def require_sha256(path: Path, expected: str) -> None:
     """Raise WeightError where a file is not the one that was meant."""
-    found = digests(path)["sha256"]
-    if found != expected.lower():
+    actual = digests(path)["sha256"]
+    if actual != expected.lower():
         raise WeightError(
             "the file is not the one that was asked for",
             where=path.name,
-            received=f"sha256 {found}",
+            received=f"sha256 {actual}",
             hint=f"expected {expected.lower()}",
         )

@@ -1,4 +1,4 @@
-"""The features by which pictures are compared: a few layers of a network that was trained.
+"""The features by which images are compared: a few layers of a trained network.
 
     descriptor = open_descriptor("vgg19.t7", ["relu1_1", "relu4_2"])
     features = descriptor(images)             # {"relu1_1": N×h×w×64, "relu4_2": N×h×w×512}
@@ -9,60 +9,26 @@ Works inside tf.function and under tf.GradientTape.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from porter.apps.transfer.checks import WeightError, require_layers, require_sha256
-from porter.errors import UsageError
+from porter.apps.transfer.checks import require_layers, require_sha256
+from porter.apps.transfer.source import DescriptorSource, Features, Opening
+from porter.apps.transfer.sources import open_file
+from porter.errors import UsageError, WeightError
 from porter.imaging.presets import PixelEncoding, find
-from porter.ir.options import Options
-from porter.ir.registry import Registry
-
-Features = Callable[[Any], dict[str, Any]]
 
 POOLINGS = ("as-saved", "max", "average")
 PADDINGS = ("as-saved", "same", "valid")
 
 
-class Source(Protocol):
-    """A weight file that was opened. `names` are all layers that can be asked for, in order."""
-
-    @property
-    def what(self) -> str:
-        """What the file is, in a few words."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    def preprocessing(self) -> PixelEncoding | None:
-        """What the net's numbers mean; None where the file does not tell."""
-
-    def build(self, wanted: Sequence[str], pooling: str, padding: str, dtype: str) -> Features:
-        """Features of the net's own numbers N×H×W×C by name; only what they need is computed."""
-
-
-@dataclass(frozen=True)
-class Opening:
-    """How a weight file is opened, where it does not tell by itself.
-
-    `prototxt` belongs to a `.caffemodel`; `select` chooses a module of a Torch checkpoint.
-    """
-
-    prototxt: Path | None = None
-    select: str | None = None
-    registry: Registry | None = None
-    options: Options = field(default_factory=Options)
-
-
 class Descriptor:
-    """Features of RGB pictures by layer name.
+    """Features of RGB images by layer name.
 
     Called with float images N×H×W×3 in 0…255, in the descriptor's precision, it returns a dict of
     layer name to features N×h×w×C. What the network must be fed instead (other order of channels,
-    other range, less a mean) is computed inside.
+    other range, less a mean) is computed inencoding.
     """
 
     def __init__(
@@ -84,18 +50,18 @@ class Descriptor:
         return self._features(to_numbers(images, self.preprocessing))
 
 
-def to_numbers(images: Any, side: PixelEncoding) -> Any:
-    """RGB levels N×H×W×3 as the net's numbers N×H×W×C; neither clipped nor rounded."""
+def to_numbers(images: Any, encoding: PixelEncoding) -> Any:
+    """RGB images N×H×W×3 in 0…255 as the net's numbers N×H×W×C; neither clipped nor rounded."""
     from porter.system.tensorflow import tf
 
-    if side.channels == "BGR":
+    if encoding.channels == "BGR":
         images = images[..., ::-1]
-    elif side.planes == 1:
+    elif encoding.planes == 1:
         images = tf.tensordot(images, tf.constant([0.299, 0.587, 0.114], images.dtype), 1)
         images = images[..., None]
-    low, high = side.range
+    low, high = encoding.range
     scale = (high - low) / 255
-    mean, std = (tf.constant(each, images.dtype) for each in (side.mean, side.std))
+    mean, std = (tf.constant(each, images.dtype) for each in (encoding.mean, encoding.std))
     return (images * scale + low - mean) / std
 
 
@@ -110,50 +76,46 @@ def open_descriptor(
     sha256: str | None = None,
     opening: Opening | None = None,
 ) -> Descriptor:
-    """The descriptor that a weight file holds, of the layers that are wanted.
+    """The descriptor that a weight file holds, of some of its layers.
 
     `path` is a Torch classifier `.t7`, a folder that porter converted, a `.caffemodel` with its
     prototxt beside it, `.npz` or `.npy` weights, or a Keras `.h5` or `.keras`. `preprocessing` is
-    a preset's name, a preset's file or a `PixelEncoding`, where the file does not tell or is to be
+    a preset's name, a preset's file or a `PixelEncoding`, where the file does not say or is to be
     overruled. `pooling` and `padding` change every layer of their kind.
 
     Raises UsageError for layers that do not exist, WeightError or T7Error for files that are not
     what they should be: each message says what the file is.
     """
     file = Path(path)
-    for name, value, known in (("pooling", pooling, POOLINGS), ("padding", padding, PADDINGS)):
-        if value not in known:
-            raise UsageError(f"{name} is one of {', '.join(known)}", received=value)
+    for name, value, choices in (("pooling", pooling, POOLINGS), ("padding", padding, PADDINGS)):
+        if value not in choices:
+            raise UsageError(f"{name} is one of {', '.join(choices)}", received=value)
     if sha256 is not None:
         require_sha256(file, sha256)
-    source = open_source(file, opening or Opening())
+    source = open_file(file, opening or Opening())
     require_layers(list(layers), source.names, f"{file.name} ({source.what})")
-    side = meant(preprocessing, source, file)
+    encoding = encoding_of(preprocessing, source, file)
     try:
         features = source.build(list(layers), pooling, padding, dtype)
     except WeightError as error:
         error.where = f"{file.name}, {error.where}" if error.where else file.name
         raise
-    return Descriptor(features, layers, side, source.what, dtype)
+    return Descriptor(features, layers, encoding, source.what, dtype)
 
 
-def meant(preprocessing: str | PixelEncoding | None, source: Source, file: Path) -> PixelEncoding:
-    """What the net's numbers mean: as asked for, or as the file tells."""
+def encoding_of(
+    preprocessing: str | PixelEncoding | None, source: DescriptorSource, file: Path
+) -> PixelEncoding:
+    """What the net's numbers mean: as asked for, or as the file says."""
     if isinstance(preprocessing, PixelEncoding):
         return preprocessing
     if preprocessing is not None:
         return find(preprocessing).input
     if source.preprocessing is None:
         raise UsageError(
-            f"{file.name} ({source.what}) does not tell how pictures become its numbers",
-            hint="say it with `preprocessing=`: imagenet-caffe (BGR levels less their mean: VGG, "
-            "AlexNet), imagenet-torch (RGB 0…1, mean and std), plain (RGB 0…1), or a FILE.toml",
+            f"{file.name} ({source.what}) does not say how images become its numbers",
+            hint="say it with `preprocessing=`: imagenet-caffe (BGR in 0…255 less its "
+            "mean: VGG, AlexNet), imagenet-torch (RGB 0…1, mean and std), plain (RGB 0…1), "
+            "or a FILE.toml",
         )
     return source.preprocessing
-
-
-def open_source(path: Path, opening: Opening) -> Source:
-    """Read whatever weight file this is, by its content rather than its name."""
-    from porter.apps.transfer.sources import open_file
-
-    return open_file(path, opening)

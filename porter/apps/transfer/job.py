@@ -15,13 +15,14 @@ import numpy.typing as npt
 from porter.apps.stylize.runners import full_precision
 from porter.apps.transfer import images, memory
 from porter.apps.transfer.checks import require_layers
-from porter.apps.transfer.descriptor import Descriptor, Opening, open_descriptor
+from porter.apps.transfer.descriptor import Descriptor, open_descriptor
 from porter.apps.transfer.images import Given
 from porter.apps.transfer.objective import Losses, Objective
 from porter.apps.transfer.optimizers import Enough, adam, lbfgs
 from porter.apps.transfer.recipe import Recipe, read_recipe
-from porter.apps.transfer.run import Diverged, Monitor, Progress, load, save
-from porter.errors import PorterError, UsageError
+from porter.apps.transfer.run import Monitor, Progress, load, save
+from porter.apps.transfer.source import Opening
+from porter.errors import Diverged, Interrupted, PorterError, UsageError
 from porter.imaging.photos import Photo
 
 Array = npt.NDArray[Any]
@@ -138,12 +139,6 @@ def transfer(
         photo,
         stopped,
     )
-
-
-class Interrupted(PorterError):
-    """The user ended the run."""
-
-    exit_code = 130
 
 
 @dataclass

@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 from porter.apps.transfer.descriptor import Descriptor
-from porter.errors import TooLarge
+from porter.errors import ShapeMismatch, TooLarge
 from porter.runtime import memory
 from porter.system.tensorflow import tf
 
-SMALL = 64
-"""Size of the picture on which a descriptor's memory is measured."""
+SIZES = (64, 256, 1024)
+"""Sizes of the image on which a descriptor's memory is measured: the first that it bears."""
 KINDS = ("Conv2D", "Relu", "LeakyRelu", "MaxPool", "AvgPool", "LRN", "BiasAdd", "ConcatV2", "Pad")
 BASE = 700 * 2**20
 """TensorFlow itself, and what the pictures take."""
@@ -21,14 +21,19 @@ benchmarks/transfer.py."""
 
 
 def per_pixel(descriptor: Descriptor) -> float:
-    """Bytes that a descriptor's layers hold for each pixel of a picture.
+    """Bytes that a descriptor's layers take for each pixel of an image.
 
     0 for converted folders and Keras models, whose layers stand in a function of their own.
     """
-    spec = tf.TensorSpec((1, SMALL, SMALL, 3), descriptor.dtype)
-    traced = tf.function(descriptor.__call__, input_signature=[spec], autograph=False)
-    total = sum(sizes(traced.get_concrete_function().graph))
-    return total * int(tf.as_dtype(descriptor.dtype).size) / SMALL**2
+    for size in SIZES:
+        spec = tf.TensorSpec((1, size, size, 3), descriptor.dtype)
+        traced = tf.function(descriptor.__call__, input_signature=[spec], autograph=False)
+        try:
+            graph = traced.get_concrete_function().graph
+        except (ShapeMismatch, ValueError):  # without padding, nothing is left of a small image
+            continue
+        return sum(sizes(graph)) * int(tf.as_dtype(descriptor.dtype).size) / size**2
+    return 0.0
 
 
 def sizes(graph: Any) -> list[int]:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.apps.transfer import losses
-from porter.apps.transfer.checks import BLACK, WeightError
+from porter.apps.transfer.checks import BLACK
 from porter.apps.transfer.descriptor import Descriptor
 from porter.apps.transfer.recipe import Recipe, Weights
-from porter.errors import TooLarge, UsageError
+from porter.errors import ShapeMismatch, TooLarge, UsageError, WeightError
 from porter.system.tensorflow import tf
 
 Array = npt.NDArray[Any]
@@ -71,7 +71,7 @@ class Objective:
         require_picture(picture)
         try:
             return self.descriptor(tf.constant(picture[None], self.dtype))
-        except (tf.errors.OpError, ValueError) as error:
+        except (tf.errors.OpError, ValueError, ShapeMismatch) as error:
             raise UsageError(
                 "the descriptor does not run on a picture of "
                 + "×".join(map(str, picture.shape[:2])),

@@ -15,16 +15,10 @@ import numpy.typing as npt
 
 from porter.apps.transfer.objective import Losses, Objective
 from porter.apps.transfer.optimizers import AdamState, Enough
-from porter.errors import PorterError, UsageError
+from porter.errors import Diverged, UsageError
 from porter.system.atomic import write_bytes
 
 Array = npt.NDArray[Any]
-
-
-class Diverged(PorterError):
-    """The loss is not a number any more."""
-
-    exit_code = 1
 
 
 @dataclass

@@ -13,8 +13,8 @@ import pytest
 from porter.apps.train.checkpoints import begin
 from porter.apps.train.options import TrainOptions
 from porter.apps.train.session import Session
-from porter.apps.train.trainer import Diverged, Hooks, Progress, Trained, optimizer_of
-from porter.errors import EmitError, UsageError
+from porter.apps.train.trainer import Hooks, Progress, Trained, optimizer_of
+from porter.errors import Diverged, EmitError, UsageError
 from porter.system.tensorflow import tf
 from tests.apps.train.conftest import Make
 from tests.apps.train.runs import last_kept, start

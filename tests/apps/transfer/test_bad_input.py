@@ -13,11 +13,17 @@ from PIL import Image
 
 import cli
 from porter.apps.transfer import open_descriptor, read_recipe, transfer
-from porter.apps.transfer.checks import WeightError, digests
-from porter.apps.transfer.descriptor import Opening
+from porter.apps.transfer.checks import digests
 from porter.apps.transfer.images import luminance, prepared, recoloured
-from porter.apps.transfer.run import Diverged
-from porter.errors import PorterError, Truncated, UnreadablePicture, UsageError
+from porter.apps.transfer.source import Opening
+from porter.errors import (
+    Diverged,
+    PorterError,
+    Truncated,
+    UnreadablePicture,
+    UsageError,
+    WeightError,
+)
 from porter.imaging.photos import read_photo
 from porter.system.tensorflow import tf
 from tests.apps.transfer import files

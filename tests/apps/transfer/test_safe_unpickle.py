@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pytest
 from numpy.lib import format as npy
 
-from porter.apps.transfer.checks import WeightError
 from porter.apps.transfer.sources import safe_unpickle
 from porter.apps.transfer.sources.safe_unpickle import Forbidden, Malformed, loads, read_arrays
+from porter.errors import WeightError
 from tests.build import FIXTURES
 
 Array = npt.NDArray[Any]

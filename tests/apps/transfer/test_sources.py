@@ -11,7 +11,7 @@ import pytest
 
 from porter import Request, convert
 from porter.apps.transfer import open_descriptor
-from porter.apps.transfer.descriptor import Opening
+from porter.apps.transfer.source import Opening
 from porter.imaging.presets import BGR_MEAN
 from porter.system.tensorflow import tf
 from tests.apps.transfer import files

@@ -1,16 +1,12 @@
-"""Weight files that descriptors are made of: one module a format, told apart by their content."""
+"""Weight files that descriptors are made of: one module a format, recognised by content."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from porter.apps.transfer.checks import WeightError
-from porter.errors import UsageError
-
-if TYPE_CHECKING:
-    from porter.apps.transfer.descriptor import Opening, Source
+from porter.apps.transfer.source import DescriptorSource, Opening
+from porter.errors import UsageError, WeightError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 NPY = b"\x93NUMPY"
@@ -21,7 +17,7 @@ KINDS = (
 )
 
 
-def open_file(path: Path, opening: Opening) -> Source:
+def open_file(path: Path, opening: Opening) -> DescriptorSource:
     """The source in a file or folder. Raises UsageError, WeightError or T7Error."""
     if not path.exists():
         raise UsageError(f"there is no file or folder '{path}'")
@@ -30,7 +26,7 @@ def open_file(path: Path, opening: Opening) -> Source:
     return opener(path)(path, opening)
 
 
-def opener(path: Path) -> Callable[[Path, Opening], Source]:
+def opener(path: Path) -> Callable[[Path, Opening], DescriptorSource]:
     """Who opens a path."""
     if path.is_dir():
         from porter.apps.transfer.sources.saved_model import open_saved_model
@@ -49,18 +45,18 @@ def opener(path: Path) -> Callable[[Path, Opening], Source]:
     if start.startswith(ZIP):
         return zipped(path)
     if path.suffix in (".caffemodel", ".prototxt"):
-        from porter.apps.transfer.sources.caffe_file import open_caffe
+        from porter.apps.transfer.sources.caffe import open_caffe
 
         return open_caffe
     reason = foreign(path, start)
     if reason is not None:
         raise WeightError(reason, where=path.name, hint=f"a descriptor is {KINDS}")
-    from porter.apps.transfer.sources.module_source import open_torch
+    from porter.apps.transfer.sources.torch_file import open_torch
 
     return open_torch
 
 
-def zipped(path: Path) -> Callable[[Path, Opening], Source]:
+def zipped(path: Path) -> Callable[[Path, Opening], DescriptorSource]:
     """Of the formats that are zip archives, NumPy's and Keras's."""
     import zipfile
 
@@ -84,7 +80,7 @@ def zipped(path: Path) -> Callable[[Path, Opening], Source]:
         return open_npz
     what = "a PyTorch file" if any(n.endswith("data.pkl") for n in names) else "a zip archive"
     raise WeightError(
-        f"{what} of {len(names)} members, and no weights that are known here",
+        f"{what} of {len(names)} members, and no weights of a known layout",
         where=path.name,
         received=", ".join(names[:4]),
         hint=f"a descriptor is {KINDS}",

@@ -6,49 +6,38 @@ the rectifier and precedes the pooling.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from porter.apps.transfer.network import (
-    Convolution,
-    Layer,
-    Load,
-    Network,
-    Operation,
-    Pool,
-    Rectifier,
-    ResponseNorm,
-)
+from porter.apps.transfer.sources.module_source import Builders, Load, loaded_convolution
+from porter.torch7 import TorchObject, build
 
-CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
-KERNELS = {"conv1": 11, "conv2": 5, "conv3": 3, "conv4": 3, "conv5": 3}
-PLACES = {  # stride, padding, groups
+CONVOLUTIONS = {  # stride, padding, groups
     "conv1": (4, 0, 1),
     "conv2": (1, 2, 2),
     "conv3": (1, 1, 1),
     "conv4": (1, 1, 2),
     "conv5": (1, 1, 2),
 }
+FIRST_KERNEL = 11
+"""By which AlexNet's `conv1` is told from another network's."""
 NORMALISED = ("conv1", "conv2")
 POOLED = ("conv1", "conv2", "conv5")
 
 
-def alexnet(convolutions: Mapping[str, Load]) -> Network:
-    """The network of convolutions by name, up to the first that is missing."""
-    layers: list[Layer] = []
-
-    def add(name: str, operation: Operation) -> None:
-        before = layers[-1].name if layers else "input"
-        layers.append(Layer(name, operation, (before,)))
-
-    for name in CONVOLUTIONS:
-        if name not in convolutions:
+def alexnet(loads: Mapping[str, Load]) -> Builders:
+    """The chain of convolutions by name, up to the first that is missing."""
+    builders: dict[str, Callable[[], TorchObject]] = {}
+    for name, geometry in CONVOLUTIONS.items():
+        if name not in loads:
             break
-        stride, pad, groups = PLACES[name]
         number = name[-1]
-        add(name, Convolution(convolutions[name], (stride, stride), (pad, pad), groups))
-        add(f"relu{number}", Rectifier())
+        builders |= {
+            name: partial(loaded_convolution, name, loads[name], *geometry),
+            f"relu{number}": build.relu,
+        }
         if name in NORMALISED:
-            add(f"norm{number}", ResponseNorm())
+            builders[f"norm{number}"] = partial(build.cross_map_lrn, 5, 1e-4, 0.75, 1.0)
         if name in POOLED:
-            add(f"pool{number}", Pool("max", (3, 3), (2, 2), ceil=True))
-    return Network(tuple(layers))
+            builders[f"pool{number}"] = partial(build.max_pooling, (3, 3), (2, 2), ceil_mode=True)
+    return builders

@@ -1,4 +1,4 @@
-"""A whole Keras model, `.keras` or `.h5`: any architecture, cut behind the deepest wanted layer."""
+"""A whole Keras model, `.keras` or `.h5`: any architecture, cut behind the deepest layer needed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from porter.apps.transfer.checks import WeightError, require_sound
+from porter.apps.transfer.checks import require_sound
+from porter.apps.transfer.source import Features, Opening
 from porter.apps.transfer.sources.vgg import place
+from porter.errors import WeightError
 from porter.imaging.presets import VGG, PixelEncoding
-
-if TYPE_CHECKING:
-    from porter.apps.transfer.descriptor import Opening
 
 MAX, AVERAGE, CONVOLUTION = "MaxPooling2D", "AveragePooling2D", "Conv2D"
 
 
 @dataclass(frozen=True)
-class KerasSource:
+class KerasModelSource:
     """A loaded model."""
 
     model: Any
@@ -30,18 +29,18 @@ class KerasSource:
     @cached_property
     def layers(self) -> dict[str, str]:
         """Names of layers that make images; VGG's also as `relu1_1`, `pool1`."""
-        found: dict[str, str] = {}
+        names: dict[str, str] = {}
         for layer in self.model.layers:
-            made = getattr(layer, "output", None)
-            if type(layer).__name__ != "InputLayer" and len(getattr(made, "shape", ())) == 4:
-                found[layer.name] = layer.name
-        for name in list(found):
+            output = getattr(layer, "output", None)
+            if type(layer).__name__ != "InputLayer" and len(getattr(output, "shape", ())) == 4:
+                names[layer.name] = layer.name
+        for name in list(names):
             at = place(name)
             if at is not None and name.startswith("block"):
-                found.setdefault(f"relu{at[0]}_{at[1]}", name)
+                names.setdefault(f"relu{at[0]}_{at[1]}", name)
             elif name.startswith("block") and name.endswith("_pool"):
-                found.setdefault(f"pool{name[5:-5]}", name)
-        return found
+                names.setdefault(f"pool{name[5:-5]}", name)
+        return names
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,19 +55,19 @@ class KerasSource:
         """Caffe's for VGG, as keras.applications feeds it."""
         return VGG if "block1_conv1" in self.layers else None
 
-    def build(self, wanted: Sequence[str], pooling: str, padding: str, dtype: str) -> Any:
+    def build(self, layers: Sequence[str], pooling: str, padding: str, dtype: str) -> Features:
         """Features of the net's numbers by name."""
         from porter.system.tensorflow import tf
 
         keras = tf.keras
-        chosen = {name: self.model.get_layer(self.layers[name]).output for name in wanted}
-        cut = keras.Model(self.model.inputs, chosen)
+        outputs = {name: self.model.get_layer(self.layers[name]).output for name in layers}
+        cut = keras.Model(self.model.inputs, outputs)
         if len(cut.inputs) != 1:
-            raise WeightError(f"the model takes {len(cut.inputs)} inputs, and no single picture")
+            raise WeightError(f"the model takes {len(cut.inputs)} inputs, not a single image")
         for layer in cut.layers:
             if type(layer).__name__ == CONVOLUTION:
                 weight, *bias = layer.get_weights()
-                require_sound(layer.name, np.asarray(weight), bias[0] if bias else None, None)
+                require_sound(layer.name, np.asarray(weight), bias[0] if bias else None)
         planes = cut.inputs[0].shape[-1]
         copied = keras.models.clone_model(
             cut,
@@ -79,8 +78,8 @@ class KerasSource:
         copied.trainable = False
 
         def features(x: Any) -> dict[str, Any]:
-            made: dict[str, Any] = copied(x, training=False)
-            return {name: made[name] for name in wanted}
+            outputs: dict[str, Any] = copied(x, training=False)
+            return {name: outputs[name] for name in layers}
 
         return features
 
@@ -96,7 +95,7 @@ def adapted(keras: Any, layer: Any, pooling: str, padding: str, dtype: str) -> A
     return kind.from_config(config)
 
 
-def open_keras(path: Path, opening: Opening) -> KerasSource:
+def open_keras(path: Path, opening: Opening) -> KerasModelSource:
     """A `.keras`, or a whole model in an `.h5`. Raises WeightError.
 
     Keras's safe mode refuses files that would run code of their own.
@@ -112,12 +111,12 @@ def open_keras(path: Path, opening: Opening) -> KerasSource:
             "Keras cannot load the file",
             where=path.name,
             received=first,
-            hint="it is truncated, of another version, or holds layers of its author's own",
+            hint="it is truncated, of another version, or holds layers of its author",
         ) from error
-    source = KerasSource(model, path.name)
+    source = KerasModelSource(model, path.name)
     if not source.layers:
         raise WeightError(
-            "no layer of the model makes an image: fully-connected layers describe no picture",
+            "no layer of the model makes an image: fully-connected layers describe no image",
             where=path.name,
             received=", ".join(layer.name for layer in model.layers[:8]),
         )

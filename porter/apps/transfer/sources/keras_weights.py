@@ -10,19 +10,16 @@ A layer of that name holds its rectifier: `block1_conv1` is what `relu1_1` is el
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from porter.apps.transfer.checks import WeightError, digests
-from porter.apps.transfer.network import Load
-from porter.apps.transfer.sources.network_source import NetworkSource
-from porter.apps.transfer.sources.vgg import place, title, vgg
-from porter.errors import UsageError
+from porter.apps.transfer.checks import digests
+from porter.apps.transfer.source import DescriptorSource, Opening
+from porter.apps.transfer.sources.module_source import Load
+from porter.apps.transfer.sources.vgg import Place, place, title, vgg
+from porter.errors import UsageError, WeightError
 from porter.imaging.presets import VGG
-
-if TYPE_CHECKING:
-    from porter.apps.transfer.descriptor import Opening, Source
 
 PUBLISHED = {
     "64373286793e3c8b2b4e3219cbf3544b": "VGG-16 of keras.applications",
@@ -37,31 +34,31 @@ BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises for damaged files."""
 
 
-def open_h5(path: Path, opening: Opening) -> Source:
+def open_h5(path: Path, opening: Opening) -> DescriptorSource:
     """VGG's convolutions by name; any other whole model is left to Keras."""
     h5py = module()
     try:
         with h5py.File(path, "r") as file:
-            found = datasets(file)
+            shapes = datasets(file)
             whole = "model_config" in file.attrs
             top = list(file.keys())
     except BROKEN as error:
         raise damaged(path, error) from error
-    by_place: dict[tuple[int, int], dict[int, str]] = {}
-    for name, (shape, label) in found.items():
+    by_place: dict[Place, dict[int, str]] = {}
+    for name, (shape, label) in shapes.items():
         at = next((p for part in (*name.split("/"), label) if (p := place(part))), None)
         if at is not None:
             by_place.setdefault(at, {})[len(shape)] = name
     if 4 in by_place.get((1, 1), ()):
-        require_order(path, found[by_place[1, 1][4]][0])
+        require_order(path, shapes[by_place[1, 1][4]][0])
         loads = {at: loader(path, names) for at, names in by_place.items() if 4 in names}
-        known = PUBLISHED.get(digests(path)["md5"])
-        return NetworkSource(vgg(loads), known or f"{title(list(loads))} of Keras", VGG)
+        published = PUBLISHED.get(digests(path)["md5"])
+        return vgg(loads, published or f"{title(list(loads))} of Keras", VGG)
     if whole:
         from porter.apps.transfer.sources.keras_model import open_keras
 
         return open_keras(path, opening)
-    dense = found and all(len(shape) < 4 for shape, _ in found.values())
+    dense = shapes and all(len(shape) < 4 for shape, _ in shapes.values())
     raise WeightError(
         "the file holds fully-connected layers only, which describe no picture"
         if dense
@@ -89,14 +86,14 @@ def datasets(file: Any) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape of every array by its path, with the layer's name where its group tells it."""
     import h5py
 
-    found: dict[str, tuple[tuple[int, ...], str]] = {}
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
 
-    def see(name: str, item: Any) -> None:
+    def note(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and "optimizer" not in name:
-            found[name] = tuple(item.shape), str(item.parent.attrs.get("name", ""))
+            shapes[name] = tuple(item.shape), str(item.parent.attrs.get("name", ""))
 
-    file.visititems(see)
-    return found
+    file.visititems(note)
+    return shapes
 
 
 def loader(path: Path, names: dict[int, str]) -> Load:

@@ -1,70 +1,225 @@
-"""A Torch classifier as a descriptor: porter's own walk, which ends at the deepest wanted layer.
+"""A descriptor that is a Torch module tree: porter's own walk, ended at the deepest layer needed.
 
-A layer is asked for by its `name` field, which loadcaffe gives every module, or by its Torch path
-(`1`, `3.2`). Its features are what the module returned, also where the next one overwrites them.
+Layers are asked for by the `name` field of their modules, which loadcaffe gives every one, or by
+Torch path (`1`, `3.2`). The features of a layer are what its module returned, also where the next
+one overwrites them. Files of other formats, whose layers are those of Torch, become module trees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from layer_maps import default_registry
-from porter.apps.transfer.checks import require_sound
-from porter.errors import ShapeMismatch, UsageError
+from layer_maps.convolution import SpatialConvolution
+from porter.apps.transfer.checks import OTHER_ARCHITECTURE, require_filters, require_sound
+from porter.apps.transfer.source import Features
+from porter.errors import ShapeMismatch, UsageError, WeightError
 from porter.frontend.inputs import hint_of
-from porter.frontend.model_file import ModelFile, open_model
-from porter.frontend.module_tree import submodules
+from porter.frontend.module_tree import require_mapped, submodules
 from porter.frontend.walker import Model, Walk
-from porter.imaging.presets import VGG, PixelEncoding
-from porter.ir.graph import Graph, TensorType, Value, merge
+from porter.imaging.presets import PixelEncoding
+from porter.ir.graph import Graph, Shape, TensorType, Value, merge
+from porter.ir.layer_map import LayerMap
 from porter.ir.layout import Plan, plan
 from porter.ir.nested import Nested, map_leaves
 from porter.ir.options import Options
-from porter.torch7 import TorchObject
+from porter.ir.registry import Registry
+from porter.torch7 import TorchObject, build
 
-if TYPE_CHECKING:
-    from porter.apps.transfer.descriptor import Opening
+Array = npt.NDArray[Any]
+Load = Callable[[], tuple[Array, "Array | None"]]
+"""Reads filters kH×kW×I×O and a bias of a convolution."""
+Builders = Mapping[str, Callable[[], TorchObject]]
+"""What builds the module of each layer of a chain, by name, in order."""
 
-SIZES = ((224, 208), (240, 272))
-"""Heights and widths of two walks, which tell that the layers are the same for any size."""
-CONVOLUTION, MAX, AVERAGE = "SpatialConvolution", "SpatialMaxPooling", "SpatialAveragePooling"
+SIZES = ((448, 416), (480, 544))
+"""Heights and widths of two walks, which show that the layers are the same for any size."""
+MAX, AVERAGE = "SpatialMaxPooling", "SpatialAveragePooling"
+
+
+# Trees ------------------------------------------------------------------------------------------
+
+
+def chain(builders: Builders) -> Callable[[Sequence[str]], TorchObject]:
+    """An nn.Sequential of named modules, as far as the layers that are asked for need it."""
+
+    def tree(layers: Sequence[str]) -> TorchObject:
+        names = list(builders)
+        depth = 1 + max(names.index(name) for name in layers)
+        return build.sequential(*(named(name, builders[name]()) for name in names[:depth]))
+
+    return tree
+
+
+def named(name: str, module: TorchObject) -> TorchObject:
+    """The module, called `name`."""
+    module.fields["name"] = name
+    return module
+
+
+def loaded_convolution(
+    name: str, load: Load, stride: int = 1, pad: int = 0, groups: int = 1
+) -> TorchObject:
+    """A convolution with the weights that `load` reads. Raises WeightError."""
+    weight, bias = load()
+    require_filters(name, weight, bias)
+    dtype = np.float64 if weight.dtype == np.float64 else np.float32
+    filters = weight.astype(dtype).transpose(3, 2, 0, 1)
+    shift = None if bias is None else bias.astype(dtype)
+    return build.convolution(filters, shift, (stride, stride), (pad, pad), groups)
+
+
+def layer_paths(root: TorchObject) -> dict[str, str]:
+    """Torch path by layer name, then every path by itself. The first of equal names counts."""
+    modules = [(path, module) for path, module in submodules(root) if path]
+    by_name: dict[str, str] = {}
+    for path, module in modules:
+        name = module.get("name")
+        if isinstance(name, str) and name:
+            by_name.setdefault(name, path)
+    paths = {path: path for path, _ in modules if path not in by_name}
+    return by_name | paths
+
+
+# Layers as they are asked for -------------------------------------------------------------------
+
+
+class DescriptorConvolution(SpatialConvolution):
+    """A convolution that will be differentiated.
+
+    TensorFlow on CPU has no gradient of groups in float64, and a slow one of explicit padding.
+    """
+
+    apart = True
+
+    def correlation(
+        self,
+        tf: Any,
+        x: Any,
+        filters: Any,
+        stride: tuple[int, ...],
+        pads: tuple[tuple[int, int], ...],
+    ) -> Any:
+        padding = self.named(pads, stride)
+        if padding is None:
+            x = tf.pad(x, [[0, 0], *map(list, pads), [0, 0]])
+        return tf.nn.conv2d(x, filters, [1, *stride, 1], padding or "VALID")
+
+
+class SameConvolution(DescriptorConvolution):
+    """A convolution with TensorFlow's padding SAME in the place of its own."""
+
+    def output_shape(self, x: Shape) -> Shape:
+        self.require(len(x) == 4 and x[1] == self.planes, f"takes N×{self.planes}×H×W", x)
+        rows, columns = (-(-size // step) for size, step in zip(x[2:], self.stride, strict=True))
+        return (x[0], self.output_planes(), rows, columns)
+
+    def first_stride(self) -> tuple[int, ...]:
+        return self.stride
+
+    def named(self, pads: tuple[tuple[int, int], ...], stride: tuple[int, ...]) -> str | None:
+        return "SAME"
+
+
+@dataclass
+class DescriptorModel(Model):
+    """A module tree whose poolings and convolutions are those that were asked for."""
+
+    pooling: str = "as-saved"
+    padding: str = "as-saved"
+
+    def op(self, module: TorchObject) -> LayerMap:
+        """The layer map of a module. Raises WeightError for filters that describe nothing."""
+        if module.index not in self.ops:
+            changed = with_pooling(module, self.pooling)
+            if self.handler(changed) is SpatialConvolution:
+                self.ops[module.index] = self.convolution(changed)
+            else:
+                super().op(changed)
+            require_sound_layer(module, self.ops[module.index])
+        return self.ops[module.index]
+
+    def convolution(self, module: TorchObject) -> LayerMap:
+        """A convolution with the padding that was asked for."""
+        if self.padding == "same":
+            return SameConvolution.from_torch(module, self.options)
+        if self.padding == "valid":
+            fields = {key: value for key, value in module.fields.items() if key != "padding"}
+            module = replace(module, fields=fields | {"padW": 0.0, "padH": 0.0})
+        return DescriptorConvolution.from_torch(module, self.options)
+
+
+def with_pooling(module: TorchObject, pooling: str) -> TorchObject:
+    """The module, with `max` or `average` in the place of another pooling."""
+    family, _, name = module.typename.rpartition(".")
+    kind = {"max": MAX, "average": AVERAGE}.get(pooling, name)
+    if name not in (MAX, AVERAGE) or name == kind:
+        return module
+    # torch/nn's pooling, as neural-style puts it in the place of the saved one.
+    fields = module.fields | {"divide": True, "count_include_pad": False}
+    return replace(module, typename=f"{family}.{kind}", fields=fields)
+
+
+def require_sound_layer(module: TorchObject, op: LayerMap) -> None:
+    """Raise WeightError for a convolution whose filters or bias describe nothing."""
+    parameters = op.params()
+    weight, bias = parameters.get("weight"), parameters.get("bias")
+    if weight is not None and weight.axes == "OIHW":
+        require_sound(module.get("name"), weight.array, None if bias is None else bias.array)
+
+
+# Walking ----------------------------------------------------------------------------------------
 
 
 class Reached(BaseException):
-    """The walk has come to the last of the wanted layers; no error, so that nothing catches it."""
+    """The walk has come to the last of the layers; no error, so that nothing catches it."""
 
 
 class PartialWalk(Walk):
-    """A walk that ends once every wanted module was called."""
+    """A walk that ends once every one of some modules was called."""
 
-    def __init__(self, model: Model, wanted: Sequence[str]) -> None:
+    def __init__(self, model: Model, paths: Sequence[str]) -> None:
         super().__init__(model)
-        self.missing = set(wanted)
+        self.missing = set(paths)
         self.reached: dict[str, Nested[Value]] = {}
 
     def __call__(self, module: TorchObject, x: Nested[Value], at: str = "") -> Nested[Value]:
         path = f"{self.path}.{at}" if self.path and at else self.path or at
-        made = super().__call__(module, x, at)
+        output = super().__call__(module, x, at)
         if path in self.missing:
-            if not isinstance(made, Value) or made.type.rank != 4:
-                shown = str(made.type) if isinstance(made, Value) else "a table"
+            if not isinstance(output, Value) or output.type.rank != 4:
                 raise ShapeMismatch(
-                    "a descriptor's layer makes images N×C×H×W",
+                    "the output of a descriptor's layer is images N×C×H×W",
                     where=f"{path or 'the root'} ({module.typename})",
-                    received=shown,
+                    received=str(output.type) if isinstance(output, Value) else "a table",
                 )
             self.missing.remove(path)
-            self.reached[path] = made
+            self.reached[path] = output
             if not self.missing:
                 raise Reached
-        return made
+        return output
+
+    def add_node(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Append a node. Raises WeightError for a convolution of another number of planes."""
+        if isinstance(op, DescriptorConvolution) and inputs[0].type.rank == 4:
+            planes = inputs[0].type.shape[1]
+            if planes != op.planes:
+                raise WeightError(
+                    f"the input of this layer has {planes} planes, its weights are for {op.planes}",
+                    where=self.active[-1].get("name"),
+                    received="×".join(map(str, op.weight.shape)) + " (out×in×height×width)",
+                    hint=OTHER_ARCHITECTURE,
+                )
+        return super().add_node(op, inputs)
 
     def graph(self, inputs: Nested[TensorType]) -> Graph:
-        """The graph up to the last of the wanted layers, with their outputs by path."""
+        """The graph up to the last of the layers, with their outputs by path."""
         values = map_leaves(self.new_value, inputs)
         try:
             self(self.model.root, values)
@@ -73,82 +228,13 @@ class PartialWalk(Walk):
         raise UsageError("the model never calls " + ", ".join(sorted(self.missing)))
 
 
-@dataclass(frozen=True)
-class TorchSource:
-    """A module tree; `paths` gives the Torch path of every name that it has."""
-
-    opened: ModelFile
-    options: Options
-
-    @cached_property
-    def paths(self) -> dict[str, str]:
-        """Torch path by layer name, then every path by itself. The first of equal names counts."""
-        found = [(path, module) for path, module in submodules(self.opened.root) if path]
-        named: dict[str, str] = {}
-        for path, module in found:
-            name = module.get("name")
-            if isinstance(name, str) and name:
-                named.setdefault(name, path)
-        return {path: path for path, _ in found} | named
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names where the modules have some, then paths."""
-        own = [name for name, path in self.paths.items() if name != path]
-        return (*own, *(name for name, path in self.paths.items() if name == path))
-
-    @property
-    def what(self) -> str:
-        modules = sum(1 for _ in submodules(self.opened.root))
-        return f"Torch's {self.opened.root.typename} of {modules} modules"
-
-    @property
-    def preprocessing(self) -> PixelEncoding | None:
-        """Caffe's, where the names are those that loadcaffe gives VGG."""
-        return VGG if {"conv1_1", "relu1_1"} <= self.paths.keys() else None
-
-    def build(self, wanted: Sequence[str], pooling: str, padding: str, dtype: str) -> Any:
-        """Features of the net's numbers by name.
-
-        Raises WeightError for unfit weights, WalkError where the model cannot be walked.
-        """
-        from porter.runtime.runner import Variables, run
-
-        model = self.opened.model(self.options)
-        for path, module in submodules(model.root):
-            changed = adapted(module, pooling, padding, path)
-            if changed is not module:
-                model.ops[module.index] = type(model.op(changed)).from_torch(changed, model.options)
-        paths = {name: self.paths[name] for name in wanted}
-        planned = planner(model, tuple(dict.fromkeys(paths.values())))
-        for node in planned(None).graph.nodes:
-            parameters = node.op.params()
-            weight, bias = parameters.get("weight"), parameters.get("bias")
-            if weight is not None and weight.axes == "OIHW":
-                filters = weight.array.transpose(2, 3, 1, 0)
-                require_sound(node.path, filters, None if bias is None else bias.array, None)
-        variables = Variables(dtype)
-
-        def features(x: Any) -> dict[str, Any]:
-            size = tuple(x.shape[1:3])
-            layout = planned(None if None in size or x.shape[0] is None else tuple(x.shape[:3]))
-            graph = layout.graph
-            assert isinstance(graph.inputs, Value)
-            assert isinstance(graph.outputs, dict)
-            made = run(layout, {graph.inputs.id: x}, variables)
-            outputs = {path: value.id for path, value in graph.outputs.items()}  # type: ignore[union-attr]
-            return {name: made[outputs[path]] for name, path in paths.items()}
-
-        return features
-
-
 def planner(model: Model, paths: tuple[str, ...]) -> Callable[[tuple[int, int, int] | None], Plan]:
     """Plans of the part that leads to `paths`, by batch, height and width; None: for any."""
     hint = hint_of(model)
     planes = (hint.shape[1] if hint is not None and hint.rank == 4 else None) or 3
 
     def walked(batch: int, height: int, width: int) -> Graph:
-        walk = partial(PartialWalk, wanted=paths)
+        walk = partial(PartialWalk, paths=paths)
         return model.walk_with(walk, TensorType((batch, planes, height, width)))  # type: ignore[arg-type]
 
     @cache
@@ -157,44 +243,52 @@ def planner(model: Model, paths: tuple[str, ...]) -> Callable[[tuple[int, int, i
             return plan(walked(*size))
         graph = merge(walked(1, *SIZES[0]), walked(2, *SIZES[1]))
         if graph is None:
-            raise ShapeMismatch("the model's layers depend on the size of the picture")
+            raise ShapeMismatch("the model's layers depend on the size of the image")
         return plan(graph)
 
     return planned
 
 
-def adapted(module: TorchObject, pooling: str, padding: str, path: str) -> TorchObject:
-    """The module with the pooling and the padding that was asked for; itself where none is."""
-    family, _, name = module.typename.rpartition(".")
-    if pooling != "as-saved" and name in (MAX, AVERAGE):
-        wanted = AVERAGE if pooling == "average" else MAX
-        if wanted != name:
-            # torch/nn's pooling, as neural-style puts it in the place of the saved one.
-            fields = module.fields | {"divide": True, "count_include_pad": False}
-            return replace(module, typename=f"{family}.{wanted}", fields=fields)
-    if padding != "as-saved" and name in (CONVOLUTION, f"{CONVOLUTION}MM"):
-        kept = {key: value for key, value in module.fields.items() if key != "padding"}
-        pads = {
-            f"pad{axis}": 0.0 if padding == "valid" else same(module, axis, path) for axis in "WH"
-        }
-        return replace(module, fields=kept | pads)
-    return module
+@dataclass(frozen=True)
+class ModuleSource:
+    """A module tree, or what is built as one once layers are asked for.
 
+    `tree` gives a tree that holds `layers` by name; `aliases` are second names of some.
+    """
 
-def same(module: TorchObject, axis: str, path: str) -> float:
-    """The padding that keeps the size of an image, less what the stride takes."""
-    kernel = module.integer(f"k{axis}")
-    if kernel % 2 == 0:
-        raise UsageError(
-            "an even kernel cannot be padded on both sides alike",
-            where=f"{path} ({module.typename})",
-            received=f"a kernel of {kernel}",
-            hint="leave `padding=as-saved`",
-        )
-    return float(kernel // 2)
+    what: str
+    preprocessing: PixelEncoding | None
+    names: tuple[str, ...]
+    tree: Callable[[Sequence[str]], TorchObject]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    registry: Registry = field(default_factory=default_registry)
+    options: Options = field(default_factory=Options)
 
+    def build(self, layers: Sequence[str], pooling: str, padding: str, dtype: str) -> Features:
+        """Features of the network's numbers by name.
 
-def open_torch(path: Path, opening: Opening) -> TorchSource:
-    """A `.t7`. Raises T7Error, or UsageError where it holds several modules and none is chosen."""
-    opened = open_model(path, opening.registry or default_registry(), opening.select)
-    return TorchSource(opened, opening.options)
+        Raises WeightError for unfit weights, WalkError where the model cannot be walked.
+        """
+        from porter.runtime.runner import Variables, run
+
+        names = {name: self.aliases.get(name, name) for name in layers}
+        root = self.tree(list(names.values()))
+        require_mapped(root, self.registry)
+        by_name = layer_paths(root)
+        paths = {name: by_name[module] for name, module in names.items()}
+        model = DescriptorModel(root, self.registry, self.options, pooling=pooling, padding=padding)
+        planned = planner(model, tuple(dict.fromkeys(paths.values())))
+        planned(None)
+        variables = Variables(dtype)
+
+        def features(x: Any) -> dict[str, Any]:
+            size = tuple(x.shape[1:3])
+            layout = planned(None if None in size or x.shape[0] is None else tuple(x.shape[:3]))
+            graph = layout.graph
+            assert isinstance(graph.inputs, Value)
+            assert isinstance(graph.outputs, dict)
+            outputs = run(layout, {graph.inputs.id: x}, variables)
+            values = {path: value.id for path, value in graph.outputs.items()}  # type: ignore[union-attr]
+            return {name: outputs[values[path]] for name, path in paths.items()}
+
+        return features

@@ -8,23 +8,20 @@ An `.npz` has keys `conv1_1_W` and `conv1_1_b`; its filters want RGB. An `.npy` 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from porter.apps.transfer.checks import WeightError
-from porter.apps.transfer.network import Load
-from porter.apps.transfer.sources.alexnet import CONVOLUTIONS, KERNELS, alexnet
-from porter.apps.transfer.sources.network_source import NetworkSource
+from porter.apps.transfer.source import Opening
+from porter.apps.transfer.sources.alexnet import FIRST_KERNEL, alexnet
+from porter.apps.transfer.sources.module_source import Load, ModuleSource, chain
 from porter.apps.transfer.sources.safe_unpickle import read_arrays
 from porter.apps.transfer.sources.vgg import place, title, vgg
+from porter.errors import WeightError
 from porter.imaging.presets import BGR_MEAN, VGG, PixelEncoding
-
-if TYPE_CHECKING:
-    from porter.apps.transfer.descriptor import Opening
 
 Array = npt.NDArray[Any]
 
@@ -32,20 +29,20 @@ RGB_LEVELS = PixelEncoding("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BGR_M
 """RGB levels less their mean: the filters of the `.npz` were turned round with the channels."""
 
 
-def open_npz(path: Path, opening: Opening) -> NetworkSource:
+def open_npz(path: Path, opening: Opening) -> ModuleSource:
     """Weights under keys `NAME_W` and `NAME_b`, read one by one when they are needed."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            keys = list(held.files)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            keys = list(archive.files)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error
     layers = [key[:-2] for key in keys if key.endswith("_W")]
 
     def array(key: str) -> Array:
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-                found: Array = held[key]
-                return found
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                stored: Array = archive[key]
+                return stored
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise damaged(path, error, key) from error
 
@@ -56,17 +53,17 @@ def open_npz(path: Path, opening: Opening) -> NetworkSource:
     return assembled(path, {name: load(name) for name in layers}, RGB_LEVELS, keys, None)
 
 
-def open_npy(path: Path, opening: Opening) -> NetworkSource:
+def open_npy(path: Path, opening: Opening) -> ModuleSource:
     """A pickled dict of `NAME: [weights, bias]` (or `NAME: {"weights": …, "biases": …}`)."""
-    held = read_arrays(path)
-    if isinstance(held, np.ndarray):
+    content = read_arrays(path)
+    if isinstance(content, np.ndarray):
         raise WeightError(
             "one array, and no dict of layers",
             where=path.name,
-            received="×".join(map(str, held.shape)) + f" of {held.dtype}",
+            received="×".join(map(str, content.shape)) + f" of {content.dtype}",
         )
     pairs: dict[str, tuple[Array, Array | None]] = {}
-    for name, value in held.items():
+    for name, value in content.items():
         pair = pair_of(value)
         if pair is not None:
             pairs[str(name)] = pair
@@ -76,7 +73,7 @@ def open_npy(path: Path, opening: Opening) -> NetworkSource:
 
     loads = {name: load(name) for name in pairs}
     shapes = {name: pair[0].shape for name, pair in pairs.items()}
-    return assembled(path, loads, VGG, [str(key) for key in held], shapes)
+    return assembled(path, loads, VGG, [str(key) for key in content], shapes)
 
 
 def pair_of(value: Any) -> tuple[Array, Array | None] | None:
@@ -95,21 +92,19 @@ def pair_of(value: Any) -> tuple[Array, Array | None] | None:
 def assembled(
     path: Path,
     loads: Mapping[str, Load],
-    side: PixelEncoding,
+    preprocessing: PixelEncoding,
     keys: list[str],
     shapes: Mapping[str, tuple[int, ...]] | None,
-) -> NetworkSource:
+) -> ModuleSource:
     """The network that layers of these names are. Raises WeightError where they are none."""
     places = {at: load for name, load in loads.items() if (at := place(name)) is not None}
     if (1, 1) in places:
-        return NetworkSource(vgg(places), title(list(places)), side)
+        return vgg(places, title(list(places)), preprocessing)
     if "conv1" in loads:
         kernel = shapes["conv1"][0] if shapes else loads["conv1"]()[0].shape[0]
-        if kernel == KERNELS["conv1"]:
-            known: Callable[[str], bool] = lambda name: name in CONVOLUTIONS  # noqa: E731
-            return NetworkSource(
-                alexnet({n: load for n, load in loads.items() if known(n)}), "AlexNet", side
-            )
+        if kernel == FIRST_KERNEL:
+            layers = alexnet(loads)
+            return ModuleSource("AlexNet", preprocessing, tuple(layers), chain(layers))
         raise WeightError(
             f"the first layer, conv1, is {kernel} pixels wide: this is neither VGG nor AlexNet",
             where=path.name,

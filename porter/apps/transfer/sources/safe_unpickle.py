@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from porter.apps.transfer.checks import WeightError
+from porter.errors import WeightError
 
 
 class Forbidden(Exception):

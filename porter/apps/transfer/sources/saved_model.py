@@ -1,7 +1,7 @@
 """A folder that porter converted: the signature `activations` of its SavedModel.
 
-The signature computes every layer. What leads to the wanted ones is cut out of its graph, with the
-variables as constants, and takes pictures of any size from then on.
+The signature computes every layer. What leads to those that are asked for is cut out of its
+graph, with the variables as constants, and takes images of any size from then on.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from porter.apps.transfer.checks import WeightError, require_sound
-from porter.errors import UsageError
+from porter.apps.transfer.checks import require_sound
+from porter.apps.transfer.source import Features, Opening
+from porter.errors import UsageError, WeightError
 from porter.imaging.presets import PixelEncoding
-
-if TYPE_CHECKING:
-    from porter.apps.transfer.descriptor import Opening
 
 MAX, AVERAGE, CONVOLUTION = "MaxPool", "AvgPool", "Conv2D"
 
@@ -37,11 +35,11 @@ class SavedModelSource:
     @property
     def names(self) -> tuple[str, ...]:
         """Torch paths of layers that make images."""
-        made = self.signature.structured_outputs
-        images = [name for name, spec in made.items() if len(spec.shape or ()) == 4]
+        outputs = self.signature.structured_outputs
+        images = [name for name, spec in outputs.items() if len(spec.shape or ()) == 4]
         return tuple(sorted(images, key=lambda name: [(len(n), n) for n in name.split(".")]))
 
-    def build(self, wanted: Sequence[str], pooling: str, padding: str, dtype: str) -> Any:
+    def build(self, layers: Sequence[str], pooling: str, padding: str, dtype: str) -> Features:
         """Features of the net's numbers by Torch path."""
         if dtype != "float32":
             raise UsageError("a converted folder computes in float32", received=dtype)
@@ -52,25 +50,25 @@ class SavedModelSource:
         from porter.system.tensorflow import tf
 
         frozen = convert_variables_to_constants_v2(self.signature)
-        places = sorted(self.signature.structured_outputs)  # as tf.nest flattens them
-        tensors = {name: frozen.outputs[places.index(name)].name for name in wanted}
-        (given,) = frozen.inputs
+        outputs = sorted(self.signature.structured_outputs)  # as tf.nest flattens them
+        tensors = {name: frozen.outputs[outputs.index(name)].name for name in layers}
+        (image,) = frozen.inputs
         graph = tf.compat.v1.graph_util.extract_sub_graph(
             frozen.graph.as_graph_def(), [name.split(":")[0] for name in tensors.values()]
         )
         for node in graph.node:
             adapt(node, pooling, padding)
         check_filters(graph)
-        spec = tf.TensorSpec([None, None, None, given.shape[-1]], tf.float32)
+        spec = tf.TensorSpec([None, None, None, image.shape[-1]], tf.float32)
 
         def imported(x: Any) -> list[Any]:
-            made: list[Any] = tf.graph_util.import_graph_def(
+            features: list[Any] = tf.graph_util.import_graph_def(
                 graph,
-                input_map={given.name: x},
+                input_map={image.name: x},
                 return_elements=list(tensors.values()),
                 name="",
             )
-            return made
+            return features
 
         run = tf.compat.v1.wrap_function(imported, [spec])
         return lambda x: dict(zip(tensors, run(x), strict=True))
@@ -87,21 +85,21 @@ def check_filters(graph: Any) -> None:
             source = readers.get(node.input[1], node.input[1])
             if source in constants:
                 weight = tf.make_ndarray(constants[source].attr["value"].tensor)
-                require_sound(node.name, weight, None, None)
+                require_sound(node.name, weight, None)
 
 
 def adapt(node: Any, pooling: str, padding: str) -> None:
     """Change a node to the pooling and the padding that was asked for."""
     if pooling != "as-saved" and node.op in (MAX, AVERAGE):
-        wanted = AVERAGE if pooling == "average" else MAX
-        if wanted != node.op:
+        kind = AVERAGE if pooling == "average" else MAX
+        if kind != node.op:
             if node.attr["padding"].s == b"EXPLICIT":
                 raise UsageError(
                     "a pooling with padding cannot be changed in a converted folder",
                     where=node.name,
                     hint="give the .t7 that was converted",
                 )
-            node.op = wanted
+            node.op = kind
             if "explicit_paddings" in node.attr:
                 del node.attr["explicit_paddings"]
     if padding != "as-saved" and node.op == CONVOLUTION:
@@ -122,7 +120,7 @@ def open_saved_model(path: Path, opening: Opening) -> SavedModelSource:
         raise UsageError(
             f"{path} holds no SavedModel", hint="convert with `formats=saved_model`, the default"
         )
-    meaning = described(folder)
+    image_spec = described(folder)
     module = loaded(folder, lambda: tf.saved_model.load(str(folder)))
     signature = module.signatures.get("activations")
     if signature is None:
@@ -134,9 +132,9 @@ def open_saved_model(path: Path, opening: Opening) -> SavedModelSource:
     (spec,) = signature.structured_input_signature[1].values()
     if len(spec.shape) != 4 or spec.shape[-1] not in (1, 3):
         raise UsageError(
-            f"{path} takes no pictures N×H×W×C",
+            f"{path} takes no images N×H×W×C",
             received="×".join(str(n) for n in spec.shape),
             hint="convert it with `data_format=channels_last`",
         )
-    side = meaning.preset.input if meaning is not None else None
-    return SavedModelSource(module, signature, path.name, side)
+    preprocessing = image_spec.preset.input if image_spec is not None else None
+    return SavedModelSource(module, signature, path.name, preprocessing)

@@ -9,58 +9,66 @@ slim VGG is one too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from porter.apps.transfer.network import Convolution, Layer, Load, Network, Pool, Rectifier
+from porter.apps.transfer.sources.module_source import (
+    Load,
+    ModuleSource,
+    chain,
+    loaded_convolution,
+)
+from porter.imaging.presets import PixelEncoding
+from porter.torch7 import TorchObject, build
 
 CONVOLUTION = re.compile(r"(?:conv(\d+)_(\d+)|block(\d+)_conv(\d+))$")
 BLOCKS: dict[tuple[int, ...], str] = {(2, 2, 3, 3, 3): "VGG-16", (2, 2, 4, 4, 4): "VGG-19"}
-INPUT = "input"
+Place = tuple[int, int]
+"""A convolution's block, and its number in it."""
 
 
-def place(name: str) -> tuple[int, int] | None:
+def place(name: str) -> Place | None:
     """Block and number of a convolution called `conv4_2` or `block4_conv2`."""
-    found = CONVOLUTION.match(name)
-    if found is None:
+    match = CONVOLUTION.match(name)
+    if match is None:
         return None
-    block, number = (int(each) for each in found.groups() if each is not None)
+    block, number = (int(group) for group in match.groups() if group is not None)
     return block, number
 
 
-def title(places: list[tuple[int, int]]) -> str:
-    """`VGG-19`, or what there is of a VGG."""
+def title(places: list[Place]) -> str:
+    """`VGG-19's layers`, or those of another VGG."""
     counts = tuple(sum(block == b for block, _ in places) for b in range(1, max(places)[0] + 1))
-    known = BLOCKS.get(counts)
-    return f"{known}'s layers" if known else f"a VGG of {'+'.join(map(str, counts))} convolutions"
+    name = BLOCKS.get(counts)
+    return f"{name}'s layers" if name else f"a VGG of {'+'.join(map(str, counts))} convolutions"
 
 
-def complete(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def complete(places: list[Place]) -> list[Place]:
     """The convolutions that can be run: those before the first one that is missing."""
-    there, run = set(places), []
+    saved, runnable = set(places), []
     block, number = 1, 1
-    while (block, number) in there:
-        run.append((block, number))
-        block, number = (block, number + 1) if (block, number + 1) in there else (block + 1, 1)
-    return run
+    while (block, number) in saved:
+        runnable.append((block, number))
+        block, number = (block, number + 1) if (block, number + 1) in saved else (block + 1, 1)
+    return runnable
 
 
-def vgg(convolutions: Mapping[tuple[int, int], Load]) -> Network:
-    """The network of convolutions by block and number."""
-    layers: list[Layer] = []
+def vgg(loads: Mapping[Place, Load], what: str, preprocessing: PixelEncoding) -> ModuleSource:
+    """The network of convolutions by block and number.
+
+    Keras's layers hold their rectifier: `block1_conv1` is another name of `relu1_1`.
+    """
+    builders: dict[str, Callable[[], TorchObject]] = {}
     aliases: dict[str, str] = {}
-    last, before = INPUT, 1
-    for block, number in complete(list(convolutions)):
-        if block != before:
-            layers.append(Layer(f"pool{before}", Pool(), (last,)))
-            aliases[f"block{before}_pool"] = last = f"pool{before}"
-            before = block
-        made = f"conv{block}_{number}"
-        layers.append(Layer(made, Convolution(convolutions[block, number], pad=(1, 1)), (last,)))
-        last = f"relu{block}_{number}"
-        layers.append(Layer(last, Rectifier(), (made,)))
-        # Keras's layers hold their rectifier.
-        aliases[f"block{block}_conv{number}"] = last
-    if layers:
-        layers.append(Layer(f"pool{before}", Pool(), (last,)))
-        aliases[f"block{before}_pool"] = f"pool{before}"
-    return Network(tuple(layers), aliases)
+    places = complete(list(loads))
+    for (block, number), following in zip(places, [*places[1:], None], strict=True):
+        convolution, rectifier = f"conv{block}_{number}", f"relu{block}_{number}"
+        builders[convolution] = partial(
+            loaded_convolution, convolution, loads[block, number], pad=1
+        )
+        builders[rectifier] = build.relu
+        aliases[f"block{block}_conv{number}"] = rectifier
+        if following is None or following[0] != block:
+            builders[f"pool{block}"] = partial(build.max_pooling, (2, 2), (2, 2))
+            aliases[f"block{block}_pool"] = f"pool{block}"
+    return ModuleSource(what, preprocessing, (*builders, *aliases), chain(builders), aliases)
