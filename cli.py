@@ -77,7 +77,7 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
     elif reports:
         console, rows = out(), worst_rows(reports)
         console.print(parity_table(rows, console.width))
-        show_hints(console, rows)
+        show_hints(console, rows, options.spell)
     show_error(error, options.spell)
     return error.exit_code
 

@@ -103,8 +103,8 @@ class BatchNormalizationBase(PerPlane):
     takes: ClassVar[str]
     depends_on_mode = True
     causes = {
-        ("uses_batch", False): "it normalises with the running statistics (`--bn evaluate`)",
-        ("uses_batch", True): "it normalises with the statistics of its batch (`--bn train`)",
+        ("uses_batch", False): "it normalises with the running statistics (`bn=evaluate`)",
+        ("uses_batch", True): "it normalises with the statistics of its batch (`bn=train`)",
     }
 
     def adapt(self, module: TorchObject, options: Options) -> None:

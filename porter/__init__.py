@@ -1,9 +1,12 @@
 """porter: trained Torch7 models in TensorFlow, with layer-by-layer proof of parity.
 
-    from pathlib import Path
-    from porter import Request, convert
+    import porter
 
-    done = convert(Request(Path("model.t7"), Path("model_tensorflow")))
+    port = porter.convert("model.t7", output="model_tensorflow")
+    print(port.summary())
+
+The functions are the commands of the command line, with the same options as keyword arguments
+(`porter/api.py`, docs/api.md). A layer map of your own imports from `porter.maps`.
 
 Importing this package imports neither TensorFlow nor anything heavy; each name below is loaded at
 first use.
@@ -15,46 +18,61 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from porter.conversion.pipeline import Conversion, convert
-    from porter.conversion.request import Request
-    from porter.errors import PorterError
-    from porter.frontend.model_file import open_model
-    from porter.ir.layer_map import Accepts, LayerMap
-    from porter.ir.options import Options
-    from porter.ir.registry import register, structure
-    from porter.parity.compare import Report, Tolerance
-    from porter.torch7 import read
+    from porter.api import check, convert, diff, inspect, open_model, read, stylize
+    from porter.apps.check.checker import CheckResult
+    from porter.apps.inspect import Inspection
+    from porter.apps.stylize.stylize import Stylization
+    from porter.apps.transfer.job import transfer
+    from porter.conversion.pipeline import Conversion
+    from porter.errors import ParityError, PorterError, T7Error, UsageError, WalkError
+    from porter.frontend.model_file import ModelFile
+    from porter.parity.compare import Report
+    from porter.torch7 import T7File
 
 _HOME = {
-    "Accepts": "ir.layer_map",
+    "CheckResult": "apps.check.checker",
     "Conversion": "conversion.pipeline",
-    "LayerMap": "ir.layer_map",
-    "Options": "ir.options",
+    "Inspection": "apps.inspect",
+    "ModelFile": "frontend.model_file",
+    "ParityError": "errors",
     "PorterError": "errors",
     "Report": "parity.compare",
-    "Request": "conversion.request",
-    "Tolerance": "parity.compare",
-    "convert": "conversion.pipeline",
-    "open_model": "frontend.model_file",
-    "read": "torch7",
-    "register": "ir.registry",
-    "structure": "ir.registry",
+    "Stylization": "apps.stylize.stylize",
+    "T7Error": "errors",
+    "T7File": "torch7",
+    "UsageError": "errors",
+    "WalkError": "errors",
+    "check": "api",
+    "convert": "api",
+    "diff": "api",
+    "inspect": "api",
+    "open_model": "api",
+    "read": "api",
+    "stylize": "api",
+    "transfer": "apps.transfer.job",
 }
 
 __all__ = [
-    "Accepts",
+    "CheckResult",
     "Conversion",
-    "LayerMap",
-    "Options",
+    "Inspection",
+    "ModelFile",
+    "ParityError",
     "PorterError",
     "Report",
-    "Request",
-    "Tolerance",
+    "Stylization",
+    "T7Error",
+    "T7File",
+    "UsageError",
+    "WalkError",
+    "check",
     "convert",
+    "diff",
+    "inspect",
     "open_model",
     "read",
-    "register",
-    "structure",
+    "stylize",
+    "transfer",
 ]
 
 

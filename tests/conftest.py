@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from layer_maps import default_registry
-from porter import Conversion, Request, convert
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.ir.registry import Registry
 from tests.build import FIXTURES, small_net
 from tests.fuzz.harness import STOP_SECONDS, stopped_after

@@ -21,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from porter import Request, convert  # noqa: E402
+from porter.conversion.pipeline import convert  # noqa: E402
+from porter.conversion.request import Request  # noqa: E402
 from porter.emit.formats import ExportResult  # noqa: E402
 from porter.emit.settings import TFLiteSettings, WeightSettings  # noqa: E402
 from porter.errors import ParityError, PorterError  # noqa: E402

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from porter.apps.stylize.loading import Choices, open_net
+from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.stylize import run
 from porter.imaging.photos import Photo, read_photo, write_picture
 from porter.imaging.pixels import Array
@@ -35,8 +35,8 @@ GAP, CAPTION, TEXT = 8, 52, 19
 def main(output: Path = OUTPUT) -> None:
     photo = read_photo(FIXTURE / f"{PHOTO}.png").levels
     torch = read_photo(FIXTURE / f"{PHOTO}.torch.png").levels
-    net, meaning = open_net(FIXTURE / "model.t7", Choices())
-    (port,) = run(net, meaning, photo[None], 1)
+    net, spec = open_net(FIXTURE / "model.t7", LoadOptions())
+    (port,) = run(net, spec, photo[None], 1)
     apart = np.abs(port.astype(int) - torch)
     told = f"{np.count_nonzero(apart)} of {apart.size:,} values, by {apart.max()}; spots enlarged"
     pictures = [

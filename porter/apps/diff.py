@@ -16,7 +16,7 @@ import numpy as np
 
 from porter import torch7
 from porter.errors import UsageError
-from porter.frontend.inputs import samples, types_of
+from porter.frontend.inputs import given, samples, types_of
 from porter.frontend.model_file import ModelFile, choose
 from porter.frontend.module_tree import require_mapped
 from porter.frontend.run_mode import decide
@@ -72,12 +72,17 @@ def open_port(folder: Path) -> PortFolder:
 
 
 def diff(
-    first: DiffSide, second: DiffSide, tolerance: Tolerance | None = None, seed: int = 1
+    first: DiffSide,
+    second: DiffSide,
+    tolerance: Tolerance | None = None,
+    seed: int = 1,
+    input_shapes: tuple[tuple[int, ...], ...] = (),
 ) -> Report:
-    """Compare the second side with the first."""
+    """Compare the second side with the first, on a recording's input, else on seeded numbers of
+    `input_shapes` (Torch's order), else of a shape that a model or port takes."""
     limits = tolerance or Tolerance()
     first, second = in_run_mode(first, second), in_run_mode(second, first)
-    arrays = common_input(first, second, seed)
+    arrays = common_input(first, second, seed, input_shapes)
     oracle = first if isinstance(first, Recording) else record(first, arrays)
     oracle_label = oracle_label_of(first)
     if isinstance(second, Model):
@@ -122,8 +127,10 @@ def diff_model(model: Model, oracle: Recording, limits: Tolerance, oracle_label:
     return replace(report, oracle=oracle.source)
 
 
-def common_input(first: DiffSide, second: DiffSide, seed: int) -> Nested[Array]:
-    """A recording's input, or seeded numbers of a shape that a side tells."""
+def common_input(
+    first: DiffSide, second: DiffSide, seed: int, input_shapes: tuple[tuple[int, ...], ...] = ()
+) -> Nested[Array]:
+    """A recording's input, or seeded numbers of a shape that a side takes."""
     for side in (first, second):
         if isinstance(side, Recording):
             if side.input is None:
@@ -131,7 +138,8 @@ def common_input(first: DiffSide, second: DiffSide, seed: int) -> Nested[Array]:
             return side.input
     for side in (first, second):
         if isinstance(side, Model):
-            return samples(side, solve(side), seed)[0].arrays
+            shapes = given(side, list(input_shapes)) if input_shapes else solve(side)
+            return samples(side, shapes, seed)[0].arrays
     assert isinstance(first, PortFolder)
     return port_sample(first, seed)
 

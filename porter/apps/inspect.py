@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from porter.errors import PorterError
 from porter.frontend.inputs import Shapes, given
@@ -58,7 +57,7 @@ class Inspection:
     notes: dict[str, str] = field(default_factory=dict)
     graph: Graph | None = None
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         return {
             "file": self.name,
             "format": self.format,

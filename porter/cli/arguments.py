@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
-import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from porter.errors import UsageError
 
 if TYPE_CHECKING:
     from porter.ir.options import Options
@@ -116,15 +115,19 @@ def tolerance_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--accumulated", type=float, default=1e-4, metavar="ERROR")
 
 
+def arguments_of(options: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
+    """The options that are keyword arguments of a function of `porter.api`."""
+    names = inspect.signature(function).parameters
+    return {
+        name: value for name, value in vars(options).items() if name in names and value is not None
+    }
+
+
 def registry_of(options: argparse.Namespace) -> Registry:
     """porter's maps, the user's, and the classes to be treated as identity."""
-    from layer_maps import default_registry
-    from porter.ir.registry import load_layer_maps, with_identity
+    from porter.apps.registry import registry_with
 
-    registry = default_registry()
-    for path in options.layer_maps:
-        registry = load_layer_maps(path, registry)
-    return with_identity(registry, options.identity)
+    return registry_with(options.layer_maps, options.identity)
 
 
 def options_of(options: argparse.Namespace) -> Options:
@@ -133,30 +136,10 @@ def options_of(options: argparse.Namespace) -> Options:
     return Options(bn=options.bn, seed=options.seed)
 
 
-def tolerance_of(options: argparse.Namespace) -> Any:
-    from porter.parity.compare import Tolerance
-
-    for value in (options.isolated, options.accumulated):
-        if not 0 < value < math.inf:
-            raise UsageError("a tolerance is a positive number", received=str(value))
-    return Tolerance(options.isolated, options.accumulated)
-
-
 def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
     from porter.frontend.inputs import parse_shape
 
     return tuple(parse_shape(text) for text in options.input_shapes)
-
-
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Options of single formats by format."""
-    from porter.emit.settings import TFLiteSettings, WeightSettings
-
-    kinds, weights = (tuple(text.split(",")) for text in (options.tflite, options.weights))
-    return {
-        "tflite": TFLiteSettings(kinds, options.representative, options.quantised_psnr),
-        "weights": WeightSettings(weights, options.order),
-    }
 
 
 def show_json(body: Any) -> None:

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 
 from porter.cli.arguments import (
     Commands,
+    arguments_of,
     map_options,
-    options_of,
     require_report,
     show_json,
-    tolerance_of,
     tolerance_options,
 )
-from porter.errors import UsageError
 
 if TYPE_CHECKING:
-    from porter.apps.check.checker import Result
+    from porter.apps.check.checker import CheckResult
 
 
 def add_to(commands: Commands) -> None:
@@ -51,40 +49,28 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    from porter.api import check
     from porter.apps.check import checker, parallel_runner
     from porter.apps.check.terminal import result_line
     from porter.report.console import out, progress
 
     if options.report:
         require_report(options.report)
-    fixtures = checker.find(options.paths)
-    if not fixtures:
-        raise UsageError(
-            "no fixtures were found",
-            where=", ".join(map(str, options.paths)),
-            hint="a fixture is model.t7 with activations.t7, X.t7 with X.in.t7 and X.out.t7 or "
-            "with X.activations.t7, or one file {module=, input=, output=}",
-        )
-    recipe = parallel_runner.Recipe(
-        tuple(options.layer_maps),
-        tuple(options.identity),
-        options_of(options),
-        tolerance_of(options),
-    )
     console = out()
     with progress() as display:
-        task = display.add_task("check", total=len(fixtures))
+        task = display.add_task("check")
 
-        def on_result(result: Result) -> None:
+        def on_result(result: CheckResult) -> None:
             display.update(task, advance=1, description=result.path)
             if not options.json:
                 console.print(result_line(spelled(result, options)))
 
-        most = None if options.memory is None else int(options.memory * 2**30)
-        results = parallel_runner.run(
-            fixtures, recipe, options.jobs, options.cache, on_result, most
+        results = check(
+            **arguments_of(options, check),
+            on_start=lambda count: display.update(task, total=count),
+            on_result=on_result,
         )
-        results = [spelled(result, options) for result in results]
+    results = [spelled(result, options) for result in results]
     counts = checker.summary(results)
     if options.json:
         show_json({"results": [result.json() for result in results], "summary": counts})
@@ -108,6 +94,6 @@ def run(options: argparse.Namespace) -> int:
     return checker.exit_code(results)
 
 
-def spelled(result: Result, options: argparse.Namespace) -> Result:
+def spelled(result: CheckResult, options: argparse.Namespace) -> CheckResult:
     """A result whose message speaks of the options of the command line."""
     return replace(result, message=options.spell(result.message))

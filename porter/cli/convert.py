@@ -7,15 +7,11 @@ from pathlib import Path
 
 from porter.cli.arguments import (
     Commands,
+    arguments_of,
     format_options,
     model_options,
-    options_of,
     preset_option,
-    registry_of,
-    settings_of,
-    shapes_of,
     show_json,
-    tolerance_of,
     tolerance_options,
 )
 
@@ -79,37 +75,16 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.conversion.pipeline import convert
-    from porter.conversion.request import Request
-    from porter.emit.formats import DEFAULT
-    from porter.emit.settings import ExportOptions
-    from porter.parity import recording
+    from porter.api import convert
     from porter.report.as_json import worst_rows
     from porter.report.console import format_table, out, parity_table, progress
 
-    request = Request(
-        source=options.file,
-        output=options.output,
-        input_shapes=shapes_of(options),
-        reference=recording.read(options.reference) if options.reference else None,
-        select=options.select,
-        registry=registry_of(options),
-        options=options_of(options),
-        tolerance=tolerance_of(options),
-        export=ExportOptions(
-            options.data_format, options.trainable, options.optimize, options.precision
-        ),
-        preset=options.preset,
-        formats=tuple(options.formats.split(",")) if options.formats else DEFAULT,
-        settings=settings_of(options),
-        force=options.force,
-        pages=tuple(options.report.split(",")) if options.report else (),
-        tensorboard=options.tensorboard,
-    )
     with progress() as display:
         task = display.add_task("start")
         done = convert(
-            request, lambda stage, what: display.update(task, description=f"{stage} {what}")
+            options.file,
+            **arguments_of(options, convert),
+            on_progress=lambda stage, what: display.update(task, description=f"{stage} {what}"),
         )
     if options.json:
         show_json(done.json())

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from porter.cli.arguments import (
     Commands,
+    arguments_of,
     model_options,
-    options_of,
-    registry_of,
     require_report,
     show_json,
-    tolerance_of,
     tolerance_options,
 )
 from porter.errors import UsageError
@@ -38,7 +36,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.apps.diff import diff, open_side
+    from porter.api import diff
     from porter.report.as_json import report_json
     from porter.report.console import out, parity_table, show_hints
 
@@ -46,10 +44,7 @@ def run(options: argparse.Namespace) -> int:
         return run_drift(options)
     if options.report:
         require_report(options.report)
-    registry, choices = registry_of(options), options_of(options)
-    first = open_side(options.first, registry, choices, options.select)
-    second = open_side(options.second, registry, choices, options.select)
-    report = diff(first, second, tolerance_of(options), options.seed)
+    report = diff(**arguments_of(options, diff))
     if options.report:
         from porter.report.pages import write
         from porter.report.pages.document import Document
@@ -61,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         console = out()
         console.print(parity_table(report.rows, console.width))
-        show_hints(console, report.rows)
+        show_hints(console, report.rows, options.spell)
         diverging = report.first_diverging
         console.print(
             f"\nthe same, by {report.oracle}"

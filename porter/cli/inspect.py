@@ -6,14 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from porter.cli.arguments import (
-    Commands,
-    model_options,
-    options_of,
-    registry_of,
-    shapes_of,
-    show_json,
-)
+from porter.cli.arguments import Commands, arguments_of, model_options, show_json
 
 
 def add_to(commands: Commands) -> None:
@@ -28,11 +21,9 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.apps.inspect import inspect
-    from porter.frontend.model_file import open_model
+    from porter.api import inspect
 
-    opened = open_model(options.file, registry_of(options), options.select)
-    seen = inspect(opened, options_of(options), shapes_of(options))
+    seen = inspect(options.file, **arguments_of(options, inspect))
     seen = replace(seen, input_note=options.spell(seen.input_note))
     if options.html or options.svg:
         from porter.apps import network_page

@@ -49,14 +49,14 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.apps.stylize.loading import Choices, open_net
+    from porter.apps.stylize.loading import LoadOptions, open_net
     from porter.apps.stylize.shards import Record, shard_of
-    from porter.apps.stylize.stylize import Result, Settings, stylize
+    from porter.apps.stylize.stylize import StylizeResult, StylizeSettings, stylize
     from porter.apps.stylize.terminal import stylized_line
     from porter.imaging.files import pairs
     from porter.report.console import out, progress, show_error
 
-    settings = Settings(options.image_size, options.crop, options.batch)
+    settings = StylizeSettings(options.image_size, options.crop, options.batch)
     settings.require_sensible()
     shard = shard_of(options.shard)
     photos = pairs(options.inputs, options.output, options.compare, options.force or bool(shard))
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         require_folder(options.output)
         record = Record(options.output, shard)
         photos = record.left(shard.of(photos), options.force)
-    choices = Choices(
+    choices = LoadOptions(
         options.preset,
         options.select,
         shapes_of(options),
@@ -75,10 +75,10 @@ def run(options: argparse.Namespace) -> int:
     console = out()
     with progress() as display, record.open() if record else nullcontext() as done_so_far:
         task = display.add_task(f"open {options.model}", total=len(photos))
-        net, meaning = open_net(options.model, choices)
+        net, spec = open_net(options.model, choices)
         display.reset(task)
 
-        def seen(result: Result) -> None:
+        def seen(result: StylizeResult) -> None:
             display.update(task, advance=1, description=result.source.name)
             if record is not None and result.error is None:
                 record.add(done_so_far, result.source, result.target)
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
             elif not options.json:
                 console.print(stylized_line(result))
 
-        done = stylize(net, meaning, photos, settings, seen)
+        done = stylize(net, spec, photos, settings, seen)
     if options.json:
         show_json(done.json(options.spell))
     else:

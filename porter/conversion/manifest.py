@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from porter.conversion.request import Request
 from porter.emit.formats import ExportJob, ExportResult
@@ -13,7 +13,61 @@ from porter.parity.compare import Report
 from porter.report.as_json import emitted_json, warnings
 from porter.version import version
 
+if TYPE_CHECKING:
+    from porter.emit.port import TensorSignature
+
 MANIFEST_VERSION = 1
+
+
+class SourceFile(TypedDict):
+    """The `.t7` that was converted."""
+
+    name: str
+    sha256: str
+    bytes: int
+    format: str
+    """"binary" or "ascii"."""
+    selected: str
+    """Key of the module in a checkpoint's table; empty if the module is the file's root."""
+
+
+class Manifest(TypedDict):
+    """`manifest.json`; no timestamps."""
+
+    manifest: int
+    """Version of this format."""
+    source: SourceFile
+    classes: dict[str, int]
+    """Number of modules by Torch class."""
+    lua_functions: list[str]
+    """Paths of functions in the file, which are never executed."""
+    formats: list[str]
+    signature: dict[str, TensorSignature]
+    """Inputs and outputs by name: `input`, `output`; `input_1`, `input_2` … of a table."""
+    data_format: str
+    precision: str
+    optimized: str
+    trainable: list[str] | None
+    """Names of the trainable variables; None unless the port is trainable."""
+    pictures: dict[str, Any] | None
+    """Preset and geometry of a net of images (`imaging/image_spec.py`)."""
+    transposes: int
+    """How many the layers need; each costs a pass over its tensor."""
+    input_size: str
+    oracle: str
+    inputs: list[str]
+    options: dict[str, str | int]
+    tolerance: dict[str, float]
+    """Largest accepted errors, in units of each layer's scale."""
+    emitted: list[dict[str, Any]]
+    """How each format did after it was loaded again."""
+    layers: dict[str, str]
+    """Torch class of each layer by path."""
+    notes: dict[str, str]
+    warnings: list[str]
+    versions: dict[str, str]
+    files: dict[str, str]
+    """SHA-256 of every written file by its path in the folder."""
 
 
 def manifest(
@@ -24,8 +78,8 @@ def manifest(
     solved: str,
     reports: list[Report],
     model_warnings: list[str],
-) -> dict[str, Any]:
-    """Everything a user needs to trust and to repeat a conversion; no timestamps."""
+) -> Manifest:
+    """Everything a user needs to trust and to repeat a conversion; `files` is still empty."""
     import numpy as np
 
     from porter.emit.port import stored_shapes
@@ -56,7 +110,7 @@ def manifest(
         ]
         if request.export.trainable
         else None,
-        "pictures": job.pictures.json() if job.pictures else None,
+        "pictures": job.image_spec.json() if job.image_spec else None,
         "transposes": job.port.plan.transposes,
         "input_size": solved or "free or given",
         "oracle": reports[0].oracle,
@@ -77,4 +131,5 @@ def manifest(
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
+        "files": {},
     }

@@ -20,7 +20,7 @@ import numpy as np
 
 from layer_maps import default_registry
 from porter.conversion.large_input import larger_check
-from porter.conversion.manifest import manifest
+from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.request import Request
 from porter.conversion.verification_inputs import batched, checks, input_shapes, verification_inputs
 from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
@@ -29,7 +29,7 @@ from porter.frontend.inputs import Sample, Shapes, types_of
 from porter.frontend.model_file import ModelFile, default_output, open_model
 from porter.frontend.run_mode import RunMode, decide, recorded_otherwise
 from porter.frontend.walker import Model
-from porter.imaging.image_spec import meaning_of
+from porter.imaging.image_spec import image_spec_of
 from porter.ir.nested import leaves
 from porter.parity import compare as parity
 from porter.parity import saved_outputs
@@ -62,12 +62,16 @@ def silent(stage: str, detail: str) -> None:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did: a report for each input, rows for each format."""
+    """What a conversion did."""
 
     output: Path
+    """The folder that was written."""
     reports: tuple[Report, ...]
+    """Every layer's errors, a report for each input that the model was verified on."""
     emitted: tuple[ExportResult, ...]
-    manifest: dict[str, Any]
+    """How each file did after it was loaded again, in the order of the formats."""
+    manifest: Manifest
+    """What `manifest.json` holds: source, signature, versions, checksums."""
 
     def summary(self) -> str:
         """The verdict in a few lines."""
@@ -111,7 +115,7 @@ class Conversion:
         proof = proof.partition("; ")[0]
         return f"pictures: preset {told['preset']['name']} ({told['why']}); {proof}\n"
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """`diff`'s report with the output folder, formats, transposes and signature."""
         return report_json(self.reports, self.emitted) | {
             "output": str(self.output),
@@ -143,7 +147,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     require_served(request)
     with one_thread(), atomic_directory(target, request.force) as folder, logged(request) as book:
         shapes = input_shapes(model, request)
-        pictures = meaning_of(opened, model, shapes, request.preset)
+        image_spec = image_spec_of(opened, model, shapes, request.preset)
         checked = verification_inputs(model, shapes, request)
         from porter.runtime.runner import Variables
 
@@ -152,9 +156,9 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
         if book is not None:
             book.graph(job.port.serve)
-        if pictures is not None:
+        if image_spec is not None:
             (fed,) = leaves(job.port.graph.inputs)
-            job = replace(job, pictures=pictures.seen_by(fed.type.shape[2:]))
+            job = replace(job, image_spec=image_spec.for_size(fed.type.shape[2:]))
         emitted = [
             row
             for name in request.formats

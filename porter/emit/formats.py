@@ -33,7 +33,7 @@ from porter.parity.measure import Measure, compare
 
 if TYPE_CHECKING:
     from porter.emit.port import Port
-    from porter.imaging.image_spec import Meaning
+    from porter.imaging.image_spec import ImageSpec
 
 HOMES = {
     "saved_model": "porter.emit.saved_model",
@@ -80,7 +80,7 @@ class ExportJob:
     """The input types that the user gave; None where the sizes were solved."""
     larger: VerificationSample | None = None
     """What the layers make of a large picture, for a format that serves something faster."""
-    pictures: Meaning | None = None
+    image_spec: ImageSpec | None = None
     """What the numbers mean where input and output are pictures."""
 
     @property
@@ -119,7 +119,7 @@ class ExportResult:
     note: str = ""
     variant: str = ""
     exact: bool = True
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

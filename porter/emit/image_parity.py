@@ -15,7 +15,7 @@ from porter.emit.formats import ExportJob
 from porter.emit.image_signature import NAME
 from porter.errors import ParityError
 from porter.frontend.inputs import types_of
-from porter.imaging.image_spec import Meaning
+from porter.imaging.image_spec import ImageSpec
 from porter.imaging.pixels import probabilities, to_net, to_pictures
 from porter.ir.nested import leaves
 from porter.parity import compare as parity
@@ -41,23 +41,23 @@ def photographs(job: ExportJob, seed: int = 1) -> Array:
 
 
 def judge(
-    job: ExportJob, meaning: Meaning, photos: Array, made: dict[str, Array], exact: bool = True
+    job: ExportJob, spec: ImageSpec, photos: Array, made: dict[str, Array], exact: bool = True
 ) -> str:
     """The verdict on what the reloaded signature made of `photos`. Raises ParityError.
 
     Where a port is not meant to be `exact` it tells how far the pictures are apart.
     """
-    wanted = oracle(job, photos, meaning)
-    if meaning.classifies:
+    wanted = oracle(job, photos, spec)
+    if spec.classifies:
         most = MAX_PROBABILITY if exact else 1.0
-        return compare_classes(made, probabilities(wanted, meaning), most)
+        return compare_classes(made, probabilities(wanted, spec), most)
     levels = MAX_LEVELS if exact else 255
-    return compare_pictures(made[NAME], to_pictures(wanted, photos, meaning), levels)
+    return compare_pictures(made[NAME], to_pictures(wanted, photos, spec), levels)
 
 
-def oracle(job: ExportJob, pictures: Array, meaning: Meaning) -> Array:
+def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:
     """What the NumPy reference makes of the pictures, as the port stores it (channels last)."""
-    fed = to_net(pictures, meaning).transpose(0, 3, 1, 2)
+    fed = to_net(pictures, spec).transpose(0, 3, 1, 2)
     graph = job.model.walk(types_of(np.ascontiguousarray(fed)))
     values = reference.run(graph, parity.bind(graph.inputs, fed))
     (output,) = leaves(graph.outputs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from porter.emit.port import Port
-from porter.imaging.image_spec import Meaning
+from porter.imaging.image_spec import ImageSpec
 from porter.imaging.pixels import RGB, YUV, lost
 from porter.imaging.presets import PixelEncoding
 from porter.ir.layout import channels_last, image_layout
@@ -21,31 +21,31 @@ BEST = 5
 """How many classes are told."""
 
 
-def image_signature(meaning: Meaning, port: Port, data_format: str) -> Any:
+def image_signature(spec: ImageSpec, port: Port, data_format: str) -> Any:
     """The traced signature: `image` uint8 N×H×W×3 to `image`, or to `classes` and more."""
     (given,) = leaves(port.graph.inputs)
     (made,) = leaves(port.graph.outputs)
     batch, _, height, width = given.type.shape
-    spec = tf.TensorSpec([batch, height, width, 3], tf.uint8, name=NAME)
+    signature = tf.TensorSpec([batch, height, width, 3], tf.uint8, name=NAME)
     inside = image_layout(4, data_format) == channels_last(4, 2)
 
     def serve(image: Any) -> dict[str, Any]:
-        numbers = levels_to_numbers(stretched(image, meaning), meaning.preset.input)
+        numbers = levels_to_numbers(stretched(image, spec), spec.preset.input)
         fed = numbers if inside else tf.transpose(numbers, [0, 3, 1, 2])
         (output,) = port.module.serve(fed).values()
-        if meaning.preset.output is None:
-            return classes(output, meaning)
+        if spec.preset.output is None:
+            return classes(output, spec)
         if made.type.rank == 4 and not inside:
             output = tf.transpose(output, [0, 2, 3, 1])
-        return {NAME: picture(output, image, meaning, meaning.preset.output)}
+        return {NAME: picture(output, image, spec, spec.preset.output)}
 
-    return tf.function(serve, input_signature=[spec], autograph=False).get_concrete_function()
+    return tf.function(serve, input_signature=[signature], autograph=False).get_concrete_function()
 
 
-def stretched(image: Any, meaning: Meaning) -> Any:
+def stretched(image: Any, spec: ImageSpec) -> Any:
     """The outermost rows and columns repeated as the net needs it (`pixels.padding`)."""
-    before, multiple = lost(meaning.preset, meaning.geometry), meaning.geometry.multiple
-    if meaning.geometry.size is not None or (before, multiple) == (0, 1):
+    before, multiple = lost(spec.preset, spec.geometry), spec.geometry.multiple
+    if spec.geometry.size is not None or (before, multiple) == (0, 1):
         return image
     for axis in (1, 2):
         size = tf.shape(image)[axis]
@@ -66,11 +66,11 @@ def levels_to_numbers(image: Any, side: PixelEncoding) -> Any:
     return (x * (high - low) + low - tf.constant(side.mean)) / tf.constant(side.std)
 
 
-def picture(made: Any, image: Any, meaning: Meaning, side: PixelEncoding) -> Any:
+def picture(made: Any, image: Any, spec: ImageSpec, side: PixelEncoding) -> Any:
     """The finished 8-bit picture (`pixels.to_pictures`)."""
-    geometry = meaning.geometry
-    before = lost(meaning.preset, geometry)
-    padded = [tf.shape(stretched(image, meaning))[axis] for axis in (1, 2)]
+    geometry = spec.geometry
+    before = lost(spec.preset, geometry)
+    padded = [tf.shape(stretched(image, spec))[axis] for axis in (1, 2)]
     if geometry.flat:
         sizes = [geometry.scale * size - geometry.margin for size in padded]
         made = tf.transpose(tf.reshape(made, [-1, side.planes, *sizes]), [0, 2, 3, 1])
@@ -84,7 +84,7 @@ def picture(made: Any, image: Any, meaning: Meaning, side: PixelEncoding) -> Any
     levels = numbers_to_levels(made, side)
     if side.channels == "Y":
         levels = coloured(levels, image)
-    levels = median(levels, meaning.preset.median_filter)
+    levels = median(levels, spec.preset.median_filter)
     return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)
 
 
@@ -122,14 +122,12 @@ def median(levels: Any, window: int) -> Any:
     return tf.sort(tf.stack(shifted, axis=-1), axis=-1)[..., window * window // 2]
 
 
-def classes(scores: Any, meaning: Meaning) -> dict[str, Any]:
+def classes(scores: Any, spec: ImageSpec) -> dict[str, Any]:
     """The most probable classes, counted from 0, their probabilities, and names where known."""
     count = int(scores.shape[-1])
     flat = tf.reshape(scores, [-1, count])
-    best, indices = tf.math.top_k(
-        tf.nn.softmax(flat) if meaning.softmax else flat, min(BEST, count)
-    )
+    best, indices = tf.math.top_k(tf.nn.softmax(flat) if spec.softmax else flat, min(BEST, count))
     told = {"classes": indices, "probabilities": best}
-    if meaning.preset.labels:
-        told["labels"] = tf.gather(tf.constant(meaning.preset.labels), indices)
+    if spec.preset.labels:
+        told["labels"] = tf.gather(tf.constant(spec.preset.labels), indices)
     return told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 from porter.emit.settings import UNOPTIMIZED, ExportOptions
 from porter.emit.training import Trainable
@@ -155,9 +155,20 @@ def watching(graph: Graph) -> Graph:
     return Graph(graph.inputs, graph.nodes, list(seen.values()), graph.calls, graph.notes)
 
 
-def stored_shapes(graph: Graph, data_format: str) -> dict[str, dict[str, Any]]:
+class TensorSignature(TypedDict):
+    """An input or output of the exported function; None is a size that is free."""
+
+    shape: list[int | None]
+    """As TensorFlow stores it: N×H×W×C for images, unless the port is channels_first."""
+    torch_shape: list[int | None]
+    torch_axes: list[int]
+    """Torch's axis of each stored axis."""
+    dtype: str
+
+
+def stored_shapes(graph: Graph, data_format: str) -> dict[str, TensorSignature]:
     """Name, shape as stored and order of axes of every input and output, for the manifest."""
-    described: dict[str, dict[str, Any]] = {}
+    described: dict[str, TensorSignature] = {}
     for name, value in [
         *named_leaves(graph.inputs, "input"),
         *named_leaves(graph.outputs, "output"),

@@ -78,7 +78,7 @@ def batch_of(port: Port) -> int:
 
 def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
     """Every picture of a folder as the net's numbers."""
-    if job.pictures is None:
+    if job.image_spec is None:
         raise UsageError(
             "what pictures mean to this net is not known",
             hint="name a `preset=`, or give `representative=` an .npz of the net's own numbers",
@@ -88,7 +88,7 @@ def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
     for path in photos_in(folder):
         photo = read_photo(path, LONGEST)
         photo = resized(photo, height or photo.size[0], width or photo.size[1])
-        fed = to_net(photo.levels[None], job.pictures)
+        fed = to_net(photo.levels[None], job.image_spec)
         yield {name: from_torch(np.moveaxis(fed, -1, 1), image_layout(4, job.options.data_format))}
 
 

@@ -38,10 +38,10 @@ class SavedModel(Format):
             "serving_default": port.serve,
             "activations": port.activations.get_concrete_function(),
         }
-        if job.pictures is not None:
+        if job.image_spec is not None:
             from porter.emit.image_signature import NAME, image_signature
 
-            signatures[NAME] = image_signature(job.pictures, port, job.options.data_format)
+            signatures[NAME] = image_signature(job.image_spec, port, job.options.data_format)
         with quiet_stderr():
             tf.saved_model.save(port.module, str(target), signatures=signatures)
         name_by_content(target / "fingerprint.pb")
@@ -75,7 +75,7 @@ class SavedModel(Format):
     ) -> tuple[list[dict[str, Array]], str]:
         """What was written makes of the job's samples, and the verdict on its pictures."""
         samples = [check.inputs for check in job.checks]
-        if job.pictures is None:
+        if job.image_spec is None:
             return run_saved_model(folder / self.name, samples), ""
         from porter.emit import image_parity
         from porter.emit.image_signature import NAME
@@ -85,7 +85,7 @@ class SavedModel(Format):
         *made, pictures = run_saved_model(
             folder / self.name, [*samples, {NAME: photos}], *signatures
         )
-        return made, image_parity.judge(job, job.pictures, photos, pictures, exact)
+        return made, image_parity.judge(job, job.image_spec, photos, pictures, exact)
 
     def verify_training(self, job: ExportJob, folder: Path) -> str:
         """Differentiate in training mode what was written; says how much there is to learn."""

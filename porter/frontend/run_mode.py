@@ -3,7 +3,7 @@
 A training script saves its model with `train` set on every module, and the test script calls
 `evaluate()` before the first picture. As saved, batch normalisation over a batch of one would
 answer its bias whatever it is shown. So the mode is decided for each net, strongest first: the
-user's `--bn`, the mode in which a recording was made, what the net's own project does.
+user's `bn=`, the mode in which a recording was made, what the net's own project does.
 
 Source: fb.resnet.torch test.lua, fast-neural-style fast_neural_style.lua and texture_nets test.lua
 call `evaluate()`; pix2pix test.lua and CycleGAN test.lua do not, and run generators with the
@@ -53,12 +53,12 @@ def decide(
         return RunMode(
             replace(options, bn="as-saved"),
             f"{saved}, and normalises with the statistics of each batch, as {reason}; "
-            "--bn evaluate takes the running statistics",
+            "`bn=evaluate` takes the running statistics",
         )
     return RunMode(
         replace(options, bn="evaluate"),
         f"{saved}; converted in evaluate mode, as {run_evaluated(root, preset)}; "
-        "--bn as-saved takes the statistics of each batch",
+        "`bn=as-saved` takes the statistics of each batch",
     )
 
 
@@ -99,13 +99,13 @@ def recorded_warning(
     if mode == "evaluate" and trained:
         return (
             f"{listed(trained)} was saved in training mode; converted in evaluate mode, as it was "
-            "recorded; --bn as-saved takes the statistics of each batch"
+            "recorded; `bn=as-saved` takes the statistics of each batch"
         )
     evaluated = [each for each in batch_normalizations(root) if each[1].get("train") is not True]
     if mode == "train" and evaluated:
         return (
             f"{listed(evaluated)} was saved in evaluate mode; converted with the statistics of "
-            "each batch, as it was recorded; --bn evaluate takes the running statistics"
+            "each batch, as it was recorded; `bn=evaluate` takes the running statistics"
         )
     return ""
 
@@ -129,5 +129,5 @@ def recorded_otherwise(root: TorchObject, options: Options, recorded: str | None
     mode = "evaluate" if evaluate else "train"
     return (
         f"the recording was made in {recorded} mode, and {listed(differing)} is in the other one "
-        f"(--bn {options.bn}): convert with --bn {mode}"
+        f"(`bn={options.bn}`): convert with `bn={mode}`"
     )

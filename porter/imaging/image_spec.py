@@ -22,7 +22,7 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ImageSpec:
     """`why` says who chose the preset. `softmax`: the net's scores are no probabilities yet."""
 
     preset: Preset
@@ -30,7 +30,7 @@ class Meaning:
     why: str
     softmax: bool = False
 
-    def seen_by(self, sizes: tuple[int | None, ...]) -> Meaning:
+    def for_size(self, sizes: tuple[int | None, ...]) -> ImageSpec:
         """The same for a net whose input was emitted with this height and width."""
         height, width = sizes
         if height is None or width is None:
@@ -51,11 +51,11 @@ class Meaning:
         }
 
 
-def from_json(body: Mapping[str, Any]) -> Meaning:
+def from_json(body: Mapping[str, Any]) -> ImageSpec:
     """What a manifest keeps."""
     geometry = dict(body["geometry"])
     geometry["size"] = tuple(geometry["size"]) if geometry["size"] else None
-    return Meaning(
+    return ImageSpec(
         parse(body["preset"], "manifest.json"),
         Geometry(**geometry),
         str(body["why"]),
@@ -63,9 +63,9 @@ def from_json(body: Mapping[str, Any]) -> Meaning:
     )
 
 
-def meaning_of(
+def image_spec_of(
     opened: ModelFile, model: Model, shapes: Shapes, choice: str | None = None
-) -> Meaning | None:
+) -> ImageSpec | None:
     """What a model's pictures mean: by the user's choice, or as the file tells; None if neither.
 
     Raises UsageError for a chosen preset that contradicts the net.
@@ -94,7 +94,7 @@ def meaning_of(
             f"the preset {preset.name} takes the photo's colours, which this net does not enlarge",
             received=f"a net that enlarges {geometry.scale} times",
         )
-    return Meaning(preset, geometry, why, not ends_with_probabilities(graph))
+    return ImageSpec(preset, geometry, why, not ends_with_probabilities(graph))
 
 
 def image_type(shapes: Shapes) -> TensorType | None:

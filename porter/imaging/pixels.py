@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from porter.errors import UnreadablePicture
 from porter.imaging.geometry import Geometry
-from porter.imaging.image_spec import Meaning
+from porter.imaging.image_spec import ImageSpec
 from porter.imaging.presets import Numbers, PixelEncoding, Preset
 
 Array = npt.NDArray[Any]
@@ -24,27 +24,27 @@ RGB = np.array([[1, 0, 1.13983], [1, -0.39465, -0.58060], [1, 2.03211, 0]], np.f
 """torch/image, generic/image.c: rgb2yuv and yuv2rgb, which are inverse to three digits."""
 
 
-def to_net(pictures: Array, meaning: Meaning) -> Array:
+def to_net(pictures: Array, spec: ImageSpec) -> Array:
     """What the net is fed for 8-bit pictures: float32 N×H×W×C, its border repeated if need be."""
     height, width = pictures.shape[1:3]
-    rows, columns = (padding(size, meaning) for size in (height, width))
-    return levels_to_numbers(stretched(pictures, rows, columns), meaning.preset.input)
+    rows, columns = (padding(size, spec) for size in (height, width))
+    return levels_to_numbers(stretched(pictures, rows, columns), spec.preset.input)
 
 
-def to_pictures(made: Array, pictures: Array, meaning: Meaning) -> Array:
+def to_pictures(made: Array, pictures: Array, spec: ImageSpec) -> Array:
     """8-bit RGB pictures of what the net made (stored N×h×w×C, or flat in Torch's order).
 
     Raises UnreadablePicture where it made numbers that are none.
     """
     if not np.isfinite(made).all():
         raise UnreadablePicture("the net makes numbers of this picture that are not finite")
-    preset, side = meaning.preset, meaning.preset.output
+    preset, side = spec.preset, spec.preset.output
     assert side is not None
     height, width = pictures.shape[1:3]
-    if meaning.geometry.flat:
-        sizes = [made_size(size, meaning) for size in (height, width)]
+    if spec.geometry.flat:
+        sizes = [made_size(size, spec) for size in (height, width)]
         made = made.reshape(-1, side.planes, *sizes).transpose(0, 2, 3, 1)
-    rows, columns = kept_size(height, meaning), kept_size(width, meaning)
+    rows, columns = kept_size(height, spec), kept_size(width, spec)
     levels = numbers_to_levels(made[:, :rows, :columns], side)
     if side.channels == "Y":
         levels = coloured(levels, pictures)
@@ -53,10 +53,10 @@ def to_pictures(made: Array, pictures: Array, meaning: Meaning) -> Array:
     return finished
 
 
-def probabilities(scores: Array, meaning: Meaning) -> Array:
+def probabilities(scores: Array, spec: ImageSpec) -> Array:
     """The probability of every class, N×classes."""
     flat = scores.reshape(-1, scores.shape[-1]).astype(np.float32)
-    if not meaning.softmax:
+    if not spec.softmax:
         return flat
     raised = np.exp(flat - flat.max(axis=-1, keepdims=True))
     shares: Array = raised / raised.sum(axis=-1, keepdims=True)
@@ -66,12 +66,12 @@ def probabilities(scores: Array, meaning: Meaning) -> Array:
 # Sizes --------------------------------------------------------------------------------------------
 
 
-def padding(size: int, meaning: Meaning) -> tuple[int, int]:
+def padding(size: int, spec: ImageSpec) -> tuple[int, int]:
     """How often the first and the last row are repeated before a net sees `size` rows."""
-    geometry = meaning.geometry
+    geometry = spec.geometry
     if geometry.size is not None:
         return 0, 0
-    before = lost(meaning.preset, geometry)
+    before = lost(spec.preset, geometry)
     return before, before + -(size + 2 * before) % geometry.multiple
 
 
@@ -80,18 +80,18 @@ def lost(preset: Preset, geometry: Geometry) -> int:
     return -(-geometry.margin // (2 * geometry.scale)) if preset.border == "replicate" else 0
 
 
-def made_size(size: int, meaning: Meaning) -> int:
+def made_size(size: int, spec: ImageSpec) -> int:
     """How many rows the net makes of a photo of `size` rows."""
-    geometry = meaning.geometry
-    return geometry.scale * (size + sum(padding(size, meaning))) - geometry.margin
+    geometry = spec.geometry
+    return geometry.scale * (size + sum(padding(size, spec))) - geometry.margin
 
 
-def kept_size(size: int, meaning: Meaning) -> int | None:
+def kept_size(size: int, spec: ImageSpec) -> int | None:
     """How many rows of the net's picture are the photo's; None: all of them."""
-    if padding(size, meaning) == (0, 0):
+    if padding(size, spec) == (0, 0):
         return None
-    replaced = meaning.preset.border == "replicate"
-    return meaning.geometry.scale * size - (0 if replaced else meaning.geometry.margin)
+    replaced = spec.preset.border == "replicate"
+    return spec.geometry.scale * size - (0 if replaced else spec.geometry.margin)
 
 
 def stretched(pictures: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:

@@ -95,12 +95,12 @@ def parity_table(rows: Iterable[Row], width: int = 160) -> Table:
     return table
 
 
-def show_hints(console: Console, rows: Iterable[Row]) -> None:
+def show_hints(console: Console, rows: Iterable[Row], spell: Callable[[str], str] = str) -> None:
     """What may be the cause of failing layers, apart from the verdict."""
     for row in rows:
         if row.hint is not None:
             where = f"{printable(row.path) or 'the root'} ({printable(row.type)})"
-            console.print(Text("hint: ", "yellow") + Text(f"{where}: {row.hint.text()}"))
+            console.print(Text("hint: ", "yellow") + Text(f"{where}: {spell(row.hint.text())}"))
 
 
 def show_drift(console: Console, drift: Drift) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from layer_maps import default_registry
-from porter import Conversion, Request, convert
 from porter.conversion import pipeline
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.emit.saved_model import SavedModel
 from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, ParityError, UnmappedModules, UsageError

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import Conversion, Request, convert
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.emit import frozen
 from porter.errors import EmitError
 from porter.system.tensorflow import tf

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from porter import Conversion, Request, convert
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.emit.image_parity import compare_classes, compare_pictures
 from porter.errors import ParityError, UsageError
 from porter.ir.fields import Array

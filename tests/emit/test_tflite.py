@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import Conversion, Request, convert
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.emit import tflite
 from porter.emit.litert import LITERT
 from porter.emit.quality import judge

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from porter import Conversion, Request, convert, torch7
+from porter import torch7
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, UsageError
 from porter.system.checksums import MANIFEST

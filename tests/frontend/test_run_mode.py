@@ -62,7 +62,7 @@ def test_a_classifier_saved_in_training_is_evaluated() -> None:
     assert mode.options.bn == "evaluate"
     assert mode.warning == (
         "nn.BatchNormalization at 2 was saved in training mode; converted in evaluate mode, as "
-        "classifiers are run (the last layer is nn.LogSoftMax); --bn as-saved takes the statistics "
+        "classifiers are run (the last layer is nn.LogSoftMax); `bn=as-saved` takes the statistics "
         "of each batch"
     )
 
@@ -77,7 +77,7 @@ def test_a_pix2pix_generator_keeps_the_statistics_of_its_batch() -> None:
     mode = decide(generator(), Options())
     assert mode.options.bn == "as-saved"
     assert "as pix2pix's generators do" in mode.warning
-    assert "--bn evaluate" in mode.warning
+    assert "`bn=evaluate`" in mode.warning
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_recording_decides(train: bool, recorded: str, bn: str, said: str) -> 
 def test_a_recording_in_the_other_mode_names_the_option() -> None:
     net = classifier()
     said = recorded_otherwise(net, Options(bn="as-saved"), "evaluate")
-    assert said.endswith("(--bn as-saved): convert with --bn evaluate")
-    assert recorded_otherwise(net, Options(bn="evaluate"), "training").endswith("--bn train")
+    assert said.endswith("(`bn=as-saved`): convert with `bn=evaluate`")
+    assert recorded_otherwise(net, Options(bn="evaluate"), "training").endswith("`bn=train`")
     assert recorded_otherwise(net, Options(bn="evaluate"), "evaluate") == ""
     assert recorded_otherwise(net, Options(bn="evaluate"), None) == ""
 
@@ -150,7 +150,7 @@ def test_convert_warns_in_one_line_and_the_recording_decides(tmp_path: Path) -> 
     assert recorded.mode == "evaluate"
     done = convert(Request(case / "model.t7", tmp_path / "port", reference=recorded))
     (warning,) = done.manifest["warnings"]
-    assert "as it was recorded; --bn as-saved" in warning
+    assert "as it was recorded; `bn=as-saved`" in warning
     assert json.loads((tmp_path / "port" / "manifest.json").read_text())["options"]["bn"] == (
         "evaluate"
     )
@@ -166,6 +166,6 @@ def test_a_mismatch_names_the_option_and_no_internal_field(tmp_path: Path) -> No
     )
     with pytest.raises(ParityError) as caught:
         convert(request)
-    assert "convert with --bn evaluate" in str(caught.value)
+    assert "convert with `bn=evaluate`" in str(caught.value)
     assert "uses_batch" not in str(caught.value)
     assert not (tmp_path / "port").exists()

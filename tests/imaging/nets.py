@@ -9,7 +9,7 @@ import numpy as np
 from layer_maps import default_registry
 from porter.frontend.model_file import ModelFile, open_model
 from porter.frontend.search import solve
-from porter.imaging.image_spec import Meaning, meaning_of
+from porter.imaging.image_spec import ImageSpec, image_spec_of
 from porter.torch7 import TorchObject
 from tests.build import FIXTURES, conv, relu, sequential, torch_module, view
 from tests.write_t7 import write_t7
@@ -52,7 +52,7 @@ def opened(root: TorchObject, folder: Path) -> ModelFile:
     return open_model(write_t7(folder / "net.t7", root), default_registry())
 
 
-def meaning_for(file: ModelFile, choice: str | None = None) -> Meaning | None:
+def meaning_for(file: ModelFile, choice: str | None = None) -> ImageSpec | None:
     """What the pictures of a file mean."""
     model = file.model()
-    return meaning_of(file, model, solve(model), choice)
+    return image_spec_of(file, model, solve(model), choice)

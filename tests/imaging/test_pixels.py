@@ -9,7 +9,7 @@ import pytest
 
 from porter.errors import UnreadablePicture
 from porter.imaging.geometry import Geometry
-from porter.imaging.image_spec import Meaning
+from porter.imaging.image_spec import ImageSpec
 from porter.imaging.pixels import Array, levels_to_numbers, median, to_net, to_pictures
 from porter.imaging.presets import BUILT_IN, PixelEncoding, Preset
 
@@ -21,8 +21,8 @@ def levels(*shape: int) -> Array:
     return np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
 
 
-def meaning(preset: Preset, **geometry: int) -> Meaning:
-    return Meaning(preset, Geometry(**geometry), "asked for")
+def spec(preset: Preset, **geometry: int) -> ImageSpec:
+    return ImageSpec(preset, Geometry(**geometry), "asked for")
 
 
 def test_numbers_by_hand() -> None:
@@ -46,7 +46,7 @@ def test_numbers_by_hand() -> None:
 
 @pytest.mark.parametrize("preset", PICTURES, ids=lambda preset: preset.name)
 def test_a_net_that_does_nothing_gives_the_photo_back(preset: Preset) -> None:
-    same = meaning(replace(preset, output=preset.input, median_filter=0))
+    same = spec(replace(preset, output=preset.input, median_filter=0))
     photo = levels(2, 7, 9, 3)
     apart = to_pictures(to_net(photo, same), photo, same).astype(int) - photo
     # torch/image's two matrices are inverse to three digits only.
@@ -55,7 +55,7 @@ def test_a_net_that_does_nothing_gives_the_photo_back(preset: Preset) -> None:
 
 def test_levels_are_clipped_and_rounded_to_the_nearest() -> None:
     made = np.array([-3, 0.4, 0.6, 254.4, 254.6, 300], np.float32).reshape(1, 1, 2, 3)
-    plain = meaning(Preset("levels", PixelEncoding(), PixelEncoding("RGB", (0.0, 255.0))))
+    plain = spec(Preset("levels", PixelEncoding(), PixelEncoding("RGB", (0.0, 255.0))))
     made_of = to_pictures(made, levels(1, 1, 2, 3), plain)
     assert made_of.ravel().tolist() == [0, 0, 1, 254, 255, 255]
 
@@ -63,7 +63,7 @@ def test_levels_are_clipped_and_rounded_to_the_nearest() -> None:
 def test_numbers_that_are_none_are_refused() -> None:
     made = np.full((1, 2, 2, 3), np.nan, np.float32)
     with pytest.raises(UnreadablePicture, match="not finite"):
-        to_pictures(made, levels(1, 2, 2, 3), meaning(BUILT_IN["plain"]))
+        to_pictures(made, levels(1, 2, 2, 3), spec(BUILT_IN["plain"]))
 
 
 def test_the_median_filter_cuts_the_border_as_torch_does() -> None:
@@ -74,7 +74,7 @@ def test_the_median_filter_cuts_the_border_as_torch_does() -> None:
 
 
 def test_a_border_is_repeated_and_a_multiple_filled_and_both_cut_again() -> None:
-    wanted = meaning(BUILT_IN["waifu2x-rgb"], multiple=4, scale=2, margin=12)
+    wanted = spec(BUILT_IN["waifu2x-rgb"], multiple=4, scale=2, margin=12)
     photo = levels(1, 9, 10, 3)
     fed = to_net(photo, wanted)
     assert fed.shape == (1, 16, 16, 3)
@@ -92,7 +92,7 @@ def test_tensorflow_makes_the_same_pictures(preset: Preset, geometry: dict[str, 
     from porter.emit import image_signature
     from porter.system.tensorflow import tf
 
-    said = meaning(preset, **geometry)
+    said = spec(preset, **geometry)
     photo = levels(2, 13, 10, 3)
     fed = to_net(photo, said)
     given = image_signature.levels_to_numbers(

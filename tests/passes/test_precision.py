@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import Request, convert
+from porter.conversion.pipeline import convert
+from porter.conversion.request import Request
 from porter.emit.port import Port, build_widest
 from porter.emit.settings import ExportOptions
 from porter.errors import ParityError, UsageError

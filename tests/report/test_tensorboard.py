@@ -11,7 +11,8 @@ import pytest
 
 import cli
 from layer_maps.convolution import SpatialConvolution
-from porter import Conversion, Request, convert
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.errors import ParityError, UsageError
 from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, register, registering_into

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 
 Status = Literal["pass", "fail", "unmapped", "error"]
 
-__all__ = ["Checker", "Fixture", "Result", "exit_code", "find", "run", "summary"]
+__all__ = ["CheckResult", "Checker", "Fixture", "exit_code", "find", "run", "summary"]
 
 DOUBLE = Tolerance(isolated=1e-10, accumulated=1e-10)
 """For cases that Torch computed in double precision."""
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """How one fixture did; errors in units of each layer's scale."""
 
     path: str
@@ -63,7 +63,7 @@ class Result:
     transposes: int | None = None
     """Of the emitted graph; None for a single layer."""
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         return {
             "path": self.path,
             "kind": self.kind,
@@ -96,7 +96,7 @@ class Checker:
         self.tolerance = tolerance or Tolerance()
         self.expectations = expectations or Expectations()
 
-    def check(self, fixture: Fixture) -> Result:
+    def check(self, fixture: Fixture) -> CheckResult:
         """Check one fixture; whatever goes wrong becomes its status.
 
         Raises UsageError for a `porter.toml` that cannot be understood.
@@ -108,9 +108,9 @@ class Checker:
             if result.status == "pass":
                 result = self.hold(fixture, result, expected)
         except UnmappedModules as error:
-            result = Result(str(fixture.path), fixture.kind, "unmapped", message=str(error))
+            result = CheckResult(str(fixture.path), fixture.kind, "unmapped", message=str(error))
         except PorterError as error:
-            result = Result(str(fixture.path), fixture.kind, "error", message=str(error))
+            result = CheckResult(str(fixture.path), fixture.kind, "error", message=str(error))
         if expected.status != "pass":
             result = turned(result, expected.status)
         return replace(result, seconds=time.perf_counter() - started)
@@ -124,7 +124,7 @@ class Checker:
             self.expectations,
         )
 
-    def hold(self, fixture: Fixture, result: Result, expected: Expectation) -> Result:
+    def hold(self, fixture: Fixture, result: CheckResult, expected: Expectation) -> CheckResult:
         """A result that passed, held against what is expected of this model."""
         broken = expected.broken(
             fixture.path, result.isolated, result.accumulated, result.transposes
@@ -157,13 +157,13 @@ class Checker:
                 return str(error)
         return ""
 
-    def compare(self, fixture: Fixture) -> Result:
+    def compare(self, fixture: Fixture) -> CheckResult:
         """Run the comparison that a fixture asks for."""
         if fixture.kind == "gradient":
             return self.compare_step(fixture)
         candidates, expected = self.load(fixture)
         # A checkpoint may hold several networks: the recording tells which one it is of.
-        results: list[Result] = []
+        results: list[CheckResult] = []
         problems: list[PorterError] = []
         for module in candidates:
             try:
@@ -177,7 +177,7 @@ class Checker:
             raise problems[0]
         return results[0]
 
-    def compare_step(self, fixture: Fixture) -> Result:
+    def compare_step(self, fixture: Fixture) -> CheckResult:
         """A step of training: outputs, gradients and what is kept beside the parameters."""
         from porter.apps.check import gradients
 
@@ -185,7 +185,7 @@ class Checker:
         allowed = self.expectations.of(fixture.path).differs
         limit = self.tolerance.accumulated
         worst, message = gradients.verdict(quantities, limit, allowed)
-        return Result(
+        return CheckResult(
             str(fixture.path),
             fixture.kind,
             "fail" if message else "pass",
@@ -221,7 +221,9 @@ class Checker:
             recorded = path.with_name("output.t7")
         return modules, with_input(recording.read(recorded), path.with_name("input.t7"))
 
-    def compare_module(self, fixture: Fixture, module: TorchObject, expected: Recording) -> Result:
+    def compare_module(
+        self, fixture: Fixture, module: TorchObject, expected: Recording
+    ) -> CheckResult:
         """Every layer of one module against the recording, and the emitted graph at the end."""
         from porter.emit.port import build_widest
         from porter.runtime.runner import Variables
@@ -273,7 +275,7 @@ class Checker:
         return replace(result, transposes=port.plan.transposes)
 
 
-def turned(result: Result, wanted: str) -> Result:
+def turned(result: CheckResult, wanted: str) -> CheckResult:
     """The result of a fixture that should be refused."""
     if result.status == wanted:
         first = result.message.partition("\n")[0]
@@ -313,7 +315,7 @@ def run_emitted(port: Port, arrays: Nested[Array], wanted: tuple[Array, ...]) ->
 
 def summarise(
     fixture: Fixture, reports: list[Report], emitted: Measure, tolerance: Tolerance
-) -> Result:
+) -> CheckResult:
     """One line for one fixture."""
     rows = [row for report in reports for row in report.rows]
     worst = max(rows, key=badness, default=None)
@@ -326,7 +328,7 @@ def summarise(
         message = f"{first.path or 'the root'} ({first.type}): {first.summary()}"
     elif not emitted.within(max([tolerance.accumulated, *(r.allowed for r in reports)])):
         message = f"the emitted graph differs: {emitted.problem or f'{emitted.max_rel:.2e}'}"
-    return Result(
+    return CheckResult(
         str(fixture.path),
         fixture.kind,
         "fail" if message else "pass",
@@ -338,8 +340,8 @@ def summarise(
 
 
 def run(
-    fixtures: list[Fixture], checker: Checker, seen: Callable[[Result], None] = lambda _: None
-) -> list[Result]:
+    fixtures: list[Fixture], checker: Checker, seen: Callable[[CheckResult], None] = lambda _: None
+) -> list[CheckResult]:
     """Check all fixtures in order; `seen` is told of each result."""
     results = []
     for fixture in fixtures:
@@ -348,7 +350,7 @@ def run(
     return results
 
 
-def summary(results: list[Result]) -> dict[str, int]:
+def summary(results: list[CheckResult]) -> dict[str, int]:
     """How many fixtures ended how."""
     counts = {"pass": 0, "fail": 0, "unmapped": 0, "error": 0}
     for result in results:
@@ -356,7 +358,7 @@ def summary(results: list[Result]) -> dict[str, int]:
     return counts
 
 
-def exit_code(results: list[Result]) -> int:
+def exit_code(results: list[CheckResult]) -> int:
     """0 if all passed, else the gravest: 1 parity, 3 unreadable or broken, 4 unmapped."""
     counts = summary(results)
     if counts["fail"]:

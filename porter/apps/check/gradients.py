@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.apps.check.recorded_step import Step, read, with_recorded
+from porter.apps.check.recorded_step import RecordedStep, read, with_recorded
 from porter.errors import BadField
 from porter.frontend.inputs import types_of
 from porter.frontend.walker import Model
@@ -79,7 +79,7 @@ def badness(quantity: Quantity) -> tuple[bool, float]:
     return quantity.measure.problem is not None, quantity.measure.max_rel
 
 
-def require_fitting(step: Step, graph: Graph) -> None:
+def require_fitting(step: RecordedStep, graph: Graph) -> None:
     """Raise BadField where a table of the file has not the form that the module makes or takes."""
     for name, given, values in (
         ("train_output", step.output, graph.outputs),
@@ -120,7 +120,7 @@ def name_of(variable: Any) -> str:
 class GradientRun:
     """The step as a port takes it; run as it is, since tracing would take ten times as long."""
 
-    def __init__(self, step: Step, ported: Plan, precision: str = "float32") -> None:
+    def __init__(self, step: RecordedStep, ported: Plan, precision: str = "float32") -> None:
         graph = ported.graph
         self.ported = ported
         self.variables = Remembered(precision)
@@ -166,7 +166,7 @@ def beside(wanted: Array, got: Array) -> Measure:
     return compare(wanted, got[0] if got.shape == (1, *wanted.shape) else got)
 
 
-def compared(step: Step, ported: Plan, recorded: Remembered) -> Iterator[Quantity]:
+def compared(step: RecordedStep, ported: Plan, recorded: Remembered) -> Iterator[Quantity]:
     """The port's step beside Torch's; `recorded` holds what was recorded, as variables."""
     taken, graph = GradientRun(step, ported), ported.graph
     wanted = [array for _, array in named_leaves(step.output, "output")]
@@ -225,7 +225,9 @@ def beside_zero(one: Learned, others: list[Learned]) -> Measure:
     return compare(np.append(one.wanted, scale), np.append(one.got, scale))
 
 
-def of_parameters(step: Step, taken: GradientRun, recorded: Remembered) -> Iterator[Learned]:
+def of_parameters(
+    step: RecordedStep, taken: GradientRun, recorded: Remembered
+) -> Iterator[Learned]:
     """Gradients of what is learned, and what is kept beside it after the step."""
     known = {each.tensor.key: each for each in step.recorded if each.tensor is not None}
     for (key, *_), variable in taken.variables.by_key.items():
@@ -253,7 +255,7 @@ def gradient_name(path: str, field: str) -> str:
     return f"{GRADIENTS.get(field, f'gradient of {field}')} of {path or 'the root'}"
 
 
-def untested_parameters(step: Step, taken: GradientRun) -> Iterator[Quantity]:
+def untested_parameters(step: RecordedStep, taken: GradientRun) -> Iterator[Quantity]:
     """What was recorded and no variable of the port holds: it must be as it was."""
     held: set[Hashable] = {memory_of(key) for key, *_ in taken.variables.by_key}
     for each in step.recorded:

@@ -6,13 +6,13 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from porter.apps.check.checker import Result, summary
+from porter.apps.check.checker import CheckResult, summary
 from porter.system.atomic import write_text
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write_junit(results: list[Result], path: Path) -> None:
+def write_junit(results: list[CheckResult], path: Path) -> None:
     """One test case a fixture. Raises EmitError if the file cannot be written."""
     counts = summary(results)
     suite = ElementTree.Element(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from porter.apps.check.checker import Result, exit_code, summary
+from porter.apps.check.checker import CheckResult, exit_code, summary
 from porter.apps.check.parallel_runner import by_severity
 from porter.report.pages import kind_of
 from porter.report.pages.html import environment
@@ -12,18 +12,18 @@ from porter.report.pages.markdown import code, folded, number, plain, table
 from porter.system.atomic import write_text
 
 
-def write(results: list[Result], path: Path) -> None:
+def write(results: list[CheckResult], path: Path) -> None:
     """Write a report; the file's name tells the kind. Raises UsageError or EmitError."""
     render = render_html if kind_of(path) == "html" else render_markdown
     write_text(path, render(results))
 
 
-def verdict(results: list[Result]) -> str:
+def verdict(results: list[CheckResult]) -> str:
     """How many fixtures ended how."""
     return ", ".join(f"{count} {status}" for status, count in summary(results).items())
 
 
-def render_html(results: list[Result]) -> str:
+def render_html(results: list[CheckResult]) -> str:
     failed = by_severity(results)
     passed = [result for result in results if result.status == "pass"]
     page: str = (
@@ -39,7 +39,7 @@ def render_html(results: list[Result]) -> str:
     return page
 
 
-def render_markdown(results: list[Result]) -> str:
+def render_markdown(results: list[CheckResult]) -> str:
     failed = by_severity(results)
     mark = "❌" if failed else "✅"
     parts = [f"### {mark} porter check: {verdict(results)}"]
@@ -49,7 +49,7 @@ def render_markdown(results: list[Result]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def result_table(results: list[Result]) -> str:
+def result_table(results: list[CheckResult]) -> str:
     """One line a fixture."""
     return table(
         ("status", "fixture", "isolated", "accumulated", "message"),

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from layer_maps import default_registry
-from porter.apps.check.checker import Checker, Result
+from porter.apps.check.checker import Checker, CheckResult
 from porter.apps.check.expectations import Expectations
 from porter.apps.check.fixtures import Fixture
 from porter.errors import UsageError
@@ -36,7 +36,7 @@ CACHED = ("pass", "fail", "unmapped")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CheckSettings:
     """All that a checker is made of, as it can be sent to another process."""
 
     layer_maps: tuple[Path, ...] = ()
@@ -55,10 +55,10 @@ class Recipe:
 class Cache:
     """Results in a folder, by the hash of everything they depend on."""
 
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
+    def __init__(self, folder: Path, settings: CheckSettings) -> None:
         self.folder = folder
         self.expectations = Expectations()
-        self.salt = salt(recipe)
+        self.salt = salt(settings)
 
     def key(self, fixture: Fixture) -> str:
         digest = hashlib.sha256(self.salt)
@@ -68,16 +68,16 @@ class Cache:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
-    def get(self, fixture: Fixture) -> Result | None:
+    def get(self, fixture: Fixture) -> CheckResult | None:
         """A result of the same content; a file that cannot be read is a miss."""
         try:
             text = self.file(fixture).read_text(encoding="utf-8")
-            held = Result(**json.loads(text))
+            held = CheckResult(**json.loads(text))
         except (OSError, ValueError, TypeError):
             return None
         return replace(held, path=str(fixture.path), seconds=0.0)
 
-    def put(self, fixture: Fixture, result: Result) -> None:
+    def put(self, fixture: Fixture, result: CheckResult) -> None:
         if result.status in CACHED:
             file = self.file(fixture)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +88,11 @@ class Cache:
         return self.folder / key[:2] / f"{key}.json"
 
 
-def salt(recipe: Recipe) -> bytes:
+def salt(settings: CheckSettings) -> bytes:
     """Hash of what all fixtures depend on: sources, user's maps, libraries, options."""
-    digest = hashlib.sha256(repr((recipe.options, recipe.tolerance, recipe.identity)).encode())
+    digest = hashlib.sha256(
+        repr((settings.options, settings.tolerance, settings.identity)).encode()
+    )
     digest.update(f"{platform.python_version()} {platform.machine()}".encode())
     for library in LIBRARIES:
         try:
@@ -99,19 +101,19 @@ def salt(recipe: Recipe) -> bytes:
             continue
     home = Path(__file__).parents[2]
     maps = Path(os.fspath(home.parent / "layer_maps"))
-    for path in sorted([*home.rglob("*.py"), *maps.rglob("*.py"), *recipe.layer_maps]):
+    for path in sorted([*home.rglob("*.py"), *maps.rglob("*.py"), *settings.layer_maps]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
 
 
 def run(
     fixtures: list[Fixture],
-    recipe: Recipe,
+    settings: CheckSettings,
     jobs: int = 1,
     cache: Path | None = None,
-    seen: Callable[[Result], None] = lambda _: None,
+    seen: Callable[[CheckResult], None] = lambda _: None,
     most: int | None = None,
-) -> list[Result]:
+) -> list[CheckResult]:
     """Check all fixtures; results in their order. `seen` is told of each as it is known.
 
     All processes together use at most `most` bytes, if given, else what is free. Raises UsageError
@@ -124,15 +126,15 @@ def run(
             f"`memory=` must be more than the {memory.gigabytes(PROCESS)} of one process",
             received=memory.gigabytes(most),
         )
-    known = Cache(cache, recipe) if cache is not None else None
-    results: dict[Path, Result] = {}
+    known = Cache(cache, settings) if cache is not None else None
+    results: dict[Path, CheckResult] = {}
     for fixture in fixtures if known else ():
         held = known.get(fixture) if known else None
         if held is not None:
             results[fixture.path] = held
             seen(held)
     missing = [fixture for fixture in fixtures if fixture.path not in results]
-    for fixture, result in compute(missing, recipe, jobs, most):
+    for fixture, result in compute(missing, settings, jobs, most):
         results[fixture.path] = result
         if known:
             known.put(fixture, result)
@@ -141,12 +143,12 @@ def run(
 
 
 def compute(
-    fixtures: list[Fixture], recipe: Recipe, jobs: int, most: int | None = None
-) -> Iterator[tuple[Fixture, Result]]:
+    fixtures: list[Fixture], settings: CheckSettings, jobs: int, most: int | None = None
+) -> Iterator[tuple[Fixture, CheckResult]]:
     """Check fixtures in this process, or in up to `jobs` others: a fresh TensorFlow in each."""
     jobs, share = shared_out(min(jobs, len(fixtures)), most)
     if jobs <= 1:
-        checker = recipe.checker()
+        checker = settings.checker()
         memory.grant(share)
         try:
             yield from ((fixture, checker.check(fixture)) for fixture in fixtures)
@@ -154,7 +156,7 @@ def compute(
             memory.grant(None)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, begin, (recipe, share)) as pool:
+    with ProcessPoolExecutor(jobs, context, begin, (settings, share)) as pool:
         # Large fixtures first, so that none is left for the end.
         ordered = sorted(fixtures, key=weight, reverse=True)
         running = {pool.submit(check_one, fixture): fixture for fixture in ordered}
@@ -182,20 +184,20 @@ _checker: Checker | None = None
 """The checker of a worker process."""
 
 
-def begin(recipe: Recipe, share: int | None) -> None:
+def begin(settings: CheckSettings, share: int | None) -> None:
     """Start a worker process, which may use `share` bytes for activations."""
     global _checker
     memory.grant(share)
-    _checker = recipe.checker()
+    _checker = settings.checker()
 
 
-def check_one(fixture: Fixture) -> Result:
+def check_one(fixture: Fixture) -> CheckResult:
     """Check one fixture in a worker process."""
     assert _checker is not None
     return _checker.check(fixture)
 
 
-def accept(results: Iterable[Result], below: Path) -> list[Path]:
+def accept(results: Iterable[CheckResult], below: Path) -> list[Path]:
     """Record the errors of what passed; returns the files written."""
     passed = [
         (Path(result.path), result.isolated, result.accumulated)
@@ -205,7 +207,7 @@ def accept(results: Iterable[Result], below: Path) -> list[Path]:
     return Expectations().update(passed, below if below.is_dir() else below.parent)
 
 
-def by_severity(results: Iterable[Result]) -> list[Result]:
+def by_severity(results: Iterable[CheckResult]) -> list[CheckResult]:
     """What did not pass, the gravest first: wrong numbers, by how wrong, then what did not run."""
     order = {"fail": 0, "error": 1, "unmapped": 2}
     failed = [result for result in results if result.status in order]

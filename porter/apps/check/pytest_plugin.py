@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from porter.apps.check.checker import Checker, Result
+    from porter.apps.check.checker import Checker, CheckResult
     from porter.apps.check.fixtures import Fixture
 
 
@@ -63,7 +63,7 @@ class FixtureItem(pytest.Item):
 
         # One checker for all: it holds the registry.
         FixtureItem.checker = FixtureItem.checker or Checker()
-        result: Result = FixtureItem.checker.check(self.fixture)
+        result: CheckResult = FixtureItem.checker.check(self.fixture)
         if result.status != "pass":
             raise Differs(f"{result.status}: {result.message}")
 

@@ -29,7 +29,7 @@ MARKS = {"gradOutput", "train_output"}
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedTensor:
     """What Torch recorded of one tensor of a module: its gradient, or its value after the step.
 
     `tensor` is None where the file has none, because Torch computes it (weight normalisation).
@@ -43,7 +43,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Step:
+class RecordedStep:
     """A step of training by Torch, in Torch's order. `module` is as it was before the step."""
 
     module: TorchObject
@@ -51,7 +51,7 @@ class Step:
     output: Nested[Array]
     grad_output: Nested[Array]
     grad_input: Nested[Array]
-    recorded: tuple[Recorded, ...]
+    recorded: tuple[RecordedTensor, ...]
 
     def standing_in(self) -> dict[Hashable, Array]:
         """What was recorded, by the memory of the tensor; modules that share it add up."""
@@ -71,7 +71,7 @@ def accumulated(arrays: list[Array]) -> Array:
     return total
 
 
-def read(path: Path) -> Step:
+def read(path: Path) -> RecordedStep:
     """A recorded step. Raises UsageError that says what is missing, BadField for wrong contents."""
     root = torch7.read(path).root
     if not isinstance(root, Table):
@@ -87,10 +87,10 @@ def read(path: Path) -> Step:
         raise BadField(f"module of {path} should be one", received=torch7.describe(module))
     given, made, upstream_gradients, back = (as_arrays(root[name], name) for name in NEEDED[1:5])
     recorded = tuple(recorded_parameters(root["parameters"], module, str(path)))
-    return Step(module, given, made, upstream_gradients, back, recorded)
+    return RecordedStep(module, given, made, upstream_gradients, back, recorded)
 
 
-def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[Recorded]:
+def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[RecordedTensor]:
     """The list `parameters`. Raises BadField for an entry that names no tensor of the module."""
     if not isinstance(entries, Table):
         raise BadField(
@@ -109,7 +109,7 @@ def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterato
         if tensor is not None and tensor.numel != entry[key].numel:
             shown = "×".join(map(str, entry[key].shape))
             raise BadField(f"{where} should have as many elements as {tensor!r}", received=shown)
-        yield Recorded(path, name, tensor, entry[key].array, key == "grad")
+        yield RecordedTensor(path, name, tensor, entry[key].array, key == "grad")
 
 
 def at_path(root: TorchObject, path: str, where: str) -> TorchObject:

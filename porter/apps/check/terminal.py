@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from porter.apps.check.checker import Result
+from porter.apps.check.checker import CheckResult
 from porter.parity.measure import error_shown
 from porter.report.console import COLOUR
 
 
-def result_line(result: Result) -> Text:
+def result_line(result: CheckResult) -> Text:
     """One fixture of `porter check`."""
     line = Text(f"{result.status:8}", COLOUR[result.status])
     line.append(

@@ -13,14 +13,15 @@ from porter.conversion.verification_inputs import batched
 from porter.errors import UsageError
 from porter.frontend.inputs import Shapes, given
 from porter.frontend.model_file import open_model
+from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
 from porter.imaging.geometry import Geometry, last_picture
 from porter.imaging.image_spec import (
-    Meaning,
+    ImageSpec,
     from_json,
+    image_spec_of,
     image_type,
-    meaning_of,
     others_hint,
     walked,
 )
@@ -42,7 +43,7 @@ MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
-class Choices:
+class LoadOptions:
     """How a model is opened; all but `preset` matter for `.t7` only."""
 
     preset: str | None = None
@@ -52,36 +53,35 @@ class Choices:
     options: Options = field(default_factory=Options)
 
 
-def open_net(path: Path, choices: Choices) -> tuple[Net, Meaning]:
+def open_net(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A net and what its pictures mean. Raises UsageError where it has nothing to do with them."""
     if path.is_dir() or path.suffix in (".keras", ".tflite"):
-        net, meaning = open_converted(path, choices)
+        net, spec = open_converted(path, choices)
     else:
-        net, meaning = open_torch(path, choices)
-    if meaning.classifies:
+        net, spec = open_torch(path, choices)
+    if spec.classifies:
         raise UsageError(
-            f"the preset {meaning.preset.name} is for classifiers: there is no picture to write",
+            f"the preset {spec.preset.name} is for classifiers: there is no picture to write",
             hint="call the signature `image` of the converted model (docs/serving.md)",
         )
-    return net, meaning.seen_by(net.sizes)
+    return net, spec.for_size(net.sizes)
 
 
-def open_torch(path: Path, choices: Choices) -> tuple[Net, Meaning]:
+def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A `.t7`, traced in this process; `porter convert` is what proves it."""
     opened = open_model(path, choices.registry or default_registry(), choices.select)
-    model = opened.model(choices.options)
+    mode = decide(opened.root, choices.options, preset=choices.preset)
+    model = opened.model(mode.options)
     shapes = given(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
-    meaning = meaning_of(opened, model, shapes, choices.preset)
-    if meaning is None:
+    spec = image_spec_of(opened, model, shapes, choices.preset)
+    if spec is None:
         raise pictureless(path, model, shapes) or untold(path)
     from porter.apps.stylize.runners import Traced
     from porter.emit.port import build_widest
     from porter.emit.settings import ExportOptions
     from porter.runtime.runner import Variables
 
-    return Traced(
-        build_widest(model, batched(model, shapes), Variables(), ExportOptions())
-    ), meaning
+    return Traced(build_widest(model, batched(model, shapes), Variables(), ExportOptions())), spec
 
 
 def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
@@ -97,7 +97,7 @@ def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
     return UsageError(f"{path.name} makes {shown}, and no pictures")
 
 
-def open_converted(path: Path, choices: Choices) -> tuple[Net, Meaning]:
+def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A SavedModel, `.keras` or `.tflite`, with the manifest that stands beside it."""
     artefact = part_of(path)
     told = described(artefact)
@@ -121,7 +121,7 @@ def open_converted(path: Path, choices: Choices) -> tuple[Net, Meaning]:
             + "×".join("?" if n is None else str(n) for n in net.shape),
             hint=others_hint(),
         )
-    return net, Meaning(preset, told.geometry if told else Geometry(), "asked for")
+    return net, ImageSpec(preset, told.geometry if told else Geometry(), "asked for")
 
 
 def part_of(path: Path) -> Path:
@@ -138,7 +138,7 @@ def part_of(path: Path) -> Path:
     )
 
 
-def described(artefact: Path) -> Meaning | None:
+def described(artefact: Path) -> ImageSpec | None:
     """What the manifest beside an artefact says of its pictures."""
     file = artefact.resolve().parent / MANIFEST
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from porter.apps.stylize.runners import Net, mixes
 from porter.errors import PorterError, UsageError
 from porter.imaging.files import Pair
-from porter.imaging.image_spec import Meaning
+from porter.imaging.image_spec import ImageSpec
 from porter.imaging.photos import Photo, read_photo, resized, strip, write_picture
 from porter.imaging.pixels import Array, padding, to_net, to_pictures
 
@@ -28,7 +28,7 @@ Read = tuple[Pair, Photo]
 
 
 @dataclass(frozen=True)
-class Result:
+class StylizeResult:
     """What became of one photo; `error` where nothing did. Sizes are height and width."""
 
     source: Path
@@ -38,7 +38,7 @@ class Result:
     notes: tuple[str, ...] = ()
     error: PorterError | None = None
 
-    def json(self, spell: Callable[[str], str] = str) -> dict[str, Any]:
+    def json(self, spell: Callable[[str], str] = str) -> dict[str, object]:
         body: dict[str, Any] = {"input": str(self.source)}
         if self.error is not None:
             return body | {"error": spell(str(self.error)), "exit_code": self.error.exit_code}
@@ -59,12 +59,12 @@ def size_json(size: tuple[int, int] | None) -> dict[str, int]:
 class Stylization:
     """What a run did."""
 
-    meaning: Meaning
-    results: tuple[Result, ...]
+    image_spec: ImageSpec
+    results: tuple[StylizeResult, ...]
     seconds: float
 
     @property
-    def failed(self) -> list[Result]:
+    def failed(self) -> list[StylizeResult]:
         return [result for result in self.results if result.error is not None]
 
     @property
@@ -85,14 +85,14 @@ class Stylization:
         return (
             f"{made} picture{'' if made == 1 else 's'} in {self.seconds:.1f} s "
             f"({self.rate:.2f} a second){lost}; "
-            f"preset {self.meaning.preset.name} ({self.meaning.why})"
+            f"preset {self.image_spec.preset.name} ({self.image_spec.why})"
         )
 
-    def json(self, spell: Callable[[str], str] = str) -> dict[str, Any]:
+    def json(self, spell: Callable[[str], str] = str) -> dict[str, object]:
         """`spell` turns keyword arguments in errors into options of the command line."""
         return {
-            "preset": self.meaning.preset.name,
-            "why": self.meaning.why,
+            "preset": self.image_spec.preset.name,
+            "why": self.image_spec.why,
             "pictures": [result.json(spell) for result in self.results],
             "seconds": self.seconds,
             "pictures_per_second": self.rate,
@@ -101,7 +101,7 @@ class Stylization:
 
 
 @dataclass(frozen=True)
-class Settings:
+class StylizeSettings:
     """`crop` cuts pictures that the net made larger than the photo; `batch` is the most at once."""
 
     longest: int | None = None
@@ -117,46 +117,46 @@ class Settings:
 
 def stylize(
     net: Net,
-    meaning: Meaning,
+    spec: ImageSpec,
     pairs: list[Pair],
-    settings: Settings,
-    seen: Callable[[Result], None] = lambda result: None,
+    settings: StylizeSettings,
+    seen: Callable[[StylizeResult], None] = lambda result: None,
 ) -> Stylization:
     """Run all photos. One that cannot be read or run is reported, and the others go on."""
-    results: list[Result] = []
+    results: list[StylizeResult] = []
 
-    def keep(result: Result) -> None:
+    def keep(result: StylizeResult) -> None:
         results.append(result)
         seen(result)
 
     most = settings.batch
-    if len(pairs) == 1 or most == 1 or net.batch is not None or mixes_batch(net, meaning):
+    if len(pairs) == 1 or most == 1 or net.batch is not None or mixes_batch(net, spec):
         most = net.batch or 1
     start = time.perf_counter()
     for batch in batches(read_all(pairs, settings.longest, keep), most):
-        for result in run_batch(net, meaning, batch, settings, most):
+        for result in run_batch(net, spec, batch, settings, most):
             keep(result)
     seconds = time.perf_counter() - start
     places = {pair.source: place for place, pair in enumerate(pairs)}
     results.sort(key=lambda result: places[result.source])
-    return Stylization(meaning, tuple(results), seconds)
+    return Stylization(spec, tuple(results), seconds)
 
 
-def mixes_batch(net: Net, meaning: Meaning) -> bool:
+def mixes_batch(net: Net, spec: ImageSpec) -> bool:
     """Whether pictures of a batch see each other: then each is run alone."""
-    multiple = meaning.geometry.multiple
-    return mixes(net, meaning.preset.input.planes, -(-SMALL // multiple) * multiple)
+    multiple = spec.geometry.multiple
+    return mixes(net, spec.preset.input.planes, -(-SMALL // multiple) * multiple)
 
 
 def read_all(
-    pairs: Iterable[Pair], longest: int | None, failed: Callable[[Result], None]
+    pairs: Iterable[Pair], longest: int | None, failed: Callable[[StylizeResult], None]
 ) -> Iterator[Read]:
     """Photos one after the other; those that cannot be read go to `failed`."""
     for pair in pairs:
         try:
             photo = read_photo(pair.source, longest)
         except PorterError as error:
-            failed(Result(pair.source, pair.target, error=error))
+            failed(StylizeResult(pair.source, pair.target, error=error))
         else:
             yield pair, photo
 
@@ -175,17 +175,17 @@ def batches(photos: Iterable[Read], most: int) -> Iterator[list[Read]]:
 
 
 def run_batch(
-    net: Net, meaning: Meaning, batch: list[Read], settings: Settings, wanted: int
-) -> Iterator[Result]:
+    net: Net, spec: ImageSpec, batch: list[Read], settings: StylizeSettings, wanted: int
+) -> Iterator[StylizeResult]:
     """Run photos of one size and write their pictures. Raises EmitError where that fails."""
-    photos = [fitted(photo, meaning) for _, photo in batch]
+    photos = [fitted(photo, spec) for _, photo in batch]
     try:
-        made = run(net, meaning, np.stack([photo.levels for photo in photos]), wanted)
+        made = run(net, spec, np.stack([photo.levels for photo in photos]), wanted)
     except UsageError:
         raise
     except PorterError as error:
         for pair, _ in batch:
-            yield Result(pair.source, pair.target, error=error)
+            yield StylizeResult(pair.source, pair.target, error=error)
         return
     for (pair, given), photo, picture in zip(batch, photos, made, strict=True):
         if settings.crop:
@@ -193,40 +193,40 @@ def run_batch(
         write_picture(pair.target, picture, photo)
         if pair.strip is not None:
             write_picture(pair.strip, strip(photo.levels, picture), Photo(photo.levels))
-        notes = (*given.notes, *adjustments(given, meaning))
-        yield Result(pair.source, pair.target, given.size, picture.shape[:2], notes)
+        notes = (*given.notes, *adjustments(given, spec))
+        yield StylizeResult(pair.source, pair.target, given.size, picture.shape[:2], notes)
 
 
-def run(net: Net, meaning: Meaning, pictures: Array, wanted: int) -> Array:
+def run(net: Net, spec: ImageSpec, pictures: Array, wanted: int) -> Array:
     """8-bit pictures through the net; a net with a fixed batch gets the last one repeated.
 
     Raises UsageError where the net makes no pictures of the preset's kind.
     """
-    count, side = len(pictures), meaning.preset.output
+    count, side = len(pictures), spec.preset.output
     assert side is not None
     if net.batch is not None and count < wanted:
         pictures = np.concatenate([pictures, np.repeat(pictures[-1:], wanted - count, axis=0)])
-    made = net(to_net(pictures, meaning))
-    if not meaning.geometry.flat and (made.ndim != 4 or made.shape[-1] != side.planes):
+    made = net(to_net(pictures, spec))
+    if not spec.geometry.flat and (made.ndim != 4 or made.shape[-1] != side.planes):
         raise UsageError(
-            f"the preset {meaning.preset.name} is for nets that make N×H×W×{side.planes}",
+            f"the preset {spec.preset.name} is for nets that make N×H×W×{side.planes}",
             received="a net that makes " + "×".join(map(str, made.shape)),
         )
-    return to_pictures(made, pictures, meaning)[:count]
+    return to_pictures(made, pictures, spec)[:count]
 
 
-def fitted(photo: Photo, meaning: Meaning) -> Photo:
+def fitted(photo: Photo, spec: ImageSpec) -> Photo:
     """Scaled, where the net takes one size only."""
-    size = meaning.geometry.size
+    size = spec.geometry.size
     return photo if size in (None, photo.size) else resized(photo, *size)
 
 
-def adjustments(photo: Photo, meaning: Meaning) -> Iterator[str]:
+def adjustments(photo: Photo, spec: ImageSpec) -> Iterator[str]:
     """What was done to a photo before the net saw it."""
-    geometry, size = meaning.geometry, meaning.geometry.size
+    geometry, size = spec.geometry, spec.geometry.size
     if size is not None and size != photo.size:
         yield f"scaled to {size[0]}×{size[1]}, the only size that the net takes"
-    padded = [n + sum(padding(n, meaning)) for n in photo.size]
+    padded = [n + sum(padding(n, spec)) for n in photo.size]
     if geometry.multiple > 1 and tuple(padded) != photo.size:
         yield (
             f"its edge repeated up to {padded[0]}×{padded[1]}, since the net takes multiples of "

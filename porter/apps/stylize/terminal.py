@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from porter.apps.stylize.stylize import Result
+from porter.apps.stylize.stylize import StylizeResult
 
 
-def stylized_line(result: Result) -> Text:
+def stylized_line(result: StylizeResult) -> Text:
     """One picture of `porter stylize`."""
     sizes = [f"{size[1]}×{size[0]}" for size in (result.size, result.made) if size]
     line = Text(f"{result.source} → {result.target}  {' → '.join(dict.fromkeys(sizes))}")

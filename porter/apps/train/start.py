@@ -11,7 +11,7 @@ from porter.apps.train.options import GENERATORS, TrainOptions
 from porter.errors import UsageError
 from porter.frontend.model_file import open_model
 from porter.frontend.search import solve
-from porter.imaging.image_spec import Meaning, meaning_of
+from porter.imaging.image_spec import ImageSpec, image_spec_of
 from porter.imaging.presets import BUILT_IN, PixelEncoding
 from porter.torch7 import TorchObject
 
@@ -64,10 +64,10 @@ def of_file(path: Path, preset: str | None) -> Start:
     """A `.t7`. Raises UsageError where it is not told what its pictures mean."""
     opened = open_model(path, default_registry())
     model = opened.model()
-    meaning: Meaning | None = meaning_of(opened, model, solve(model), preset)
-    if meaning is None or meaning.preset.output is None:
+    spec: ImageSpec | None = image_spec_of(opened, model, solve(model), preset)
+    if spec is None or spec.preset.output is None:
         raise UsageError(
             f"{path} does not tell how pictures become its numbers",
             hint=f"say it with `preset=`: {', '.join(BUILT_IN)}",
         )
-    return Start(opened.root, meaning.preset.input, meaning.preset.output, preset)
+    return Start(opened.root, spec.preset.input, spec.preset.output, preset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class Document:
         return sorted(shown, key=lambda row: -row.isolated.max_rel if row.isolated else 0)[:6]
 
 
-def facts_of(manifest: dict[str, Any], seconds: float) -> Facts:
+def facts_of(manifest: Mapping[str, Any], seconds: float) -> Facts:
     """Provenance of a conversion, from its manifest."""
     source, options = manifest["source"], manifest["options"]
     tolerance, versions = manifest["tolerance"], manifest["versions"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from porter.apps.check import checker
-from porter.apps.check.checker import Checker, Result, exit_code, find, summary
+from porter.apps.check.checker import Checker, CheckResult, exit_code, find, summary
 from porter.apps.check.junit import write_junit
 from porter.errors import UsageError
 from porter.torch7 import TorchObject
@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path) -> dict[str, Result]:
+def results(folder: Path) -> dict[str, CheckResult]:
     """Every fixture of the folder, checked."""
     found = checker.run(find([folder]), Checker())
     return {str(Path(result.path).relative_to(folder)): result for result in found}
@@ -122,7 +122,7 @@ def test_an_empty_folder_has_no_fixtures_and_passes(tmp_path: Path) -> None:
     assert exit_code([]) == 0
 
 
-def test_statuses(results: dict[str, Result]) -> None:
+def test_statuses(results: dict[str, CheckResult]) -> None:
     assert {name: result.status for name, result in results.items()} == {
         "triple.t7": "pass",
         "layers/error.t7": "error",
@@ -134,7 +134,7 @@ def test_statuses(results: dict[str, Result]) -> None:
     }
 
 
-def test_a_failure_names_the_first_layer_and_its_error(results: dict[str, Result]) -> None:
+def test_a_failure_names_the_first_layer_and_its_error(results: dict[str, CheckResult]) -> None:
     failed = results["layers/fails.t7"]
     assert failed.message.startswith("2 (nn.ReLU): isolated error")
     assert failed.worst_path == "2"
@@ -144,7 +144,7 @@ def test_a_failure_names_the_first_layer_and_its_error(results: dict[str, Result
     assert "takes 5 features" in results["layers/error.t7"].message
 
 
-def test_passes_come_with_their_errors(results: dict[str, Result]) -> None:
+def test_passes_come_with_their_errors(results: dict[str, CheckResult]) -> None:
     for result in results.values():
         if result.status == "pass":
             assert result.isolated is not None
@@ -154,14 +154,14 @@ def test_passes_come_with_their_errors(results: dict[str, Result]) -> None:
             assert result.seconds > 0
 
 
-def test_the_json_of_a_result(results: dict[str, Result]) -> None:
+def test_the_json_of_a_result(results: dict[str, CheckResult]) -> None:
     for result in results.values():
         shown = json.loads(json.dumps(result.json(), allow_nan=False))
         assert list(shown) == [
             *("path", "kind", "status", "isolated", "accumulated"),
             *("worst_path", "message", "seconds"),
         ]
-    infinite = Result("x", "net", "fail", isolated=math.inf, accumulated=math.nan)
+    infinite = CheckResult("x", "net", "fail", isolated=math.inf, accumulated=math.nan)
     assert infinite.json()["isolated"] is None
     assert infinite.json()["accumulated"] is None
 
@@ -198,8 +198,8 @@ def test_a_module_of_real_torch_is_checked(tmp_path: Path) -> None:
         assert result.status == "pass", result.message
 
 
-def result_with(status: Any) -> Result:
-    return Result("some/path.t7", "layer", status, message="why")
+def result_with(status: Any) -> CheckResult:
+    return CheckResult("some/path.t7", "layer", status, message="why")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,9 @@ def test_exit_codes(statuses: list[str], code: int) -> None:
 # JUnit --------------------------------------------------------------------------------------------
 
 
-def test_junit_counts_agree_with_the_summary(results: dict[str, Result], tmp_path: Path) -> None:
+def test_junit_counts_agree_with_the_summary(
+    results: dict[str, CheckResult], tmp_path: Path
+) -> None:
     write_junit(list(results.values()), tmp_path / "report.xml")
     suite = ElementTree.parse(tmp_path / "report.xml").getroot()
     counts = summary(list(results.values()))
@@ -236,7 +238,7 @@ def test_junit_counts_agree_with_the_summary(results: dict[str, Result], tmp_pat
 
 def test_junit_bears_any_path_and_message(tmp_path: Path) -> None:
     hostile = 'a<b>&"\x00\x1b[31m\x85\ufffe\ud800]]>'
-    write_junit([Result(hostile, "layer", "fail", message=hostile)], tmp_path / "report.xml")
+    write_junit([CheckResult(hostile, "layer", "fail", message=hostile)], tmp_path / "report.xml")
     (case,) = ElementTree.parse(tmp_path / "report.xml").getroot().findall("testcase")
     assert str(case.get("name")).startswith('a<b>&"')
 

@@ -13,9 +13,9 @@ import pytest
 
 import cli
 from porter.apps.check import page, parallel_runner
-from porter.apps.check.checker import Checker, Result, find
+from porter.apps.check.checker import Checker, CheckResult, find
 from porter.apps.check.expectations import FILE, RECORDED, Expectations
-from porter.apps.check.parallel_runner import Cache, Recipe, accept, by_severity
+from porter.apps.check.parallel_runner import Cache, CheckSettings, accept, by_severity
 from porter.emit import saved_model
 from porter.errors import UsageError
 from tests.apps.check.test_checker import made, write_layer, write_net
@@ -34,12 +34,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check(folder: Path, **more: Any) -> dict[str, Result]:
-    results = parallel_runner.run(find([folder]), Recipe(), **more)
+def check(folder: Path, **more: Any) -> dict[str, CheckResult]:
+    results = parallel_runner.run(find([folder]), CheckSettings(), **more)
     return {Path(each.path).relative_to(folder).as_posix(): each for each in results}
 
 
-def failing(results: dict[str, Result]) -> list[str]:
+def failing(results: dict[str, CheckResult]) -> list[str]:
     return [name for name, result in results.items() if result.status != "pass"]
 
 
@@ -176,7 +176,7 @@ def test_a_file_that_says_it_wrong_is_a_usage_error(folder: Path, text: str, tol
 
 def test_updated_errors_hold_until_they_grow_tenfold(folder: Path) -> None:
     fixtures = find([folder])
-    accept(parallel_runner.run(fixtures, Recipe()), folder)
+    accept(parallel_runner.run(fixtures, CheckSettings()), folder)
     path = folder / RECORDED
     body = json.loads(path.read_text(encoding="utf-8"))
     name = "nets/lenet_mm_tanh/model.t7"
@@ -208,7 +208,7 @@ def test_what_has_not_changed_is_not_checked_again(
     checked: list[str] = []
     original = Checker.check
 
-    def counting(self: Checker, fixture: Any) -> Result:
+    def counting(self: Checker, fixture: Any) -> CheckResult:
         checked.append(fixture.path.parent.name)
         return original(self, fixture)
 
@@ -230,23 +230,23 @@ def test_what_has_not_changed_is_not_checked_again(
 def test_the_key_depends_on_options_and_expectations(folder: Path) -> None:
     (fixture,) = find([folder / "nets" / "lenet_mm_tanh"])
 
-    def key(recipe: Recipe) -> str:
-        return Cache(folder, recipe).key(fixture)
+    def key(settings: CheckSettings) -> str:
+        return Cache(folder, settings).key(fixture)
 
-    plain = key(Recipe())
-    assert plain == key(Recipe())
-    assert plain != key(Recipe(identity=("nn.X",)))
+    plain = key(CheckSettings())
+    assert plain == key(CheckSettings())
+    assert plain != key(CheckSettings(identity=("nn.X",)))
     expect(folder, '[models."nets/*"]\nisolated = 1e-3\n')
-    assert plain != key(Recipe())
+    assert plain != key(CheckSettings())
 
 
 def test_a_broken_entry_is_a_miss(folder: Path) -> None:
     fixtures = find([folder / "nets" / "lenet_mm_tanh"])
     cache = folder / "cache"
-    parallel_runner.run(fixtures, Recipe(), cache=cache)
+    parallel_runner.run(fixtures, CheckSettings(), cache=cache)
     for entry in cache.rglob("*.json"):
         entry.write_text("{")
-    (result,) = parallel_runner.run(fixtures, Recipe(), cache=cache)
+    (result,) = parallel_runner.run(fixtures, CheckSettings(), cache=cache)
     assert result.status == "pass"
 
 
@@ -270,10 +270,10 @@ def test_a_number_of_processes_below_one_is_refused(folder: Path) -> None:
 
 def test_failures_come_first_and_the_worst_of_them_first(tmp_path: Path) -> None:
     results = [
-        Result("a", "net", "pass"),
-        Result("b", "net", "unmapped"),
-        Result("c", "net", "fail", isolated=1e-3),
-        Result("d", "net", "fail", isolated=1.0, message="<script>|"),
+        CheckResult("a", "net", "pass"),
+        CheckResult("b", "net", "unmapped"),
+        CheckResult("c", "net", "fail", isolated=1e-3),
+        CheckResult("d", "net", "fail", isolated=1.0, message="<script>|"),
     ]
     assert [result.path for result in by_severity(results)] == ["d", "c", "b"]
     page.write(results, tmp_path / "check.md")
@@ -344,7 +344,7 @@ def test_a_model_beyond_the_given_memory_is_an_error_and_the_next_run_is_free(
     folder: Path,
 ) -> None:
     found = [fixture for fixture in find([folder]) if fixture.path.name == "model.t7"]
-    for result in parallel_runner.run(found, Recipe(), most=parallel_runner.PROCESS + 1):
+    for result in parallel_runner.run(found, CheckSettings(), most=parallel_runner.PROCESS + 1):
         assert result.status == "error"
         assert "takes at least" in result.message
     assert parallel_runner.memory._budget is None
@@ -352,4 +352,4 @@ def test_a_model_beyond_the_given_memory_is_an_error_and_the_next_run_is_free(
 
 def test_less_memory_than_one_process_needs_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="`memory=` must be more"):
-        parallel_runner.run(find([folder]), Recipe(), most=10)
+        parallel_runner.run(find([folder]), CheckSettings(), most=10)

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from layer_maps import default_registry
-from porter import Request, convert
-from porter.apps.stylize.loading import Choices, open_net
+from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.runners import Net, Sizes, refused
+from porter.conversion.pipeline import convert
+from porter.conversion.request import Request
 from porter.emit import tflite
 from porter.emit.formats import ExportJob
 from porter.emit.keras.network import build
 from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
-from porter.emit.settings import TFLiteSettings
+from porter.emit.settings import ExportOptions, TFLiteSettings
 from porter.errors import PorterError
 from porter.frontend.model_file import open_model
 from porter.ir.fields import Array
@@ -35,25 +36,25 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("formats") / "port"
     folder.mkdir()
     file = open_model(write_t7(folder.parent / "net.t7", skipping()), default_registry())
-    model, meaning = file.model(), meaning_for(file, "plain")
-    assert meaning is not None
+    model, spec = file.model(), meaning_for(file, "plain")
+    assert spec is not None
     types = TensorType((2, 3, 18, 26))
-    job = ExportJob(model, types, build_widest(model, types, Variables()), (), pictures=meaning)
+    job = ExportJob(model, types, build_widest(model, types, Variables()), (), image_spec=spec)
     SavedModel().write(job, folder)
     keras_model, _ = build(job.port.plan)
     keras_model.save(folder / "model.keras")
     port = tflite.traced(job, tflite.dialect_of("float32"))
     flat = tflite.converted(replace(job, port=port), "float32")
     (folder / "model.tflite").write_bytes(flat)
-    (folder / "manifest.json").write_text(json.dumps({"pictures": meaning.json()}))
+    (folder / "manifest.json").write_text(json.dumps({"pictures": spec.json()}))
     return folder
 
 
 @pytest.mark.parametrize("name", ["", "saved_model", "model.keras", "model.tflite"])
 def test_every_format_computes_the_same(port: Path, name: str) -> None:
-    torch, meaning = open_net(port.parent / "net.t7", Choices("plain"))
-    net, told = open_net(port / name, Choices())
-    assert told.geometry == meaning.geometry
+    torch, spec = open_net(port.parent / "net.t7", LoadOptions("plain"))
+    net, told = open_net(port / name, LoadOptions())
+    assert told.geometry == spec.geometry
     assert net.shape == torch.shape == (None, None, None, 3)
     for shape in ((1, 18, 26, 3), (2, 40, 32, 3)):
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -69,8 +70,8 @@ def test_quantised_files_are_fed_in_their_own_integers(tmp_path: Path, kind: str
     asked = Request(
         source, tmp_path / "port", formats=("tflite",), preset="plain", settings=settings
     )
-    net, _ = open_net(convert(asked).output, Choices())
-    torch, _ = open_net(source, Choices("plain"))
+    net, _ = open_net(convert(asked).output, LoadOptions())
+    torch, _ = open_net(source, LoadOptions("plain"))
     wanted = torch(samples[:1])
     assert np.abs(net(samples[:1]) - wanted).max() < 0.05 * np.abs(wanted).max()
 
@@ -82,10 +83,10 @@ def test_channels_first_is_turned(tmp_path: Path, no_reload: None) -> None:
         tmp_path / "port",
         formats=("saved_model",),
         preset="plain",
-        data_format="channels_first",
+        export=ExportOptions("channels_first"),
     )
-    net, _ = open_net(convert(request).output, Choices())
-    torch, _ = open_net(source, Choices("plain"))
+    net, _ = open_net(convert(request).output, LoadOptions())
+    torch, _ = open_net(source, LoadOptions("plain"))
     assert net.shape == (None, 3, None, None)
     assert net.sizes == (None, None)
     x = np.random.default_rng(0).standard_normal((1, 18, 26, 3)).astype(np.float32)
@@ -107,8 +108,8 @@ class Failing(Net):
 @pytest.mark.parametrize(
     ("error", "hint"),
     [
-        (MemoryError(), "--image-size"),
-        (RuntimeError("OOM when allocating tensor"), "--image-size"),
+        (MemoryError(), "`image_size=`"),
+        (RuntimeError("OOM when allocating tensor"), "`image_size=`"),
         (ValueError("dimensions must be equal"), None),
     ],
 )
@@ -128,5 +129,5 @@ def test_porter_s_own_errors_pass() -> None:
 def test_a_torch_file_keeps_full_precision() -> None:
     from porter.system.tensorflow import tf
 
-    open_net(OILPAINT / "model.t7", Choices())
+    open_net(OILPAINT / "model.t7", LoadOptions())
     assert not tf.config.experimental.tensor_float_32_execution_enabled()

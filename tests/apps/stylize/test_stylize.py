@@ -13,15 +13,16 @@ from PIL import Image
 import cli
 from porter import Conversion
 from porter.apps.stylize import stylize as stylizing
-from porter.apps.stylize.loading import Choices, open_net
+from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.runners import Net, mixes
-from porter.apps.stylize.stylize import Settings, Stylization, stylize
+from porter.apps.stylize.stylize import Stylization, StylizeSettings, stylize
 from porter.errors import EmitError, PorterError, UsageError
 from porter.imaging.files import pairs
 from porter.imaging.geometry import Geometry
-from porter.imaging.image_spec import Meaning
+from porter.imaging.image_spec import ImageSpec
 from porter.imaging.presets import BUILT_IN
 from porter.ir.fields import Array
+from porter.ir.options import Options
 from porter.torch7 import TorchObject
 from tests.build import FIXTURES, classifier, conv, sequential, small_net, torch_module
 from tests.imaging.nets import OILPAINT, skipping, waifu2x
@@ -46,7 +47,7 @@ class Negative(Net):
         return negative
 
 
-PLAIN = Meaning(BUILT_IN["plain"], Geometry(), "asked for")
+PLAIN = ImageSpec(BUILT_IN["plain"], Geometry(), "asked for")
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def photos(tmp_path: Path) -> Path:
 
 def run(net: Net, photos: Path, **settings: Any) -> Stylization:
     found = pairs([str(photos)], photos.parent / "out", settings.pop("compare", False))
-    return stylize(net, PLAIN, found, Settings(**settings))
+    return stylize(net, PLAIN, found, StylizeSettings(**settings))
 
 
 def stylized(*arguments: Any) -> int:
@@ -131,10 +132,11 @@ def test_a_fixed_batch_is_filled(photos: Path) -> None:
 def test_batch_statistics_mix_pictures(tmp_path: Path) -> None:
     ones, zeros = np.ones(3, np.float32), np.zeros(3, np.float32)
     statistics = {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones}
+    as_saved = LoadOptions("plain", options=Options("as-saved"))
     for training in (True, False):
         norm = torch_module("nn.SpatialBatchNormalization", **statistics, eps=1e-5, train=training)
         root = sequential(conv(3, 3, pad=1), norm)
-        net, _ = open_net(write_t7(tmp_path / "net.t7", root), Choices("plain"))
+        net, _ = open_net(write_t7(tmp_path / "net.t7", root), as_saved)
         assert mixes(net, 3, 8) is training
 
 
@@ -186,12 +188,12 @@ def test_models_that_make_no_pictures(
     tmp_path: Path, root: TorchObject, preset: str | None, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        open_net(write_t7(tmp_path / "net.t7", root), Choices(preset))
+        open_net(write_t7(tmp_path / "net.t7", root), LoadOptions(preset))
 
 
 def test_a_model_of_text_takes_no_pictures() -> None:
     with pytest.raises(UsageError, match="takes 2×32, and no pictures"):
-        open_net(TEXT, Choices())
+        open_net(TEXT, LoadOptions())
 
 
 @pytest.fixture
@@ -218,17 +220,17 @@ def test_a_folder_that_is_no_port(
     if manifest is not None:
         (converted_folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(PorterError, match=message):
-        open_net(converted_folder, Choices(preset))
+        open_net(converted_folder, LoadOptions(preset))
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no converted model"):
-        open_net(tmp_path, Choices("plain"))
+        open_net(tmp_path, LoadOptions("plain"))
 
 
 def test_a_preset_that_contradicts_a_converted_net(oilpaint: Conversion) -> None:
     with pytest.raises(UsageError, match="N×H×W×1"):
-        open_net(oilpaint.output, Choices("waifu2x-y"))
+        open_net(oilpaint.output, LoadOptions("waifu2x-y"))
 
 
 # What the user sees -------------------------------------------------------------------------------
@@ -266,8 +268,8 @@ def test_sizes_that_are_none_are_refused(tmp_path: Path, option: str) -> None:
 
 
 def test_a_photo_is_scaled_for_a_net_of_one_size(photos: Path) -> None:
-    fixed = Meaning(BUILT_IN["plain"], Geometry(), "asked for").seen_by((8, 8))
+    fixed = ImageSpec(BUILT_IN["plain"], Geometry(), "asked for").for_size((8, 8))
     found = pairs([str(photos / "a.png")], photos.parent / "x.png")
-    done = stylize(Negative(), fixed, found, Settings())
+    done = stylize(Negative(), fixed, found, StylizeSettings())
     assert done.results[0].made == (8, 8)
     assert done.results[0].notes == ("scaled to 8×8, the only size that the net takes",)

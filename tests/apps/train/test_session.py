@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import cli
-from porter import convert, torch7
+from porter import torch7
 from porter.apps.train.session import Session
 from porter.apps.train.trainer import Hooks
+from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.errors import UsageError
 from tests.apps.train.conftest import Make, picture, size_of

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import Request, convert
 from porter.apps.transfer import open_descriptor
 from porter.apps.transfer.source import Opening
+from porter.conversion.pipeline import convert
+from porter.conversion.request import Request
 from porter.imaging.presets import BGR_MEAN
 from porter.system.tensorflow import tf
 from tests.apps.transfer import files
