@@ -163,6 +163,29 @@ def caffe_today(folder: Path) -> Path:
     return written(folder, net, net.layer)
 
 
+def caffe_branches(folder: Path) -> Path:
+    """A `.caffemodel` alone: a strided convolution and padded means of the image.
+
+    A layer that no descriptor runs reads the image too.
+    """
+    net = messages()["NetParameter"](name="branches", input=["data"])
+    conv = net.layer.add(name="conv", type="Convolution", bottom=["data"], top=["conv"])
+    filters, bias = weights()["conv1_1"]
+    conv.convolution_param.num_output = len(bias)
+    conv.convolution_param.kernel_size.append(3)
+    conv.convolution_param.stride.append(2)
+    conv.convolution_param.pad.append(1)
+    store(conv.blobs, (filters, bias), legacy=False)
+    for name, round_mode in (("mean", 1), ("rounded_up", 0)):
+        layer = net.layer.add(name=name, type="Pooling", bottom=["data"], top=[name])
+        pool = layer.pooling_param
+        pool.pool, pool.kernel_size, pool.stride, pool.pad = 1, 3, 2, 1
+        pool.round_mode = round_mode
+    net.layer.add(name="norm", type="BatchNorm", bottom=["data"], top=["norm"])
+    net.layer.add(name="both", type="Concat", bottom=["conv", "mean"], top=["both"])
+    return written(folder, net, net.layer)
+
+
 def fill(chosen: Any, pair: tuple[Array, Array]) -> None:
     """Sizes of a convolution."""
     chosen.num_output = len(pair[1])

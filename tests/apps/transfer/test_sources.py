@@ -13,6 +13,7 @@ from porter.apps.transfer import open_descriptor
 from porter.apps.transfer.source import Opening
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
+from porter.errors import UsageError
 from porter.imaging.presets import BGR_MEAN
 from porter.system.tensorflow import tf
 from tests.apps.transfer import files
@@ -155,9 +156,11 @@ def test_alexnet_has_groups_and_normalisation(tmp_path: Path) -> None:
     np.testing.assert_allclose(made["relu2"], second, rtol=1e-3, atol=1e-3)
 
 
-def test_gradients_reach_the_picture_through_groups(tmp_path: Path) -> None:
-    descriptor = open_descriptor(files.npy(tmp_path, files.alexnet_layers()), ["relu5"])
-    x = tf.constant(np.random.default_rng(1).uniform(0, 255, (1, 99, 99, 3)).astype(np.float32))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_reach_the_image_through_groups(dtype: str, tmp_path: Path) -> None:
+    path = files.npy(tmp_path, files.alexnet_layers())
+    descriptor = open_descriptor(path, ["relu5"], dtype=dtype)
+    x = tf.constant(np.random.default_rng(1).uniform(0, 255, (1, 99, 99, 3)), dtype)
     with tf.GradientTape() as tape:
         tape.watch(x)
         total = tf.reduce_sum(descriptor(x)["relu5"])
@@ -174,6 +177,50 @@ def test_only_what_is_needed_is_loaded(tmp_path: Path) -> None:
         tmp_path / "vgg.caffemodel", ["relu1_1"], opening=Opening(prototxt=moved)
     )
     assert descriptor(tf.constant(PICTURE))["relu1_1"].shape == (2, 26, 31, 8)
+
+
+def caffe_means(x: Any, rows: int, columns: int) -> Any:
+    """3×3 windows, two apart, padded by one: divided by their elements, padding included.
+
+    Source: Caffe pooling_layer.cpp.
+    """
+    height, width = x.shape[1:3]
+    output = np.zeros((len(x), rows, columns, x.shape[-1]))
+    for i in range(rows):
+        for j in range(columns):
+            top, left = 2 * i - 1, 2 * j - 1
+            bottom, right = min(top + 3, height + 1), min(left + 3, width + 1)
+            window = x[:, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+            output[:, i, j] = window.sum((1, 2)) / ((bottom - top) * (right - left))
+    return output
+
+
+def test_caffes_layers_are_joined_as_the_prototxt_says(tmp_path: Path) -> None:
+    path = files.caffe_branches(tmp_path)
+    path.with_suffix(".prototxt").unlink()
+    features = open_descriptor(path, ["both", "rounded_up"])(tf.constant(PICTURE))
+    x = PICTURE[..., ::-1].astype(np.float64) - np.array(BGR_MEAN)
+    filters, bias = files.weights()["conv1_1"]
+    convolved = correlate(x, filters.astype(np.float64), bias, stride=2)
+    joined = np.concatenate([convolved, caffe_means(x, 13, 16)], axis=-1)
+    np.testing.assert_allclose(features["both"], joined, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(features["rounded_up"], caffe_means(x, 14, 16), rtol=1e-4, atol=1e-3)
+    with pytest.raises(UsageError, match="no layer norm"):
+        open_descriptor(path, ["norm"])
+
+
+@pytest.mark.parametrize("size", [25, 26])
+def test_same_pads_as_tensorflow_does_whatever_the_stride(size: int, tmp_path: Path) -> None:
+    path = files.caffe_branches(tmp_path)
+    image = PICTURE[:1, :size, :size]
+    features = open_descriptor(path, ["conv"], padding="same")(tf.constant(image))["conv"]
+    x = image[..., ::-1].astype(np.float64) - np.array(BGR_MEAN)
+    filters, bias = files.weights()["conv1_1"]
+    # An even size has its one row of zeros behind the image, an odd one a row on both sides.
+    before = size % 2
+    padded = np.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0)))
+    same = correlate(padded, filters.astype(np.float64), bias, pad=0, stride=2)
+    np.testing.assert_allclose(features, same, rtol=1e-4, atol=1e-3)
 
 
 def test_works_inside_a_function_of_any_size(tmp_path: Path) -> None:

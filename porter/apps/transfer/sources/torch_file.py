@@ -9,6 +9,7 @@ from porter.apps.transfer.source import Opening
 from porter.apps.transfer.sources.module_source import ModuleSource, layer_paths
 from porter.frontend.model_file import open_model
 from porter.frontend.module_tree import submodules
+from porter.frontend.run_mode import decide
 from porter.imaging.presets import VGG
 
 
@@ -27,5 +28,5 @@ def open_torch(path: Path, opening: Opening) -> ModuleSource:
         names,
         lambda layers: root,
         registry=registry,
-        options=opening.options,
+        options=decide(root, opening.options).options,
     )
