@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from benchmarks.models import NETS, Net
+from benchmarks.models import NETS, BenchmarkNet
 from benchmarks.runtimes import OPEN, channels_last, torch_order
 from benchmarks.table import markdown
 
@@ -95,19 +95,20 @@ def main() -> None:
         options.output.write_text(heading(options) + markdown(tables, BASE), encoding="utf-8")
 
 
-def run_net(net: Net, place: Path, options: Any) -> Iterator[tuple[str, list[Timed]]]:
+def run_net(net: BenchmarkNet, place: Path, options: Any) -> Iterator[tuple[str, list[Timed]]]:
     """Every size of a net: the recorded input is checked against Torch, the others against the
     layers as they are in float64."""
     from benchmarks.prepare import ports, prepare, recorded
 
     inputs: dict[tuple[int, ...], tuple[Any, Any]] = {}
     if net.make is None:
-        seen, made = recorded(net)
-        inputs[seen.shape] = seen, made
+        recorded_input, output = recorded(net)
+        inputs[recorded_input.shape] = recorded_input, output
     else:
+        write_net = net.make
         net = replace(net, folder=place)
         place.mkdir()
-        net.make(net.model)
+        write_net(net.model)
     ports(net, place / "converted")
     for shape in net.shapes:
         x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
@@ -125,7 +126,7 @@ def first(wanted: Any) -> Any:
     return wanted[0] if isinstance(wanted, list | tuple) else wanted
 
 
-def in_float64(net: Net, x: Any) -> Any:
+def in_float64(net: BenchmarkNet, x: Any) -> Any:
     """The first output by the plain layers in double precision."""
     from layer_maps import default_registry
     from porter.emit.port import build_widest

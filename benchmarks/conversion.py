@@ -28,44 +28,37 @@ SIZES = ((0.5, "a quarter of VGG-19"), (0.71, "half of VGG-19"), (1.0, "VGG-19")
 
 def write_net(path: Path, width: float) -> int:
     """A VGG-19 with planes × `width` and random weights; returns the file's bytes."""
-    from porter.torch7.build import Modules
+    from porter.torch7 import build
     from porter.torch7.writer import write_t7
 
-    make = Modules(1)
     random = np.random.default_rng(1)
 
     def weights(*shape: int) -> Any:
         bound = np.float32(1 / math.sqrt(math.prod(shape[1:])))
-        return make.tensor((random.random(shape, np.float32) - np.float32(0.5)) * bound)
+        return (random.random(shape, np.float32) - np.float32(0.5)) * bound
 
     layers: list[Any] = []
     planes = 3
     for stage, count in enumerate(STAGES):
         outputs = int(width * min(64 * 2**stage, 512))
         for _ in range(count):
+            weight = weights(outputs, planes, 3, 3)
             layers += [
-                make.module(
-                    "nn.SpatialConvolution",
-                    **make.geometry(planes, outputs, 3, 1, pad=1),
-                    weight=weights(outputs, planes, 3, 3),
-                    bias=weights(outputs),
-                ),
-                make.relu(True),
+                build.convolution(weight, weights(outputs), pad=(1, 1)),
+                build.relu(inplace=True),
             ]
             planes = outputs
-        layers.append(make.pooling("Max", 2))
+        layers.append(build.max_pooling((2, 2), (2, 2)))
     features = planes * 49
-    view = make.module("nn.View", size=make.sizes(), numElements=features, numInputDims=3)
-    view.fields["size"] = type(view.fields["size"])(
-        "torch.LongStorage", np.array([features], np.int64), next(make.indices), 0
-    )
-    layers.append(view)
+    layers.append(build.view(features, sample_rank=3))
     for outputs in (int(4096 * width), int(4096 * width), 1000):
         layers.append(
-            make.module("nn.Linear", weight=weights(outputs, features), bias=weights(outputs))
+            build.torch_module(
+                "nn.Linear", weight=weights(outputs, features), bias=weights(outputs)
+            )
         )
         features = outputs
-    write_t7(path, make.sequential(*layers))
+    write_t7(path, build.sequential(*layers))
     return path.stat().st_size
 
 

@@ -7,18 +7,19 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from benchmarks.runtimes import torch_net
+from benchmarks.runtimes import open_torch_net
 
 
 def main(folder: str) -> None:
+    import torch
+
     place = Path(folder)
     x = torch.from_numpy(np.load(place / "input.npy"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            torch_net(place), (x,), str(place / "net.onnx"), opset_version=17, dynamo=False
+            open_torch_net(place), (x,), str(place / "net.onnx"), opset_version=17, dynamo=False
         )
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,13 @@ def by_tensorflow(model: Path, x: Any) -> dict[str, Callable[[], Any]]:
         port = build_widest(opened, TensorType(x.shape), Variables(), options)
         compiled = tf.function(port.module.__call__, jit_compile=True, autograph=False)
         for name, function in ((level, port.module.__call__), (f"{level}, XLA", compiled)):
-            calls[name] = lambda function=function: np.moveaxis(function(fed).numpy(), -1, 1)
+            calls[name] = partial(channels_first, function, fed)
     return calls
+
+
+def channels_first(function: Callable[[Any], Any], fed: Any) -> Any:
+    """Call a function that takes and returns N×H×W×C; the result is N×C×H×W in NumPy."""
+    return np.moveaxis(function(fed).numpy(), -1, 1)
 
 
 def by_keras(model: Path, x: Any) -> dict[str, Callable[[], Any]]:
@@ -107,13 +113,14 @@ def by_pytorch(model: Path, x: Any, tf32: bool) -> dict[str, Callable[[], Any]]:
         return {}
     if not torch.cuda.is_available():
         return {}
-    from benchmarks.torch_net import Net
+    from benchmarks.torch_net import torch_net
     from layer_maps import default_registry
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    net = Net(open_model(model, default_registry()).model().walk(TensorType(x.shape))).eval().cuda()
+    graph = open_model(model, default_registry()).model().walk(TensorType(x.shape))
+    net = torch_net(graph).cuda()
     fed = torch.from_numpy(x).cuda()
 
     def call() -> Any:

@@ -10,28 +10,28 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.models import Net
+from benchmarks.models import BenchmarkNet
 from layer_maps import default_registry
 from porter import torch7
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
-from porter.emit.settings import TFLiteSettings
+from porter.emit.settings import ExportOptions, TFLiteSettings
 from porter.frontend.model_file import open_model
 from porter.ir.graph import Graph, TensorType
 from porter.parity import recording
 from porter.parity.recording import as_arrays
 
 LEVELS = {
-    "none": {"optimized": "none"},
-    "exact": {"optimized": "exact"},
-    "fast": {"optimized": "fast"},
-    "bfloat16": {"precision": "bfloat16"},
+    "none": ExportOptions(optimized="none"),
+    "exact": ExportOptions(optimized="exact"),
+    "fast": ExportOptions(optimized="fast"),
+    "bfloat16": ExportOptions(precision="bfloat16"),
 }
 """What is asked of porter, by the name of the folder."""
 REPOSITORY = Path(__file__).parent.parent
 
 
-def recorded(net: Net) -> tuple[Any, Any]:
+def recorded(net: BenchmarkNet) -> tuple[Any, Any]:
     """Torch's input, and its output or None where no such file was kept."""
     found = recording.read(net.recording) if net.recording.is_file() else None
     if found is not None and found.input is not None:
@@ -40,16 +40,18 @@ def recorded(net: Net) -> tuple[Any, Any]:
     return fed, None if found is None else found.output
 
 
-def ports(net: Net, folder: Path) -> None:
+def ports(net: BenchmarkNet, folder: Path) -> None:
     """porter's SavedModels of every level, each verified by its conversion."""
     shapes = () if net.shapes else (recorded(net)[0].shape,)
-    for level, asked in LEVELS.items():
-        request = Request(net.model, folder / level, shapes, formats=("saved_model",), **asked)
+    for level, export in LEVELS.items():
+        request = Request(
+            net.model, folder / level, shapes, formats=("saved_model",), export=export
+        )
         convert(replace(request, force=True))
 
 
 def prepare(
-    net: Net, x: Any, converted: Path, folder: Path, torch_python: str | None
+    net: BenchmarkNet, x: Any, converted: Path, folder: Path, torch_python: str | None
 ) -> dict[str, str]:
     """Files for the input `x` in `folder`, beside links to the ports in `converted`.
 
@@ -115,7 +117,7 @@ def handwritten(graph: Graph, folder: Path) -> None:
     (folder / "naive.tflite").write_bytes(converter.convert())
 
 
-def litert(net: Net, graph: Graph, x: Any, folder: Path) -> None:
+def litert(net: BenchmarkNet, graph: Graph, x: Any, folder: Path) -> None:
     """`porter.tflite`, for this size."""
     made = folder / "converted-tflite"
     request = Request(

@@ -52,20 +52,20 @@ def saved_model(name: str) -> Callable[[Path, Any], Call]:
     return open_net
 
 
-def torch_net(folder: Path) -> Any:
+def open_torch_net(folder: Path) -> Any:
     import pickle
 
-    from benchmarks.torch_net import Net
+    from benchmarks.torch_net import torch_net
 
     with open(folder / "graph.pickle", "rb") as file:
-        return Net(pickle.load(file)).eval()
+        return torch_net(pickle.load(file))
 
 
 def torch_eager(folder: Path, x: Any) -> Call:
     import torch
 
     torch.set_num_threads(THREADS)
-    net, fed = torch_net(folder), torch.from_numpy(x)
+    net, fed = open_torch_net(folder), torch.from_numpy(x)
 
     def call() -> Any:
         with torch.inference_mode():
@@ -79,7 +79,7 @@ def torch_compile(folder: Path, x: Any) -> Call:
 
     torch.set_num_threads(THREADS)
     # The compiler does not look through porter's classes; a trace holds PyTorch's calls alone.
-    net = torch.compile(torch.fx.symbolic_trace(torch_net(folder)))
+    net = torch.compile(torch.fx.symbolic_trace(open_torch_net(folder)))
     fed = torch.from_numpy(x)
 
     def call() -> Any:
@@ -144,7 +144,11 @@ def litert(name: str) -> Callable[[Path, Any], Call]:
 
 
 def importing(*names: str) -> Callable[[], None]:
-    return lambda: [importlib.import_module(name) for name in names] and None
+    def run() -> None:
+        for name in names:
+            importlib.import_module(name)
+
+    return run
 
 
 OPEN: dict[str, Callable[[Path, Any], Call]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -34,17 +35,17 @@ def table(rows: list[Any], base: str) -> str:
 def cells(row: Any, base: Any) -> list[str]:
     if not row.times:
         return [row.runtime, row.problem, *[""] * (len(COLUMNS) - 2)]
-    kinds = (
+    kinds: tuple[tuple[Callable[[list[float]], float], list[float], str], ...] = (
         (median, row.times, "times"),
         (min, row.times, "times"),
         (min, row.processor, "processor"),
     )
-    taken = [function(held) for function, held, _ in kinds]
+    seconds = [function(times) for function, times, _ in kinds]
     ratios = [
         f"{function(getattr(base, name)) / mine:.2f}" if base else ""
-        for (function, _, name), mine in zip(kinds, taken, strict=True)
+        for (function, _, name), mine in zip(kinds, seconds, strict=True)
     ]
-    milliseconds = [f"{1e3 * each:.1f}" for each in taken]
+    milliseconds = [f"{1e3 * each:.1f}" for each in seconds]
     facts = [f"{row.facts.get(k, float('nan')):.2f}" for k in ("import", "load", "first")]
     return [
         row.runtime, *milliseconds[:2], *ratios[:2], milliseconds[2], ratios[2],

@@ -1,4 +1,7 @@
-"""The same net in PyTorch, in its own order of axes: what PyTorch and ONNX's runtimes are given."""
+"""The same net in PyTorch, in its own order of axes: what PyTorch and ONNX's runtimes are given.
+
+Each layer is a function of torch, the node, its parameters by name and its inputs.
+"""
 
 from __future__ import annotations
 
@@ -6,59 +9,72 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own spelling
 
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
 
 
-class Net(torch.nn.Module):
-    """A graph that porter walked, for the sizes that it was walked with."""
+def torch_net(graph: Graph) -> Any:
+    """A torch.nn.Module that computes a graph, for the sizes that porter walked it with."""
+    import torch
 
-    def __init__(self, graph: Graph) -> None:
-        super().__init__()
-        self.graph = graph
-        (self.given,) = leaves(graph.inputs)
-        for i, node in enumerate(graph.nodes):
-            for name, param in node.op.params().items():
-                array = np.array(param.array)
-                if node.typename == "nn.SeqLSTM":
-                    array = in_order(array)
-                held = torch.nn.Parameter(torch.from_numpy(array), False)
-                self.register_parameter(f"p{i}_{name}", held)
+    class TorchNet(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            for i, node in enumerate(graph.nodes):
+                for name, param in node.op.params().items():
+                    array = np.array(param.array)
+                    if node.typename == "nn.SeqLSTM":
+                        array = in_order(array)
+                    parameter = torch.nn.Parameter(torch.from_numpy(array), False)
+                    self.register_parameter(f"p{i}_{name}", parameter)
 
-    def forward(self, x: Any) -> list[Any]:
-        held = {self.given.id: x}
-        for i, node in enumerate(self.graph.nodes):
-            params = {n: getattr(self, f"p{i}_{n}") for n in node.op.params()}
-            layer = LAYERS[node.typename.rpartition(".")[2]]
-            held[node.outputs[0].id] = layer(node, params, *(held[v.id] for v in node.inputs))
-        return [held[value.id] for value in leaves(self.graph.outputs)]
+        def forward(self, x: Any) -> list[Any]:
+            (input,) = leaves(graph.inputs)
+            values = {input.id: x}
+            for i, node in enumerate(graph.nodes):
+                params = {n: getattr(self, f"p{i}_{n}") for n in node.op.params()}
+                layer = LAYERS[node.typename.rpartition(".")[2]]
+                inputs = (values[v.id] for v in node.inputs)
+                values[node.outputs[0].id] = layer(torch, node, params, *inputs)
+            return [values[value.id] for value in leaves(graph.outputs)]
 
-
-def sides(pads: tuple[int, ...]) -> list[int]:
-    """Top, bottom, left, right as PyTorch orders them."""
-    top, bottom, left, right = pads
-    return [left, right, top, bottom]
+    return TorchNet().eval()
 
 
-def instance_norm(node: Any, p: dict[str, Any], x: Any) -> Any:
-    return F.instance_norm(x, weight=p["weight"], bias=p["bias"], eps=node.op.eps)
+def padding(torch: Any, node: Any, x: Any, mode: str) -> Any:
+    top, bottom, left, right = node.op.pads
+    return torch.nn.functional.pad(x, [left, right, top, bottom], mode)
 
 
-def batch_norm(node: Any, p: dict[str, Any], x: Any) -> Any:
+def max_pooling(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
+    return torch.nn.functional.max_pool2d(x, node.op.kernel, node.op.stride, node.op.pad)
+
+
+def average_pooling(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
+    return torch.nn.functional.avg_pool2d(x, node.op.kernel, node.op.stride)
+
+
+def upsampling(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
+    return torch.nn.functional.interpolate(x, scale_factor=node.op.scale)
+
+
+def instance_norm(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
+    return torch.nn.functional.instance_norm(x, weight=p["weight"], bias=p["bias"], eps=node.op.eps)
+
+
+def batch_norm(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
     kept = p["running_mean"], p["running_var"]
-    return F.batch_norm(x, *kept, p["weight"], p["bias"], eps=node.op.eps)
+    return torch.nn.functional.batch_norm(x, *kept, p["weight"], p["bias"], eps=node.op.eps)
 
 
-def convolution(node: Any, p: dict[str, Any], x: Any) -> Any:
-    return F.conv2d(x, p["weight"], p.get("bias"), node.op.stride, node.op.pad)
+def convolution(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
+    return torch.conv2d(x, p["weight"], p.get("bias"), node.op.stride, node.op.pad)
 
 
-def full_convolution(node: Any, p: dict[str, Any], x: Any) -> Any:
+def full_convolution(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
     op = node.op
-    return F.conv_transpose2d(x, p["weight"], p.get("bias"), op.stride, op.pad, op.adj)
+    return torch.conv_transpose2d(x, p["weight"], p.get("bias"), op.stride, op.pad, op.adj)
 
 
 def in_order(gates: Any) -> Any:
@@ -67,33 +83,33 @@ def in_order(gates: Any) -> Any:
     return np.ascontiguousarray(np.concatenate([i, f, g, o]))
 
 
-def lstm(node: Any, p: dict[str, Any], x: Any) -> Any:
+def lstm(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
     weight, bias, width = p["weight"], p["bias"], x.shape[2]
     state = x.new_zeros(1, x.shape[1], bias.shape[0] // 4)
-    held = [weight[:, :width], weight[:, width:], bias, torch.zeros_like(bias)]
-    return torch.lstm(x, (state, state), held, True, 1, 0.0, False, False, False)[0]
+    weights = [weight[:, :width], weight[:, width:], bias, torch.zeros_like(bias)]
+    return torch.lstm(x, (state, state), weights, True, 1, 0.0, False, False, False)[0]
 
 
 LAYERS: dict[str, Callable[..., Any]] = {
     "SpatialConvolution": convolution,
     "SpatialFullConvolution": full_convolution,
-    "SpatialReplicationPadding": lambda n, p, x: F.pad(x, sides(n.op.pads), "replicate"),
-    "SpatialReflectionPadding": lambda n, p, x: F.pad(x, sides(n.op.pads), "reflect"),
-    "ShaveImage": lambda n, p, x: F.pad(x, sides(n.op.pads)),
+    "SpatialReplicationPadding": lambda torch, n, p, x: padding(torch, n, x, "replicate"),
+    "SpatialReflectionPadding": lambda torch, n, p, x: padding(torch, n, x, "reflect"),
+    "ShaveImage": lambda torch, n, p, x: padding(torch, n, x, "constant"),
     "InstanceNormalization": instance_norm,
     "SpatialBatchNormalization": batch_norm,
-    "SpatialMaxPooling": lambda n, p, x: F.max_pool2d(x, n.op.kernel, n.op.stride, n.op.pad),
-    "SpatialAveragePooling": lambda n, p, x: F.avg_pool2d(x, n.op.kernel, n.op.stride),
-    "SpatialUpSamplingNearest": lambda n, p, x: F.interpolate(x, scale_factor=n.op.scale),
+    "SpatialMaxPooling": max_pooling,
+    "SpatialAveragePooling": average_pooling,
+    "SpatialUpSamplingNearest": upsampling,
     "SeqLSTM": lstm,
-    "View": lambda n, p, x: x.reshape(n.outputs[0].shape),
-    "Linear": lambda n, p, x: F.linear(x, p["weight"], p["bias"]),
-    "ReLU": lambda n, p, x: F.relu(x),
-    "LeakyReLU": lambda n, p, x: F.leaky_relu(x, n.op.slope),
-    "Tanh": lambda n, p, x: torch.tanh(x),
-    "SoftMax": lambda n, p, x: F.softmax(x, -1),
-    "MulConstant": lambda n, p, x: x * n.op.factor,
-    "CAddTable": lambda n, p, *xs: sum(xs[1:], xs[0]),
-    "Join": lambda n, p, *xs: torch.cat(xs, n.op.axis),
-    **dict.fromkeys(("Identity", "Dropout", "TVLoss", "TotalVariation"), lambda n, p, x: x),
+    "View": lambda torch, n, p, x: x.reshape(n.outputs[0].shape),
+    "Linear": lambda torch, n, p, x: torch.nn.functional.linear(x, p["weight"], p["bias"]),
+    "ReLU": lambda torch, n, p, x: torch.nn.functional.relu(x),
+    "LeakyReLU": lambda torch, n, p, x: torch.nn.functional.leaky_relu(x, n.op.slope),
+    "Tanh": lambda torch, n, p, x: torch.tanh(x),
+    "SoftMax": lambda torch, n, p, x: torch.nn.functional.softmax(x, -1),
+    "MulConstant": lambda torch, n, p, x: x * n.op.factor,
+    "CAddTable": lambda torch, n, p, *xs: sum(xs[1:], xs[0]),
+    "Join": lambda torch, n, p, *xs: torch.cat(xs, n.op.axis),
+    **dict.fromkeys(("Identity", "Dropout", "TVLoss", "TotalVariation"), lambda torch, n, p, x: x),
 }

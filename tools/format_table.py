@@ -21,14 +21,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from porter.conversion.pipeline import convert  # noqa: E402
-from porter.conversion.request import Request  # noqa: E402
+from porter import convert  # noqa: E402
 from porter.emit.formats import ExportResult  # noqa: E402
-from porter.emit.settings import TFLiteSettings, WeightSettings  # noqa: E402
 from porter.errors import ParityError, PorterError  # noqa: E402
-from porter.parity import recording  # noqa: E402
-from porter.parity.compare import Tolerance  # noqa: E402
-from porter.report.console import number, size_shown  # noqa: E402
+from porter.parity.measure import error_shown  # noqa: E402
+from porter.report.console import size_shown  # noqa: E402
 
 FORMATS = "saved_model,checkpoint,keras,source,frozen,tflite,weights"
 HEADER = "| net | file | error | size | note |\n|---|---|---:|---:|---|"
@@ -66,8 +63,8 @@ def main() -> int:
         name = net.name if net.is_dir() else net.stem
         formats = tuple(chosen.format.split(","))
         kinds = tuple(chosen.tflite.split(",")), tuple(chosen.weights.split(","))
-        tolerance = Tolerance(chosen.isolated, chosen.accumulated)
-        for row in rows_of(model, formats, *kinds, tolerance):
+        limits = chosen.isolated, chosen.accumulated
+        for row in rows_of(model, formats, *kinds, limits):
             failures += isinstance(row, str)
             print(f"| {name} | {row if isinstance(row, str) else shown(row)} |", flush=True)
     return 1 if failures else 0
@@ -78,31 +75,31 @@ def rows_of(
     formats: tuple[str, ...],
     tflite: tuple[str, ...],
     weights: tuple[str, ...],
-    tolerance: Tolerance,
+    limits: tuple[float, float],
 ) -> Iterator[ExportResult | str]:
     """Rows of all formats; where they fail as a whole, of each format and kind by itself."""
     recorded = model.with_name("activations.t7")
-    reference = recording.read(recorded) if recorded.is_file() else None
-    settings = {"tflite": TFLiteSettings(tflite), "weights": WeightSettings(weights)}
     with tempfile.TemporaryDirectory(prefix="porter-table-") as folder:
-        request = Request(
-            model,
-            Path(folder, "port"),
-            reference=reference,
-            tolerance=tolerance,
-            formats=formats,
-            settings=settings,
-        )
         try:
-            yield from convert(request).emitted
+            port = convert(
+                model,
+                output=Path(folder, "port"),
+                reference=recorded if recorded.is_file() else None,
+                isolated=limits[0],
+                accumulated=limits[1],
+                formats=formats,
+                tflite=tflite,
+                weights=weights,
+            )
+            yield from port.emitted
         except PorterError as error:
             verified = not (isinstance(error, ParityError) and error.reports)
             if verified and len(formats) > 1:
                 for name in formats:
-                    yield from rows_of(model, (name,), tflite, weights, tolerance)
+                    yield from rows_of(model, (name,), tflite, weights, limits)
             elif verified and formats == ("tflite",) and len(tflite) > 1:
                 for kind in tflite:
-                    yield from rows_of(model, formats, (kind,), weights, tolerance)
+                    yield from rows_of(model, formats, (kind,), weights, limits)
             else:
                 yield f"{failed_file(formats, tflite)} | failed | – | {reason(error)}"
 
@@ -123,7 +120,7 @@ def shown(row: ExportResult) -> str:
     """The cells of one row."""
     error = row.measure.max_rel if row.measure else None
     name = "frozen/" if row.variant == "frozen" else row.variant or f"{row.name}/"
-    return f"{name} | {number(error)} | {size_shown(row.bytes)} | {row.note}"
+    return f"{name} | {error_shown(error)} | {size_shown(row.bytes)} | {row.note}"
 
 
 def compact(table: str) -> str:

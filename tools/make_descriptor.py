@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import csr_matrix
-from sklearn.datasets import load_sample_images
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "fixtures" / "descriptors" / "slim_vgg16.npz"
@@ -43,6 +42,7 @@ Array = NDArray[np.float32]
 def photographs() -> list[Array]:
     """Photographs 1×H×W×3 as the net sees them, each at two sizes."""
     import skimage
+    from sklearn.datasets import load_sample_images
 
     folder = Path(skimage.__file__).parent / "data"
     pictures = [Image.open(folder / name).convert("RGB") for name in PHOTOS.split(" ")]
@@ -131,7 +131,7 @@ def main() -> None:
             .max(axis=(2, 4))
             for x in maps
         ]
-    np.savez_compressed(TARGET, **weights)
+    np.savez_compressed(TARGET, **weights)  # type: ignore[arg-type]
     print(TARGET, TARGET.stat().st_size)
 
 

@@ -2,7 +2,7 @@
 
 Each mutation is a mistake that converters make. It is compared on the inputs that `porter convert`
 would choose by itself, so that the suite also proves these inputs to be enough. The score is
-printed at the end: `mutation score: 135/135`.
+printed at the end: `mutation score: N/N`.
 """
 
 from __future__ import annotations
