@@ -4,7 +4,8 @@ Every function raises PorterError, and only that, for whatever is wrong with fil
 message names the keyword argument to change. Shapes are Torch's (N×C×H×W, or C×H×W for a batch of
 one). Arguments that several functions take:
 
-    select        which module of a checkpoint that holds several: `model`, `netG.2`
+    select        which module of a file that holds several: `model`, `agent.network`; also one
+                  inside a module, `netG.2`, or part of an nn.Sequential, `netG.1-31`
     input_shapes  one shape, or one for each input of the model: "3x256x256" or (3, 256, 256);
                   by default porter finds shapes that the model takes
     layer_maps    Python files with layer maps of your own (CONTRIBUTING.md); they are executed
@@ -31,7 +32,7 @@ from porter.errors import UsageError
 
 if TYPE_CHECKING:
     from porter.apps.check.checker import CheckResult
-    from porter.apps.inspect import Inspection
+    from porter.apps.inspect import Inspection, PlainInspection
     from porter.apps.stylize.stylize import Stylization, StylizeResult
     from porter.conversion.pipeline import Conversion
     from porter.frontend.model_file import ModelFile
@@ -80,16 +81,22 @@ def inspect(
     identity: Iterable[str] = (),
     bn: BatchNormMode = "auto",
     seed: int = 1,
-) -> Inspection:
+) -> Inspection | PlainInspection:
     """What a `.t7` file is and holds, without TensorFlow: format, module tree, shapes, parameters.
 
-    Classes without a map and shapes that cannot be found are part of the result. Raises as
-    `open_model` does.
+    Of a file without a module, such as a dataset or a table of parameters, the result lists what
+    there is. Classes without a map and shapes that cannot be found are part of the result. Raises
+    T7Error, and UsageError where there are several modules.
     """
-    from porter.apps.inspect import inspect
+    from porter.apps.inspect import inspect, inspect_plain
+    from porter.apps.registry import registry_with
+    from porter.frontend.model_file import choose, holds_model
     from porter.ir.options import Options
 
-    opened = open_model(path, select=select, layer_maps=layer_maps, identity=identity)
+    file, registry = read(path), registry_with(layer_maps, identity)
+    if select is None and not holds_model(file, registry):
+        return inspect_plain(file)
+    opened = choose(file, os.fspath(path), registry, select)
     return inspect(opened, Options(bn, seed), shapes_of(input_shapes))
 
 

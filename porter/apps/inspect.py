@@ -12,11 +12,12 @@ from porter.frontend.module_tree import functions_in, histogram, parts, submodul
 from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
+from porter.frontend.weights import entries
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
-from porter.torch7 import Tensor, TorchObject
+from porter.torch7 import T7File, Tensor, TorchObject, describe
 
 GRADIENTS = ("gradWeight", "gradBias", "gradInput")
 PARAMETERS = ("weight", "bias")
@@ -88,6 +89,46 @@ class Inspection:
         }
 
 
+@dataclass(frozen=True)
+class PlainInspection:
+    """A file without modules; `contents` describes what stands at each path."""
+
+    name: str
+    format: str
+    size: int
+    trailing: int
+    root: str
+    contents: dict[str, str]
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "file": self.name,
+            "format": self.format,
+            "bytes": self.size,
+            "trailing_bytes": self.trailing,
+            "root": self.root,
+            "contents": self.contents,
+        }
+
+
+def inspect_plain(file: T7File) -> PlainInspection:
+    """Look at a file without modules: tensors, tables of parameters, datasets."""
+    return PlainInspection(
+        file.path,
+        format_of(file),
+        file.size,
+        file.trailing,
+        describe(file.root),
+        {path: describe(value) for path, value in entries(file.root) if path},
+    )
+
+
+def format_of(file: T7File) -> str:
+    """The format of a file with the size of its longs, if it has any."""
+    longs = "" if file.long_size is None else f", {file.long_size}-byte longs"
+    return f"{file.format}{longs}"
+
+
 def inspect(
     opened: ModelFile,
     options: Options | None = None,
@@ -101,12 +142,9 @@ def inspect(
     registry = opened.registry
     model = Model(opened.root, registry, decide(opened.root, options or Options()).options)
     graph, shown, note = walked(model, unmapped, input_shapes)
-    form: str = opened.file.format
-    if opened.file.long_size is not None:
-        form += f", {opened.file.long_size}-byte longs"
     return Inspection(
         name=opened.file.path,
-        format=form,
+        format=format_of(opened.file),
         size=opened.file.size,
         trailing=opened.file.trailing,
         selected=opened.selected,

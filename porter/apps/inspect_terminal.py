@@ -6,8 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from porter.apps.inspect import Inspection
+from porter.apps.inspect import Inspection, PlainInspection
 from porter.errors import printable
+
+MAX_LINES = 200
+"""Entries of a file without modules that are shown; a dataset may have millions."""
 
 
 def show_inspection(console: Console, seen: Inspection) -> None:
@@ -49,6 +52,21 @@ def show_inspection(console: Console, seen: Inspection) -> None:
         )
     for path, note in seen.notes.items():
         console.print(Text(f"note: {path or 'the root'}: {note}"))
+
+
+def show_plain_inspection(console: Console, seen: PlainInspection) -> None:
+    """What a file without modules is, then what it holds."""
+    console.print(f"file    {printable(seen.name, 4_000)} ({seen.size:,} bytes)", soft_wrap=True)
+    console.print(f"format  Torch7 {seen.format}{trailing(seen.trailing)}")
+    console.print(f"holds   {seen.root}, no Torch module")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(2):
+        table.add_column(overflow="fold")
+    for path, what in list(seen.contents.items())[:MAX_LINES]:
+        table.add_row(Text(printable(path, 200)), Text(what))
+    console.print(table)
+    if len(seen.contents) > MAX_LINES:
+        console.print(f"and {len(seen.contents) - MAX_LINES:,} more (--json lists all)")
 
 
 def trailing(count: int) -> str:

@@ -93,5 +93,5 @@ def run(options: argparse.Namespace) -> int:
     console.print(parity_table(worst_rows(done.reports), console.width))
     console.print()
     console.print(format_table(done.emitted))
-    console.print(f"\n{done.summary()}", soft_wrap=True)
+    console.print(f"\n{options.spell(done.summary())}", soft_wrap=True)
     return 0

@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.cli.arguments import Commands, arguments_of, model_options, show_json
+from porter.errors import UsageError
+
+if TYPE_CHECKING:
+    from porter.apps.inspect import PlainInspection
 
 
 def add_to(commands: Commands) -> None:
@@ -22,8 +27,11 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.api import inspect
+    from porter.apps.inspect import PlainInspection
 
     seen = inspect(options.file, **arguments_of(options, inspect))
+    if isinstance(seen, PlainInspection):
+        return show_plain(options, seen)
     seen = replace(seen, input_note=options.spell(seen.input_note))
     if options.html or options.svg:
         from porter.apps import network_page
@@ -40,4 +48,18 @@ def run(options: argparse.Namespace) -> int:
     from porter.report.console import out
 
     show_inspection(out(), seen)
+    return 0
+
+
+def show_plain(options: argparse.Namespace, seen: PlainInspection) -> int:
+    """A file without modules: what its tables and objects hold."""
+    from porter.apps.inspect_terminal import show_plain_inspection
+    from porter.report.console import out
+
+    if options.html or options.svg:
+        raise UsageError(f"{options.file} holds no Torch module, of which there could be a drawing")
+    if options.json:
+        show_json(seen.json())
+    else:
+        show_plain_inspection(out(), seen)
     return 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from porter.cli.arguments import Commands, map_options, registry_of, show_json
+from porter.errors import UsageError
 
 
 def add_to(commands: Commands) -> None:
@@ -26,15 +27,23 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    from porter import torch7
     from porter.emit.arrays import save
-    from porter.frontend.model_file import open_model
-    from porter.frontend.weights import collect, collect_as_tensorflow
+    from porter.frontend.model_file import choose, holds_model
+    from porter.frontend.weights import collect, collect_as_tensorflow, collect_plain
     from porter.report.console import out, size_shown
+    from porter.torch7 import describe
 
-    opened = open_model(options.file, registry_of(options), options.select)
-    if options.order == "torch":
-        weights = collect(opened.root)
+    registry = registry_of(options)
+    file = torch7.read(options.file)
+    if options.select is None and not holds_model(file, registry):
+        weights = collect_plain(file.root)
+        if not weights.arrays:
+            raise UsageError(f"{options.file} holds no tensor", received=describe(file.root))
+    elif options.order == "torch":
+        weights = collect(choose(file, str(options.file), registry, options.select).root)
     else:
+        opened = choose(file, str(options.file), registry, options.select)
         weights = collect_as_tensorflow(opened.root, opened.registry)
     save(weights, options.output, options.force)
     if options.json:

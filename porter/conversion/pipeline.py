@@ -299,7 +299,7 @@ def parity_failure(
 
 def model_warnings(opened: ModelFile, mode: RunMode) -> list[str]:
     """What to know of a model before anything is computed."""
-    return [line for line in (mode.warning,) if line]
+    return [line for line in (opened.warning, mode.warning) if line]
 
 
 def mode_advice(model: Model, request: Request) -> str:

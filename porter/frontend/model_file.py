@@ -1,36 +1,44 @@
-"""Find the network in a `.t7` file: a module, or a checkpoint table that holds one or several."""
+"""Open the network in a `.t7` file: a module, or one that tables and objects hold."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from porter import torch7
-from porter.errors import UsageError, WrongFile
-from porter.frontend.module_tree import is_module, require_mapped
+from porter.errors import UsageError, WrongFile, printable
+from porter.frontend.module_tree import require_mapped
 from porter.frontend.run_mode import decide
+from porter.frontend.selection import entries_of, find_modules, module_at, outermost, taken_out_of
 from porter.frontend.walker import Model
 from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.torch7 import T7File, Table, TorchObject, describe
 from porter.torch7.recorder import is_recording
 
-MAX_TABLES = 4
-"""Tables in tables that are searched for modules."""
+MAX_KEYS = 12
+"""Keys that a message lists of a table without a module."""
+INSIDE = (
+    "a module inside one by its number, `PATH.2`, part of an nn.Sequential by a range, `PATH.1-31`"
+)
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file and the module in it that was chosen; `wrapper` names the table's other keys."""
+    """A file and the module in it that was chosen.
+
+    `selected` is its path, `wrapper` describes what stands beside it in the root.
+    """
 
     file: T7File
     root: TorchObject
     selected: str
     wrapper: dict[str, str]
     registry: Registry
+    warning: str = ""
+    """What to know of how the module was found."""
 
     def model(self, options: Options | None = None) -> Model:
         """The module tree, ready to be walked. Raises UnmappedModules naming all such classes."""
@@ -46,57 +54,74 @@ def open_model(
     return choose(file, os.fspath(path), registry, select)
 
 
+def holds_model(file: T7File, registry: Registry) -> bool:
+    """Whether there is a module in a file, or a recording of one."""
+    return is_recording(file.root) or any(True for _ in find_modules(file.root, registry))
+
+
 def choose(file: T7File, name: str, registry: Registry, select: str | None = None) -> ModelFile:
-    """The module of a file that was read."""
+    """The module of a file that was read: the selected one, or the only one."""
     found = dict(find_modules(file.root, registry))
-    wrapper = (
-        {str(key): describe(file.root[key]) for key in file.root.keys()}
-        if isinstance(file.root, Table)
-        else {}
-    )
-    listed = "\n".join(f"  {key or '(the root)'}: {found[key].typename}" for key in found)
     if select is not None:
-        if select not in found:
+        selected = module_at(file.root, select, registry)
+        if selected is None:
             raise UsageError(
                 f"{name} holds no module at '{select}'",
-                hint=f"modules in this file:\n{listed}" if found else None,
+                hint=f"modules in this file:\n{listed(found)}\n{INSIDE}" if found else None,
             )
-        return ModelFile(file, found[select], select, wrapper, registry)
+        return ModelFile(file, selected, select, contents(file.root, found), registry)
     if not found:
-        if is_recording(file.root):
-            raise WrongFile(
-                f"{name} holds recorded activations, not a model",
-                hint="give it as `reference=`, beside the model it was recorded from",
-            )
-        raise WrongFile(f"{name} holds no Torch module", received=describe(file.root))
-    if len(found) > 1:
+        raise without_module(file, name)
+    candidates = outermost(found)
+    if len(candidates) != 1:
         raise UsageError(
             f"{name} holds {len(found)} modules",
-            received="\n" + listed,
-            hint="choose one with `select=PATH`",
+            received="\n" + listed(found),
+            hint=f"choose one with `select=PATH`; {INSIDE}",
         )
-    ((key, root),) = found.items()
-    return ModelFile(file, root, key, wrapper, registry)
+    ((path, root),) = candidates.items()
+    around = taken_out_of(file.root, path, registry)
+    warning = (
+        f"{path} was taken out of an object of class {printable(around.typename)}, which porter "
+        "does not know: what that class does itself is not converted"
+        if around is not None
+        else ""
+    )
+    return ModelFile(file, root, path, contents(file.root, found), registry, warning)
 
 
-def find_modules(root: Any, registry: Registry) -> Iterator[tuple[str, TorchObject]]:
-    """Modules in nested tables, with their keys joined by dots; nothing inside a module.
+def listed(found: dict[str, TorchObject]) -> str:
+    """Modules with their paths, a line each."""
+    return "\n".join(f"  {path or '(the root)'}: {found[path].typename}" for path in found)
 
-    A table that stands at several places is looked at once: a few could stand for millions.
-    """
-    seen: set[int] = set()
-    pending: list[tuple[str, Any, int]] = [("", root, 0)]
-    while pending:
-        path, value, depth = pending.pop()
-        if isinstance(value, TorchObject) and is_module(value, registry):
-            yield path, value
-        if not isinstance(value, Table) or value.index in seen or is_recording(value):
-            continue
-        seen.add(value.index)
-        if depth < MAX_TABLES:
-            inner = [(key, value[key]) for key in value.keys() if isinstance(key, str | int)]
-            named = [(f"{path}.{key}" if path else str(key), item) for key, item in inner]
-            pending.extend((name, item, depth + 1) for name, item in reversed(named))
+
+def contents(root: Any, found: dict[str, TorchObject]) -> dict[str, str]:
+    """What a table or an object around the module holds; nothing where the module is the root."""
+    if "" in found or not isinstance(root, Table | TorchObject):
+        return {}
+    return {str(key): describe(value) for key, value in entries_of(root)}
+
+
+def without_module(file: T7File, name: str) -> WrongFile:
+    """The error of a file in which there is no module: what there is instead."""
+    if is_recording(file.root):
+        return WrongFile(
+            f"{name} holds recorded activations, not a model",
+            hint="give it as `reference=`, beside the model it was recorded from",
+        )
+    received = describe(file.root)
+    entries = entries_of(file.root) if isinstance(file.root, Table | TorchObject) else []
+    if entries:
+        shown = "; ".join(
+            f"{printable(str(key), 40)}: {describe(value)}" for key, value in entries[:MAX_KEYS]
+        )
+        more = f"; and {len(entries) - MAX_KEYS} more" if len(entries) > MAX_KEYS else ""
+        received += f": {shown}{more}"
+    return WrongFile(
+        f"{name} holds no Torch module",
+        received=received,
+        hint="`porter inspect` lists all that it holds, `porter weights` writes its tensors",
+    )
 
 
 def default_output(path: str | os.PathLike[str]) -> Path:

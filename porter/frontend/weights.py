@@ -1,5 +1,8 @@
 """Every tensor of a module tree by Torch path, whether or not the tree can be converted.
 
+A file without modules, a vector of parameters or a dataset, has its tensors collected by the keys
+of its tables and objects alone.
+
 Nothing is computed and no layer map is needed: `12.1.2.weight` is the field `weight` of the module
 at 12.1.2, in Torch's order of axes and in its own dtype. What Torch only works with is left out:
 gradients, outputs, and the scratch tensors that `clearState` empties. Where several fields are one
@@ -17,6 +20,7 @@ import numpy as np
 
 from porter.errors import printable
 from porter.frontend.module_tree import is_module, parts, submodules
+from porter.frontend.selection import entries_of
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.registry import Registry, is_layer_map
@@ -24,7 +28,7 @@ from porter.torch7 import Table, Tensor, TorchObject
 
 SCRATCH = {
     *("output", "finput", "fgradInput", "addBuffer", "save_mean", "save_std"),
-    *("columns", "ones", "buffer", "indices"),
+    *("columns", "ones", "buffer", "indices", "noise"),
 }
 """Fields that torch/nn's `clearState` empties; so are all that start with `_` or `grad`."""
 DEEPEST_TABLE = 4
@@ -72,6 +76,37 @@ def collect(root: TorchObject) -> Weights:
             if paths[child.index] != other:
                 aliases[other] = paths[child.index]
     return Weights(arrays, aliases)
+
+
+def collect_plain(root: Any) -> Weights:
+    """All tensors of tables and objects that are no modules; a file's only tensor is `tensor`."""
+    arrays: dict[str, Array] = {}
+    aliases: dict[str, str] = {}
+    names: dict[Hashable, str] = {}
+    for path, value in entries(root):
+        if not isinstance(value, Tensor) or not value.numel:
+            continue
+        full = free(path or "tensor", arrays, aliases)
+        first = names.setdefault((value.key, value.dtype), full)
+        if first == full:
+            arrays[full] = value.array
+        else:
+            aliases[full] = first
+    return Weights(arrays, aliases)
+
+
+def entries(root: Any) -> Iterator[tuple[str, Any]]:
+    """All that tables and objects hold, by path, each of them once."""
+    visited: set[int] = set()
+    pending: list[tuple[str, Any]] = [("", root)]
+    while pending:
+        path, value = pending.pop()
+        if not isinstance(value, Table | TorchObject):
+            yield path, value
+        elif value.index not in visited:
+            visited.add(value.index)
+            inner = [(join(path, escaped(str(key))), item) for key, item in entries_of(value)]
+            pending.extend(reversed(inner))
 
 
 def collect_as_tensorflow(root: TorchObject, registry: Registry) -> Weights:

@@ -190,6 +190,53 @@ def test_a_module_that_is_not_there_lists_those_that_are(porter: Porter) -> None
     assert "nn." in ran.err
 
 
+OBJECTS = FIXTURES / "field" / "objects"
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays"),
+    [
+        ("params_only", {"tensor": [15]}),
+        ("tensor_list", {"1": [2, 2], "2": [3]}),
+        ("crnn_like", {"bnVars.1": [3], "parameters.1": [3, 4], "parameters.2": [3]}),
+    ],
+)
+def test_files_without_a_module_are_inspected_and_written(
+    porter: Porter, tmp_path: Path, name: str, arrays: dict[str, list[int]]
+) -> None:
+    path = OBJECTS / f"{name}.t7"
+    shown = porter("inspect", path)
+    assert shown.code == 0
+    assert "no Torch module" in shown.out
+    listed = porter("inspect", path, "--json").json["contents"]
+    assert set(arrays) - {"tensor"} <= set(listed)
+    written = porter("weights", path, "-o", tmp_path / "w.npz", "--json")
+    assert written.code == 0
+    assert {key: each["shape"] for key, each in written.json["arrays"].items()} == arrays
+    assert porter("convert", path, "-o", tmp_path / "port").code == 3
+    assert not (tmp_path / "port").exists()
+
+
+def test_a_file_without_tensors_or_modules_has_no_weights_and_no_drawing(
+    porter: Porter, tmp_path: Path
+) -> None:
+    path = write_t7(tmp_path / "numbers.t7", table(1, 2))
+    assert porter("weights", path, "-o", tmp_path / "w.npz").code == 2
+    assert porter("inspect", path, "--svg", tmp_path / "x.svg").code == 2
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["numbers.t7"]
+
+
+def test_a_module_is_selected_inside_a_container(porter: Porter) -> None:
+    path = OBJECTS / "named_field_nets.t7"
+    ran = porter("inspect", path)
+    assert ran.code == 2
+    assert "model.maskBranch: nn.Sequential" in ran.err
+    assert "choose one with --select PATH" in ran.err
+    ran = porter("inspect", path, "--select", "model.trunk.1-2", "--json")
+    assert ran.code == 0
+    assert list(ran.json["classes"]) == ["nn.Sequential", "cudnn.SpatialConvolution", "cudnn.ReLU"]
+
+
 def test_inspect_shows_unmapped_classes_and_goes_on(porter: Porter) -> None:
     ran = porter("inspect", FORMATS / "model_unknown_user_class.t7", "--json")
     assert ran.code == 0

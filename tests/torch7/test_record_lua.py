@@ -219,6 +219,41 @@ class TestRecords:
         )
         assert values(got, "") == [2, 3, 4, 5]
 
+    @pytest.mark.parametrize(
+        ("path", "expected"),
+        [
+            ("model.net", [7, 8, 9, 10]),
+            ("model.net.2", [3, 4, 5, 6]),
+            ("model.net.1-2", [4, 5, 6, 7]),
+            ("model.net.2-99", [6, 7, 8, 9]),
+            ("model.net.modules.3", [4, 5, 6, 7]),
+        ],
+    )
+    def test_select_reaches_into_objects_and_modules(
+        self, record: Callable[..., Any], path: str, expected: list[float]
+    ) -> None:
+        net = "nn.Sequential():add(nn.AddConstant(1)):add(nn.AddConstant(2)):add(nn.AddConstant(3))"
+        got = record(f"{{model = my.Wrapper{{net = {net}}}}}", "-select", path)
+        assert values(got, "") == expected
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            "my.Wrapper{net = nn.AddConstant(1)}",
+            "{agent = my.Wrapper{nets = {nn.AddConstant(1)}}}",
+            "(function() local part = nn.AddConstant(1); "
+            "return my.Wrapper{parts = {part}, whole = nn.Sequential():add(part)} end)()",
+        ],
+    )
+    def test_the_only_module_is_found_in_objects(
+        self, record: Callable[..., Any], model: str
+    ) -> None:
+        assert values(record(model), "") == [2, 3, 4, 5]
+
+    def test_empty_buffers_take_the_type_of_the_model(self, record: Callable[..., Any]) -> None:
+        got = record("nn.Sequential():add(nn.Buffered())")
+        assert values(got, "1") == [1, 2, 3, 4]
+
 
 @needs_lua
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ from porter.apps.check.expectations import Expectation, Expectations
 from porter.apps.check.fixtures import Fixture, Kind, find
 from porter.errors import ParityError, PorterError, UnmappedModules, UsageError
 from porter.frontend.inputs import types_of
-from porter.frontend.model_file import choose, find_modules
+from porter.frontend.model_file import choose
 from porter.frontend.module_tree import require_mapped
 from porter.frontend.run_mode import decide
+from porter.frontend.selection import find_modules
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.nested import Nested, leaves

@@ -12,7 +12,7 @@ INPUT.t7 is a tensor, a table of tensors, or {input=...}.
   -size SIZES      make a uniform random input instead; 1x3x8x8,1x5 makes a table of two
   -evaluate        call model:evaluate() first (default)
   -training        call model:training() first
-  -select PATH     which module of a checkpoint table, for example protos.rnn
+  -select PATH     which module, for example protos.rnn, model.31 or, of an nn.Sequential, model.1-31
   -require FILE    run FILE.lua (or require a package) that defines classes; repeatable
   -summary         store sums instead of tensors, except for the final output
   -seed N          random seed, default 1]]
@@ -82,23 +82,75 @@ local function is_module(value)
 end
 local function join(path, key) return path == '' and tostring(key) or path .. '.' .. tostring(key) end
 
--- The modules in a checkpoint, a table like {model=, opt=} or {protos={cnn=, rnn=}}.
+-- Children by the number that paths use: position in forwardnodes below a gModule, else in modules.
+local function children(module)
+   local list = {}
+   for index, child in ipairs(module.forwardnodes or module.modules or {}) do
+      if module.forwardnodes then child = child.data.module end
+      if is_module(child) then table.insert(list, {index = index, module = child}) end
+   end
+   return list
+end
+
+-- Wrappers keep their nets in fields, and inherit a forward pass from nn.Module that does nothing.
+local function is_wrapper(object) return object.updateOutput == nn.Module.updateOutput end
+
+-- The modules in tables and objects: {model=, opt=}, {protos={cnn=, rnn=}}, an agent with its network.
 local function find_modules(object, path, found, seen)
-   if is_module(object) then
+   if type(object) ~= 'table' or is_tensor(object) or seen[object] then return found end
+   seen[object] = true
+   if is_module(object) and not is_wrapper(object) then
       table.insert(found, {path = path, module = object})
-   elseif is_table(object) and not seen[object] then
-      seen[object] = true
+   elseif not (torch.typename(object) or ''):find('Criterion$') then
       for key, value in pairs(object) do find_modules(value, join(path, key), found, seen) end
    end
    return found
 end
 
+local function mark_inner(module, inner)
+   for _, child in ipairs(children(module)) do
+      if not inner[child.module] then
+         inner[child.module] = true
+         mark_inner(child.module, inner)
+      end
+   end
+end
+
+-- The module that a path leads to: by keys and fields, by the numbers of modules, or a range at its end.
+local function reach(object, path)
+   if path == '' then return is_module(object) and object or nil end
+   if type(object) ~= 'table' or is_tensor(object) then return nil end
+   local first, last = path:match('^(%d+)%-(%d+)$')
+   if first and torch.typename(object) == 'nn.Sequential' then
+      local part = nn.Sequential()
+      for index = math.max(1, tonumber(first)), math.min(#object.modules, tonumber(last)) do
+         part:add(object.modules[index])
+      end
+      return part
+   end
+   local named = {}
+   for key, value in pairs(object) do named[tostring(key)] = value end
+   for _, child in ipairs(torch.typename(object) and children(object) or {}) do
+      named[tostring(child.index)] = child.module
+   end
+   for dot in (path .. '.'):gmatch('()%.') do -- a key may have dots itself
+      local value = named[path:sub(1, dot - 1)]
+      local module = value ~= nil and reach(value, path:sub(dot + 1))
+      if module then return module end
+   end
+end
+
 local function read_model(file, wanted)
-   local found, lines = find_modules(read(file), '', {}, {}), {}
+   local object, lines, inner, outermost = read(file), {}, {}, {}
+   local selected = wanted and reach(object, wanted)
+   if selected then return selected end
+   local found = find_modules(object, '', {}, {})
+   for _, entry in ipairs(found) do mark_inner(entry.module, inner) end
    for _, entry in ipairs(found) do
-      if entry.path == wanted or (#found == 1 and not wanted) then return entry.module end
+      if not inner[entry.module] then table.insert(outermost, entry.module) end
       table.insert(lines, string.format('  %s  (%s)', entry.path, torch.typename(entry.module)))
    end
+   if #outermost == 1 and not wanted then return outermost[1] end
    table.sort(lines)
    fail('%s holds %s; choose with -select PATH:\n%s', file, #found == 0 and 'no nn module'
       or wanted and 'nothing at ' .. wanted or 'several modules', table.concat(lines, '\n'))
@@ -143,16 +195,6 @@ local function read_input(path)
    map(input, function() tensors = tensors + 1 end)
    if tensors > 0 then return input end
    fail('%s holds a %s, not a tensor or a table of tensors', path, torch.typename(input) or type(input))
-end
-
--- Children by the number that paths use: position in forwardnodes below a gModule, else in modules.
-local function children(module)
-   local list = {}
-   for index, child in ipairs(module.forwardnodes or module.modules or {}) do
-      if module.forwardnodes then child = child.data.module end
-      if is_module(child) then table.insert(list, {index = index, module = child}) end
-   end
-   return list
 end
 
 -- The hook sits in the instance, and modules such as MapTable and Recursor clone themselves, hook
@@ -262,6 +304,23 @@ local function versions()
    return found
 end
 
+-- Empty buffers of another type than the parameters, as a model has that was built before its type was
+-- set: forward would write into them, and fail.
+local FLOATING = {['torch.FloatTensor'] = true, ['torch.DoubleTensor'] = true, ['torch.CudaTensor'] = true}
+local function cast_empty_buffers(module, tensor_type, done)
+   if done[module] then return end
+   done[module] = true
+   for name, value in pairs(module) do
+      if is_tensor(value) then
+         local kind = torch.typename(value)
+         if kind ~= tensor_type and FLOATING[kind] and value:nElement() == 0 then
+            module[name] = value:type(tensor_type)
+         end
+      elseif is_module(value) then cast_empty_buffers(value, tensor_type, done) end
+   end
+   for _, child in ipairs(children(module)) do cast_empty_buffers(child.module, tensor_type, done) end
+end
+
 local options = parse(arg or {})
 if not (pcall(require, 'torch') and pcall(require, 'nn')) then fail('torch and nn not found; run this with `th`') end
 torch.setdefaulttensortype('torch.FloatTensor')
@@ -283,6 +342,7 @@ if cutorch then cutorch.manualSeed(recording.seed) end -- after reading, which m
 model[options.mode](model)
 local parameters = model:parameters()
 local tensor_type = parameters and parameters[1] and parameters[1]:type() or model._type or 'torch.FloatTensor'
+cast_empty_buffers(model, tensor_type, {})
 input = map(input, function(tensor) return tensor:clone():type(tensor_type) end)
 recording.records = try('forward failed', record, model, input, options.summary)
 recording.output = recording.records[#recording.records].output

@@ -125,6 +125,23 @@ function Copy:__init()
    self.updateOutput = function(module, input) module.output = input return input end
 end
 
+-- Writes into its buffer, which must be of the input's type.
+local Buffered = torch.class('nn.Buffered', 'nn.Module')
+function Buffered:__init() Module.__init(self) self.output = torch.DoubleTensor() end
+function Buffered:updateOutput(input)
+   local expected = torch.typename(self.output)
+   assert(torch.typename(input) == expected, 'expected ' .. expected)
+   self.output = input:clone()
+   return self.output
+end
+
+-- Keeps its nets in fields and computes nothing itself.
+local Wrapper = torch.class('my.Wrapper', 'nn.Module')
+function Wrapper:__init(fields)
+   Module.__init(self)
+   for name, value in pairs(fields) do self[name] = value end
+end
+
 local Broken = torch.class('nn.Broken', 'nn.Module')
 function Broken:updateOutput() error('size mismatch') end
 
