@@ -100,7 +100,7 @@ class PlainInspection:
     root: str
     contents: dict[str, str]
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         return {
             "file": self.name,
             "format": self.format,

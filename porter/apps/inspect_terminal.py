@@ -66,7 +66,7 @@ def show_plain_inspection(console: Console, seen: PlainInspection) -> None:
         table.add_row(Text(printable(path, 200)), Text(what))
     console.print(table)
     if len(seen.contents) > MAX_LINES:
-        console.print(f"and {len(seen.contents) - MAX_LINES:,} more (--json lists all)")
+        console.print(f"and {len(seen.contents) - MAX_LINES:,} more; the JSON output lists all")
 
 
 def trailing(count: int) -> str:

@@ -54,7 +54,8 @@ def find_modules(root: Any, registry: Registry) -> Iterator[tuple[str, TorchObje
 
 def is_wrapper(thing: TorchObject, registry: Registry) -> bool:
     """Whether an object of an unknown class keeps modules in its fields, and no list of them."""
-    if thing.typename in registry or any(True for _ in parts(thing)):
+    numbered = any(isinstance(number, int) for number, _ in parts(thing))
+    if thing.typename in registry or numbered:
         return False
     visited = {thing.index}
     pending: list[tuple[Any, int]] = [(item, 1) for _, item in entries_of(thing)]
