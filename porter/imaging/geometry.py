@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from porter.errors import WalkError
 from porter.frontend.walker import Model
@@ -12,6 +13,12 @@ from porter.ir.nested import leaves
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 ODD_ONES = ((0, 1), (1, 3), (2, 0), (3, 2))
 """How many multiples are added to a large enough size: every remainder is seen on both axes."""
+UNITS = (64, 128, 256, 512)
+"""Steps in which the size is raised, to see how that of the picture grows.
+
+A step that the net's strides do not divide makes it grow unevenly: the next larger is tried. The
+encoder of pix2pix halves eight times.
+"""
 LARGE = 192
 """No published net that works on all sizes needs more rows than this."""
 
@@ -56,15 +63,19 @@ def measure(model: Model, type: TensorType) -> Geometry:
         made = height if picture is None else picture.shape[2]
         scale = max(1, round(made / height))
         return Geometry(1, scale, scale * height - made, is_flat(graph), (height, width))
-    unit = max(multiple, 64)
-    small, large = 3 * unit, 4 * unit
-    graph = model.walk(image(planes, small, small))
-    picture = last_picture(graph)
-    larger = last_picture(model.walk(image(planes, large, large)))
-    if picture is None or larger is None:
-        return Geometry(multiple)
-    scale = (larger.shape[2] - picture.shape[2]) // unit
-    return Geometry(multiple, scale, scale * small - picture.shape[2], is_flat(graph))
+    for unit in (each for each in UNITS if each >= multiple):
+        sizes = [unit * count for count in (3, 4, 5)]
+        graphs = [model.walk(image(planes, size, size)) for size in sizes]
+        pictures = [picture.shape[2] for graph in graphs if (picture := last_picture(graph))]
+        if len(pictures) < len(graphs):
+            return Geometry(multiple)
+        growth = [after - before for before, after in pairwise(pictures)]
+        if growth[0] == growth[1]:
+            break
+    scale = growth[0] // unit
+    if multiple >= UNITS[0]:
+        multiple = unit
+    return Geometry(multiple, scale, scale * sizes[0] - pictures[0], is_flat(graphs[0]))
 
 
 def is_flat(graph: Graph) -> bool:

@@ -118,6 +118,26 @@ def test_a_skip_connection_needs_a_multiple(tmp_path: Path) -> None:
     assert told.geometry == Geometry(multiple=2)
 
 
+def halving(times: int) -> TorchObject:
+    """Halves a picture again and again, and doubles it as often."""
+    down = [conv(3, 3, kernel=4, stride=2, pad=1) for _ in range(times)]
+    up = [full_conv(3, 3) for _ in range(times)]
+    return sequential(*down, *up)
+
+
+@pytest.mark.parametrize("times", [5, 6, 7, 8])
+def test_strides_larger_than_the_multiple_do_not_bend_the_scale(tmp_path: Path, times: int) -> None:
+    told = meaning_for(opened(halving(times), tmp_path), "plain")
+    assert told is not None
+    assert (told.geometry.scale, told.geometry.margin) == (1, 0)
+
+
+def test_an_encoder_that_halves_eight_times_takes_multiples_of_256(tmp_path: Path) -> None:
+    told = meaning_for(opened(halving(8), tmp_path), "plain")
+    assert told is not None
+    assert told.geometry == Geometry(multiple=256)
+
+
 def test_a_meaning_survives_the_manifest(tmp_path: Path) -> None:
     told = meaning_for(opened(classifier(), tmp_path), "imagenet-torch")
     assert told is not None
