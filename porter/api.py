@@ -10,6 +10,7 @@ one). Arguments that several functions take:
                   by default porter finds shapes that the model takes
     layer_maps    Python files with layer maps of your own (CONTRIBUTING.md); they are executed
     identity      Torch classes without a map that hand their input on unchanged
+    map           classes treated as known ones, whose methods they have: "nn.My=nn.Sequential"
     bn            which statistics batch normalisation uses: "auto" (as the model's own scripts run
                   it), "as-saved", "train" or "evaluate"
     seed          of inputs that are drawn, and of modules that draw numbers
@@ -61,6 +62,7 @@ def open_model(
     select: str | None = None,
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
+    map: Iterable[str] = (),
 ) -> ModelFile:
     """The network in a `.t7` file: `open_model(path).root` is its outermost module.
 
@@ -69,7 +71,7 @@ def open_model(
     from porter.apps.registry import registry_with
     from porter.frontend.model_file import open_model
 
-    return open_model(path, registry_with(layer_maps, identity), select)
+    return open_model(path, registry_with(layer_maps, identity, map), select)
 
 
 def inspect(
@@ -79,6 +81,7 @@ def inspect(
     input_shapes: InputShapes = (),
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
+    map: Iterable[str] = (),
     bn: BatchNormMode = "auto",
     seed: int = 1,
 ) -> Inspection | PlainInspection:
@@ -93,7 +96,7 @@ def inspect(
     from porter.frontend.model_file import choose, holds_model
     from porter.ir.options import Options
 
-    file, registry = read(path), registry_with(layer_maps, identity)
+    file, registry = read(path), registry_with(layer_maps, identity, map)
     if select is None and not holds_model(file, registry):
         return inspect_plain(file)
     opened = choose(file, os.fspath(path), registry, select)
@@ -122,6 +125,7 @@ def convert(
     seed: int = 1,
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
+    map: Iterable[str] = (),
     isolated: float = 1e-5,
     accumulated: float = 1e-4,
     report: str | Iterable[str] = (),
@@ -172,7 +176,7 @@ def convert(
         input_shapes=shapes_of(input_shapes),
         reference=recording.read(Path(reference)) if reference is not None else None,
         select=select,
-        registry=registry_with(layer_maps, identity),
+        registry=registry_with(layer_maps, identity, map),
         options=Options(bn, seed),
         tolerance=tolerance_of(isolated, accumulated),
         export=ExportOptions(data_format, trainable, optimize, precision),
@@ -197,6 +201,7 @@ def diff(
     input_shapes: InputShapes = (),
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
+    map: Iterable[str] = (),
     bn: BatchNormMode = "auto",
     seed: int = 1,
     isolated: float = 1e-5,
@@ -211,7 +216,7 @@ def diff(
     from porter.apps.registry import registry_with
     from porter.ir.options import Options
 
-    limits, registry = tolerance_of(isolated, accumulated), registry_with(layer_maps, identity)
+    limits, registry = tolerance_of(isolated, accumulated), registry_with(layer_maps, identity, map)
     oracle, other = (
         open_side(Path(path), registry, Options(bn, seed), select) for path in (first, second)
     )
@@ -226,6 +231,7 @@ def check(
     cache: StrPath | None = None,
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
+    map: Iterable[str] = (),
     bn: BatchNormMode = "auto",
     seed: int = 1,
     isolated: float = 1e-5,
@@ -258,6 +264,7 @@ def check(
     settings = parallel_runner.CheckSettings(
         tuple(Path(path) for path in layer_maps),
         tuple(identity),
+        tuple(map),
         Options(bn, seed),
         tolerance_of(isolated, accumulated),
     )
@@ -280,6 +287,7 @@ def stylize(
     input_shapes: InputShapes = (),
     layer_maps: Iterable[StrPath] = (),
     identity: Iterable[str] = (),
+    map: Iterable[str] = (),
     bn: BatchNormMode = "auto",
     seed: int = 1,
     force: bool = False,
@@ -306,7 +314,7 @@ def stylize(
     settings.require_sensible()
     chosen = [images] if isinstance(images, str | os.PathLike) else list(images)
     photos = pairs([os.fspath(image) for image in chosen], Path(output), compare, force)
-    registry = registry_with(layer_maps, identity)
+    registry = registry_with(layer_maps, identity, map)
     options = LoadOptions(preset, select, shapes_of(input_shapes), registry, Options(bn, seed))
     net, spec = open_net(Path(model), options)
     return stylize(net, spec, photos, settings, on_result)

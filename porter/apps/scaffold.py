@@ -1,4 +1,4 @@
-"""Write the stub of a layer map for an unknown class, from a model that holds it."""
+"""Write the stub of a layer map or structure rule for an unknown class, from a model with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keyword
 import re
 
 from porter.errors import UsageError, printable
-from porter.frontend.module_tree import MODULE_FIELDS, histogram, submodules
+from porter.frontend.module_tree import MODULE_FIELDS, histogram, is_module, parts, submodules
 from porter.maps import LayerMap
 from porter.torch7 import LuaFunction, Table, Tensor, TorchObject, describe
 
@@ -43,6 +43,27 @@ class {name}(LayerMap):
         raise NotImplementedError("write it in TensorFlow")
 '''
 
+RULE = '''# A structure rule for {typename}; `porter convert MODEL --layer-maps THIS_FILE` uses it.
+# In the model the class has these fields:
+{fields}
+
+from __future__ import annotations
+
+from porter.maps import structure
+
+
+@structure({quoted})
+def {name}(walk, module, x):
+    """One line of what it does with its modules."""
+{calls}
+    return x
+'''
+NUMBERED = """\
+    # As nn.Sequential does: each module is called on what the one before it returned. `at` is its
+    # path in reports and recordings; tables of tensors are Python lists.
+    for number, child in enumerate(walk.children(module), start=1):
+        x = walk(child, x, at=str(number))"""
+
 
 def stub(typename: str, root: TorchObject) -> str:
     """Python source of a stub for the first module of a class. Raises UsageError if none is there.
@@ -60,14 +81,35 @@ def stub(typename: str, root: TorchObject) -> str:
         for name, value in found.fields.items()
         if isinstance(name, str) and name not in UNINTERESTING
     }
+    fields = "\n".join(f"#     {printable(n)}: {describe(v)}" for n, v in interesting.items())
+    words = re.sub(r"\W", "", typename.rpartition(".")[2])
+    calls = calls_of(found, interesting)
+    if calls:
+        return RULE.format(
+            typename=printable(typename),
+            quoted=quoted(typename),
+            name=identifier(re.sub(r"(?<!^)(?=[A-Z])", "_", words).lower() or "my_rule", "rule"),
+            fields=fields or "#     none",
+            calls=calls,
+        )
     declared = [line for name, value in interesting.items() for line in declare(name, value)]
     return TEMPLATE.format(
         typename=printable(typename),
         quoted=quoted(typename),
-        name=identifier(re.sub(r"\W", "", typename.rpartition(".")[2]) or "MyLayer", "Layer"),
-        fields="\n".join(f"#     {printable(n)}: {describe(v)}" for n, v in interesting.items())
-        or "#     none",
+        name=identifier(words or "MyLayer", "Layer"),
+        fields=fields or "#     none",
         declared="\n".join(f"    {line}" for line in declared) or "    # no fields to declare",
+    )
+
+
+def calls_of(module: TorchObject, fields: dict[str, object]) -> str:
+    """The calls of a container's modules, or of modules in fields; nothing where there are none."""
+    if any(isinstance(number, int) for number, _ in parts(module)):
+        return NUMBERED
+    return "\n".join(
+        f"    x = walk(module.object({quoted(name)}), x, at={quoted(name)})  # {describe(value)}"
+        for name, value in fields.items()
+        if isinstance(value, TorchObject) and is_module(value)
     )
 
 

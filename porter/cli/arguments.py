@@ -91,6 +91,13 @@ def map_options(command: argparse.ArgumentParser) -> None:
         help="treat an unknown class as identity",
     )
     command.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="CLASS=KNOWN",
+        help="treat a class as one that porter knows, for example nn.MyNet=nn.Sequential",
+    )
+    command.add_argument(
         "--bn",
         choices=["auto", "as-saved", "train", "evaluate"],
         default="auto",
@@ -127,7 +134,7 @@ def registry_of(options: argparse.Namespace) -> Registry:
     """porter's maps, the user's, and the classes to be treated as identity."""
     from porter.apps.registry import registry_with
 
-    return registry_with(options.layer_maps, options.identity)
+    return registry_with(options.layer_maps, options.identity, options.map)
 
 
 def options_of(options: argparse.Namespace) -> Options:

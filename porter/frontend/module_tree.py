@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from porter.errors import UnmappedModules
+from porter.errors import UnmappedModules, UsageError
 from porter.ir.registry import Registry
-from porter.torch7 import LuaFunction, Table, TorchObject, describe
+from porter.torch7 import LuaFunction, Table, Tensor, TorchObject, describe
 
 MODULE_FIELDS = ("modules", "_type", "gradInput", "output", "train")
 """Fields that nn.Module gives every module; old files lack some of them."""
+
+PARAMETERS = ("weight", "bias", "running_mean", "running_var", "running_std")
+"""Tensors that are parameters also where their gradients were removed."""
 
 
 def is_module(thing: TorchObject, registry: Registry | None = None) -> bool:
@@ -67,18 +70,95 @@ def histogram(root: TorchObject) -> Counter[str]:
 
 
 def require_mapped(root: TorchObject, registry: Registry) -> None:
-    """Raise one UnmappedModules that lists every class without a map, with paths and fields."""
+    """Raise one UnmappedModules that lists every class without a map, with paths and fields.
+
+    Raises UsageError for a class that should be the identity though it has something to compute.
+    """
     unknown: dict[str, list[tuple[str, TorchObject]]] = {}
     for path, module in submodules(root):
-        if module.typename not in registry and "forwardnodes" not in module:
+        if module.typename in registry.identities:
+            require_nothing_inside(path, module)
+        if module.typename not in registry:
             unknown.setdefault(module.typename, []).append((path, module))
     if unknown:
+        containers = [
+            f"`map={name}={extended}`"
+            for name, places in sorted(unknown.items())
+            for extended in [container_like(places[0][1])]
+            if extended is not None
+        ]
+        hint = (
+            "write a map with `porter scaffold CLASS --from MODEL` and pass it with "
+            "`layer_maps=`, or treat harmless ones as identity with `identity=CLASS`"
+        )
+        if containers:
+            hint = (
+                "where a class only extends one of Torch's, treat it as that one: "
+                f"{' '.join(containers)}; else {hint}"
+            )
         raise UnmappedModules(
             f"{len(unknown)} class(es) of this model have no layer map",
             received="\n" + "\n".join(describe_unknown(n, p) for n, p in sorted(unknown.items())),
-            hint="write a map with `porter scaffold CLASS --from MODEL` and pass it with "
-            "`layer_maps=`, or treat harmless ones as identity with `identity=CLASS`",
+            hint=hint,
         )
+
+
+def container_like(module: TorchObject) -> str | None:
+    """Torch's container that an unknown class may extend, by its fields; None without modules.
+
+    nn.ConcatTable and nn.ParallelTable have no fields of their own: their likes look like an
+    nn.Sequential, and only their Lua code tells.
+    """
+    if "forwardnodes" in module:
+        return "nn.gModule"
+    if not any(isinstance(number, int) for number, _ in parts(module)):
+        return None
+    if "inputDimension" in module and "outputDimension" in module:
+        return "nn.Parallel"
+    return "nn.Concat" if "dimension" in module else "nn.Sequential"
+
+
+def require_nothing_inside(path: str, module: TorchObject) -> None:
+    """Raise UsageError for a module that computes something, where it should be the identity."""
+    inside = contents_of(module)
+    if not inside:
+        return
+    extended = container_like(module) or "KNOWN.CLASS"
+    raise UsageError(
+        f"{module.typename} is no identity: it holds {inside}",
+        where=f"{path or 'the root'} ({module.typename})",
+        hint="if its methods are those of a class that porter knows, treat it as that one: "
+        f"`map={module.typename}={extended}`; else write a rule with "
+        f"`porter scaffold {module.typename} --from MODEL`",
+    )
+
+
+def contents_of(module: TorchObject) -> str:
+    """The modules or parameters of a module, for messages; nothing where it has neither."""
+    numbered = [child for number, child in parts(module) if isinstance(number, int)]
+    if numbered:
+        return f"{len(numbered)} module(s)"
+    parameters = parameters_of(module)
+    if parameters:
+        return "the parameter(s) " + ", ".join(parameters)
+    for name, value in module.fields.items():
+        if isinstance(value, TorchObject) and is_module(value):
+            learned = any(parameters_of(inner) for _, inner in submodules(value))
+            if learned:
+                return f"the module {name}"
+    return ""
+
+
+def parameters_of(module: TorchObject) -> list[str]:
+    """The tensors that a module learned: those with a gradient, and statistics that it kept."""
+    return [
+        str(name)
+        for name, value in module.fields.items()
+        if isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.numel
+        and (name in PARAMETERS or f"grad{name[:1].upper()}{name[1:]}" in module)
+    ]
 
 
 def describe_unknown(typename: str, places: list[tuple[str, TorchObject]]) -> str:

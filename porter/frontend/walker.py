@@ -77,7 +77,8 @@ class Model:
             handler = self.handler(module)
             if not is_layer_map(handler):
                 raise BadField("a layer is needed here", received=f"a {module.typename}")
-            self.ops[module.index] = handler.from_torch(module, self.options)
+            treated = self.registry.treated(module)
+            self.ops[module.index] = handler.from_torch(treated, self.options)
         return self.ops[module.index]
 
     def handler(self, module: TorchObject) -> Handler:
@@ -146,13 +147,16 @@ class Walk:
         """Call a module on `x`; `at` is its number below the module that calls it."""
         with self.entered(module, at):
             handler = self.model.handler(module)
+            treated = self.model.registry.treated(module)
+            if treated is not module:
+                self.note(f"treated as {treated.typename}, as asked for")
             calls_before = len(self.calls)
             made: Nested[Value]
             with attribute_errors(handler, self.path, module.typename):
                 if is_layer_map(handler):
                     made = self.call_layer(module, x)
                 else:
-                    made = cast(StructureRule, handler)(self, module, x)
+                    made = cast(StructureRule, handler)(self, treated, x)
             output = self.resolve_all(made)
             self.counts[self.path] += 1
             is_leaf = len(self.calls) == calls_before

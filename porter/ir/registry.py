@@ -13,12 +13,13 @@ class that is registered twice is refused unless the second says `override=True`
 from __future__ import annotations
 
 import contextvars
+import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
@@ -42,6 +43,10 @@ class Registry:
     handlers: dict[str, Handler] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     over_time: set[str] = field(default_factory=set)
+    aliases: dict[str, str] = field(default_factory=dict)
+    """Classes that are treated as another, as the user asked: `nn.MyNet` as `nn.Sequential`."""
+    identities: set[str] = field(default_factory=set)
+    """Classes that hand their input on, as the user asked."""
 
     def add(self, typename: str, handler: Handler, override: bool, note: str = "") -> None:
         known = self.handlers.get(typename)
@@ -61,12 +66,24 @@ class Registry:
     def __getitem__(self, typename: str) -> Handler:
         return self.handlers[typename]
 
+    def treated(self, module: TorchObject) -> TorchObject:
+        """A module as a handler should see it: of the class that it is treated as."""
+        if module.typename not in self.aliases:
+            return module
+        return replace(module, typename=self.aliases[module.typename])
+
     def layer_maps(self) -> dict[str, type[LayerMap]]:
         """The classes that make nodes, by Torch name."""
         return {n: h for n, h in sorted(self.handlers.items()) if is_layer_map(h)}
 
     def copy(self) -> Registry:
-        return Registry(dict(self.handlers), dict(self.notes), set(self.over_time))
+        return Registry(
+            dict(self.handlers),
+            dict(self.notes),
+            set(self.over_time),
+            dict(self.aliases),
+            set(self.identities),
+        )
 
 
 def is_layer_map(handler: Handler) -> TypeGuard[type[LayerMap]]:
@@ -164,4 +181,35 @@ def with_identity(registry: Registry, typenames: list[str]) -> Registry:
     extended = registry.copy()
     for typename in typenames:
         extended.add(typename, identity, override=True)
+        extended.identities.add(typename)
+    return extended
+
+
+def with_aliases(registry: Registry, pairs: Iterable[str]) -> Registry:
+    """A copy in which some classes are treated as known ones: `nn.MyNet=nn.Sequential`.
+
+    Meant for classes whose methods are those of the class that they extend. Raises UsageError for a
+    pair that is none, or whose second class is unknown.
+    """
+    extended = registry.copy()
+    for pair in pairs:
+        typename, equals, known = pair.partition("=")
+        if not (typename and equals and known):
+            raise UsageError(
+                "a class is treated as another by `map=CLASS=KNOWN`",
+                received=pair,
+                hint="for example `map=nn.MyNet=nn.Sequential`",
+            )
+        if known not in extended:
+            near = difflib.get_close_matches(known, extended.handlers, n=3)
+            raise UsageError(
+                f"{typename} cannot be treated as {known}, which has no layer map itself",
+                hint=f"classes with similar names: {', '.join(near)}"
+                if near
+                else "`porter layers` lists all that have one",
+            )
+        extended.add(typename, extended[known], override=True)
+        extended.aliases[typename] = extended.aliases.get(known, known)
+        if known in extended.over_time:
+            extended.over_time.add(typename)
     return extended

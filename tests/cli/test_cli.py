@@ -20,7 +20,9 @@ import pytest
 import cli
 from layer_maps import default_registry
 from porter import Conversion
-from porter.ir.registry import load_layer_maps
+from porter.errors import UsageError
+from porter.frontend.module_tree import require_mapped
+from porter.ir.registry import load_layer_maps, with_identity
 from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
 from tests.write_t7 import write_t7
 
@@ -652,6 +654,98 @@ def test_a_scaffold_compiles_and_registers(porter: Porter, doubled: Path, tmp_pa
     registry = load_layer_maps(written, default_registry())
     assert "my.Layer-2" in registry
     assert {"weight", "bias", "scale", "mode"} <= set(registry.layer_maps()["my.Layer-2"].fields())
+
+
+@pytest.fixture
+def subclass(tmp_path: Path) -> Path:
+    """A net whose class extends nn.Sequential, as its script calls it."""
+    inner = torch_module("nn.MyBlock", modules=[conv(4, 4, 3), relu()], dimension=2)
+    net = torch_module("nn.MyNet", modules=[conv(3, 4, 3), relu(), inner], extra="hello")
+    return write_t7(tmp_path / "subclass.t7", net)
+
+
+def test_a_class_is_treated_as_a_known_one(porter: Porter, subclass: Path) -> None:
+    ran = porter("convert", subclass, "-o", subclass.with_name("port"))
+    assert ran.code == 4
+    assert "--map nn.MyBlock=nn.Concat --map nn.MyNet=nn.Sequential" in ran.err
+    pairs = ("--map", "nn.MyNet=nn.Sequential", "--map", "nn.MyBlock=nn.MyNet")
+    shown = porter("inspect", subclass, *pairs, "--json").json
+    assert shown["unmapped"] == {}
+    assert [line["type"] for line in shown["modules"]][:2] == [
+        "nn.MyNet",
+        "nn.SpatialConvolution",
+    ]
+    assert shown["notes"]["3"] == "treated as nn.Sequential, as asked for"
+    assert shown["modules"][0]["shape"]
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("nn.MyNet", "--map nn.MyNet=nn.Sequential"),
+        ("=nn.Sequential", "--map CLASS=KNOWN"),
+        ("nn.MyNet=nn.Sequentail", "similar names: nn.Sequential"),
+        ("nn.MyNet=qqq", "`porter layers` lists all"),
+    ],
+)
+def test_a_class_is_not_treated_as_an_unknown_one(
+    porter: Porter, subclass: Path, pair: str, said: str
+) -> None:
+    ran = porter("inspect", subclass, "--map", pair)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_identity_does_not_empty_a_net(porter: Porter, subclass: Path) -> None:
+    ran = porter("convert", subclass, "--identity", "nn.MyNet", "-o", subclass.with_name("port"))
+    assert ran.code == 2
+    assert "the root (nn.MyNet): nn.MyNet is no identity: it holds 3 module(s)" in ran.err
+    assert "--map nn.MyNet=nn.Sequential" in ran.err
+    assert not subclass.with_name("port").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"weight": randn(3)}, "the parameter(s) weight"),
+        ({"scale": randn(3), "gradScale": randn(3)}, "the parameter(s) scale"),
+        ({"net": sequential(conv(3, 3, 1))}, "the module net"),
+        ({"noise": randn(3), "gram": torch_module("nn.GramMatrix")}, ""),
+    ],
+)
+def test_identity_is_refused_where_something_was_learned(fields: Any, said: str) -> None:
+    layer = torch_module("my.Layer", output=randn(2), **fields)
+    registry = with_identity(default_registry(), ["my.Layer"])
+    if not said:
+        require_mapped(sequential(layer), registry)
+        return
+    with pytest.raises(UsageError, match="is no identity") as caught:
+        require_mapped(sequential(layer), registry)
+    assert said in str(caught.value)
+
+
+def test_a_scaffold_of_a_container_is_a_structure_rule(
+    porter: Porter, subclass: Path, tmp_path: Path
+) -> None:
+    rules = []
+    for typename in ("nn.MyNet", "nn.MyBlock"):
+        rules.append(tmp_path / f"{typename}.py")
+        assert porter("scaffold", typename, "--from", subclass, "-o", rules[-1]).code == 0
+    shown = porter(
+        "inspect", subclass, "--layer-maps", rules[0], "--layer-maps", rules[1], "--json"
+    )
+    assert shown.json["unmapped"] == {}
+    assert shown.json["modules"][-1]["shape"].startswith("1×4×")
+
+
+def test_a_scaffold_calls_modules_in_fields(porter: Porter, tmp_path: Path) -> None:
+    wrapper = torch_module("my.Wrapper", body=sequential(relu()), output=randn(2))
+    path = write_t7(tmp_path / "net.t7", sequential(conv(3, 4, 3), wrapper))
+    rule = tmp_path / "rule.py"
+    assert porter("scaffold", "my.Wrapper", "--from", path, "-o", rule).code == 0
+    assert 'x = walk(module.object("body"), x, at="body")' in rule.read_text()
+    shown = porter("inspect", path, "--layer-maps", rule, "--input-shape", "3x8x8", "--json").json
+    assert shown["input"] == "1×3×8×8"
 
 
 def test_a_scaffold_of_a_class_that_is_not_there(porter: Porter, model_path: Path) -> None:

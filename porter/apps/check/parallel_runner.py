@@ -17,13 +17,12 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
-from layer_maps import default_registry
 from porter.apps.check.checker import Checker, CheckResult
 from porter.apps.check.expectations import Expectations
 from porter.apps.check.fixtures import Fixture
+from porter.apps.registry import registry_with
 from porter.errors import UsageError
 from porter.ir.options import Options
-from porter.ir.registry import load_layer_maps, with_identity
 from porter.parity.compare import Tolerance
 from porter.runtime import memory
 from porter.system.atomic import write_text
@@ -41,14 +40,12 @@ class CheckSettings:
 
     layer_maps: tuple[Path, ...] = ()
     identity: tuple[str, ...] = ()
+    map: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
     tolerance: Tolerance = field(default_factory=Tolerance)
 
     def checker(self) -> Checker:
-        registry = default_registry()
-        for path in self.layer_maps:
-            registry = load_layer_maps(path, registry)
-        registry = with_identity(registry, list(self.identity))
+        registry = registry_with(self.layer_maps, self.identity, self.map)
         return Checker(registry, self.options, self.tolerance)
 
 
@@ -91,7 +88,7 @@ class Cache:
 def salt(settings: CheckSettings) -> bytes:
     """Hash of what all fixtures depend on: sources, user's maps, libraries, options."""
     digest = hashlib.sha256(
-        repr((settings.options, settings.tolerance, settings.identity)).encode()
+        repr((settings.options, settings.tolerance, settings.identity, settings.map)).encode()
     )
     digest.update(f"{platform.python_version()} {platform.machine()}".encode())
     for library in LIBRARIES:
