@@ -61,11 +61,11 @@ class Worker:
         try:
             self.process.stdin.write(command + "\n")
             self.process.stdin.flush()
-            told: dict[str, Any] = json.loads(self.process.stdout.readline())
+            answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
-            told = {"error": "the process ended"}
-        self.row.problem = self.row.problem or told.get("error", "")
-        return told
+            answer = {"error": "the process ended"}
+        self.row.problem = self.row.problem or answer.get("error", "")
+        return answer
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -113,17 +113,17 @@ def run_net(net: BenchmarkNet, place: Path, options: Any) -> Iterator[tuple[str,
     for shape in net.shapes:
         x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
         inputs.setdefault(shape, (x, None))
-    for shape, (x, wanted) in inputs.items():
+    for shape, (x, expected) in inputs.items():
         folder = place / "×".join(map(str, shape))
         problems = prepare(net, x, place / "converted", folder, options.other_python)
-        truth = first(wanted) if wanted is not None else in_float64(net, x)
+        truth = first(expected) if expected is not None else in_float64(net, x)
         rows = time_all(folder, truth, problems, options)
-        oracle = "Torch7's recording" if wanted is not None else "float64"
+        oracle = "Torch7's recording" if expected is not None else "float64"
         yield f"{net.name} {'×'.join(map(str, shape))} (error against {oracle})", rows
 
 
-def first(wanted: Any) -> Any:
-    return wanted[0] if isinstance(wanted, list | tuple) else wanted
+def first(expected: Any) -> Any:
+    return expected[0] if isinstance(expected, list | tuple) else expected
 
 
 def in_float64(net: BenchmarkNet, x: Any) -> Any:
@@ -136,8 +136,8 @@ def in_float64(net: BenchmarkNet, x: Any) -> Any:
 
     model = open_model(net.model, default_registry()).model()
     port = build_widest(model, TensorType(x.shape), Variables("float64"))
-    made = port.module.serve(channels_last(x.astype(np.float64)))
-    return torch_order(made[min(made)])
+    output = port.module.serve(channels_last(x.astype(np.float64)))
+    return torch_order(output[min(output)])
 
 
 def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -> list[Timed]:
@@ -157,10 +157,10 @@ def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -
         if worker.row.problem:
             worker.close()
             continue
-        told = worker.ask(f"output {folder / 'made.npy'}")
-        if "error" not in told:
-            made = np.load(folder / "made.npy").reshape(truth.shape)
-            worker.row.error = float(abs(made.astype(np.float64) - truth).max() / truth.std())
+        answer = worker.ask(f"output {folder / 'made.npy'}")
+        if "error" not in answer:
+            output = np.load(folder / "made.npy").reshape(truth.shape)
+            worker.row.error = float(abs(output.astype(np.float64) - truth).max() / truth.std())
         worker.ask("run 1")
         workers.append(worker)
     for row in rows:
@@ -172,9 +172,9 @@ def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -
         for worker in workers[turn % 2 :] + workers[: turn % 2]:
             # Threads of the runtime before may still spin.
             time.sleep(0.02)
-            told = worker.ask("run 1")
-            worker.row.times += told.get("times", [])
-            worker.row.processor += told.get("processor", [])
+            answer = worker.ask("run 1")
+            worker.row.times += answer.get("times", [])
+            worker.row.processor += answer.get("processor", [])
         if time.perf_counter() - began > options.seconds and turn >= 2:
             break
     for worker in workers:

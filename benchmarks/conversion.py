@@ -68,11 +68,11 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
 
     def timed(name: str, stage: Callable[[], Any]) -> Any:
         began, used = time.perf_counter(), time.process_time()
-        made = stage()
+        result = stage()
         took[name] = time.perf_counter() - began
         took[f"{name}, processor"] = time.process_time() - used
-        took[f"{name}, MB"] = held()
-        return made
+        took[f"{name}, MB"] = peak_megabytes()
+        return result
 
     def imported() -> None:
         import porter.system.tensorflow  # noqa: F401
@@ -99,7 +99,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
     return took
 
 
-def held() -> float:
+def peak_megabytes() -> float:
     """Most megabytes of memory that this process held, pages of the mapped file among them."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = (each for each in status.splitlines() if each.startswith("VmHWM"))

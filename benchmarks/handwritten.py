@@ -19,14 +19,14 @@ from porter.ir.nested import leaves
 def handwritten(graph: Graph) -> Callable[[Any], list[Any]]:
     """A function of an N×H×W×C tensor to the net's outputs, images channels-last."""
     layers = [(node, LAYERS[kind(node)], constants(node)) for node in graph.nodes]
-    (given,) = leaves(graph.inputs)
+    (input,) = leaves(graph.inputs)
 
     def run(x: Any) -> list[Any]:
-        held = {given.id: x}
-        for node, layer, held_constants in layers:
-            made = layer(node, held_constants, *(held[value.id] for value in node.inputs))
-            held[node.outputs[0].id] = made
-        return [held[value.id] for value in leaves(graph.outputs)]
+        values = {input.id: x}
+        for node, layer, constants in layers:
+            output = layer(node, constants, *(values[value.id] for value in node.inputs))
+            values[node.outputs[0].id] = output
+        return [values[value.id] for value in leaves(graph.outputs)]
 
     return run
 
@@ -45,54 +45,56 @@ def constants(node: Node) -> dict[str, Any]:
     }
 
 
-def convolution(node: Node, held: dict[str, Any], x: Any) -> Any:
+def convolution(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     if any(op.pad):
         x = tf.pad(x, [[0, 0], *([pad, pad] for pad in op.pad), [0, 0]])
-    out = tf.nn.conv2d(x, held["weight"], [1, *op.stride, 1], "VALID")
-    return tf.nn.bias_add(out, held["bias"]) if "bias" in held else out
+    out = tf.nn.conv2d(x, constants["weight"], [1, *op.stride, 1], "VALID")
+    return tf.nn.bias_add(out, constants["bias"]) if "bias" in constants else out
 
 
-def full_convolution(node: Node, held: dict[str, Any], x: Any) -> Any:
+def full_convolution(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     size = tf.shape(x)
     whole = [
         (size[i + 1] - 1) * op.stride[i] + op.kernel[i] + max(op.adj[i] - op.pad[i], 0)
         for i in (0, 1)
     ]
-    shape = tf.stack([size[0], *whole, held["weight"].shape[2]])
-    out = tf.nn.conv2d_transpose(x, held["weight"], shape, [1, *op.stride, 1], "VALID")
+    shape = tf.stack([size[0], *whole, constants["weight"].shape[2]])
+    out = tf.nn.conv2d_transpose(x, constants["weight"], shape, [1, *op.stride, 1], "VALID")
     kept = [w - 2 * p + a for w, p, a in zip(whole, op.pad, op.adj, strict=True)]
     if any(op.pad):
         out = tf.slice(out, [0, *op.pad, 0], tf.stack([-1, *kept, -1]))
-    return tf.nn.bias_add(out, held["bias"]) if "bias" in held else out
+    return tf.nn.bias_add(out, constants["bias"]) if "bias" in constants else out
 
 
-def replication(node: Node, held: dict[str, Any], x: Any) -> Any:
+def replication(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     for _ in range(op.pads[0]):
         x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     return x
 
 
-def reflection(node: Node, held: dict[str, Any], x: Any) -> Any:
+def reflection(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     return tf.pad(x, [[0, 0], list(op.pads[:2]), list(op.pads[2:]), [0, 0]], "REFLECT")
 
 
-def instance_normalization(node: Node, held: dict[str, Any], x: Any) -> Any:
+def instance_normalization(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
-    return tf.nn.batch_normalization(x, mean, variance, held["bias"], held["weight"], op.eps)
+    return tf.nn.batch_normalization(
+        x, mean, variance, constants["bias"], constants["weight"], op.eps
+    )
 
 
-def batch_normalization(node: Node, held: dict[str, Any], x: Any) -> Any:
+def batch_normalization(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
-    kept = held["running_mean"], held["running_var"]
-    return tf.nn.batch_normalization(x, *kept, held["bias"], held["weight"], op.eps)
+    kept = constants["running_mean"], constants["running_var"]
+    return tf.nn.batch_normalization(x, *kept, constants["bias"], constants["weight"], op.eps)
 
 
-def max_pooling(node: Node, held: dict[str, Any], x: Any) -> Any:
+def max_pooling(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     if any(op.pad):
         edges = [[0, 0], *([pad, pad] for pad in op.pad), [0, 0]]
@@ -100,25 +102,25 @@ def max_pooling(node: Node, held: dict[str, Any], x: Any) -> Any:
     return tf.nn.max_pool2d(x, op.kernel, op.stride, "VALID")
 
 
-def average_pooling(node: Node, held: dict[str, Any], x: Any) -> Any:
+def average_pooling(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     return tf.nn.avg_pool2d(x, op.kernel, op.stride, "VALID")
 
 
-def shave(node: Node, held: dict[str, Any], x: Any) -> Any:
+def shave(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
     cut = -op.pads[0]
     return x[:, cut:-cut, cut:-cut, :]
 
 
-def upsampling(node: Node, held: dict[str, Any], x: Any) -> Any:
+def upsampling(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
-    made = tf.shape(x)[1:3] * op.scale
-    return tf.image.resize(x, made, "nearest")
+    output = tf.shape(x)[1:3] * op.scale
+    return tf.image.resize(x, output, "nearest")
 
 
-def lstm(node: Node, held: dict[str, Any], x: Any) -> Any:
-    return tf.transpose(held["layer"](tf.transpose(x, [1, 0, 2])), [1, 0, 2])
+def lstm(node: Node, constants: dict[str, Any], x: Any) -> Any:
+    return tf.transpose(constants["layer"](tf.transpose(x, [1, 0, 2])), [1, 0, 2])
 
 
 def keras_lstm(op: Any) -> Any:
@@ -138,13 +140,13 @@ def in_order(gates: Any) -> Any:
     return np.concatenate([i, f, g, o], -1)
 
 
-def view(node: Node, held: dict[str, Any], x: Any) -> Any:
+def view(node: Node, constants: dict[str, Any], x: Any) -> Any:
     flat = tf.transpose(x, [0, 3, 1, 2]) if len(x.shape) == 4 else x
     return tf.reshape(flat, [-1, *node.outputs[0].shape[1:]])
 
 
-def linear(node: Node, held: dict[str, Any], x: Any) -> Any:
-    return tf.matmul(x, held["weight"]) + held["bias"]
+def linear(node: Node, constants: dict[str, Any], x: Any) -> Any:
+    return tf.matmul(x, constants["weight"]) + constants["bias"]
 
 
 LAYERS: dict[str, Callable[..., Any]] = {
@@ -161,12 +163,14 @@ LAYERS: dict[str, Callable[..., Any]] = {
     "SeqLSTM": lstm,
     "View": view,
     "Linear": linear,
-    "ReLU": lambda node, held, x: tf.nn.relu(x),
-    "LeakyReLU": lambda node, held, x: tf.nn.leaky_relu(x, node.op.slope),
-    "Tanh": lambda node, held, x: tf.tanh(x),
-    "SoftMax": lambda node, held, x: tf.nn.softmax(x),
-    "MulConstant": lambda node, held, x: x * node.op.factor,
-    "CAddTable": lambda node, held, *xs: sum(xs[1:], xs[0]),
-    "Join": lambda node, held, *xs: tf.concat(xs, -1),
-    **dict.fromkeys(("Identity", "Dropout", "TVLoss", "TotalVariation"), lambda node, held, x: x),
+    "ReLU": lambda node, constants, x: tf.nn.relu(x),
+    "LeakyReLU": lambda node, constants, x: tf.nn.leaky_relu(x, node.op.slope),
+    "Tanh": lambda node, constants, x: tf.tanh(x),
+    "SoftMax": lambda node, constants, x: tf.nn.softmax(x),
+    "MulConstant": lambda node, constants, x: x * node.op.factor,
+    "CAddTable": lambda node, constants, *xs: sum(xs[1:], xs[0]),
+    "Join": lambda node, constants, *xs: tf.concat(xs, -1),
+    **dict.fromkeys(
+        ("Identity", "Dropout", "TVLoss", "TotalVariation"), lambda node, constants, x: x
+    ),
 }

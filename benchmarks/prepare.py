@@ -96,10 +96,10 @@ def handwritten(graph: Graph, folder: Path) -> None:
     from benchmarks.handwritten import handwritten as write
     from porter.ir.nested import leaves
 
-    (given,) = leaves(graph.inputs)
+    (input,) = leaves(graph.inputs)
     run = write(graph)
-    fed = list(given.type.shape)
-    if given.type.rank == 4:
+    fed = list(input.type.shape)
+    if input.type.rank == 4:
         fed.append(fed.pop(1))
         free = "View" not in {node.typename.rpartition(".")[2] for node in graph.nodes}
         spec = tf.TensorSpec([None, *([None, None] if free else fed[1:3]), fed[3]], name="input")
@@ -119,14 +119,14 @@ def handwritten(graph: Graph, folder: Path) -> None:
 
 def litert(net: BenchmarkNet, graph: Graph, x: Any, folder: Path) -> None:
     """`porter.tflite`, for this size."""
-    made = folder / "converted-tflite"
+    folder_of_port = folder / "converted-tflite"
     request = Request(
         net.model,
-        made,
+        folder_of_port,
         input_shapes=(x.shape,),
         formats=("tflite",),
         settings={"tflite": TFLiteSettings()},
         force=True,
     )
     convert(request)
-    (folder / "porter.tflite").symlink_to(made / "model.tflite")
+    (folder / "porter.tflite").symlink_to(folder_of_port / "model.tflite")

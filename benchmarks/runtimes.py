@@ -18,11 +18,11 @@ THREADS = int(os.environ.get("BENCHMARK_THREADS", "0")) or len(os.sched_getaffin
 Call = Callable[[], Any]
 
 
-def torch_order(made: Any) -> Any:
+def torch_order(outputs: Any) -> Any:
     """A channels-last output as Torch has it."""
     import numpy as np
 
-    array = np.asarray(made)
+    array = np.asarray(outputs)
     return np.moveaxis(array, -1, 1) if array.ndim == 4 else array
 
 
@@ -39,12 +39,12 @@ def saved_model(name: str) -> Callable[[Path, Any], Call]:
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
         module = tf.saved_model.load(str(folder / name))
         serve, fed = module.signatures["serving_default"], tf.constant(channels_last(x))
-        (given,) = serve.structured_input_signature[1]
-        serve_named = {given: fed}
+        (input_name,) = serve.structured_input_signature[1]
+        named_inputs = {input_name: fed}
 
         def call() -> Any:
-            made = serve(**serve_named)
-            return torch_order(made[min(made)].numpy())
+            outputs = serve(**named_inputs)
+            return torch_order(outputs[min(outputs)].numpy())
 
         call.keep = module  # type: ignore[attr-defined]
         return call
@@ -131,11 +131,11 @@ def litert(name: str) -> Callable[[Path, Any], Call]:
 
         interpreter = Interpreter(str(folder / name), num_threads=THREADS)
         run = interpreter.get_signature_runner("serving_default")
-        (given,), fed = run.get_input_details(), channels_last(x)
+        (input_name,), fed = run.get_input_details(), channels_last(x)
 
         def call() -> Any:
-            made = run(**{given: fed})
-            return torch_order(made[min(made)])
+            outputs = run(**{input_name: fed})
+            return torch_order(outputs[min(outputs)])
 
         call.keep = interpreter  # type: ignore[attr-defined]
         return call

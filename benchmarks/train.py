@@ -165,13 +165,13 @@ def torch_step(options: argparse.Namespace) -> Any:
         nn.ReplicationPad2d(1),
         nn.Conv2d(few, 3, 3),
     )
-    held = np.load(DESCRIPTOR)
+    weights = np.load(DESCRIPTOR)
     mean = torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1)
     blocks = [[f"{b}_{i}" for i in range(1, n + 1)] for b, n in ((1, 2), (2, 2), (3, 3), (4, 2))]
     filters = {
         name: (
-            torch.tensor(held[f"conv{name}_W"]).float().permute(3, 2, 0, 1).contiguous(),
-            torch.tensor(held[f"conv{name}_b"]).float(),
+            torch.tensor(weights[f"conv{name}_W"]).float().permute(3, 2, 0, 1).contiguous(),
+            torch.tensor(weights[f"conv{name}_b"]).float(),
         )
         for block in blocks
         for name in block
@@ -211,9 +211,9 @@ def torch_step(options: argparse.Namespace) -> Any:
             target = features(batch)[CONTENT_LAYER]
         found = features(net(batch / 255).flip(1) + mean)
         loss = functional.mse_loss(found[CONTENT_LAYER], target)
-        for name, wanted in style.items():
-            made = gram(found[name])
-            loss = loss + functional.mse_loss(made, wanted.expand_as(made))
+        for name, target in style.items():
+            output = gram(found[name])
+            loss = loss + functional.mse_loss(output, target.expand_as(output))
         adam.zero_grad()
         loss.backward()
         adam.step()

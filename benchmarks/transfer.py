@@ -69,25 +69,25 @@ def run_torch(weights: Path, size: int, evaluations: int) -> float:
     from torch import nn
 
     layers: dict[str, nn.Module] = {}
-    with np.load(weights) as held:
+    with np.load(weights) as arrays:
         for block, widths in enumerate(BLOCKS, start=1):
             for number, width in enumerate(widths, start=1):
-                filters = held[f"conv{block}_{number}_W"].transpose(3, 2, 0, 1)
+                filters = arrays[f"conv{block}_{number}_W"].transpose(3, 2, 0, 1)
                 conv = nn.Conv2d(filters.shape[1], width, 3, padding=1)
                 conv.weight.data = torch.tensor(np.ascontiguousarray(filters))
-                conv.bias.data = torch.tensor(held[f"conv{block}_{number}_b"])
+                conv.bias.data = torch.tensor(arrays[f"conv{block}_{number}_b"])
                 layers[f"conv{block}_{number}"] = conv.requires_grad_(False)
                 layers[f"relu{block}_{number}"] = nn.ReLU()
             layers[f"pool{block}"] = nn.AvgPool2d(2)
     mean = torch.tensor(MEAN).reshape(1, 3, 1, 1)
 
     def features(x: Any) -> dict[str, Any]:
-        x, seen = x - mean, {}
+        x, activations = x - mean, {}
         for name, layer in layers.items():
             x = layer(x)
-            seen[name] = x
+            activations[name] = x
             if name == "relu5_1":
-                return seen
+                return activations
         raise AssertionError
 
     def gram(x: Any) -> Any:
@@ -115,10 +115,10 @@ def run_torch(weights: Path, size: int, evaluations: int) -> float:
             raise Enough
         calls += 1
         optimizer.zero_grad()
-        seen = features(picture)
-        loss = ((seen["relu4_2"] - content) ** 2).sum() / 2
+        activations = features(picture)
+        loss = ((activations["relu4_2"] - content) ** 2).sum() / 2
         for name in STYLE:
-            difference = ((gram(seen[name]) - style[name]) ** 2).sum()
+            difference = ((gram(activations[name]) - style[name]) ** 2).sum()
             loss = loss + 1000 * 0.2 * difference / (4 * style[name].shape[0] ** 2)
         loss.backward()
         return loss

@@ -20,10 +20,10 @@ def main(runtime: str, folder: str) -> None:
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
         try:
-            told = getattr(answers, command)(argument)
+            answer = getattr(answers, command)(argument)
         except Exception as error:  # A peer that fails is a row of the table.
-            told = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
-        print(json.dumps(told), file=answers.answers, flush=True)
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        print(json.dumps(answer), file=answers.answers, flush=True)
 
 
 class Session:
@@ -34,7 +34,7 @@ class Session:
         self.answers, sys.stdout = sys.stdout, sys.stderr
         self.runtime, self.folder = runtime, folder
         self.call: Any = None
-        self.made: Any = None
+        self.last_output: Any = None
 
     def start(self, _: str) -> dict[str, float]:
         from benchmarks import runtimes
@@ -48,7 +48,7 @@ class Session:
         read = time.perf_counter()
         self.call = runtimes.OPEN[self.runtime](self.folder, x)
         loaded = time.perf_counter()
-        self.made = self.call()
+        self.last_output = self.call()
         first = time.perf_counter()
         return {"import": imported - began, "load": loaded - read, "first": first - loaded}
 
@@ -56,7 +56,7 @@ class Session:
         times, processor = [], []
         for _ in range(int(count)):
             began, used = time.perf_counter(), time.process_time()
-            self.made = self.call()
+            self.last_output = self.call()
             times.append(time.perf_counter() - began)
             processor.append(time.process_time() - used)
         return {"times": times, "processor": processor}
@@ -64,7 +64,7 @@ class Session:
     def output(self, file: str) -> dict[str, str]:
         import numpy as np
 
-        np.save(file, np.asarray(self.made))
+        np.save(file, np.asarray(self.last_output))
         return {"output": file}
 
     def peak(self, _: str) -> dict[str, float]:

@@ -47,21 +47,21 @@ def photographs() -> list[Array]:
     folder = Path(skimage.__file__).parent / "data"
     pictures = [Image.open(folder / name).convert("RGB") for name in PHOTOS.split(" ")]
     pictures += [Image.fromarray(each) for each in load_sample_images().images]
-    made = []
+    arrays = []
     for picture in pictures:
         for longest in (256, 144):
             factor = longest / max(picture.size)
             width, height = (max(1, round(side * factor)) for side in picture.size)
             small = picture.resize((width, height), Image.Resampling.LANCZOS)
-            made.append(np.asarray(small, np.float32)[None] - LEVELS)
-    return made
+            arrays.append(np.asarray(small, np.float32)[None] - LEVELS)
+    return arrays
 
 
 def windows(x: Array) -> Array:
     """All 3×3 neighbourhoods of 1×H×W×C, zeros around: (H·W)×9C, in the order H, W, C."""
     padded = np.pad(x[0], ((1, 1), (1, 1), (0, 0)))
-    seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
-    return np.ascontiguousarray(seen.transpose(0, 1, 3, 4, 2)).reshape(-1, 9 * x.shape[-1])
+    views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
+    return np.ascontiguousarray(views.transpose(0, 1, 3, 4, 2)).reshape(-1, 9 * x.shape[-1])
 
 
 def sampled(maps: list[Array], random: np.random.Generator) -> Array:

@@ -87,8 +87,8 @@ def counts_match() -> bool:
         folder.name: len(list(folder.glob("*.t7"))) for folder in CASES.iterdir() if folder.is_dir()
     }
     counts = {name: entry["cases"] for name, entry in coverage.measurements().items()}
-    known = {name: count for name, count in counts.items() if count}
-    return found == known
+    measured = {name: count for name, count in counts.items() if count}
+    return found == measured
 
 
 def table_page() -> str:
@@ -105,9 +105,9 @@ def readme_with_counts() -> str:
     """`README.md` with the generated coverage line renewed."""
     standard = json.loads(STANDARD.read_text(encoding="utf-8"))
     handled = {row.typename for row in coverage.table()}
-    known = sum(name in handled for name in standard)
+    mapped = sum(name in handled for name in standard)
     line = (
-        f"porter handles **{known} of the {len(standard)}** concrete module classes of torch/nn, "
+        f"porter handles **{mapped} of the {len(standard)}** concrete module classes of torch/nn, "
         f"{len(handled)} classes in all"
     )
     text = README.read_text(encoding="utf-8")

@@ -38,12 +38,12 @@ def main(output: Path = OUTPUT) -> None:
     net, spec = open_net(FIXTURE / "model.t7", LoadOptions())
     (port,) = run(net, spec, photo[None], 1)
     apart = np.abs(port.astype(int) - torch)
-    told = f"{np.count_nonzero(apart)} of {apart.size:,} values, by {apart.max()}; spots enlarged"
+    detail = f"{np.count_nonzero(apart)} of {apart.size:,} values, by {apart.max()}; spots enlarged"
     pictures = [
         (photo, "photo", ""),
         (torch, "Torch7", "2017, LuaJIT"),
         (port, "TensorFlow", "converted by porter"),
-        (spots(apart), f"difference, {TIMES} times", told),
+        (spots(apart), f"difference, {TIMES} times", detail),
     ]
     sheet = contact_sheet([(each[CROP], *captions) for each, *captions in pictures])
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,8 @@ def main() -> int:
     import cli
 
     os.chdir(ROOT)
-    wanted = sys.argv[1:]
-    chosen = [c for c in commands() if not wanted or any(name in c[-1] for name in wanted)]
+    names = sys.argv[1:]
+    chosen = [c for c in commands() if not names or any(name in c[-1] for name in names)]
     return max((cli.main([*command, "--force"]) for command in chosen), default=2)
 
 

@@ -147,17 +147,17 @@ def common_input(
 def port_sample(port: PortFolder, seed: int) -> Nested[Array]:
     """Seeded numbers for a port's signature; free sizes are chosen small and different."""
     generator = np.random.default_rng(seed)
-    made: list[Nested[Array]] = []
+    arrays: list[Nested[Array]] = []
     for name, described in sorted(port.manifest["signature"].items()):
         if not name.startswith("input"):
             continue
         free = iter((1, 40, 56, 24))
         shape = [next(free) if size is None else size for size in described["torch_shape"]]
         if described["dtype"] == "float32":
-            made.append(generator.standard_normal(shape).astype(np.float32))
+            arrays.append(generator.standard_normal(shape).astype(np.float32))
         else:
-            made.append(np.ones(shape, np.int64))
-    return made[0] if len(made) == 1 else made
+            arrays.append(np.ones(shape, np.int64))
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def record(side: Model | PortFolder, arrays: Nested[Array]) -> Recording:
@@ -194,19 +194,20 @@ def record_port(port: PortFolder, arrays: Nested[Array]) -> Recording:
         )
     stored: dict[str, Array] = {}
     for name, array in inputs:
-        wanted = signature[name]["torch_shape"]
-        if len(wanted) != array.ndim or any(
-            size not in (None, extent) for size, extent in zip(wanted, array.shape, strict=True)
+        torch_shape = signature[name]["torch_shape"]
+        if len(torch_shape) != array.ndim or any(
+            size not in (None, extent)
+            for size, extent in zip(torch_shape, array.shape, strict=True)
         ):
             raise UsageError(
-                f"the input does not fit {port.folder}: it takes {wanted} (Torch's order)",
+                f"the input does not fit {port.folder}: it takes {torch_shape} (Torch's order)",
                 received="×".join(map(str, array.shape)),
             )
         layout = Layout(tuple(signature[name]["torch_axes"]))
         stored[name] = from_torch(array, layout).astype(signature[name]["dtype"])
-    (made,) = run_saved_model(port.folder / "saved_model", [stored], "activations")
+    (activations,) = run_saved_model(port.folder / "saved_model", [stored], "activations")
     outputs: dict[tuple[str, int], Nested[Array]] = {}
-    for name, array in made.items():
+    for name, array in activations.items():
         path, _, count = name.partition("#")
         path = "" if path == "root" else path
         outputs[path, int(count or 1)] = to_torch(array, image_layout(array.ndim, data_format))
@@ -243,18 +244,18 @@ def oracle_tensors(oracle: Recording) -> Iterator[tuple[str, int, int, Array | S
     outputs = dict(oracle.outputs)
     if oracle.output is not None:
         outputs.setdefault(("", 1), oracle.output)
-    for (path, count), wanted in outputs.items():
-        for position, array in enumerate(leaves(wanted), start=1):
+    for (path, count), output in outputs.items():
+        for position, array in enumerate(leaves(output), start=1):
             yield path, count, position, array
 
 
-def compare_leaf(wanted: Array | Summary, made: Array | None) -> Measure:
+def compare_leaf(expected: Array | Summary, computed: Array | None) -> Measure:
     """One tensor, or what a recording kept of it, beside the other side's."""
-    if made is None:
+    if computed is None:
         return failed("the other side has no such layer")
-    if isinstance(wanted, Summary):
-        return parity.compare_summary(wanted, made)
-    return compare(wanted, drop_kept_batch(wanted, made))
+    if isinstance(expected, Summary):
+        return parity.compare_summary(expected, computed)
+    return compare(expected, drop_kept_batch(expected, computed))
 
 
 def pick(side: Recording, path: str, count: int, position: int) -> Array | None:
@@ -267,6 +268,6 @@ def pick(side: Recording, path: str, count: int, position: int) -> Array | None:
     return numbered if isinstance(numbered, np.ndarray) else None
 
 
-def drop_kept_batch(reference_array: Array, made: Array) -> Array:
+def drop_kept_batch(reference_array: Array, computed: Array) -> Array:
     """Torch's View drops a batch of one where the port keeps it; the values are the same."""
-    return made[0] if made.shape == (1, *reference_array.shape) else made
+    return computed[0] if computed.shape == (1, *reference_array.shape) else computed

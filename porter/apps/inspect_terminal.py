@@ -13,26 +13,36 @@ MAX_LINES = 200
 """Entries of a file without modules that are shown; a dataset may have millions."""
 
 
-def show_inspection(console: Console, seen: Inspection) -> None:
+def show_inspection(console: Console, inspection: Inspection) -> None:
     """What the file is, then the module tree."""
     facts = [
-        ("file", f"{seen.name} ({seen.size:,} bytes)"),
-        ("format", f"Torch7 {seen.format}" + trailing(seen.trailing)),
+        ("file", f"{inspection.name} ({inspection.size:,} bytes)"),
+        ("format", f"Torch7 {inspection.format}" + trailing(inspection.trailing)),
     ]
-    if seen.wrapper:
-        facts.append(("table", "; ".join(f"{key}: {what}" for key, what in seen.wrapper.items())))
-        facts.append(("taken", seen.selected))
+    if inspection.wrapper:
+        facts.append(
+            ("table", "; ".join(f"{key}: {what}" for key, what in inspection.wrapper.items()))
+        )
+        facts.append(("taken", inspection.selected))
     facts += [
-        ("parameters", f"{seen.parameters:,}"),
-        ("tensors", ", ".join(f"{name} ×{count}" for name, count in seen.tensor_types.items())),
-        ("saved in", ", ".join(f"{mode} ×{count}" for mode, count in seen.modes.items())),
-        ("input", f"{seen.input_shape} ({seen.input_note})" if seen.input_shape else "unknown"),
-        ("classes", ", ".join(f"{name} ×{count}" for name, count in seen.classes.items())),
+        ("parameters", f"{inspection.parameters:,}"),
+        (
+            "tensors",
+            ", ".join(f"{name} ×{count}" for name, count in inspection.tensor_types.items()),
+        ),
+        ("saved in", ", ".join(f"{mode} ×{count}" for mode, count in inspection.modes.items())),
+        (
+            "input",
+            f"{inspection.input_shape} ({inspection.input_note})"
+            if inspection.input_shape
+            else "unknown",
+        ),
+        ("classes", ", ".join(f"{name} ×{count}" for name, count in inspection.classes.items())),
     ]
-    if not seen.input_shape:
-        facts.append(("why", seen.input_note.replace("\n", "; ")))
-    if seen.functions:
-        facts.append(("functions", f"{', '.join(seen.functions)} (never executed)"))
+    if not inspection.input_shape:
+        facts.append(("why", inspection.input_note.replace("\n", "; ")))
+    if inspection.functions:
+        facts.append(("functions", f"{', '.join(inspection.functions)} (never executed)"))
     grid = Table(box=None, show_header=False, pad_edge=False)
     grid.add_column(style="bold")
     grid.add_column(overflow="fold")
@@ -40,8 +50,8 @@ def show_inspection(console: Console, seen: Inspection) -> None:
         grid.add_row(name, Text(printable(what, 4_000)))
     console.print(grid)
     console.print()
-    console.print(module_table(seen))
-    for name, paths in seen.unmapped.items():
+    console.print(module_table(inspection))
+    for name, paths in inspection.unmapped.items():
         console.print(
             Text(
                 printable(
@@ -50,7 +60,7 @@ def show_inspection(console: Console, seen: Inspection) -> None:
                 "yellow",
             )
         )
-    for path, note in seen.notes.items():
+    for path, note in inspection.notes.items():
         console.print(Text(f"note: {path or 'the root'}: {note}"))
 
 
@@ -73,13 +83,13 @@ def trailing(count: int) -> str:
     return f", then {count:,} bytes that Torch ignores" if count else ""
 
 
-def module_table(seen: Inspection) -> Table:
+def module_table(inspection: Inspection) -> Table:
     """The module tree with shapes and parameters."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("path", "module", "output"):
         table.add_column(name, overflow="fold")
     table.add_column("parameters", justify="right")
-    for line in seen.lines:
+    for line in inspection.lines:
         name = "  " * line.depth + printable(line.typename)
         if line.shared_with is not None:
             name += f" (the one at {line.shared_with or 'the root'})"

@@ -15,33 +15,37 @@ HEAVY = 0.1
 """Layers with more than this share of the parameters or multiply-adds are marked."""
 
 
-def render_html(seen: Inspection) -> str:
+def render_html(inspection: Inspection) -> str:
     """A page: what the file is, the drawing, and the module tree."""
     costs = Counter[str]()
-    for node in seen.graph.nodes if seen.graph else ():
+    for node in inspection.graph.nodes if inspection.graph else ():
         costs[node.path] += multiply_adds(node)
-    parameters = {line.path: line.parameters for line in seen.lines}
+    parameters = {line.path: line.parameters for line in inspection.lines}
     page: str = (
         environment()
         .get_template("network.html")
         .render(
-            seen=seen,
-            facts=facts_of(seen, sum(costs.values())),
-            diagram=None if seen.graph is None else diagram_of(seen.graph, parameters, costs),
+            inspection=inspection,
+            facts=facts_of(inspection, sum(costs.values())),
+            diagram=None
+            if inspection.graph is None
+            else diagram_of(inspection.graph, parameters, costs),
             costs=costs,
         )
     )
     return page
 
 
-def render_svg(seen: Inspection) -> str:
+def render_svg(inspection: Inspection) -> str:
     """The drawing alone. Raises UsageError where there is nothing to draw."""
-    if seen.graph is None:
-        raise UsageError("there is nothing to draw", received=seen.input_note)
+    if inspection.graph is None:
+        raise UsageError("there is nothing to draw", received=inspection.input_note)
     costs = Counter[str]()
-    for node in seen.graph.nodes:
+    for node in inspection.graph.nodes:
         costs[node.path] += multiply_adds(node)
-    diagram = diagram_of(seen.graph, {line.path: line.parameters for line in seen.lines}, costs)
+    diagram = diagram_of(
+        inspection.graph, {line.path: line.parameters for line in inspection.lines}, costs
+    )
     if diagram is None:
         raise UsageError(f"a drawing of more than {MAX_BOXES} layers is not made")
     drawing: str = (
@@ -56,33 +60,33 @@ def diagram_of(graph: Graph, parameters: dict[str, int], costs: Counter[str]) ->
     most_costs = max(sum(costs.values()), 1)
     looks = {}
     for node in graph.nodes:
-        held, cost = parameters.get(node.path, 0), costs[node.path]
-        share = max(held / most_parameters, cost / most_costs)
-        counts = (held and f"{short(held)} p", cost and f"{short(cost)} ma")
+        parameter_count, cost = parameters.get(node.path, 0), costs[node.path]
+        share = max(parameter_count / most_parameters, cost / most_costs)
+        counts = (parameter_count and f"{short(parameter_count)} p", cost and f"{short(cost)} ma")
         numbers = ", ".join(each for each in counts if each)
         looks[node.path, node.count] = Look(
             "heavy" if share > HEAVY else "",
             " · ".join(each for each in (node.path, numbers) if each),
-            f"{held:,} parameters, {cost:,} multiply-adds" if numbers else "",
+            f"{parameter_count:,} parameters, {cost:,} multiply-adds" if numbers else "",
         )
     return draw(graph, looks)
 
 
-def facts_of(seen: Inspection, cost: int) -> list[tuple[str, str]]:
+def facts_of(inspection: Inspection, cost: int) -> list[tuple[str, str]]:
     """What the file is."""
     facts = [
-        ("file", f"{seen.name} ({seen.size:,} bytes), Torch7 {seen.format}"),
-        ("parameters", f"{seen.parameters:,}"),
-        ("input", f"{seen.input_shape or 'unknown'} ({seen.input_note})"),
-        ("saved in", ", ".join(f"{mode} ×{count}" for mode, count in seen.modes.items())),
-        ("classes", ", ".join(f"{name} ×{count}" for name, count in seen.classes.items())),
+        ("file", f"{inspection.name} ({inspection.size:,} bytes), Torch7 {inspection.format}"),
+        ("parameters", f"{inspection.parameters:,}"),
+        ("input", f"{inspection.input_shape or 'unknown'} ({inspection.input_note})"),
+        ("saved in", ", ".join(f"{mode} ×{count}" for mode, count in inspection.modes.items())),
+        ("classes", ", ".join(f"{name} ×{count}" for name, count in inspection.classes.items())),
     ]
-    if seen.graph is not None:
+    if inspection.graph is not None:
         facts.insert(2, ("multiply-adds", f"{cost:,} for this input"))
-    if seen.wrapper:
-        facts.append(("taken", f"{seen.selected} of {', '.join(seen.wrapper)}"))
-    if seen.unmapped:
-        facts.append(("unmapped", ", ".join(seen.unmapped)))
+    if inspection.wrapper:
+        facts.append(("taken", f"{inspection.selected} of {', '.join(inspection.wrapper)}"))
+    if inspection.unmapped:
+        facts.append(("unmapped", ", ".join(inspection.unmapped)))
     return facts
 
 

@@ -134,8 +134,8 @@ def declare(name: str, value: object) -> list[str]:
 def attribute_of(name: str) -> str:
     """A Python name for a Lua field that no method or setting of `LayerMap` has."""
     attribute = identifier(re.sub(r"\W", "_", name), "field")
-    taken = hasattr(LayerMap, attribute) and attribute != "inplace"
-    return f"{attribute}_" if taken else attribute
+    is_inherited = hasattr(LayerMap, attribute) and attribute != "inplace"
+    return f"{attribute}_" if is_inherited else attribute
 
 
 def identifier(text: str, prefix: str) -> str:

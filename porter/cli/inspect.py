@@ -29,29 +29,29 @@ def run(options: argparse.Namespace) -> int:
     from porter.api import inspect
     from porter.apps.inspect import PlainInspection
 
-    seen = inspect(options.file, **arguments_of(options, inspect))
-    if isinstance(seen, PlainInspection):
-        return show_plain(options, seen)
-    seen = replace(seen, input_note=options.spell(seen.input_note))
+    inspection = inspect(options.file, **arguments_of(options, inspect))
+    if isinstance(inspection, PlainInspection):
+        return show_plain(options, inspection)
+    inspection = replace(inspection, input_note=options.spell(inspection.input_note))
     if options.html or options.svg:
         from porter.apps import network_page
         from porter.system.atomic import write_text
 
         if options.html:
-            write_text(options.html, network_page.render_html(seen))
+            write_text(options.html, network_page.render_html(inspection))
         if options.svg:
-            write_text(options.svg, network_page.render_svg(seen))
+            write_text(options.svg, network_page.render_svg(inspection))
     if options.json:
-        show_json(seen.json())
+        show_json(inspection.json())
         return 0
     from porter.apps.inspect_terminal import show_inspection
     from porter.report.console import out
 
-    show_inspection(out(), seen)
+    show_inspection(out(), inspection)
     return 0
 
 
-def show_plain(options: argparse.Namespace, seen: PlainInspection) -> int:
+def show_plain(options: argparse.Namespace, plain: PlainInspection) -> int:
     """A file without modules: what its tables and objects hold."""
     from porter.apps.inspect_terminal import show_plain_inspection
     from porter.report.console import out
@@ -59,7 +59,7 @@ def show_plain(options: argparse.Namespace, seen: PlainInspection) -> int:
     if options.html or options.svg:
         raise UsageError(f"{options.file} holds no Torch module, of which there could be a drawing")
     if options.json:
-        show_json(seen.json())
+        show_json(plain.json())
     else:
-        show_plain_inspection(out(), seen)
+        show_plain_inspection(out(), plain)
     return 0

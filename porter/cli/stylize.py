@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         net, spec = open_net(options.model, choices)
         display.reset(task)
 
-        def seen(result: StylizeResult) -> None:
+        def on_result(result: StylizeResult) -> None:
             display.update(task, advance=1, description=result.source.name)
             if record is not None and result.error is None:
                 record.add(done_so_far, result.source, result.target)
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
             elif not options.json:
                 console.print(stylized_line(result))
 
-        done = stylize(net, spec, photos, settings, seen)
+        done = stylize(net, spec, photos, settings, on_result)
     if options.json:
         show_json(done.json(options.spell))
     else:

@@ -48,17 +48,17 @@ def run(options: argparse.Namespace) -> int:
             "a texture is made by a MODEL, or by --style-image and --descriptor",
             hint="porter synthesize MODEL -o T.png",
         )
-    made = from_style(options, size) if by_style else from_model(options, size)
-    write_picture(options.output, made.levels, Photo(made.levels))
-    told: dict[str, Any] = {"output": str(options.output), "seam": made.seam}
-    if made.losses:
-        told |= {"first_loss": made.losses[0], "last_loss": made.losses[-1]}
+    texture = from_style(options, size) if by_style else from_model(options, size)
+    write_picture(options.output, texture.levels, Photo(texture.levels))
+    body: dict[str, Any] = {"output": str(options.output), "seam": texture.seam}
+    if texture.losses:
+        body |= {"first_loss": texture.losses[0], "last_loss": texture.losses[-1]}
     if options.json:
-        show_json(told)
+        show_json(body)
         return 0
-    losses = f"; loss {made.losses[0]:.4g} → {made.losses[-1]:.4g}" if made.losses else ""
+    losses = f"; loss {texture.losses[0]:.4g} → {texture.losses[-1]:.4g}" if texture.losses else ""
     print(
-        f"{options.output}: {size[0]}×{size[1]}; opposite edges differ {made.seam:.2f} times as "
+        f"{options.output}: {size[0]}×{size[1]}; opposite edges differ {texture.seam:.2f} times as "
         f"much as neighbours{losses}"
     )
     return 0

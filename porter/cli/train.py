@@ -78,18 +78,18 @@ def add_to(commands: Commands) -> None:
 
 def add_option(command: argparse.ArgumentParser, name: str, default: Any) -> None:
     """One of train.lua's options, with its default in the help."""
-    told = f"{HELP[name]} (default: {default})" if default is not None else HELP[name]
+    help = f"{HELP[name]} (default: {default})" if default is not None else HELP[name]
     if isinstance(default, bool):
         command.add_argument(
-            *spelled(name), type=truth, nargs="?", const=True, default=default, help=told
+            *spelled(name), type=truth, nargs="?", const=True, default=default, help=help
         )
     elif name in CHOICES:
-        command.add_argument(*spelled(name), choices=CHOICES[name], default=default, help=told)
+        command.add_argument(*spelled(name), choices=CHOICES[name], default=default, help=help)
     else:
         kind = Path if default is None and name != "preset" else type(default)
         kind = str if name in ("preset", "preprocessing") else kind
         metavar = {int: "N", float: "X"}.get(kind)
-        command.add_argument(*spelled(name), type=kind, default=default, metavar=metavar, help=told)
+        command.add_argument(*spelled(name), type=kind, default=default, metavar=metavar, help=help)
 
 
 def spelled(name: str) -> list[str]:
@@ -119,8 +119,8 @@ def show(session: Session, as_json: bool) -> None:
     from porter.apps.train.display import progress
     from porter.report.console import out
 
-    with progress(session.options.num_iterations) as seen:
-        result = session.run(seen)
+    with progress(session.options.num_iterations) as on_progress:
+        result = session.run(on_progress)
     if as_json:
         show_json(result.json())
     else:

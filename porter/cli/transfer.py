@@ -96,17 +96,17 @@ def add_to(commands: Commands) -> None:
 
 def add_option(command: argparse.ArgumentParser, name: str, default: Any) -> None:
     """One of a recipe's entries; without a default, which is the recipe's."""
-    option, given = f"--{name.replace('_', '-')}", {"help": HELP[name]}
+    option, keywords = f"--{name.replace('_', '-')}", {"help": HELP[name]}
     if name in CHOICES:
-        command.add_argument(option, choices=CHOICES[name], **given)  # type: ignore[arg-type]
+        command.add_argument(option, choices=CHOICES[name], **keywords)  # type: ignore[arg-type]
     elif isinstance(default, dict):
-        command.add_argument(option, metavar="LAYER=WEIGHT,…", **given)  # type: ignore[arg-type]
+        command.add_argument(option, metavar="LAYER=WEIGHT,…", **keywords)  # type: ignore[arg-type]
     elif isinstance(default, tuple):
-        command.add_argument(option, type=numbers, metavar="A,B,…", **given)  # type: ignore[arg-type]
+        command.add_argument(option, type=numbers, metavar="A,B,…", **keywords)  # type: ignore[arg-type]
     else:
         kind = type(default)
         shown = {int: "N", float: "X"}.get(kind, "content|noise|FILE")
-        command.add_argument(option, type=kind, metavar=shown, **given)  # type: ignore[arg-type]
+        command.add_argument(option, type=kind, metavar=shown, **keywords)  # type: ignore[arg-type]
 
 
 def numbers(text: str) -> list[float]:
@@ -195,7 +195,7 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
     with progress() as display:
         task = display.add_task(f"open {options.descriptor}", total=recipe.evaluations)
 
-        def seen(done: Progress, losses: Losses) -> None:
+        def on_progress(done: Progress, losses: Losses) -> None:
             size = f" size {done.scale + 1}" if len(recipe.scales) > 1 else ""
             display.update(
                 task,
@@ -222,7 +222,7 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
                 snapshot if options.snapshot else None,
                 options.resume,
             ),
-            seen=seen,
+            seen=on_progress,
         )
 
 

@@ -20,22 +20,24 @@ FAST_NEURAL_STYLE = ("nn.ShaveImage", "nn.TotalVariation")
 
 def detect(opened: ModelFile, graph: Graph) -> tuple[Preset, str] | None:
     """A preset and what told it, or None. `graph` is the net walked with an image."""
-    told = waifu2x(opened) if "w2nn_channels" in opened.root else None
-    if told is None and planes(graph) == (3, 3):
-        told = fast_neural_style(opened) or texture_nets(opened, graph) or pix2pix(opened, graph)
-    if told is None:
+    detected = waifu2x(opened) if "w2nn_channels" in opened.root else None
+    if detected is None and planes(graph) == (3, 3):
+        detected = (
+            fast_neural_style(opened) or texture_nets(opened, graph) or pix2pix(opened, graph)
+        )
+    if detected is None:
         return None
-    name, why = told
+    name, why = detected
     return BUILT_IN[name], why
 
 
 def planes(graph: Graph) -> tuple[int, int] | None:
     """Channels of the one input and of the picture made, or None."""
-    given = list(leaves(graph.inputs))
+    inputs = list(leaves(graph.inputs))
     picture = last_picture(graph)
-    if len(given) != 1 or given[0].type.rank != 4 or picture is None:
+    if len(inputs) != 1 or inputs[0].type.rank != 4 or picture is None:
         return None
-    return given[0].shape[1], picture.shape[1]
+    return inputs[0].shape[1], picture.shape[1]
 
 
 def fast_neural_style(opened: ModelFile) -> tuple[str, str] | None:

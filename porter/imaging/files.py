@@ -40,15 +40,15 @@ def pairs(
     single = len(sources) == 1 and bool(output.suffix) and not output.is_dir()
     if single:
         format_of(output)
-    made = [
+    planned = [
         with_strip(source, output if single else output / within.with_suffix(".png"), compare)
         for source, within in sources
     ]
-    require_distinct(made)
-    for pair in made:
+    require_distinct(planned)
+    for pair in planned:
         require_free(pair, force)
     require_writable(output.parent if single else output)
-    return made
+    return planned
 
 
 def with_strip(source: Path, target: Path, compare: bool) -> Pair:
@@ -83,12 +83,12 @@ def photos_in(folder: Path) -> list[Path]:
     )
 
 
-def require_distinct(made: list[Pair]) -> None:
+def require_distinct(planned: list[Pair]) -> None:
     """`cat.jpg` and `cat.png` would both become `cat.png`."""
-    seen: dict[Path, Path] = {}
-    for pair in made:
+    targets: dict[Path, Path] = {}
+    for pair in planned:
         for target in pair.written:
-            first = seen.setdefault(target, pair.source)
+            first = targets.setdefault(target, pair.source)
             if first != pair.source:
                 raise UsageError(
                     f"{first} and {pair.source} would both become {target}",

@@ -41,10 +41,10 @@ class Geometry:
 
 def last_picture(graph: Graph) -> Value | None:
     """The picture that a net makes: its output, or what a last layer flattened to its output."""
-    made = list(leaves(graph.outputs))
-    if len(made) != 1:
+    outputs = list(leaves(graph.outputs))
+    if len(outputs) != 1:
         return None
-    (output,) = made
+    (output,) = outputs
     if output.type.rank == 4:
         return output
     for node in graph.nodes:
@@ -60,9 +60,9 @@ def measure(model: Model, type: TensorType) -> Geometry:
     if multiple is None:
         graph = model.walk(type)
         picture = last_picture(graph)
-        made = height if picture is None else picture.shape[2]
-        scale = max(1, round(made / height))
-        return Geometry(1, scale, scale * height - made, is_flat(graph), (height, width))
+        output_height = height if picture is None else picture.shape[2]
+        scale = max(1, round(output_height / height))
+        return Geometry(1, scale, scale * height - output_height, is_flat(graph), (height, width))
     for unit in (each for each in UNITS if each >= multiple):
         sizes = [unit * count for count in (3, 4, 5)]
         graphs = [model.walk(image(planes, size, size)) for size in sizes]
@@ -90,8 +90,8 @@ def takes_multiples(model: Model, planes: int, multiple: int) -> bool:
     sizes = [((least + a) * multiple, (least + b) * multiple) for a, b in ODD_ONES]
     try:
         for height, width in sizes:
-            (made,) = leaves(model.walk(image(planes, height, width)).outputs)
-            if made.type.static[0] != 2:
+            (outputs,) = leaves(model.walk(image(planes, height, width)).outputs)
+            if outputs.type.static[0] != 2:
                 return False
     except (WalkError, ValueError):
         return False

@@ -12,8 +12,7 @@ from porter.frontend.model_file import ModelFile
 from porter.frontend.walker import Model
 from porter.imaging.detect import detect
 from porter.imaging.geometry import Geometry, last_picture, measure
-from porter.imaging.preset_file import parse
-from porter.imaging.presets import BUILT_IN, Preset, find
+from porter.imaging.presets import BUILT_IN, Preset, find, parse_preset
 from porter.ir.graph import FLOAT, Graph, TensorType
 from porter.ir.nested import leaves
 
@@ -56,7 +55,7 @@ def from_json(body: Mapping[str, Any]) -> ImageSpec:
     geometry = dict(body["geometry"])
     geometry["size"] = tuple(geometry["size"]) if geometry["size"] else None
     return ImageSpec(
-        parse(body["preset"], "manifest.json"),
+        parse_preset(body["preset"], "manifest.json"),
         Geometry(**geometry),
         str(body["why"]),
         bool(body["softmax"]),
@@ -83,10 +82,10 @@ def image_spec_of(
             received=f"a net that takes {shown}",
         )
     graph = walked(model, type)
-    told = (chosen, "asked for") if chosen else detect(opened, graph)
-    if told is None:
+    found = (chosen, "asked for") if chosen else detect(opened, graph)
+    if found is None:
         return None
-    preset, why = told
+    preset, why = found
     require_fits(preset, graph)
     geometry = measure(model, type)
     if preset.output is not None and preset.output.channels == "Y" and geometry.scale != 1:
@@ -99,10 +98,10 @@ def image_spec_of(
 
 def image_type(shapes: Shapes) -> TensorType | None:
     """The type of the one image that a model takes, or None."""
-    given = list(leaves(shapes.types[0]))
-    if len(given) != 1 or given[0].rank != 4 or given[0].dtype != FLOAT:
+    inputs = list(leaves(shapes.types[0]))
+    if len(inputs) != 1 or inputs[0].rank != 4 or inputs[0].dtype != FLOAT:
         return None
-    return given[0]
+    return inputs[0]
 
 
 def walked(model: Model, type: TensorType) -> Graph:
@@ -115,17 +114,17 @@ def walked(model: Model, type: TensorType) -> Graph:
 
 def require_fits(preset: Preset, graph: Graph) -> None:
     """Raise UsageError where a preset and a net contradict each other."""
-    (given,) = leaves(graph.inputs)
-    if given.shape[1] != preset.input.planes:
-        raise misfit(preset, "takes", preset.input.planes, given.shape[1])
+    (input,) = leaves(graph.inputs)
+    if input.shape[1] != preset.input.planes:
+        raise misfit(preset, "takes", preset.input.planes, input.shape[1])
     picture = last_picture(graph)
-    made = ", ".join(str(value.type) for value in leaves(graph.outputs))
+    outputs = ", ".join(str(value.type) for value in leaves(graph.outputs))
     if preset.output is None:
         (scores, *others) = leaves(graph.outputs)
         if others or scores.type.rank > 2:
             raise UsageError(
                 f"the preset {preset.name} is for classifiers, which make scores N×classes",
-                received=f"a net that makes {made}",
+                received=f"a net that makes {outputs}",
                 hint=others_hint(),
             )
         if preset.labels and len(preset.labels) != scores.shape[-1]:
@@ -136,17 +135,17 @@ def require_fits(preset: Preset, graph: Graph) -> None:
     elif picture is None:
         raise UsageError(
             f"the preset {preset.name} is for nets that make one picture",
-            received=f"a net that makes {made}",
+            received=f"a net that makes {outputs}",
             hint=others_hint(),
         )
     elif picture.shape[1] != preset.output.planes:
         raise misfit(preset, "makes", preset.output.planes, picture.shape[1])
 
 
-def misfit(preset: Preset, verb: str, wanted: int, received: int) -> UsageError:
+def misfit(preset: Preset, verb: str, expected: int, received: int) -> UsageError:
     """Another number of planes."""
     return UsageError(
-        f"the preset {preset.name} is for nets whose picture has {wanted} plane(s)",
+        f"the preset {preset.name} is for nets whose picture has {expected} plane(s)",
         received=f"a net that {verb} {received}",
         hint=others_hint(),
     )
@@ -158,6 +157,6 @@ def others_hint() -> str:
 
 def ends_with_probabilities(graph: Graph) -> bool:
     """Whether the last layer is a softmax (a softmax of a LogSoftMax gives its probabilities)."""
-    made = {value.id for value in leaves(graph.outputs)}
-    last = [node.typename for node in graph.nodes if any(v.id in made for v in node.outputs)]
+    outputs = {value.id for value in leaves(graph.outputs)}
+    last = [node.typename for node in graph.nodes if any(v.id in outputs for v in node.outputs)]
     return any(name.endswith("SoftMax") and "Log" not in name for name in last)

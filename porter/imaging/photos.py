@@ -155,8 +155,8 @@ def write_picture(path: Path, levels: Array, photo: Photo) -> None:
 def format_of(path: Path) -> str:
     """Pillow's name of the format of a file's name. Raises UsageError."""
     pil = pillow()
-    known: dict[str, str] = pil.Image.registered_extensions()
-    kind = known.get(path.suffix.lower())
+    extensions: dict[str, str] = pil.Image.registered_extensions()
+    kind = extensions.get(path.suffix.lower())
     if kind is None or kind not in pil.Image.SAVE:
         raise UsageError(
             f"{path.name} names no picture format that can be written",
@@ -175,12 +175,12 @@ def fitted_alpha(alpha: Array, height: int, width: int) -> Array:
     return np.ascontiguousarray(alpha[rows][:, columns])
 
 
-def strip(photo: Array, made: Array) -> Array:
+def strip(photo: Array, result: Array) -> Array:
     """Photo and picture side by side, the lower one white at its foot, a white line between."""
-    height = max(photo.shape[0], made.shape[0])
+    height = max(photo.shape[0], result.shape[0])
     parts = [
         np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255)
-        for each in (photo, made)
+        for each in (photo, result)
     ]
     line = np.full((height, 8, 3), 255, np.uint8)
     return np.concatenate([parts[0], line, parts[1]], axis=1)

@@ -24,30 +24,30 @@ RGB = np.array([[1, 0, 1.13983], [1, -0.39465, -0.58060], [1, 2.03211, 0]], np.f
 """torch/image, generic/image.c: rgb2yuv and yuv2rgb, which are inverse to three digits."""
 
 
-def to_net(pictures: Array, spec: ImageSpec) -> Array:
+def to_net(images: Array, spec: ImageSpec) -> Array:
     """What the net is fed for 8-bit pictures: float32 N×H×W×C, its border repeated if need be."""
-    height, width = pictures.shape[1:3]
+    height, width = images.shape[1:3]
     rows, columns = (padding(size, spec) for size in (height, width))
-    return levels_to_numbers(stretched(pictures, rows, columns), spec.preset.input)
+    return levels_to_numbers(stretched(images, rows, columns), spec.preset.input)
 
 
-def to_pictures(made: Array, pictures: Array, spec: ImageSpec) -> Array:
+def to_pictures(output: Array, images: Array, spec: ImageSpec) -> Array:
     """8-bit RGB pictures of what the net made (stored N×h×w×C, or flat in Torch's order).
 
     Raises UnreadablePicture where it made numbers that are none.
     """
-    if not np.isfinite(made).all():
+    if not np.isfinite(output).all():
         raise UnreadablePicture("the net makes numbers of this picture that are not finite")
     preset, side = spec.preset, spec.preset.output
     assert side is not None
-    height, width = pictures.shape[1:3]
+    height, width = images.shape[1:3]
     if spec.geometry.flat:
-        sizes = [made_size(size, spec) for size in (height, width)]
-        made = made.reshape(-1, side.planes, *sizes).transpose(0, 2, 3, 1)
+        sizes = [output_size(size, spec) for size in (height, width)]
+        output = output.reshape(-1, side.planes, *sizes).transpose(0, 2, 3, 1)
     rows, columns = kept_size(height, spec), kept_size(width, spec)
-    levels = numbers_to_levels(made[:, :rows, :columns], side)
+    levels = numbers_to_levels(output[:, :rows, :columns], side)
     if side.channels == "Y":
-        levels = coloured(levels, pictures)
+        levels = coloured(levels, images)
     levels = median(levels, preset.median_filter)
     finished: Array = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
     return finished
@@ -80,7 +80,7 @@ def lost(preset: Preset, geometry: Geometry) -> int:
     return -(-geometry.margin // (2 * geometry.scale)) if preset.border == "replicate" else 0
 
 
-def made_size(size: int, spec: ImageSpec) -> int:
+def output_size(size: int, spec: ImageSpec) -> int:
     """How many rows the net makes of a photo of `size` rows."""
     geometry = spec.geometry
     return geometry.scale * (size + sum(padding(size, spec))) - geometry.margin
@@ -94,27 +94,27 @@ def kept_size(size: int, spec: ImageSpec) -> int | None:
     return spec.geometry.scale * size - (0 if replaced else spec.geometry.margin)
 
 
-def stretched(pictures: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
+def stretched(images: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
     """The outermost rows and columns repeated."""
     if rows == columns == (0, 0):
-        return pictures
-    return np.pad(pictures, ((0, 0), rows, columns, (0, 0)), mode="edge")
+        return images
+    return np.pad(images, ((0, 0), rows, columns, (0, 0)), mode="edge")
 
 
-def fitted(pictures: Array, height: int, width: int) -> Array:
+def fitted(images: Array, height: int, width: int) -> Array:
     """Cut, or the last row and column repeated, to a height and width."""
-    rows = np.minimum(np.arange(height), pictures.shape[1] - 1)
-    columns = np.minimum(np.arange(width), pictures.shape[2] - 1)
-    fitting: Array = pictures[:, rows][:, :, columns]
+    rows = np.minimum(np.arange(height), images.shape[1] - 1)
+    columns = np.minimum(np.arange(width), images.shape[2] - 1)
+    fitting: Array = images[:, rows][:, :, columns]
     return fitting
 
 
 # Levels -------------------------------------------------------------------------------------------
 
 
-def levels_to_numbers(pictures: Array, side: PixelEncoding) -> Array:
+def levels_to_numbers(images: Array, side: PixelEncoding) -> Array:
     """Levels 0…255 as the net's numbers, its channels in its order."""
-    x = pictures.astype(np.float32) / np.float32(255)
+    x = images.astype(np.float32) / np.float32(255)
     if side.channels == "BGR":
         x = x[..., ::-1]
     elif side.planes == 1:
@@ -129,19 +129,19 @@ def as_float32(numbers: Numbers) -> Array:
     return np.asarray(numbers, np.float32)
 
 
-def numbers_to_levels(made: Array, side: PixelEncoding) -> Array:
+def numbers_to_levels(output: Array, side: PixelEncoding) -> Array:
     """The net's numbers as levels, RGB or one plane, neither clipped nor rounded."""
     low, high = side.range
-    levels = made * as_float32(side.std) + as_float32(side.mean)
+    levels = output * as_float32(side.std) + as_float32(side.mean)
     levels = (levels - np.float32(low)) * np.float32(255 / (high - low))
     if side.channels == "grey":
         return np.repeat(levels, 3, axis=-1)
     return levels[..., ::-1] if side.channels == "BGR" else levels
 
 
-def coloured(luminance: Array, pictures: Array) -> Array:
+def coloured(luminance: Array, images: Array) -> Array:
     """Luminance (levels) with the colours of the photo, as waifu2x's reconstruct.image_y does."""
-    fitting = fitted(pictures, *luminance.shape[1:3]).astype(np.float32)
+    fitting = fitted(images, *luminance.shape[1:3]).astype(np.float32)
     chroma = fitting @ YUV[1:].T
     return np.concatenate([np.clip(luminance, 0, 255), chroma], axis=-1) @ RGB.T
 

@@ -84,21 +84,21 @@ def row_json(row: Row) -> dict[str, Any]:
 def warnings(reports: Sequence[Report]) -> list[str]:
     """What a user should know of a port that passed."""
     rows = [row for report in reports for row in report.rows]
-    told = []
+    lines = []
     first = next((row for row in rows if row.nonfinite), None)
     if first is not None:
-        told.append(
+        lines.append(
             f"{named(first)} makes NaN or infinity, and with it what "
             "follows: the model does so itself, and the port makes the same numbers"
         )
     usual = min((row.tolerance.accumulated for row in rows), default=0.0)
     most = max(rows, key=lambda row: row.tolerance.accumulated, default=None)
     if most is not None and most.tolerance.accumulated > usual and most.accumulated is not None:
-        told.append(
+        lines.append(
             f"the model amplifies rounding: at {named(most)} the port is "
             f"{most.accumulated.max_rel:.1e} of the scale from the oracle, where {most.note}"
         )
-    return told
+    return lines
 
 
 def named(row: Row) -> str:

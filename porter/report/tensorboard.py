@@ -47,9 +47,9 @@ class Logbook:
         """What is told of every layer while the next input is compared."""
         step = len(self.reports)
 
-        def see(node: Node, wanted: Sequence[Array], made: Sequence[Array]) -> None:
-            for i, arrays in enumerate(zip(wanted, made, strict=True), start=1):
-                tag = tag_of(node, f" output {i}" if len(wanted) > 1 else "")
+        def see(node: Node, expected: Sequence[Array], computed: Sequence[Array]) -> None:
+            for i, arrays in enumerate(zip(expected, computed, strict=True), start=1):
+                tag = tag_of(node, f" output {i}" if len(expected) > 1 else "")
                 for writer, array in zip((self.oracle, self.port), arrays, strict=True):
                     with writer.as_default(step):
                         tf.summary.histogram(tag, finite(array))

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from porter.errors import UsageError
-from porter.imaging.preset_file import parse, read
-from porter.imaging.presets import BUILT_IN, PixelEncoding, Preset, find
+from porter.imaging.presets import BUILT_IN, PixelEncoding, Preset, find, parse_preset, read_preset
 
 
 @pytest.mark.parametrize("preset", BUILT_IN.values(), ids=str)
 def test_a_preset_survives_the_manifest(preset: Preset) -> None:
-    assert parse(preset.json(), "manifest.json") == preset
+    assert parse_preset(preset.json(), "manifest.json") == preset
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -57,7 +56,7 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path, text: str, message: str) 
     file = tmp_path / "mine.toml"
     file.write_text(text)
     with pytest.raises(UsageError, match=message):
-        read(str(file))
+        read_preset(str(file))
 
 
 def test_a_missing_file_is_told() -> None:

@@ -276,39 +276,39 @@ class Checker:
         return replace(result, transposes=port.plan.transposes)
 
 
-def turned(result: CheckResult, wanted: str) -> CheckResult:
+def turned(result: CheckResult, status: str) -> CheckResult:
     """The result of a fixture that should be refused."""
-    if result.status == wanted:
+    if result.status == status:
         first = result.message.partition("\n")[0]
-        return replace(result, status="pass", message=f"{wanted}, as expected: {first}")
-    told = f"it should be {wanted}, and is {result.status}"
-    return replace(result, status="fail", message=f"{told}: {result.message}".rstrip(": "))
+        return replace(result, status="pass", message=f"{status}, as expected: {first}")
+    message = f"it should be {status}, and is {result.status}"
+    return replace(result, status="fail", message=f"{message}: {result.message}".rstrip(": "))
 
 
 def with_input(expected: Recording, path: Path) -> Recording:
     """A recording with the input of a file beside it, where it has none of its own."""
     if expected.input is not None or not path.is_file():
         return expected
-    given = as_arrays(torch7.read(path).root, "input")
-    return replace(expected, input=given)
+    arrays = as_arrays(torch7.read(path).root, "input")
+    return replace(expected, input=arrays)
 
 
-def run_emitted(port: Port, arrays: Nested[Array], wanted: tuple[Array, ...]) -> Measure:
+def run_emitted(port: Port, arrays: Nested[Array], expected: tuple[Array, ...]) -> Measure:
     """The error of the traced graph that would be saved, its free sizes left open."""
     from porter.runtime.runner import load, store
 
     inputs = parity.bind(port.graph.inputs, arrays)
     by_id = {value.id: value for value in leaves(port.graph.inputs)}
-    made = port.module.serve(
+    computed = port.module.serve(
         *(
             store(inputs[i], by_id[i], layout, port.variables.precision)
             for i, layout in port.plan.inputs.items()
         )
     )
     measures = [
-        compare(expected, load(tensor, port.plan.outputs[emitted.id]))
-        for expected, emitted, tensor in zip(
-            wanted, leaves(port.graph.outputs), made.values(), strict=True
+        compare(reference, load(tensor, port.plan.outputs[emitted.id]))
+        for reference, emitted, tensor in zip(
+            expected, leaves(port.graph.outputs), computed.values(), strict=True
         )
     ]
     return Measure.worst(measures)
@@ -341,13 +341,15 @@ def summarise(
 
 
 def run(
-    fixtures: list[Fixture], checker: Checker, seen: Callable[[CheckResult], None] = lambda _: None
+    fixtures: list[Fixture],
+    checker: Checker,
+    on_result: Callable[[CheckResult], None] = lambda _: None,
 ) -> list[CheckResult]:
     """Check all fixtures in order; `seen` is told of each result."""
     results = []
     for fixture in fixtures:
         results.append(checker.check(fixture))
-        seen(results[-1])
+        on_result(results[-1])
     return results
 
 

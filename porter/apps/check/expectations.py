@@ -59,14 +59,14 @@ class Expectation:
     differs: tuple[str, ...] = ()
     errors: Mapping[str, float] = field(default_factory=dict)
 
-    def tolerance(self, given: Tolerance) -> Tolerance:
+    def tolerance(self, default: Tolerance) -> Tolerance:
         """The command line's tolerances with this model's own in their place."""
         own = {"isolated": self.isolated, "accumulated": self.accumulated}
-        return dataclasses.replace(given, **{k: v for k, v in own.items() if v is not None})
+        return dataclasses.replace(default, **{k: v for k, v in own.items() if v is not None})
 
-    def options(self, given: Options) -> Options:
+    def options(self, default: Options) -> Options:
         """The command line's options with this model's own in their place."""
-        return given if self.bn is None else dataclasses.replace(given, bn=self.bn)
+        return default if self.bn is None else dataclasses.replace(default, bn=self.bn)
 
     def broken(
         self,
@@ -133,18 +133,18 @@ class Expectations:
 
         They go beside the nearest of the files, or else into the folder `default`.
         """
-        made: dict[Path, dict[str, Any]] = {}
+        tables: dict[Path, dict[str, Any]] = {}
         for path, isolated, accumulated in results:
             home = self.home(path) or default.resolve()
-            entries = made.setdefault(home, dict(self.files(home)[1]))
+            entries = tables.setdefault(home, dict(self.files(home)[1]))
             errors = {"isolated": isolated, "accumulated": accumulated}
             entries[path.resolve().relative_to(home).as_posix()] = {
                 name: float(f"{error:.3g}") for name, error in errors.items() if error is not None
             }
-        for home, entries in made.items():
+        for home, entries in tables.items():
             text = json.dumps({"version": 1, "errors": entries}, indent=1, sort_keys=True)
             write_text(home / RECORDED, text + "\n")
-        return [home / RECORDED for home in made]
+        return [home / RECORDED for home in tables]
 
 
 def read_toml(path: Path) -> dict[str, dict[str, Any]]:
@@ -183,11 +183,11 @@ def checked(path: Path, pattern: str, table: Any) -> dict[str, Any]:
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
             raise UsageError(f"'{key}' has the wrong kind", where=where, received=repr(value))
         if key == "bn" and value not in BATCH_NORM_MODES:
-            known = ", ".join(BATCH_NORM_MODES)
-            raise UsageError("'bn' is unknown", where=where, received=value, hint=known)
+            choices = ", ".join(BATCH_NORM_MODES)
+            raise UsageError("'bn' is unknown", where=where, received=value, hint=choices)
         if key == "status" and value not in STATUSES:
-            known = ", ".join(STATUSES)
-            raise UsageError("'status' is unknown", where=where, received=value, hint=known)
+            choices = ", ".join(STATUSES)
+            raise UsageError("'status' is unknown", where=where, received=value, hint=choices)
     return {k: tuple(map(str, v)) if kinds[k] is list else v for k, v in table.items()}
 
 

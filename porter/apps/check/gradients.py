@@ -81,13 +81,13 @@ def badness(quantity: Quantity) -> tuple[bool, float]:
 
 def require_fitting(step: RecordedStep, graph: Graph) -> None:
     """Raise BadField where a table of the file has not the form that the module makes or takes."""
-    for name, given, values in (
+    for name, recorded, values in (
         ("train_output", step.output, graph.outputs),
         ("gradOutput", step.grad_output, graph.outputs),
         ("gradInput", step.grad_input, graph.inputs),
     ):
-        none = name == "gradInput" and not list(leaves(given))
-        if not none and not same_structure(given, values):
+        none = name == "gradInput" and not list(leaves(recorded))
+        if not none and not same_structure(recorded, values):
             raise BadField(f"{name} should have tensors where the module has them")
 
 
@@ -97,7 +97,7 @@ class Remembered(Variables):
     def __init__(self, precision: str) -> None:
         super().__init__(precision, learning=True)
         self.first: dict[str, Array] = {}
-        self.made: dict[tuple[str, str], DerivedParam] = {}
+        self.derived: dict[tuple[str, str], DerivedParam] = {}
 
     def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
         found = super().get(path, param, rows)
@@ -105,10 +105,12 @@ class Remembered(Variables):
             self.first.setdefault(name_of(found), found.numpy())
         return found
 
-    def computed(self, path: str, param: Param, made: DerivedParam, rows: tuple[int, ...]) -> Any:
+    def computed(
+        self, path: str, param: Param, derived: DerivedParam, rows: tuple[int, ...]
+    ) -> Any:
         # The module inside holds it, and the module around it has it under the same name.
-        self.made |= {(path, param.name): made, (made.path, param.name): made}
-        return super().computed(path, param, made, rows)
+        self.derived |= {(path, param.name): derived, (derived.path, param.name): derived}
+        return super().computed(path, param, derived, rows)
 
 
 def name_of(variable: Any) -> str:
@@ -130,12 +132,12 @@ class GradientRun:
         }
         with tf.GradientTape(persistent=True) as self.tape:
             self.tape.watch([x for x in self.inputs.values() if x.dtype.is_floating])
-            made = run(ported, self.inputs, self.variables, training=True)
-        self.outputs = [made[value.id] for value in leaves(graph.outputs)]
+            values = run(ported, self.inputs, self.variables, training=True)
+        self.outputs = [values[value.id] for value in leaves(graph.outputs)]
         outputs = zip(self.outputs, leaves(graph.outputs), leaves(step.grad_output), strict=True)
         pairs = [
-            (tensor, self.stored(fitted(given, value), value, ported.outputs))
-            for tensor, value, given in outputs
+            (tensor, self.stored(fitted(gradient, value), value, ported.outputs))
+            for tensor, value, gradient in outputs
             if value.dtype == FLOAT
         ]
         self.targets, self.upstream_gradients = [t for t, _ in pairs], [g for _, g in pairs]
@@ -161,18 +163,18 @@ def fitted(array: Array, value: Value) -> Array:
     return array[None] if array.ndim == value.type.rank - 1 else array
 
 
-def beside(wanted: Array, got: Array) -> Measure:
+def beside(expected: Array, computed: Array) -> Measure:
     """Compare tensors, of which the port's may have kept a batch of one."""
-    return compare(wanted, got[0] if got.shape == (1, *wanted.shape) else got)
+    return compare(expected, computed[0] if computed.shape == (1, *expected.shape) else computed)
 
 
 def compared(step: RecordedStep, ported: Plan, recorded: Remembered) -> Iterator[Quantity]:
     """The port's step beside Torch's; `recorded` holds what was recorded, as variables."""
-    taken, graph = GradientRun(step, ported), ported.graph
-    wanted = [array for _, array in named_leaves(step.output, "output")]
+    run, graph = GradientRun(step, ported), ported.graph
+    expected = [array for _, array in named_leaves(step.output, "output")]
     names = [name for name, _ in named_leaves(step.output, "output")]
     for name, array, value, tensor in zip(
-        names, wanted, leaves(graph.outputs), taken.outputs, strict=True
+        names, expected, leaves(graph.outputs), run.outputs, strict=True
     ):
         yield Quantity(name, beside(array, load(tensor, ported.outputs[value.id])))
     for (name, array), value in zip(
@@ -180,10 +182,10 @@ def compared(step: RecordedStep, ported: Plan, recorded: Remembered) -> Iterator
     ):
         # A class that has no gradient for an input leaves an empty tensor, or no table at all.
         if array.size and value.dtype == FLOAT:
-            got = taken.gradient(taken.inputs[value.id])
-            yield Quantity(name, beside(array, load(got, ported.inputs[value.id])))
-    parameters = list(of_parameters(step, taken, recorded))
-    measures = [compare(each.wanted, each.got) for each in parameters]
+            computed = run.gradient(run.inputs[value.id])
+            yield Quantity(name, beside(array, load(computed, ported.inputs[value.id])))
+    parameters = list(of_parameters(step, run, recorded))
+    measures = [compare(each.expected, each.computed) for each in parameters]
     if not all(measure.within(TOLERANCE) for measure in measures):
         exact = list(of_parameters(step, GradientRun(step, ported, "float64"), recorded))
         measures = [
@@ -191,7 +193,7 @@ def compared(step: RecordedStep, ported: Plan, recorded: Remembered) -> Iterator
             for each, precise, measure in zip(parameters, exact, measures, strict=True)
         ]
     yield from (Quantity(p.name, m) for p, m in zip(parameters, measures, strict=True))
-    yield from untested_parameters(step, taken)
+    yield from untested_parameters(step, run)
 
 
 @dataclass(frozen=True)
@@ -200,15 +202,15 @@ class Learned:
 
     name: str
     path: str
-    wanted: Array
-    got: Array
+    expected: Array
+    computed: Array
     is_gradient: bool = True
 
 
 def scale_of_module(one: Learned, others: list[Learned]) -> float:
     """The largest gradient that Torch recorded of any parameter of the same module."""
     return max(
-        float(np.abs(each.wanted).max())
+        float(np.abs(each.expected).max())
         for each in others
         if each.path == one.path and each.is_gradient
     )
@@ -216,38 +218,38 @@ def scale_of_module(one: Learned, others: list[Learned]) -> float:
 
 def is_zero(one: Learned, others: list[Learned]) -> bool:
     """Whether a gradient is zero but for rounding: a bias in front of a batch normalisation."""
-    return one.is_gradient and bool(np.abs(one.got).max() <= ZERO * scale_of_module(one, others))
+    return one.is_gradient and bool(
+        np.abs(one.computed).max() <= ZERO * scale_of_module(one, others)
+    )
 
 
 def beside_zero(one: Learned, others: list[Learned]) -> Measure:
     """The error in units of the module's gradients, since the gradient itself has no scale."""
     scale = scale_of_module(one, others)
-    return compare(np.append(one.wanted, scale), np.append(one.got, scale))
+    return compare(np.append(one.expected, scale), np.append(one.computed, scale))
 
 
-def of_parameters(
-    step: RecordedStep, taken: GradientRun, recorded: Remembered
-) -> Iterator[Learned]:
+def of_parameters(step: RecordedStep, run: GradientRun, recorded: Remembered) -> Iterator[Learned]:
     """Gradients of what is learned, and what is kept beside it after the step."""
-    known = {each.tensor.key: each for each in step.recorded if each.tensor is not None}
-    for (key, *_), variable in taken.variables.by_key.items():
-        each, name = known.get(memory_of(key)), name_of(variable)
+    by_tensor = {each.tensor.key: each for each in step.recorded if each.tensor is not None}
+    for (key, *_), variable in run.variables.by_key.items():
+        each, name = by_tensor.get(memory_of(key)), name_of(variable)
         path, _, field = name.rpartition(".")
         if each is None:
             continue
         if each.is_gradient:
-            got = taken.gradient(variable) if variable.trainable else np.zeros(variable.shape)
-            yield Learned(gradient_name(path, field), path, recorded.first[name], got)
+            computed = run.gradient(variable) if variable.trainable else np.zeros(variable.shape)
+            yield Learned(gradient_name(path, field), path, recorded.first[name], computed)
         else:
             place = f"{field} of {path or 'the root'}"
             yield Learned(place, path, recorded.first[name], variable.numpy(), is_gradient=False)
     for each in step.recorded:
-        made = taken.variables.made.get((each.path, each.name))
-        if each.tensor is None and made is not None:
+        derived = run.variables.derived.get((each.path, each.name))
+        if each.tensor is None and derived is not None:
             # Torch leaves the gradient of what is learned in its place, in the shape of the weight.
-            source = taken.variables.get(made.path, made.sources[0], ())
-            got = made.arrange(tf, taken.gradient(source)).numpy()
-            yield Learned(gradient_name(each.path, each.name), each.path, each.array, got)
+            source = run.variables.get(derived.path, derived.sources[0], ())
+            computed = derived.arrange(tf, run.gradient(source)).numpy()
+            yield Learned(gradient_name(each.path, each.name), each.path, each.array, computed)
 
 
 def gradient_name(path: str, field: str) -> str:
@@ -255,15 +257,15 @@ def gradient_name(path: str, field: str) -> str:
     return f"{GRADIENTS.get(field, f'gradient of {field}')} of {path or 'the root'}"
 
 
-def untested_parameters(step: RecordedStep, taken: GradientRun) -> Iterator[Quantity]:
+def untested_parameters(step: RecordedStep, run: GradientRun) -> Iterator[Quantity]:
     """What was recorded and no variable of the port holds: it must be as it was."""
-    held: set[Hashable] = {memory_of(key) for key, *_ in taken.variables.by_key}
+    learned: set[Hashable] = {memory_of(key) for key, *_ in run.variables.by_key}
     for each in step.recorded:
         if each.tensor is None:
-            known = (each.path, each.name) in taken.variables.made
+            is_learned = (each.path, each.name) in run.variables.derived
         else:
-            known = each.tensor.key in held
-        if known:
+            is_learned = each.tensor.key in learned
+        if is_learned:
             continue
         name = f"{each.name} of {each.path or 'the root'}"
         if each.tensor is not None and not each.is_gradient:

@@ -69,10 +69,10 @@ class Cache:
         """A result of the same content; a file that cannot be read is a miss."""
         try:
             text = self.file(fixture).read_text(encoding="utf-8")
-            held = CheckResult(**json.loads(text))
+            result = CheckResult(**json.loads(text))
         except (OSError, ValueError, TypeError):
             return None
-        return replace(held, path=str(fixture.path), seconds=0.0)
+        return replace(result, path=str(fixture.path), seconds=0.0)
 
     def put(self, fixture: Fixture, result: CheckResult) -> None:
         if result.status in CACHED:
@@ -108,7 +108,7 @@ def run(
     settings: CheckSettings,
     jobs: int = 1,
     cache: Path | None = None,
-    seen: Callable[[CheckResult], None] = lambda _: None,
+    on_result: Callable[[CheckResult], None] = lambda _: None,
     most: int | None = None,
 ) -> list[CheckResult]:
     """Check all fixtures; results in their order. `seen` is told of each as it is known.
@@ -123,19 +123,19 @@ def run(
             f"`memory=` must be more than the {memory.gigabytes(PROCESS)} of one process",
             received=memory.gigabytes(most),
         )
-    known = Cache(cache, settings) if cache is not None else None
+    remembered = Cache(cache, settings) if cache is not None else None
     results: dict[Path, CheckResult] = {}
-    for fixture in fixtures if known else ():
-        held = known.get(fixture) if known else None
-        if held is not None:
-            results[fixture.path] = held
-            seen(held)
+    for fixture in fixtures if remembered else ():
+        cached = remembered.get(fixture) if remembered else None
+        if cached is not None:
+            results[fixture.path] = cached
+            on_result(cached)
     missing = [fixture for fixture in fixtures if fixture.path not in results]
     for fixture, result in compute(missing, settings, jobs, most):
         results[fixture.path] = result
-        if known:
-            known.put(fixture, result)
-        seen(result)
+        if remembered:
+            remembered.put(fixture, result)
+        on_result(result)
     return [results[fixture.path] for fixture in fixtures]
 
 

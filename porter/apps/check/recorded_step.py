@@ -85,9 +85,9 @@ def read(path: Path) -> RecordedStep:
     module = root["module"]
     if not isinstance(module, TorchObject):
         raise BadField(f"module of {path} should be one", received=torch7.describe(module))
-    given, made, upstream_gradients, back = (as_arrays(root[name], name) for name in NEEDED[1:5])
+    input, output, grad_output, grad_input = (as_arrays(root[name], name) for name in NEEDED[1:5])
     recorded = tuple(recorded_parameters(root["parameters"], module, str(path)))
-    return RecordedStep(module, given, made, upstream_gradients, back, recorded)
+    return RecordedStep(module, input, output, grad_output, grad_input, recorded)
 
 
 def recorded_parameters(entries: Any, root: TorchObject, source: str) -> Iterator[RecordedTensor]:
@@ -117,9 +117,9 @@ def at_path(root: TorchObject, path: str, where: str) -> TorchObject:
     module = root
     for number in path.split(".") if path else []:
         children = module.get("modules")
-        held = children.items if isinstance(children, Table) else {}
+        entries = children.items if isinstance(children, Table) else {}
         # Clones that a container makes while it runs share the parameters of its `module`.
-        child = held.get(int(number) if number.isdigit() else number) or module.get("module")
+        child = entries.get(int(number) if number.isdigit() else number) or module.get("module")
         if not isinstance(child, TorchObject):
             raise BadField(f"{where} names a module that is not there", received=path)
         module = child
@@ -130,15 +130,15 @@ def with_recorded(path: Path) -> TorchObject:
     """The module of a case, read again, with what was recorded in the place of its tensors."""
     step = read(path)
     arrays = step.standing_in()
-    made: dict[Hashable, Tensor] = {}
+    tensors: dict[Hashable, Tensor] = {}
     numbers = itertools.count(-1, -1)
     for each in step.recorded:
         if each.tensor is None:
             continue
         key = each.tensor.key
-        if key not in made:
-            made[key] = holding(each.tensor, arrays[key], next(numbers))
-        at_path(step.module, each.path, str(path)).fields[each.name] = made[key]
+        if key not in tensors:
+            tensors[key] = holding(each.tensor, arrays[key], next(numbers))
+        at_path(step.module, each.path, str(path)).fields[each.name] = tensors[key]
     return step.module
 
 

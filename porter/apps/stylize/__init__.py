@@ -1,1 +1,7 @@
-"""porter stylize: pictures in, pictures out."""
+"""`porter stylize`: images through an image-to-image model.
+
+loading.py   the net and its image spec, from a `.t7`, a converted folder, `.keras` or `.tflite`
+runners.py   one way to call a net, wherever it comes from
+shards.py    images divided among several runs
+stylize.py   the run; terminal.py shows it
+"""

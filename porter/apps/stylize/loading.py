@@ -76,12 +76,14 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     spec = image_spec_of(opened, model, shapes, choices.preset)
     if spec is None:
         raise pictureless(path, model, shapes) or untold(path)
-    from porter.apps.stylize.runners import Traced
+    from porter.apps.stylize.runners import TracedNet
     from porter.emit.port import build_widest
     from porter.emit.settings import ExportOptions
     from porter.runtime.runner import Variables
 
-    return Traced(build_widest(model, batched(model, shapes), Variables(), ExportOptions())), spec
+    return TracedNet(
+        build_widest(model, batched(model, shapes), Variables(), ExportOptions())
+    ), spec
 
 
 def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
@@ -100,15 +102,15 @@ def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
 def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A SavedModel, `.keras` or `.tflite`, with the manifest that stands beside it."""
     artefact = part_of(path)
-    told = described(artefact)
-    if choices.preset is None and told is None:
+    recorded = described(artefact)
+    if choices.preset is None and recorded is None:
         raise untold(path)
     net = loader(artefact)(artefact)
     if choices.preset is None:
-        assert told is not None
-        return net, told
+        assert recorded is not None
+        return net, recorded
     preset = find(choices.preset)
-    if told is None and preset.border == "replicate":
+    if recorded is None and preset.border == "replicate":
         raise UsageError(
             f"how much border the net needs for {preset.name} is not written beside {path}",
             hint="convert the .t7 again with `preset=`",
@@ -121,7 +123,7 @@ def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
             + "×".join("?" if n is None else str(n) for n in net.shape),
             hint=others_hint(),
         )
-    return net, ImageSpec(preset, told.geometry if told else Geometry(), "asked for")
+    return net, ImageSpec(preset, recorded.geometry if recorded else Geometry(), "asked for")
 
 
 def part_of(path: Path) -> Path:

@@ -52,14 +52,16 @@ class Net(abc.ABC):
 
     def __call__(self, x: Array) -> Array:
         """The output for N×H×W×C. Raises ShapeMismatch for a size that the net does not take."""
-        fed = x if self.channels_last else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        stored = x if self.channels_last else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
         try:
-            made = self.run(fed)
+            output = self.run(stored)
         except PorterError:
             raise
         except Exception as error:
             raise refused(error, x.shape) from error
-        return made.transpose(0, 2, 3, 1) if made.ndim == 4 and not self.channels_last else made
+        return (
+            output.transpose(0, 2, 3, 1) if output.ndim == 4 and not self.channels_last else output
+        )
 
 
 def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
@@ -81,7 +83,7 @@ def full_precision() -> Any:
     return tf
 
 
-class Traced(Net):
+class TracedNet(Net):
     """A port that was traced in this process."""
 
     def __init__(self, port: Any) -> None:
@@ -91,8 +93,8 @@ class Traced(Net):
         self.shape = tuple(spec.shape)
 
     def run(self, x: Array) -> Array:
-        (made,) = self.serve(self.tf.constant(x)).values()
-        return np.asarray(made)
+        (output,) = self.serve(self.tf.constant(x)).values()
+        return np.asarray(output)
 
 
 class SavedModelNet(Net):
@@ -107,8 +109,8 @@ class SavedModelNet(Net):
         self.shape = tuple(spec.shape)
 
     def run(self, x: Array) -> Array:
-        (made,) = self.serve(**{self.name: self.tf.constant(x)}).values()
-        return np.asarray(made)
+        (output,) = self.serve(**{self.name: self.tf.constant(x)}).values()
+        return np.asarray(output)
 
 
 class KerasNet(Net):
@@ -124,18 +126,18 @@ class KerasNet(Net):
             return tf.keras.models.load_model(file, compile=False)
 
         self.model = loaded(file, load)
-        (given,) = one(dict(enumerate(self.model.inputs)), file).values()
-        self.shape = tuple(given.shape)
+        (input_details,) = one(dict(enumerate(self.model.inputs)), file).values()
+        self.shape = tuple(input_details.shape)
         spec = tf.TensorSpec(self.shape, tf.float32)
         self.serve = tf.function(
             lambda x: self.model(x, training=False), input_signature=[spec], autograph=False
         )
 
     def run(self, x: Array) -> Array:
-        made = self.serve(x)
-        if isinstance(made, dict):
-            (made,) = made.values()
-        return np.asarray(made)
+        output = self.serve(x)
+        if isinstance(output, dict):
+            (output,) = output.values()
+        return np.asarray(output)
 
 
 class TFLiteNet(Net):
@@ -143,17 +145,17 @@ class TFLiteNet(Net):
 
     def __init__(self, file: Path) -> None:
         self.serve = loaded(file, lambda: signature_runner(file))
-        self.made = self.serve.get_output_details()
-        ((self.name, self.given),) = one(self.serve.get_input_details(), file).items()
-        sizes = self.given["shape_signature"]
+        self.output = self.serve.get_output_details()
+        ((self.name, self.input_details),) = one(self.serve.get_input_details(), file).items()
+        sizes = self.input_details["shape_signature"]
         self.shape = tuple(None if extent < 0 else int(extent) for extent in sizes)
 
     def run(self, x: Array) -> Array:
         from porter.system.tensorflow import quiet_stderr
 
         with quiet_stderr():
-            ((name, made),) = self.serve(**{self.name: quantised(x, self.given)}).items()
-        return np.array(dequantised(made, self.made[name]))
+            ((name, output),) = self.serve(**{self.name: quantised(x, self.input_details)}).items()
+        return np.array(dequantised(output, self.output[name]))
 
 
 def signature_runner(file: Path) -> Any:

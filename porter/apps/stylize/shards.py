@@ -42,8 +42,8 @@ def shard_of(text: str | None) -> Shard | None:
     Raises UsageError for what names none.
     """
     if text is None:
-        told = task()
-        return None if told is None or told[1] == 1 else Shard(told[0] + 1, told[1])
+        cluster = task()
+        return None if cluster is None or cluster[1] == 1 else Shard(cluster[0] + 1, cluster[1])
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise UsageError(
@@ -89,7 +89,7 @@ class Record:
 
     def holds(self, pair: Pair) -> bool:
         """Whether a picture is there, made of the photo as it is now."""
-        return self.done.get(str(pair.source)) == seen(pair.source) and all(
+        return self.done.get(str(pair.source)) == fingerprint(pair.source) and all(
             target.exists() for target in pair.written
         )
 
@@ -104,13 +104,13 @@ class Record:
     def add(self, file: Any, source: Path, target: Path) -> None:
         """One more picture is done."""
         with reported(self.path):
-            line = {"input": str(source), "output": str(target), "seen": seen(source)}
+            line = {"input": str(source), "output": str(target), "seen": fingerprint(source)}
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
 
-def seen(photo: Path) -> list[int]:
+def fingerprint(photo: Path) -> list[int]:
     """Size in bytes and time of the last change, in nanoseconds."""
-    told = photo.stat()
-    return [told.st_size, told.st_mtime_ns]
+    status = photo.stat()
+    return [status.st_size, status.st_mtime_ns]

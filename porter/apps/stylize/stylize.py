@@ -34,7 +34,7 @@ class StylizeResult:
     source: Path
     target: Path
     size: tuple[int, int] | None = None
-    made: tuple[int, int] | None = None
+    output_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     error: PorterError | None = None
 
@@ -45,7 +45,7 @@ class StylizeResult:
         return body | {
             "output": str(self.target),
             "input_size": size_json(self.size),
-            "output_size": size_json(self.made),
+            "output_size": size_json(self.output_size),
             "notes": list(self.notes),
         }
 
@@ -80,10 +80,10 @@ class Stylization:
 
     def summary(self) -> str:
         """One line."""
-        made = len(self.results) - len(self.failed)
+        written = len(self.results) - len(self.failed)
         lost = f", {len(self.failed)} failed" if self.failed else ""
         return (
-            f"{made} picture{'' if made == 1 else 's'} in {self.seconds:.1f} s "
+            f"{written} picture{'' if written == 1 else 's'} in {self.seconds:.1f} s "
             f"({self.rate:.2f} a second){lost}; "
             f"preset {self.image_spec.preset.name} ({self.image_spec.why})"
         )
@@ -120,14 +120,14 @@ def stylize(
     spec: ImageSpec,
     pairs: list[Pair],
     settings: StylizeSettings,
-    seen: Callable[[StylizeResult], None] = lambda result: None,
+    on_result: Callable[[StylizeResult], None] = lambda result: None,
 ) -> Stylization:
     """Run all photos. One that cannot be read or run is reported, and the others go on."""
     results: list[StylizeResult] = []
 
     def keep(result: StylizeResult) -> None:
         results.append(result)
-        seen(result)
+        on_result(result)
 
     most = settings.batch
     if len(pairs) == 1 or most == 1 or net.batch is not None or mixes_batch(net, spec):
@@ -175,44 +175,44 @@ def batches(photos: Iterable[Read], most: int) -> Iterator[list[Read]]:
 
 
 def run_batch(
-    net: Net, spec: ImageSpec, batch: list[Read], settings: StylizeSettings, wanted: int
+    net: Net, spec: ImageSpec, batch: list[Read], settings: StylizeSettings, batch_size: int
 ) -> Iterator[StylizeResult]:
     """Run photos of one size and write their pictures. Raises EmitError where that fails."""
     photos = [fitted(photo, spec) for _, photo in batch]
     try:
-        made = run(net, spec, np.stack([photo.levels for photo in photos]), wanted)
+        results = run(net, spec, np.stack([photo.levels for photo in photos]), batch_size)
     except UsageError:
         raise
     except PorterError as error:
         for pair, _ in batch:
             yield StylizeResult(pair.source, pair.target, error=error)
         return
-    for (pair, given), photo, picture in zip(batch, photos, made, strict=True):
+    for (pair, original), photo, picture in zip(batch, photos, results, strict=True):
         if settings.crop:
             picture = picture[: photo.size[0], : photo.size[1]]
         write_picture(pair.target, picture, photo)
         if pair.strip is not None:
             write_picture(pair.strip, strip(photo.levels, picture), Photo(photo.levels))
-        notes = (*given.notes, *adjustments(given, spec))
-        yield StylizeResult(pair.source, pair.target, given.size, picture.shape[:2], notes)
+        notes = (*original.notes, *adjustments(original, spec))
+        yield StylizeResult(pair.source, pair.target, original.size, picture.shape[:2], notes)
 
 
-def run(net: Net, spec: ImageSpec, pictures: Array, wanted: int) -> Array:
+def run(net: Net, spec: ImageSpec, pictures: Array, batch_size: int) -> Array:
     """8-bit pictures through the net; a net with a fixed batch gets the last one repeated.
 
     Raises UsageError where the net makes no pictures of the preset's kind.
     """
     count, side = len(pictures), spec.preset.output
     assert side is not None
-    if net.batch is not None and count < wanted:
-        pictures = np.concatenate([pictures, np.repeat(pictures[-1:], wanted - count, axis=0)])
-    made = net(to_net(pictures, spec))
-    if not spec.geometry.flat and (made.ndim != 4 or made.shape[-1] != side.planes):
+    if net.batch is not None and count < batch_size:
+        pictures = np.concatenate([pictures, np.repeat(pictures[-1:], batch_size - count, axis=0)])
+    output = net(to_net(pictures, spec))
+    if not spec.geometry.flat and (output.ndim != 4 or output.shape[-1] != side.planes):
         raise UsageError(
             f"the preset {spec.preset.name} is for nets that make N×H×W×{side.planes}",
-            received="a net that makes " + "×".join(map(str, made.shape)),
+            received="a net that makes " + "×".join(map(str, output.shape)),
         )
-    return to_pictures(made, pictures, spec)[:count]
+    return to_pictures(output, pictures, spec)[:count]
 
 
 def fitted(photo: Photo, spec: ImageSpec) -> Photo:

@@ -9,7 +9,7 @@ from porter.apps.stylize.stylize import StylizeResult
 
 def stylized_line(result: StylizeResult) -> Text:
     """One picture of `porter stylize`."""
-    sizes = [f"{size[1]}×{size[0]}" for size in (result.size, result.made) if size]
+    sizes = [f"{size[1]}×{size[0]}" for size in (result.size, result.output_size) if size]
     line = Text(f"{result.source} → {result.target}  {' → '.join(dict.fromkeys(sizes))}")
     for note in result.notes:
         line.append(f"\n    {note}")

@@ -24,7 +24,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """A horizontal line with a name: a tolerance or a power of ten."""
 
     y: float
@@ -38,8 +38,8 @@ class Chart:
     isolated: tuple[Dot, ...]
     accumulated: tuple[Dot, ...]
     noise: tuple[str, ...]
-    ticks: tuple[Line, ...]
-    tolerances: tuple[tuple[str, Line], ...]
+    ticks: tuple[ChartLine, ...]
+    tolerances: tuple[tuple[str, ChartLine], ...]
     names: tuple[tuple[float, str], ...]
     accumulated_path: str = ""
     width: float = WIDTH
@@ -80,12 +80,12 @@ def chart(rows: Sequence[Row], tolerance: Tolerance) -> Chart:
             for x, row in zip(xs, rows, strict=True)
             if row.noise
         ),
-        tuple(Line(y(10.0**power), f"1e{power}") for power in range(low, high + 1)),
+        tuple(ChartLine(y(10.0**power), f"1e{power}") for power in range(low, high + 1)),
         (
-            ("isolated", Line(y(tolerance.isolated), f"isolated ≤ {tolerance.isolated:.0e}")),
+            ("isolated", ChartLine(y(tolerance.isolated), f"isolated ≤ {tolerance.isolated:.0e}")),
             (
                 "accumulated",
-                Line(y(tolerance.accumulated), f"accumulated ≤ {tolerance.accumulated:.0e}"),
+                ChartLine(y(tolerance.accumulated), f"accumulated ≤ {tolerance.accumulated:.0e}"),
             ),
         ),
         tuple(zip(xs[:: every(len(rows))], names(rows)[:: every(len(rows))], strict=True)),

@@ -36,6 +36,6 @@ def uses(param: Param, node: Node) -> int:
         places = math.prod(node.inputs[0].shape) / sizes["I"]
     else:
         features = FEATURES + ("I" if "M" in param.axes else "")
-        made = math.prod(size for letter, size in sizes.items() if letter in features)
-        places = math.prod(node.outputs[0].shape) / made
+        features_count = math.prod(size for letter, size in sizes.items() if letter in features)
+        places = math.prod(node.outputs[0].shape) / features_count
     return round(param.array.size * places)

@@ -115,11 +115,11 @@ def draw(graph: Graph, looks: Mapping[tuple[str, int], Look] | None = None) -> D
 
 def wires_of(readers: list[tuple[Value, int]], placed: Placed) -> tuple[Wire, ...]:
     """Every edge; the shape of a value is written at the first of its edges."""
-    seen: set[int] = set()
+    labelled: set[int] = set()
     wires: list[Wire] = []
     for (value, _), route in zip(readers, placed.routes, strict=True):
-        label = "" if value.id in seen else str(value.type)
-        seen.add(value.id)
+        label = "" if value.id in labelled else str(value.type)
+        labelled.add(value.id)
         wires.append(Wire(curve(route), label, route[0][0] + 4, route[0][1] + 13))
     return tuple(wires)
 

@@ -26,17 +26,17 @@ def environment() -> Any:
         import jinja2
     except ImportError as error:
         raise missing("jinja2") from error
-    made = jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("porter.report.pages"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.filters["number"] = error_shown
-    made.filters["safe_text"] = safe_text
-    made.globals["infinity"] = math.inf
-    return made
+    templates.filters["number"] = error_shown
+    templates.filters["safe_text"] = safe_text
+    templates.globals["infinity"] = math.inf
+    return templates
 
 
 def render(document: Document) -> str:

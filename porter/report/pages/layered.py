@@ -109,9 +109,9 @@ def settle(
         if near:
             centres[item] = sum(near) / len(near)
     row.sort(key=lambda item: centres[item])
-    wanted = [centres[item] for item in row]
-    spread(row, centres, widths, sizes, wanted[0])
-    shift = sum(a - centres[item] for a, item in zip(wanted, row, strict=True)) / len(row)
+    targets = [centres[item] for item in row]
+    spread(row, centres, widths, sizes, targets[0])
+    shift = sum(a - centres[item] for a, item in zip(targets, row, strict=True)) / len(row)
     for item in row:
         centres[item] += shift
 

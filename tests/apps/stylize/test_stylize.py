@@ -271,5 +271,5 @@ def test_a_photo_is_scaled_for_a_net_of_one_size(photos: Path) -> None:
     fixed = ImageSpec(BUILT_IN["plain"], Geometry(), "asked for").for_size((8, 8))
     found = pairs([str(photos / "a.png")], photos.parent / "x.png")
     done = stylize(Negative(), fixed, found, StylizeSettings())
-    assert done.results[0].made == (8, 8)
+    assert done.results[0].output_size == (8, 8)
     assert done.results[0].notes == ("scaled to 8×8, the only size that the net takes",)
