@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from porter.api import check, convert, diff, inspect, open_model, read, stylize
     from porter.apps.check.checker import CheckResult
-    from porter.apps.inspect import Inspection
+    from porter.apps.inspect import Inspection, PlainInspection
     from porter.apps.stylize.stylize import Stylization
     from porter.apps.transfer.job import transfer
     from porter.conversion.pipeline import Conversion
@@ -35,6 +35,7 @@ _HOME = {
     "Inspection": "apps.inspect",
     "ModelFile": "frontend.model_file",
     "ParityError": "errors",
+    "PlainInspection": "apps.inspect",
     "PorterError": "errors",
     "Report": "parity.compare",
     "Stylization": "apps.stylize.stylize",
@@ -58,6 +59,7 @@ __all__ = [
     "Inspection",
     "ModelFile",
     "ParityError",
+    "PlainInspection",
     "PorterError",
     "Report",
     "Stylization",

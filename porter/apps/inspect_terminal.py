@@ -64,19 +64,19 @@ def show_inspection(console: Console, inspection: Inspection) -> None:
         console.print(Text(f"note: {path or 'the root'}: {note}"))
 
 
-def show_plain_inspection(console: Console, seen: PlainInspection) -> None:
+def show_plain_inspection(console: Console, plain: PlainInspection) -> None:
     """What a file without modules is, then what it holds."""
-    console.print(f"file    {printable(seen.name, 4_000)} ({seen.size:,} bytes)", soft_wrap=True)
-    console.print(f"format  Torch7 {seen.format}{trailing(seen.trailing)}")
-    console.print(f"holds   {seen.root}, no Torch module")
+    console.print(f"file    {printable(plain.name, 4_000)} ({plain.size:,} bytes)", soft_wrap=True)
+    console.print(f"format  Torch7 {plain.format}{trailing(plain.trailing)}")
+    console.print(f"holds   {plain.root}, no Torch module")
     table = Table(box=None, show_header=False, pad_edge=False)
     for _ in range(2):
         table.add_column(overflow="fold")
-    for path, what in list(seen.contents.items())[:MAX_LINES]:
+    for path, what in list(plain.contents.items())[:MAX_LINES]:
         table.add_row(Text(printable(path, 200)), Text(what))
     console.print(table)
-    if len(seen.contents) > MAX_LINES:
-        console.print(f"and {len(seen.contents) - MAX_LINES:,} more; the JSON output lists all")
+    if len(plain.contents) > MAX_LINES:
+        console.print(f"and {len(plain.contents) - MAX_LINES:,} more; the JSON output lists all")
 
 
 def trailing(count: int) -> str:
