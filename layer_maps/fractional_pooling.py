@@ -55,9 +55,9 @@ class FractionalMaxPooling(LayerMap):
 
     Along an axis, window i of `made` starts at ⌊(i + u)·α⌋ - ⌊u·α⌋, where α is
     (n - size) / (made - 1), and the last at n - size; `made` is fixed, or ⌊ratio·n⌋. The sample u
-    is drawn for each plane and axis, anew at every call unless `fixPoolingRegions` was called. A
-    port takes the samples that the file holds, which fit one batch size; where it holds none, u is
-    1/2 for all planes.
+    is drawn for each plane and axis, anew at every call unless `fixPoolingRegions` was called, and
+    for a batch of another size in any case. A port takes the samples that the file holds, in turn
+    for a larger batch; where it holds none, u is 1/2 for all planes.
     """
 
     window: Field[tuple[int, ...]] = integers("poolSizeH", "poolSizeW")
@@ -79,6 +79,12 @@ class FractionalMaxPooling(LayerMap):
             self.notes += ("pooling regions that Torch draws at random are spaced evenly",)
         elif not self.fixed:
             self.notes += ("pooling regions that Torch draws anew each time are those of the file",)
+        if self.samples is None or not self.fixed:
+            regions = "spaces them evenly" if self.samples is None else "takes those of the file"
+            self.warning = (
+                f"{self.typename} draws its pooling regions at random, so that no two runs of "
+                f"Torch agree; the port {regions}"
+            )
 
     def made(self, n: int, axis: int) -> int:
         """The output's size along a spatial axis of n elements."""
@@ -98,11 +104,9 @@ class FractionalMaxPooling(LayerMap):
             x,
         )
         if self.samples is not None:
-            batch = x[0] if len(x) == rank + 2 else 1
             self.require(
-                self.samples.shape == (batch, x[-rank - 1], rank),
-                "has pooling regions for another batch size or number of planes, "
-                + "×".join(map(str, self.samples.shape[:2])),
+                self.samples.shape[1:] == (x[-rank - 1], rank),
+                f"has pooling regions for {self.samples.shape[1]} feature planes",
                 x,
             )
         return (*x[:-rank], *made)
@@ -112,7 +116,7 @@ class FractionalMaxPooling(LayerMap):
         images = x.reshape(-1, *x.shape[-rank:])
         drawn = np.full((len(images), rank), UNIFORM, np.float32)
         if self.samples is not None:
-            drawn = self.samples.array.reshape(-1, rank)
+            drawn = np.resize(self.samples.array, (len(images), rank))
         done = []
         for image, samples in zip(images, drawn, strict=True):
             for axis, k in enumerate(self.window):
@@ -138,14 +142,14 @@ class FractionalMaxPooling(LayerMap):
                 # In double precision, as Lua computes it.
                 exact = tf.multiply(tf.cast(n, tf.float64), self.ratios[axis])
                 made = tf.cast(tf.floor(exact), tf.int32)
-            starts = self.starts(tf, at, axis, tf.subtract(n, k), tf.subtract(made, 1))
+            starts = self.starts(tf, x, at, axis, tf.subtract(n, k), tf.subtract(made, 1))
             places = tf.add(tf.expand_dims(starts, -1), tf.range(k))
             planes = 0 if self.samples is None else 2
             windows = tf.gather(x, places, axis=axis + 2, batch_dims=planes)
             x = tf.reduce_max(windows, axis=axis + 3)
         return x if batched else tf.squeeze(x, 0)
 
-    def starts(self, tf: Any, at: OpContext, axis: int, last: Any, steps: Any) -> Any:
+    def starts(self, tf: Any, x: Any, at: OpContext, axis: int, last: Any, steps: Any) -> Any:
         """Where windows start along an axis: `made` places, for each plane if there are samples.
 
         In the precision of the samples, because it is the one in which Torch rounded.
@@ -153,7 +157,9 @@ class FractionalMaxPooling(LayerMap):
         if self.samples is None:
             u = tf.constant([UNIFORM], tf.float32)
         else:
-            drawn = tf.gather(at.variable(self.samples), [self.sample_order[axis]], axis=2)
+            in_turn = tf.math.floormod(tf.range(size(tf, x, 0)), self.samples.shape[0])
+            drawn = tf.gather(at.variable(self.samples), in_turn, axis=0)
+            drawn = tf.gather(drawn, [self.sample_order[axis]], axis=2)
             u = tf.cast(drawn, tf.as_dtype(self.samples.array.dtype.name))
         # Divided in double precision, so that a reciprocal in its place still rounds as a quotient.
         ratio = tf.divide(tf.cast(last, tf.float64), tf.cast(tf.maximum(steps, 1), tf.float64))

@@ -165,7 +165,13 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             for row in emit_one(name, job, request, folder, progress)
         ]
         described = manifest(
-            opened, request, job, emitted, shapes.solved, reports, model_warnings(opened, mode)
+            opened,
+            request,
+            job,
+            emitted,
+            shapes.solved,
+            reports,
+            model_warnings(opened, mode, model),
         )
         write_json(folder / "parity.json", report_json(reports, emitted))
         described["files"] = digests(folder)
@@ -297,9 +303,10 @@ def parity_failure(
     return error
 
 
-def model_warnings(opened: ModelFile, mode: RunMode) -> list[str]:
+def model_warnings(opened: ModelFile, mode: RunMode, model: Model) -> list[str]:
     """What to know of a model before anything is computed."""
-    return [line for line in (opened.warning, mode.warning) if line]
+    of_layers = dict.fromkeys(op.warning for op in model.ops.values())
+    return [line for line in (opened.warning, mode.warning, *of_layers) if line]
 
 
 def mode_advice(model: Model, request: Request) -> str:

@@ -84,6 +84,8 @@ class LayerMap(abc.ABC):
     """Whether every number of the output is a number of the input, or zero."""
     notes: tuple[str, ...] = ()
     """What the report should say of this layer: a mode chosen, a legacy rule applied."""
+    warning: str = ""
+    """What whoever converts the model should be warned of, such as numbers drawn at random."""
     unread: Mapping[str, MissingField | BadField] = {}
     """Why declared fields could not be read; raised when one of them is asked for."""
     inplace: bool | Field[bool] = False

@@ -28,6 +28,7 @@ from tests.build import (
     FIXTURES,
     Array,
     classifier,
+    conv,
     model,
     randn,
     run,
@@ -246,6 +247,20 @@ def test_a_fixed_size_is_solved_and_told(tmp_path: Path, no_reload: None) -> Non
     done = convert(Request(path, tmp_path / "port"))
     assert done.manifest["signature"]["input"]["shape"] == [None, 8, 8, 3]
     assert done.manifest["input_size"] == "solved from the model's layers: 3×8×8"
+
+
+@pytest.mark.parametrize("drawn", [None, randn(1, 3, 2, seed=4)])
+def test_pooling_regions_drawn_at_random_are_warned_of_in_one_line(
+    tmp_path: Path, no_reload: None, drawn: Array | None
+) -> None:
+    sizes = {"poolSizeH": 2, "poolSizeW": 2, "ratioH": 0.7, "ratioW": 0.7}
+    samples = {} if drawn is None else {"randomSamples": np.abs(np.tanh(drawn))}
+    pooling = torch_module("nn.SpatialFractionalMaxPooling", **sizes, **samples)
+    source = write_t7(tmp_path / "model.t7", sequential(conv(3, 3, pad=1), pooling))
+    done = convert(Request(source, tmp_path / "port"))
+    (warning,) = done.manifest["warnings"]
+    assert "no two runs of Torch agree" in warning
+    assert f"warning: {warning}\n" in done.summary()
 
 
 def test_the_users_shape_decides(tmp_path: Path, no_reload: None) -> None:

@@ -24,6 +24,7 @@ from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import RECORDED, Case, cases, similar
 
 TIME_FIRST = "the first axis is time, the second the batch"
+BY_PLACE = "takes random numbers of the file by the place of a sample in the batch"
 NO_BATCH = "the case is one sample: its first axis are features"
 
 DEPENDENT = {
@@ -44,6 +45,7 @@ DEPENDENT = {
     "nn.SoftMin/d[13]": NO_BATCH,
     "nn.SpatialBatchNormalization/train_mode": "uses the statistics of the batch",
     "nn.SpatialCrossMapLRN/size3_3d": NO_BATCH,
+    "nn.SpatialFractionalMaxPooling/out_fixed": BY_PLACE,
     "nn.TemporalConvolutionTBC/built": TIME_FIRST,
 }
 """Cases (patterns) that accept a larger first axis, but whose samples see each other."""
@@ -63,14 +65,12 @@ BATCHLESS = {
     "nn.SmoothL1Criterion": "one number for the whole batch",
     "nn.SparseLinear": "takes lists of keys and values",
     "nn.SpatialConvolutionCUDA": "C×H×W×N",
-    "nn.SpatialFractionalMaxPooling": "is saved with random numbers for each sample of its batch",
     "nn.SpatialFullConvolutionMap": "takes single samples only",
     "nn.SpatialLinear": "takes single samples only",
     "nn.SpatialNormalization": "takes single samples only",
     "nn.SpatialReSamplingEx": "is recorded inside a net with a fixed batch",
     "nn.StereoJoin": "compares a left and a right image",
     "nn.TemporalSubSampling": "takes single samples only",
-    "nn.VolumetricFractionalMaxPooling": "is saved with random numbers for each sample",
     "ntm.NTM": "takes single samples only",
     "treelstm.CRowAddTable": "adds one vector to every row",
 }

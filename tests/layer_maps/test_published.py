@@ -164,3 +164,16 @@ def test_language_models_of_other_systems_are_refused_by_their_fields() -> None:
     captions = torch_module("nn.LanguageModel", core=sequential(), lookup_table=sequential())
     with pytest.raises(BadField, match="neuraltalk2"):
         model(captions).walk(types_of(np.ones((2, 3), np.int64)))
+
+
+# Random regions -----------------------------------------------------------------------------------
+
+
+def test_a_larger_batch_takes_the_random_numbers_of_the_file_in_turn() -> None:
+    drawn = np.array([[[0.1, 0.9]], [[0.8, 0.3]]], np.float32)
+    sizes = {"poolSizeH": 2, "poolSizeW": 2, "outH": 4, "outW": 4}
+    module = torch_module("nn.SpatialFractionalMaxPooling", **sizes, randomSamples=drawn)
+    pair = randn(2, 1, 9, 9)
+    many, few = both(module, np.concatenate([pair, pair, pair[:1]])), both(module, pair)
+    for larger, smaller in zip(many, few, strict=True):
+        np.testing.assert_array_equal(larger, np.concatenate([smaller, smaller, smaller[:1]]))
