@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
             hint="porter synthesize MODEL -o T.png",
         )
     texture = from_style(options, size) if by_style else from_model(options, size)
-    write_picture(options.output, texture.levels, Photo(texture.levels))
+    write_picture(options.output, texture.image, Photo(texture.image))
     body: dict[str, Any] = {"output": str(options.output), "seam": texture.seam}
     if texture.losses:
         body |= {"first_loss": texture.losses[0], "last_loss": texture.losses[-1]}

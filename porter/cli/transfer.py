@@ -12,7 +12,7 @@ from porter.cli.arguments import Commands, show_json
 from porter.errors import UsageError
 
 if TYPE_CHECKING:
-    from porter.apps.transfer.job import Result
+    from porter.apps.transfer.job import TransferResult
 
 HELP = {
     "content_layers": "layers of the content loss, for example relu4_2 or relu3_1=0.5,relu4_2=1",
@@ -136,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
 
     state = options.output.with_suffix(".state.npz")
     result = optimised(options, recipe, state)
-    write_picture(options.output, result.picture, result.content)
+    write_picture(options.output, result.image, result.content)
     if options.curve:
         from porter.apps.transfer.curve import write_curve
 
@@ -178,11 +178,11 @@ def require_sensible(options: argparse.Namespace) -> None:
         )
 
 
-def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Result:
+def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> TransferResult:
     """Open everything and run, with progress where somebody looks."""
-    from porter.apps.transfer.job import Keeping, transfer
+    from porter.apps.transfer.job import Checkpointing, transfer
     from porter.apps.transfer.objective import Losses
-    from porter.apps.transfer.run import Progress
+    from porter.apps.transfer.run import TransferProgress
     from porter.apps.transfer.source import Opening
     from porter.imaging.photos import Photo, write_picture
     from porter.report.console import progress
@@ -195,7 +195,7 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
     with progress() as display:
         task = display.add_task(f"open {options.descriptor}", total=recipe.evaluations)
 
-        def on_progress(done: Progress, losses: Losses) -> None:
+        def on_progress(done: TransferProgress, losses: Losses) -> None:
             size = f" size {done.scale + 1}" if len(recipe.scales) > 1 else ""
             display.update(
                 task,
@@ -216,13 +216,13 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Resul
             preprocessing=options.preprocessing,
             sha256=options.sha256,
             opening=Opening(options.prototxt, options.select),
-            keeping=Keeping(
+            checkpointing=Checkpointing(
                 state,
                 options.snapshot or 50,
                 snapshot if options.snapshot else None,
                 options.resume,
             ),
-            seen=on_progress,
+            on_progress=on_progress,
         )
 
 
@@ -234,10 +234,10 @@ def repeatable() -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def summary(options: argparse.Namespace, result: Result) -> str:
+def summary(options: argparse.Namespace, result: TransferResult) -> str:
     """Two lines of what came of it."""
     first, best = result.history[0][1], result.history[result.best_step - 1][1]
-    height, width = result.picture.shape[:2]
+    height, width = result.image.shape[:2]
     steps = len(result.history)
     return (
         f"{options.output}: {width}×{height}, best of {steps} evaluations at {result.best_step}, "

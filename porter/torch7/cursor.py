@@ -12,7 +12,7 @@ Two encodings of the same primitives:
 In ASCII every non-empty run of values is followed by one newline (THDiskFile.c, `isAutoSpacing`),
 which matters before raw bytes: they may begin with a newline of their own.
 
-Nothing is allocated before the bytes that back it were seen in the file.
+Nothing is allocated before the file is known to hold the bytes for it.
 """
 
 from __future__ import annotations

@@ -35,15 +35,15 @@ class Heap:
 
     def reference(self, kind: int, index: int, start: int) -> Any:
         """The known object `index`, which the reference at byte `start` says has type `kind`."""
-        known_kind, known = self._objects[index]
-        if known_kind != kind or known is _UNFINISHED:
-            what = "an unfinished tensor" if known is _UNFINISHED else describe(known)
+        stored_kind, stored = self._objects[index]
+        if stored_kind != kind or stored is _UNFINISHED:
+            what = "an unfinished tensor" if stored is _UNFINISHED else describe(stored)
             raise Corrupt(
                 f"A reference to object {index} does not fit that object.",
                 received=f"a reference of type {kind} to {what}",
                 offset=start,
             )
-        return known
+        return stored
 
     def read_index(self) -> int:
         """The index of the object that follows."""

@@ -1,4 +1,4 @@
-"""From bytes to objects: torch7 `File.lua`, `readObject`, made safe for files from strangers.
+"""From bytes to objects: torch7 `File.lua`, `readObject`, made safe for untrusted files.
 
     object    int kind, then by kind:
     0 nil     -

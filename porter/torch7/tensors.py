@@ -100,7 +100,7 @@ class TensorReader:
         Anything else ends here, so that tensors in tensors cannot nest.
         """
         start = self.cursor.position
-        wanted = f"{typename.removesuffix('Tensor')}Storage"
+        expected = f"{typename.removesuffix('Tensor')}Storage"
         kind = self.cursor.integer("the storage of a tensor")
         if kind == TYPE_NIL:
             return None
@@ -108,16 +108,16 @@ class TensorReader:
         if kind == TYPE_TORCH:
             index = self.heap.read_index()
             if index in self.heap:
-                known = self.heap.reference(kind, index, start)
-                if isinstance(known, Storage) and known.typename == wanted:
-                    return known
-                received = describe(known)
+                referred = self.heap.reference(kind, index, start)
+                if isinstance(referred, Storage) and referred.typename == expected:
+                    return referred
+                received = describe(referred)
             else:
                 name = self.heap.read_class()[0]
-                if name == wanted:
+                if name == expected:
                     return self._storage(name, dtype, index)
                 received = f"an object of class {printable(name)}"
-        raise Corrupt(f"A {typename} must have a {wanted}.", received=received, offset=start)
+        raise Corrupt(f"A {typename} must have a {expected}.", received=received, offset=start)
 
 
 def _check_window(tensor: Tensor, start: int) -> None:

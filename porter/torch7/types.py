@@ -70,11 +70,11 @@ class Table:
 
         Raises BadTable where 1..n has holes: Lua's `#` is then undefined.
         """
-        wanted = sum(isinstance(key, int) for key in self.items)
-        values = [self.items[i] for i in range(1, wanted + 1) if i in self.items]
-        if len(values) == wanted:
+        count = sum(isinstance(key, int) for key in self.items)
+        values = [self.items[i] for i in range(1, count + 1) if i in self.items]
+        if len(values) == count:
             return values
-        hole = next(i for i in range(1, wanted + 1) if i not in self.items)
+        hole = next(i for i in range(1, count + 1) if i not in self.items)
         strays = sorted(k for k in self.items if isinstance(k, int) and not 1 <= k < hole)
         raise BadTable(
             f"A Lua table that should be a list 1..n has no entry {hole}.",

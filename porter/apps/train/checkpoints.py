@@ -1,7 +1,7 @@
 """What is kept of a run, so that it can go on exactly: `checkpoints/` and `training.json`.
 
 A checkpoint holds weights by Torch path, the running statistics, the optimiser's moments and the
-iteration. The order of the samples follows from the iteration (photographs.py). It is written
+iteration. The order of the samples follows from the iteration (photos.py). It is written
 whole before an older one is removed, so that a disk that fills up or a machine that dies costs at
 most the iterations since the last one.
 """
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from porter.apps.train.network import Network, require_same_weights
+from porter.apps.train.network import TrainableNetwork, require_same_weights
 from porter.apps.train.options import TrainOptions
 from porter.emit.checkpoint import tree
 from porter.errors import EmitError, UsageError
@@ -33,7 +33,7 @@ class Checkpoints:
     """Saves and restores a run. All workers save, since that may gather from all; one keeps it."""
 
     def __init__(
-        self, output: Path, network: Network, optimizer: Any, keep: int, worker: int = 0
+        self, output: Path, network: TrainableNetwork, optimizer: Any, keep: int, worker: int = 0
     ) -> None:
         self.network = network
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
@@ -52,8 +52,8 @@ class Checkpoints:
     def latest(self) -> str | None:
         """The last good checkpoint of the run, whichever worker asks."""
         with quiet_stderr():
-            found: str | None = tf.train.latest_checkpoint(str(self.kept))
-        return found
+            path: str | None = tf.train.latest_checkpoint(str(self.kept))
+        return path
 
     def save(self, iteration: int) -> None:
         """Keep everything as it is after an iteration. Raises EmitError where that fails."""
@@ -102,9 +102,9 @@ class Checkpoints:
 
     def require_ours(self, where: str) -> None:
         """Raise UsageError unless the checkpoint's weights are those of the net."""
-        kept = json.loads((self.kept / WEIGHTS).read_text(encoding="utf-8"))
-        found = {name: tuple(shape) for name, shape in kept.items()}
-        require_same_weights(found, self.network.shapes(), where)
+        saved = json.loads((self.kept / WEIGHTS).read_text(encoding="utf-8"))
+        shapes = {name: tuple(shape) for name, shape in saved.items()}
+        require_same_weights(shapes, self.network.shapes(), where)
 
 
 def begin(options: TrainOptions, force: bool) -> None:

@@ -50,15 +50,15 @@ class Cluster:
 def cluster() -> Cluster:
     """The cluster that TF_CONFIG describes, or this machine. Call it before anything is computed.
 
-    Raises UsageError for a TF_CONFIG that is none.
+    Raises UsageError for a malformed TF_CONFIG.
     """
-    told = task()
-    if told is None:
+    assigned = task()
+    if assigned is None:
         several = len(tf.config.list_physical_devices("GPU")) > 1
         return Cluster(
             tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
         )
-    index, workers = told
+    index, workers = assigned
     if workers == 1:
         return Cluster(tf.distribute.get_strategy())
     return Cluster(tf.distribute.MultiWorkerMirroredStrategy(), index, workers)

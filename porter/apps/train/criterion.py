@@ -1,8 +1,8 @@
 """texture_nets' criterion: content, style and total variation, on several scales if asked for.
 
 Content is the mean squared difference of features, style that of Gram matrices over h·w·c (both
-nn.MSECriterion); weights multiply each layer's. On scale k the pictures are averaged over 2^k×2^k
-pixels, the style picture is scaled as much, and the losses count decay^k times.
+nn.MSECriterion); weights multiply each layer's. On scale k the images are averaged over 2^k×2^k
+pixels, the style image is scaled as much, and the losses count decay^k times.
 
 Source: texture_nets train.lua, src/descriptor_net.lua, src/content_loss.lua, src/texture_loss.lua,
 src/preprocess_criterion.lua, src/utils.lua (TVLoss).
@@ -23,7 +23,7 @@ Losses = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """One size at which pictures are compared: averaged over `window`² pixels."""
+    """One size at which images are compared: averaged over `window`² pixels."""
 
     window: int
     weight: float
@@ -32,21 +32,21 @@ class Scale:
 
 @dataclass(frozen=True)
 class Criterion:
-    """What is minimised. `descriptor` gives features of pictures by layer name."""
+    """What is minimised. `descriptor` gives features of images by layer name."""
 
     descriptor: Any
     options: TrainOptions
     scales: tuple[Scale, ...]
 
-    def __call__(self, made: Any, photos: Any) -> Losses:
+    def __call__(self, outputs: Any, photos: Any) -> Losses:
         """`content`, `style` (means over the batch) and `tv` (a sum, as in Torch), all weighted.
 
-        `made` and `photos` are RGB levels N×H×W×3.
+        `outputs` and `photos` are RGB images N×H×W×3 in 0…255.
         """
-        losses: Losses = {"tv": self.options.tv_weight * total_variation(made)}
+        losses: Losses = {"tv": self.options.tv_weight * total_variation(outputs)}
         content, style = [], []
         for scale in self.scales:
-            features = self.descriptor(averaged(made, scale.window))
+            features = self.descriptor(averaged(outputs, scale.window))
             style += [
                 scale.weight * style_loss(gram_matrix(features[name]), gram, "texture-nets")
                 for name, gram in scale.grams.items()
@@ -57,16 +57,16 @@ class Criterion:
                     scale.weight * content_loss(features[name], targets[name], "mean")
                     for name in self.options.content_names
                 ]
-        zero = tf.zeros([], made.dtype)
+        zero = tf.zeros([], outputs.dtype)
         losses["content"] = self.options.content_weight * tf.add_n([zero, *content])
         losses["style"] = self.options.style_weight * tf.add_n([zero, *style])
         return losses
 
 
 def criterion(descriptor: Any, style: Any, options: TrainOptions) -> Criterion:
-    """The criterion of a style picture, RGB levels 1×H×W×3.
+    """The criterion of a style image, RGB in 0…255, 1×H×W×3.
 
-    Raises UsageError where a scale leaves nothing of the picture.
+    Raises UsageError where a scale leaves nothing of the image.
     """
     scales = []
     for number in range(options.pyramid_loss):
@@ -83,26 +83,26 @@ def criterion(descriptor: Any, style: Any, options: TrainOptions) -> Criterion:
     return Criterion(descriptor, options, tuple(scales))
 
 
-def averaged(pictures: Any, window: int) -> Any:
+def averaged(images: Any, window: int) -> Any:
     """nn.SpatialAveragePooling(window, window, window, window)."""
     if window == 1:
-        return pictures
-    return tf.nn.avg_pool2d(pictures, window, window, "VALID")
+        return images
+    return tf.nn.avg_pool2d(images, window, window, "VALID")
 
 
-def shrunk(picture: Any, factor: int) -> Any:
-    """The style picture on a coarser scale, bicubic."""
+def shrunk(image: Any, factor: int) -> Any:
+    """The style image on a coarser scale, bicubic."""
     if factor == 1:
-        return picture
-    size = [max(1, extent // factor) for extent in picture.shape[1:3]]
-    return tf.image.resize(picture, size, "bicubic", antialias=True)
+        return image
+    size = [max(1, extent // factor) for extent in image.shape[1:3]]
+    return tf.image.resize(image, size, "bicubic", antialias=True)
 
 
-def total_variation(levels: Any) -> Any:
+def total_variation(images: Any) -> Any:
     """What TVLoss's gradient is the derivative of: half the squared differences of neighbours.
 
     Only pixels that have neighbours below and to the right count.
     """
-    here = levels[:, :-1, :-1]
-    right, below = levels[:, :-1, 1:], levels[:, 1:, :-1]
+    here = images[:, :-1, :-1]
+    right, below = images[:, :-1, 1:], images[:, 1:, :-1]
     return tf.nn.l2_loss(here - right) + tf.nn.l2_loss(here - below)

@@ -1,4 +1,4 @@
-"""The bar under which a run is watched; nothing where nobody looks."""
+"""The progress bar of a run, where standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from porter.apps.train.trainer import OnProgress
-    from porter.apps.train.trainer import Progress as DerivedParam
+    from porter.apps.train.trainer import OnProgress, TrainingProgress
 
 
 @contextmanager
 def progress(total: int) -> Iterator[OnProgress]:
-    """What is to be told of every iteration."""
+    """Yield what is called after every iteration."""
     console = Console(stderr=True, highlight=False)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -27,10 +26,10 @@ def progress(total: int) -> Iterator[OnProgress]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as display:
         task = display.add_task("train", total=total)
 
-        def seen(made: DerivedParam) -> None:
-            parts = ", ".join(f"{kind} {loss:.4g}" for kind, loss in made.losses.items())
+        def on_progress(state: TrainingProgress) -> None:
+            parts = ", ".join(f"{kind} {loss:.4g}" for kind, loss in state.losses.items())
             display.update(
-                task, completed=made.iteration, description=f"loss {made.total:.4g} ({parts})"
+                task, completed=state.iteration, description=f"loss {state.total:.4g} ({parts})"
             )
 
-        yield seen
+        yield on_progress

@@ -1,8 +1,8 @@
 """texture_nets' generators, as its Lua files build them, so that a port of one is a port as any.
 
 Source: texture_nets models/johnson.lua, pyramid.lua and skip_unpool.lua; src/utils.lua.
-All take RGB in 0…1 (N×3×H×W) and make BGR levels less Caffe's mean. In texture mode their input is
-filled with noise and every border is circular.
+All take RGB in 0…1 (N×3×H×W) and return BGR in 0…255 less Caffe's mean. In texture mode their input
+is filled with noise and every border is circular.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def generator(architecture: Architecture, seed: int) -> TorchObject:
             f"there is no generator '{architecture.name}'",
             hint=f"generators: {', '.join(GENERATORS)}; or a .t7 file",
         )
-    return GENERATORS[architecture.name](Build(architecture, seed))
+    return GENERATORS[architecture.name](GeneratorModules(architecture, seed))
 
 
-class Build(Modules):
+class GeneratorModules(Modules):
     """Modules in one architecture's manner."""
 
     def __init__(self, architecture: Architecture, seed: int) -> None:
@@ -55,15 +55,17 @@ class Build(Modules):
 
     def same(self, planes: int, outputs: int, kernel: int) -> TorchObject:
         """`conv` of src/utils.lua: a convolution that keeps the size."""
-        made = self.convolution(planes, outputs, kernel)
-        return made if kernel == 1 else self.sequential(self.pad(kernel // 2), made)
+        convolution = self.convolution(planes, outputs, kernel)
+        if kernel == 1:
+            return convolution
+        return self.sequential(self.pad(kernel // 2), convolution)
 
     def tv(self) -> TorchObject:
         """The loss that ends every generator."""
         return self.tv_loss(self.architecture.tv_weight)
 
 
-def johnson(b: Build) -> TorchObject:
+def johnson(b: GeneratorModules) -> TorchObject:
     """Johnson et al. 2016: down four times, five residual blocks, up again. Sizes: any."""
     few, some, many = (b.planes(count) for count in (32, 64, 128))
 
@@ -107,7 +109,7 @@ RATIOS = (32, 16, 8, 4, 2, 1)
 """By how much the branches of the pyramid shrink its input."""
 
 
-def pyramid(b: Build) -> TorchObject:
+def pyramid(b: GeneratorModules) -> TorchObject:
     """Ulyanov et al. 2016: six scales, joined from the coarsest up. Sizes: multiples of 32."""
     each = b.planes(8)
 
@@ -134,7 +136,7 @@ def pyramid(b: Build) -> TorchObject:
     return b.sequential(*joined, b.same(each * len(RATIOS), 3, 1), b.tv())
 
 
-def skip_unpool(b: Build) -> TorchObject:
+def skip_unpool(b: GeneratorModules) -> TorchObject:
     """An encoder and decoder that unpools where it pooled, with skips, added to its input.
 
     Sizes: any in style mode; textures are seamless for multiples of 16.
@@ -165,7 +167,7 @@ def skip_unpool(b: Build) -> TorchObject:
     return b.sequential(*b.noise(), *b.add(b.module("nn.Identity"), inner), b.tv())
 
 
-GENERATORS: dict[str, Callable[[Build], TorchObject]] = {
+GENERATORS: dict[str, Callable[[GeneratorModules], TorchObject]] = {
     "johnson": johnson,
     "pyramid": pyramid,
     "skip_unpool": skip_unpool,

@@ -36,24 +36,24 @@ STRIDE = 0x27220A95
 another number than that between two seeds."""
 
 
-class Network:
-    """Pictures in, pictures out: RGB levels 0…255, N×H×W×3, whatever numbers the net takes.
+class TrainableNetwork:
+    """Images to images: RGB in 0…255, N×H×W×3, whatever numbers the net itself takes.
 
-    `taken` and `made` say what those are.
+    `input_encoding` and `output_encoding` say what those are.
     """
 
     def __init__(
         self,
         root: TorchObject,
-        taken: PixelEncoding,
-        made: PixelEncoding,
+        input_encoding: PixelEncoding,
+        output_encoding: PixelEncoding,
         registry: Registry | None = None,
         options: Options | None = None,
     ) -> None:
         self.root = root
         self.model = Model(silenced(root), registry or default_registry(), options or Options())
-        self.taken = taken
-        self.made = made
+        self.input_encoding = input_encoding
+        self.output_encoding = output_encoding
         self.variables = Variables(learning=True)
         self.plans: dict[tuple[int, ...], Plan] = {}
 
@@ -68,34 +68,34 @@ class Network:
         tf.function(lambda x: self(x, training=True), autograph=False).get_concrete_function(spec)
 
     def require_same_size(self, size: int) -> None:
-        """Raise UsageError unless pictures keep their size, as the content loss needs it."""
+        """Raise UsageError unless images keep their size, as the content loss needs it."""
         (value,) = leaves(self.plan((1, size, size)).graph.outputs)
-        if value.type.static != (1, self.made.planes, size, size):
+        if value.type.static != (1, self.output_encoding.planes, size, size):
             raise UsageError(
                 f"the net makes {value.type} of a crop of {size}×{size}",
                 hint="give an `image_size=` that the net keeps: a multiple of 32, for example",
             )
 
     def plan(self, shape: tuple[int, int, int]) -> Plan:
-        """The net for a batch of pictures of one size."""
+        """The net for a batch of images of one size."""
         if shape not in self.plans:
             batch, height, width = shape
-            type = TensorType((batch, self.taken.planes, height, width))
+            type = TensorType((batch, self.input_encoding.planes, height, width))
             self.plans[shape] = plan(self.model.walk(type))
         return self.plans[shape]
 
-    def __call__(self, levels: Any, training: bool = False, step: Any = 0) -> Any:
-        """What the net makes of pictures of static shape, neither clipped nor rounded.
+    def __call__(self, images: Any, training: bool = False, step: Any = 0) -> Any:
+        """What the net makes of images of static shape, neither clipped nor rounded.
 
         `step` moves the noise of nets that draw some: other numbers, other noise.
         """
-        layout = self.plan(tuple(levels.shape[:3]))
+        layout = self.plan(tuple(images.shape[:3]))
         (fed,) = layout.inputs
-        x = levels_to_numbers(levels, self.taken)
+        x = levels_to_numbers(images, self.input_encoding)
         with noise_of(self.model.ops.values(), step):
-            made = run(layout, {fed: x}, self.variables, training=training)
+            outputs = run(layout, {fed: x}, self.variables, training=training)
         (value,) = leaves(layout.graph.outputs)
-        return numbers_to_levels(made[value.id], self.made)
+        return numbers_to_levels(outputs[value.id], self.output_encoding)
 
     def trained(self, tv_weight: float) -> TorchObject:
         """A copy of the tree with the weights as they are now, in the mode in which it was saved.
@@ -109,13 +109,13 @@ class Network:
             finish(module, tv_weight)
         return tree
 
-    def stored(self, held: dict[Hashable, Tensor]) -> Iterator[tuple[Tensor, Array]]:
+    def stored(self, by_key: dict[Hashable, Tensor]) -> Iterator[tuple[Tensor, Array]]:
         """The tensor that every variable came from, and its numbers in Torch's order."""
         names = {id(variable): name for name, variable in self.variables.by_name.items()}
         for (key, axes, to, rows), variable in self.variables.by_key.items():
-            # A parameter seen with other axes has the tensor's key in its own: (key, "", shape).
+            # A parameter viewed with other axes has the tensor's key in its own: (key, "", shape).
             inner = key[0] if isinstance(key, tuple) and len(key) == 3 and key[1] == "" else key
-            tensor = held.get(key, held.get(inner))
+            tensor = by_key.get(key, by_key.get(inner))
             if tensor is not None:
                 yield tensor, torch_order(variable.numpy(), axes, to, rows)
             elif variable.trainable:
@@ -146,14 +146,14 @@ class Network:
 
 
 def require_same_weights(
-    found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], where: str
+    actual: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], where: str
 ) -> None:
     """Raise UsageError, naming the first that differs, unless the weights are those of the net."""
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
+    for name in sorted(expected.keys() | actual.keys()):
+        if expected.get(name) != actual.get(name):
             shown = [
                 "×".join(map(str, each[name])) if name in each else "no such weight"
-                for each in (found, wanted)
+                for each in (actual, expected)
             ]
             raise UsageError(
                 f"{where} holds the weights of another architecture",
@@ -200,11 +200,11 @@ LOSSES = ("nn.TVLoss", "nn.TotalVariation")
 def silenced(root: TorchObject) -> TorchObject:
     """The tree with losses that add nothing: the same objects otherwise."""
     memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors(root)}
-    made: TorchObject = copy.deepcopy(root, memo)
-    for _, module in submodules(made):
+    tree: TorchObject = copy.deepcopy(root, memo)
+    for _, module in submodules(tree):
         if module.typename in LOSSES:
             module.fields["strength"] = 0.0
-    return made
+    return tree
 
 
 def tensors(root: TorchObject) -> Iterator[Tensor]:

@@ -93,17 +93,17 @@ class TrainOptions:
     mixed_precision: str = "none"
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
                 raise UsageError(
-                    f"`{name}=` is one of {', '.join(known)}", received=str(getattr(self, name))
+                    f"`{name}=` is one of {', '.join(choices)}", received=str(getattr(self, name))
                 )
         for name, least in LEAST.items():
             value = getattr(self, name)
             if not least <= value < math.inf:
                 raise UsageError(f"`{name}=` is a number from {least:g} on", received=str(value))
         if self.mode == "style" and self.data is None:
-            raise UsageError("`mode=style` learns from photographs", hint="name a folder: `data=`")
+            raise UsageError("`mode=style` learns from photos", hint="name a folder: `data=`")
         if not self.style_names and not self.content_names:
             raise UsageError(
                 "without layers there is nothing to learn", hint="give `style_layers=`"

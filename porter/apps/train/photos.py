@@ -1,4 +1,4 @@
-"""Which photographs a run learns from, and the crop that is its sample number n.
+"""Which photos a run learns from, and the crop that is its sample number n.
 
 A sample is a function of the seed and its number alone: which photo, and where it is cut. So a run
 that is continued at any iteration, or shared out to any number of machines, sees the same samples,
@@ -21,12 +21,12 @@ from porter.imaging.photos import read_photo
 from porter.ir.fields import Array
 
 TRIES = 1_000
-"""Photos drawn for one sample before it is given up."""
+"""Photos that are tried for one sample before the run fails."""
 MAX_BYTES = 2**29
-"""Of decoded photos that are held: small collections are read once, large ones from the disk."""
+"""Of decoded photos kept in memory: small collections are read once, large ones from the disk."""
 
 
-class Photographs:
+class PhotoFolder:
     """Photos of one folder, cropped to `size`×`size`; `skipped` tells why some cannot be used.
 
     Safe to be used by several threads.
@@ -44,43 +44,43 @@ class Photographs:
         """Sample `number`: uint8, size×size×3, RGB. Raises UsageError if no photo can be used."""
         random = np.random.Generator(np.random.Philox(key=(self.seed << 64) + number))
         for _ in range(TRIES):
-            levels = self.levels(self.files[random.integers(len(self.files))])
+            pixels = self.pixels(self.files[random.integers(len(self.files))])
             places = random.random(2)
-            if levels is not None:
-                room = np.array(levels.shape[:2]) - self.size + 1
+            if pixels is not None:
+                room = np.array(pixels.shape[:2]) - self.size + 1
                 top, left = (places * room).astype(int)
-                return levels[top : top + self.size, left : left + self.size]
+                return pixels[top : top + self.size, left : left + self.size]
             if len(self.skipped) == len(self.files):
                 break
         reasons = sorted(set(self.skipped.values()))
         raise UsageError(
-            f"none of the {len(self.files)} pictures can be used",
+            f"none of the {len(self.files)} images can be used",
             received="; ".join(reasons[:4]),
-            hint="give larger pictures, or a smaller `image_size=`",
+            hint="give larger images, or a smaller `image_size=`",
         )
 
-    def levels(self, file: Path) -> Array | None:
-        """A photo's levels H×W×3, or None, noted in `skipped`."""
+    def pixels(self, file: Path) -> Array | None:
+        """A photo H×W×3 in uint8, or None, noted in `skipped`."""
         if file in self.skipped:
             return None
         if file in self.kept:
             return self.kept[file]
         try:
-            levels = read_photo(file).levels
+            pixels = read_photo(file).levels
         except PorterError as error:
             self.skip(file, error.message)
             return None
-        if min(levels.shape[:2]) < self.size:
+        if min(pixels.shape[:2]) < self.size:
             self.skip(file, f"smaller than the crop of {self.size}×{self.size}")
             return None
-        self.keep(file, levels)
-        return levels
+        self.keep(file, pixels)
+        return pixels
 
-    def keep(self, file: Path, levels: Array) -> None:
-        """Hold a decoded photo, as long as there is room."""
+    def keep(self, file: Path, pixels: Array) -> None:
+        """Keep a decoded photo, as long as there is room."""
         with self.lock:
-            if sum(each.nbytes for each in self.kept.values()) + levels.nbytes <= MAX_BYTES:
-                self.kept[file] = levels
+            if sum(each.nbytes for each in self.kept.values()) + pixels.nbytes <= MAX_BYTES:
+                self.kept[file] = pixels
 
     def skip(self, file: Path, why: str) -> None:
         """Note that a photo cannot be used."""
@@ -88,10 +88,10 @@ class Photographs:
             self.skipped[file] = why
 
 
-def photographs(folder: Path, part: str = "train") -> list[Path]:
+def photo_files(folder: Path, part: str = "train") -> list[Path]:
     """Photos below `folder/part`, or below `folder` where there is no such part, at any depth.
 
-    Raises UsageError for a folder without pictures.
+    Raises UsageError for a folder without images.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder '{folder}'", hint="`data=` names a folder of photos")
@@ -99,7 +99,7 @@ def photographs(folder: Path, part: str = "train") -> list[Path]:
     files = photos_in(chosen)
     if not files:
         raise UsageError(
-            f"there is no picture in {chosen}",
+            f"there is no image in {chosen}",
             hint="photos may lie in nested folders; their names end in .jpg, .png and the like",
         )
     return files

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from porter.apps.train.photos import Photographs
+from porter.apps.train.photos import PhotoFolder
 from porter.errors import UsageError
 from porter.ir.fields import Array
 from porter.system.tensorflow import tf
@@ -33,7 +33,7 @@ class Share:
 
 
 def samples(
-    photographs: Photographs | None,
+    photos: PhotoFolder | None,
     size: int,
     batch: int,
     share: Share,
@@ -42,18 +42,18 @@ def samples(
 ) -> tf.data.Dataset:
     """Batches of a worker's replicas, uint8 n×size×size×3, one iteration after the other.
 
-    Without photographs (textures are made of noise) they are black.
+    Without photos (textures are made of noise) they are black.
     """
     each = batch // share.replicas
 
     def crops(element: Array) -> Array:
-        if photographs is None:
+        if photos is None:
             return np.zeros((each, size, size, 3), np.uint8)
-        return np.stack([photographs.crop(n) for n in share.numbers(int(element), batch)])
+        return np.stack([photos.crop(n) for n in share.numbers(int(element), batch)])
 
     def batched(element: tf.Tensor) -> tf.Tensor:
-        made = tf.numpy_function(crops, [element], tf.uint8, stateful=False)
-        return tf.ensure_shape(made, [each, size, size, 3])
+        batch_of_crops = tf.numpy_function(crops, [element], tf.uint8, stateful=False)
+        return tf.ensure_shape(batch_of_crops, [each, size, size, 3])
 
     elements = tf.data.Dataset.range(iterations.start * share.local, iterations.stop * share.local)
     return elements.map(batched, num_parallel_calls=threads, deterministic=True).prefetch(

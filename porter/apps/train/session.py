@@ -3,7 +3,7 @@
 OUTPUT/training.json   the options, and what came of the run
 OUTPUT/checkpoints/    to go on from
 OUTPUT/events/         losses and samples for TensorBoard
-OUTPUT/samples/        pictures on the way
+OUTPUT/samples/        images on the way
 OUTPUT/model_N.t7      the net after iteration N, as Torch would have saved it
 OUTPUT/model.t7        the last of them
 OUTPUT/model/          its port: what `porter convert` makes of model.t7
@@ -23,11 +23,11 @@ import numpy as np
 from porter.apps.train.checkpoints import RECORD, begin
 from porter.apps.train.cluster import cluster
 from porter.apps.train.criterion import criterion
-from porter.apps.train.network import Network
+from porter.apps.train.network import TrainableNetwork
 from porter.apps.train.options import TrainOptions
-from porter.apps.train.photos import Photographs, photographs
-from porter.apps.train.start import Start, start_of
-from porter.apps.train.trainer import Hooks, OnProgress, Progress, Trained, Trainer
+from porter.apps.train.photos import PhotoFolder, photo_files
+from porter.apps.train.start import StartingPoint, start_of
+from porter.apps.train.trainer import Hooks, OnProgress, Trainer, TrainingProgress, TrainingSummary
 from porter.apps.transfer.descriptor import open_descriptor
 from porter.apps.transfer.source import Opening
 from porter.errors import UnreadablePicture, UsageError
@@ -44,11 +44,11 @@ REWRITERS = {"float16": "auto_mixed_precision", "bfloat16": "auto_mixed_precisio
 
 
 @dataclass(frozen=True)
-class Result:
-    """What came of a run. `model` is the port's folder; None for workers that write nothing."""
+class TrainResult:
+    """The result of a run. `model` is the port's folder; None for workers that write nothing."""
 
     options: TrainOptions
-    trained: Trained
+    trained: TrainingSummary
     skipped: dict[str, str]
     model: Path | None
 
@@ -91,19 +91,21 @@ class Session:
         self.options = options
         self.cluster = cluster()
         self.photos = photos_of(options)
-        style = style_picture(options)
+        style = style_image_of(options)
         if options.mixed_precision in REWRITERS:
             tf.config.optimizer.set_experimental_options({REWRITERS[options.mixed_precision]: True})
-        wanted = list(dict.fromkeys((*options.content_names, *options.style_names)))
+        layers = list(dict.fromkeys((*options.content_names, *options.style_names)))
         descriptor = open_descriptor(
             options.descriptor,
-            wanted,
+            layers,
             padding="valid" if options.vgg_no_pad else "as-saved",
             preprocessing=options.preprocessing,
             opening=Opening(prototxt=options.proto_file),
         )
-        self.start: Start = start_of(options)
-        network = Network(self.start.root, self.start.taken, self.start.made)
+        self.start: StartingPoint = start_of(options)
+        network = TrainableNetwork(
+            self.start.root, self.start.input_encoding, self.start.output_encoding
+        )
         network.require_same_size(options.image_size)
         if self.cluster.is_chief:
             begin(options, force)
@@ -118,33 +120,33 @@ class Session:
         if self.start.weights is not None:
             network.load(self.start.weights)
 
-    def run(self, seen: OnProgress = lambda progress: None) -> Result:
+    def run(self, on_progress: OnProgress = lambda progress: None) -> TrainResult:
         """Train, and write the result. Raises PorterError."""
         events = self.events()
         shown = self.shown()
         at_start = self.trainer.checkpoints.latest() is None
 
-        def told(made: Progress) -> None:
-            seen(made)
-            with events.as_default(made.iteration) if events else nullcontext():
+        def report(progress: TrainingProgress) -> None:
+            on_progress(progress)
+            with events.as_default(progress.iteration) if events else nullcontext():
                 if events:
-                    for kind, loss in (*made.losses.items(), ("total", made.total)):
+                    for kind, loss in (*progress.losses.items(), ("total", progress.total)):
                         tf.summary.scalar(f"loss/{kind}", loss)
 
         def sample(iteration: int) -> None:
-            picture = self.sample(shown, iteration)
+            image = self.sample(shown, iteration)
             if events:
                 with events.as_default(iteration):
-                    tf.summary.image("sample", picture[None])
+                    tf.summary.image("sample", image[None])
 
-        hooks = Hooks(told, sample, self.saved) if self.cluster.is_chief else Hooks()
+        hooks = Hooks(report, sample, self.saved) if self.cluster.is_chief else Hooks()
         if self.cluster.is_chief and at_start and self.options.sample_every:
             sample(0)
         trained = self.trainer.train(hooks)
         skipped = {str(k): v for k, v in sorted(self.photos.skipped.items())} if self.photos else {}
         if not self.cluster.is_chief:
-            return Result(self.options, trained, skipped, None)
-        result = Result(self.options, trained, skipped, self.port())
+            return TrainResult(self.options, trained, skipped, None)
+        result = TrainResult(self.options, trained, skipped, self.port())
         record = {"options": self.options.json(), "result": result.json()}
         write_text(self.options.output / RECORD, json.dumps(record, indent=2) + "\n")
         return result
@@ -164,8 +166,8 @@ class Session:
         size = self.options.image_size
         if self.photos is None or self.options.data is None:
             return np.zeros((1, size, size, 3), np.uint8)
-        found = Photographs(photographs(self.options.data, "val"), size, 0)
-        middles = (middle(found.levels(file), size) for file in found.files[: 8 * SAMPLES])
+        folder = PhotoFolder(photo_files(self.options.data, "val"), size, 0)
+        middles = (center_crop(folder.pixels(file), size) for file in folder.files[: 8 * SAMPLES])
         chosen = [each for each in middles if each is not None][:SAMPLES]
         return np.stack(chosen or [self.photos.crop(0)])
 
@@ -173,23 +175,23 @@ class Session:
         """Photos above what the net makes of them; written to `samples/`."""
         folder = self.options.output / "samples"
         folder.mkdir(exist_ok=True)
-        levels = tf.constant(shown, tf.float32)
-        made = np.asarray(self.evaluate(levels, tf.constant(iteration, tf.int64)))
-        pictures = np.rint(np.clip(made, 0, 255)).astype(np.uint8)
-        rows = [np.concatenate(list(pictures), axis=1)]
+        inputs = tf.constant(shown, tf.float32)
+        outputs = np.asarray(self.evaluate(inputs, tf.constant(iteration, tf.int64)))
+        images = np.rint(np.clip(outputs, 0, 255)).astype(np.uint8)
+        rows = [np.concatenate(list(images), axis=1)]
         if self.options.mode == "style":
             rows.insert(0, np.concatenate(list(shown), axis=1))
         grid = np.concatenate(rows)
         write_picture(folder / f"{iteration:06d}.png", grid, Photo(grid))
         return grid
 
-    def evaluate(self, levels: Any, step: Any) -> Any:
+    def evaluate(self, images: Any, step: Any) -> Any:
         """The net in evaluation mode."""
         if not hasattr(self, "evaluation"):
             self.evaluation = tf.function(
                 lambda x, step: self.network(x, training=False, step=step), autograph=False
             )
-        return self.evaluation(levels, step)
+        return self.evaluation(images, step)
 
     def saved(self, iteration: int) -> None:
         """The net as Torch would have saved it."""
@@ -208,44 +210,44 @@ class Session:
         return folder
 
 
-def photos_of(options: TrainOptions) -> Photographs | None:
+def photos_of(options: TrainOptions) -> PhotoFolder | None:
     """The photos to learn from; a texture needs none. Raises UsageError."""
     if options.mode == "texture" or options.data is None:
         return None
-    found = Photographs(photographs(options.data), options.image_size, options.manualSeed)
-    found.crop(0)
-    return found
+    folder = PhotoFolder(photo_files(options.data), options.image_size, options.manualSeed)
+    folder.crop(0)
+    return folder
 
 
-def style_picture(options: TrainOptions) -> Array:
-    """The style picture, H×W×3, scaled so that its longer side is `style_size`.
+def style_image_of(options: TrainOptions) -> Array:
+    """The style image, H×W×3, scaled so that its longer side is `style_size`.
 
     Raises UsageError where it is smaller than the crop or cannot be read.
     """
     try:
-        levels = read_photo(options.style_image).levels
+        image = read_photo(options.style_image).levels
     except UnreadablePicture as error:
         raise UsageError(
-            f"the style picture cannot be used: {error.message}", where=str(options.style_image)
+            f"the style image cannot be used: {error.message}", where=str(options.style_image)
         ) from error
-    height, width = levels.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) < options.image_size:
         raise UsageError(
-            f"the style picture is smaller than the crop of {options.image_size}×"
+            f"the style image is smaller than the crop of {options.image_size}×"
             f"{options.image_size}",
             where=str(options.style_image),
             received=f"{height}×{width}",
-            hint="give a larger picture, or a smaller `image_size=`",
+            hint="give a larger image, or a smaller `image_size=`",
         )
     factor = options.style_size / max(height, width) if options.style_size else 1.0
     if factor == 1.0:
-        return levels
-    return lanczos(levels, max(1, round(height * factor)), max(1, round(width * factor)))
+        return image
+    return lanczos(image, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
-def middle(levels: Array | None, size: int) -> Array | None:
-    """The middle of a photo."""
-    if levels is None:
+def center_crop(photo: Array | None, size: int) -> Array | None:
+    """The middle of a photo, size×size."""
+    if photo is None:
         return None
-    top, left = ((extent - size) // 2 for extent in levels.shape[:2])
-    return levels[top : top + size, left : left + size]
+    top, left = ((extent - size) // 2 for extent in photo.shape[:2])
+    return photo[top : top + size, left : left + size]

@@ -17,17 +17,17 @@ from porter.torch7 import TorchObject
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingPoint:
     """A module tree, what its numbers mean, and a checkpoint to take the weights from if any."""
 
     root: TorchObject
-    taken: PixelEncoding
-    made: PixelEncoding
+    input_encoding: PixelEncoding
+    output_encoding: PixelEncoding
     preset: str | None = None
     weights: Path | None = None
 
 
-def start_of(options: TrainOptions) -> Start:
+def start_of(options: TrainOptions) -> StartingPoint:
     """Open it. Raises T7Error, UsageError."""
     path = options.start
     if path is None:
@@ -37,15 +37,15 @@ def start_of(options: TrainOptions) -> Start:
     return of_file(path, options.preset)
 
 
-def new(options: TrainOptions, weights: Path | None = None) -> Start:
+def new(options: TrainOptions, weights: Path | None = None) -> StartingPoint:
     """A new generator."""
     preset = BUILT_IN["texture-nets"]
     assert preset.output is not None
     root = generator(options.architecture, options.manualSeed)
-    return Start(root, preset.input, preset.output, preset.name, weights)
+    return StartingPoint(root, preset.input, preset.output, preset.name, weights)
 
 
-def of_folder(path: Path, options: TrainOptions) -> Start:
+def of_folder(path: Path, options: TrainOptions) -> StartingPoint:
     """A finished run or its port, which have the module tree; else weights for `model=`."""
     for file in (path / "model.t7", path.with_name(f"{path.name}.t7")):
         if file.is_file():
@@ -60,14 +60,14 @@ def of_folder(path: Path, options: TrainOptions) -> Start:
     return new(options, path / "checkpoint")
 
 
-def of_file(path: Path, preset: str | None) -> Start:
-    """A `.t7`. Raises UsageError where it is not told what its pictures mean."""
+def of_file(path: Path, preset: str | None) -> StartingPoint:
+    """A `.t7`. Raises UsageError where nothing says what its images mean."""
     opened = open_model(path, default_registry())
     model = opened.model()
     spec: ImageSpec | None = image_spec_of(opened, model, solve(model), preset)
     if spec is None or spec.preset.output is None:
         raise UsageError(
-            f"{path} does not tell how pictures become its numbers",
+            f"{path} does not say how images become its numbers",
             hint=f"say it with `preset=`: {', '.join(BUILT_IN)}",
         )
-    return Start(opened.root, spec.preset.input, spec.preset.output, preset)
+    return StartingPoint(opened.root, spec.preset.input, spec.preset.output, preset)

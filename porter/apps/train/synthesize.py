@@ -1,7 +1,7 @@
 """Textures of any size: from a generator trained in texture mode, or by optimisation.
 
 Opposite edges of a texture match, so that it tiles a plane without a seam. A generator's borders
-are circular; in the optimisation the picture is shifted around its edges at every step, so that no
+are circular; in the optimisation the image is shifted around its edges at every step, so that no
 place of it is an edge for long.
 
 Source of the optimisation: Gatys et al. 2015, Texture Synthesis Using CNNs.
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.apps.train.network import Network
+from porter.apps.train.network import TrainableNetwork
 from porter.apps.train.start import of_file
 from porter.apps.transfer.losses import gram_matrix, style_loss
 from porter.errors import UsageError
@@ -29,22 +29,22 @@ from porter.system.tensorflow import tf
 NOISE = ("nn.NoiseFill", "nn.GenNoise")
 """Modules that draw noise."""
 RATE = 8.0
-"""Levels by which Adam moves a pixel at first."""
+"""By how much of 255 Adam moves a pixel at first."""
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Texture:
-    """A picture H×W×3; `seam` tells how well it tiles, `losses` how it was found."""
+    """An image H×W×3; `seam` tells how well it tiles, `losses` how it was found."""
 
-    levels: Array
+    image: Array
     losses: tuple[float, ...] = ()
 
     @property
     def seam(self) -> float:
         """How much opposite edges differ, in units of how much neighbouring rows and columns do."""
-        x = self.levels.astype(np.float64)
+        x = self.image.astype(np.float64)
         ratios = []
         for axis in (0, 1):
             inside = np.abs(np.diff(x, axis=axis)).mean()
@@ -63,22 +63,24 @@ class Textures:
         start = of_file(file, preset)
         if not any(module.typename in NOISE for _, module in submodules(start.root)):
             raise UsageError(
-                f"{file} draws no noise: it makes pictures of photos, not textures",
+                f"{file} draws no noise: it transforms photos and makes no textures",
                 hint="train one with `porter train --mode texture`, or use `porter stylize`",
             )
-        self.network = Network(start.root, start.taken, start.made, options=Options(seed=seed))
+        self.network = TrainableNetwork(
+            start.root, start.input_encoding, start.output_encoding, options=Options(seed=seed)
+        )
 
     def __call__(self, size: Size, number: int = 0) -> Texture:
         """Texture `number`: other numbers have other noise. Raises ShapeMismatch, UsageError."""
-        (made,) = leaves(self.network.plan((1, *size)).graph.outputs)
-        if made.type.static[2:] != size:
+        (output,) = leaves(self.network.plan((1, *size)).graph.outputs)
+        if output.type.static[2:] != size:
             raise UsageError(
-                f"the generator makes {made.type} where {size[0]}×{size[1]} was asked for",
+                f"the generator makes {output.type} where {size[0]}×{size[1]} was asked for",
                 hint="give multiples of 32",
             )
         black = tf.zeros([1, *size, 3])
-        (levels,) = self.network(black, step=tf.constant(number, tf.int64))
-        return Texture(eight_bits(levels))
+        (image,) = self.network(black, step=tf.constant(number, tf.int64))
+        return Texture(to_uint8(image))
 
 
 def optimise(
@@ -88,12 +90,12 @@ def optimise(
     size: Size,
     steps: int,
     seed: int,
-    seen: Callable[[int, float], None] = lambda step, loss: None,
+    on_progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Texture:
     """A texture of `size` whose Gram matrices are those of `style` (H×W×3), found by Adam."""
     random = np.random.default_rng(seed)
     features = descriptor(tf.constant(style[None], tf.float32))
-    wanted = {name: gram_matrix(features[name]) for name in layers}
+    grams = {name: gram_matrix(features[name]) for name in layers}
     mean, deviation = style.mean(axis=(0, 1)), style.std(axis=(0, 1))
     start = np.clip(random.normal(mean, deviation, (1, *size, 3)), 0, 255)
     image = tf.Variable(start, dtype=tf.float32)
@@ -103,10 +105,10 @@ def optimise(
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def step(shift: Any) -> Any:
         with tf.GradientTape() as tape:
-            made = descriptor(tf.roll(image, shift, axis=[1, 2]))
+            shifted = descriptor(tf.roll(image, shift, axis=[1, 2]))
             losses = [
-                style_loss(gram_matrix(made[name]), gram, "texture-nets")
-                for name, gram in wanted.items()
+                style_loss(gram_matrix(shifted[name]), gram, "texture-nets")
+                for name, gram in grams.items()
             ]
             loss = tf.add_n(losses)
         adam.apply_gradients([(tape.gradient(loss, image), image)])
@@ -117,12 +119,12 @@ def optimise(
     for number in range(1, steps + 1):
         losses.append(float(step(tf.constant(random.integers(0, size), tf.int32))))
         if not np.isfinite(losses[-1]):
-            raise UsageError(f"the loss is no number at step {number}", hint="look at the style")
-        seen(number, losses[-1])
-    return Texture(eight_bits(image[0]), tuple(losses))
+            raise UsageError(f"the loss is not a number at step {number}", hint="look at the style")
+        on_progress(number, losses[-1])
+    return Texture(to_uint8(image[0]), tuple(losses))
 
 
-def eight_bits(levels: Any) -> Array:
-    """Levels clipped to 0…255 and rounded."""
-    rounded: Array = np.rint(np.clip(np.asarray(levels), 0, 255)).astype(np.uint8)
+def to_uint8(image: Any) -> Array:
+    """An image clipped to 0…255 and rounded."""
+    rounded: Array = np.rint(np.clip(np.asarray(image), 0, 255)).astype(np.uint8)
     return rounded

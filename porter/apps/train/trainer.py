@@ -15,9 +15,9 @@ from typing import Any
 from porter.apps.train.checkpoints import Checkpoints
 from porter.apps.train.cluster import Cluster
 from porter.apps.train.criterion import Criterion
-from porter.apps.train.network import Network
+from porter.apps.train.network import TrainableNetwork
 from porter.apps.train.options import TrainOptions
-from porter.apps.train.photos import Photographs
+from porter.apps.train.photos import PhotoFolder
 from porter.apps.train.pipeline import Share, require_divisible, samples
 from porter.errors import Diverged
 from porter.system.tensorflow import tf
@@ -30,8 +30,8 @@ Losses = dict[str, float]
 
 
 @dataclass
-class Progress:
-    """What the loop tells: the iteration that was made, its losses, and how it went on."""
+class TrainingProgress:
+    """What the loop reports after an iteration: its number, its losses, and the seconds so far."""
 
     iteration: int
     losses: Losses
@@ -42,21 +42,21 @@ class Progress:
         return sum(self.losses.values())
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TrainingProgress], None]
 
 
 @dataclass
 class Hooks:
-    """What is done on the way, by the first worker alone."""
+    """What the first worker alone does during a run."""
 
-    seen: OnProgress = lambda progress: None
+    on_progress: OnProgress = lambda progress: None
     sample: Callable[[int], None] = lambda iteration: None
     saved: Callable[[int], None] = lambda iteration: None
 
 
 @dataclass
-class Trained:
-    """How a run went: losses of the first and the last iteration made, and pictures a second."""
+class TrainingSummary:
+    """Losses of the first and the last iteration of this run, and images per second."""
 
     first_iteration: int
     iteration: int
@@ -83,17 +83,17 @@ class Trainer:
     def __init__(
         self,
         options: TrainOptions,
-        network: Network,
+        network: TrainableNetwork,
         criterion: Criterion,
         cluster: Cluster,
-        photographs: Photographs | None,
+        photos: PhotoFolder | None,
     ) -> None:
         self.options = options
         self.network = network
         self.criterion = criterion
         self.cluster = cluster
         self.strategy = cluster.strategy
-        self.photographs = photographs
+        self.photos = photos
         self.replicas: int = self.strategy.num_replicas_in_sync
         require_divisible(options.batch_size, self.replicas)
         with self.strategy.scope():
@@ -118,13 +118,13 @@ class Trainer:
 
     def replica_step(self, photos: Any, iteration: Any) -> dict[str, Any]:
         """Loss and update on one replica's part of the batch; its share of the losses."""
-        levels = tf.cast(photos, tf.float32)
+        images = tf.cast(photos, tf.float32)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         noise = iteration * self.replicas + tf.cast(replica, tf.int64)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.weights)
-            made = self.network(levels, training=True, step=noise)
-            losses = self.criterion(made, levels)
+            outputs = self.network(images, training=True, step=noise)
+            losses = self.criterion(outputs, images)
             # Means over the batch are shared out among the replicas; the sum of TV is not.
             shares = {
                 kind: loss if kind == "tv" else loss / self.replicas
@@ -140,15 +140,15 @@ class Trainer:
 
     # The loop -------------------------------------------------------------------------------------
 
-    def train(self, hooks: Hooks) -> Trained:
+    def train(self, hooks: Hooks) -> TrainingSummary:
         """Go on from the last checkpoint to the last iteration. Raises Diverged, EmitError."""
         options = self.options
         start = self.checkpoints.restore()
-        done = Trained(start, start)
+        done = TrainingSummary(start, start)
         if start >= options.num_iterations:
             return done
-        if self.photographs is not None:
-            self.photographs.crop(start * options.batch_size)
+        if self.photos is not None:
+            self.photos.crop(start * options.batch_size)
         batches = iter(self.dataset(range(start, options.num_iterations)))
         began = time.perf_counter()
         warm = began
@@ -159,7 +159,7 @@ class Trainer:
             done.first = done.first or losses
             if iteration == start + 1:
                 warm = time.perf_counter()
-            hooks.seen(Progress(iteration, losses, time.perf_counter() - began))
+            hooks.on_progress(TrainingProgress(iteration, losses, time.perf_counter() - began))
             last = iteration == options.num_iterations
             if options.sample_every and (iteration % options.sample_every == 0 or last):
                 hooks.sample(iteration)
@@ -167,8 +167,8 @@ class Trainer:
                 self.save(iteration)
                 hooks.saved(iteration)
         done.seconds = time.perf_counter() - began
-        made = (done.iteration - start - 1) * options.batch_size
-        done.rate = made / max(time.perf_counter() - warm, 1e-9)
+        count = (done.iteration - start - 1) * options.batch_size
+        done.rate = count / max(time.perf_counter() - warm, 1e-9)
         return done
 
     def dataset(self, iterations: range) -> Any:
@@ -179,7 +179,7 @@ class Trainer:
             local = context.num_replicas_in_sync // context.num_input_pipelines
             share = Share(self.replicas, local, context.input_pipeline_id * local)
             return samples(
-                self.photographs,
+                self.photos,
                 options.image_size,
                 options.batch_size,
                 share,
@@ -198,16 +198,16 @@ class Trainer:
             raise self.cluster.explained(error, iteration) from error
 
     def require_finite(self, losses: Losses, iteration: int) -> None:
-        """Raise Diverged where a loss is no number: the weights of this iteration are not kept."""
+        """Raise Diverged where a loss is not a number: these weights are not kept."""
         wrong = [kind for kind, loss in losses.items() if not math.isfinite(loss)]
         if wrong:
-            raise self.diverged(f"the {' and '.join(wrong)} loss is no number", iteration)
+            raise self.diverged(f"the {' and '.join(wrong)} loss is not a number", iteration)
 
     def save(self, iteration: int) -> None:
-        """Keep a checkpoint, unless a weight is no number."""
+        """Keep a checkpoint, unless a weight is not a number."""
         for name, variable in self.network.variables.by_name.items():
             if variable.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(variable))):
-                raise self.diverged(f"the weight {name} is no number", iteration)
+                raise self.diverged(f"the weight {name} is not a number", iteration)
         self.checkpoints.save(iteration)
 
     def diverged(self, what: str, iteration: int) -> Diverged:

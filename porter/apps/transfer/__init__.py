@@ -1,10 +1,10 @@
-"""Optimise an image: its content from one picture, its style from others (Gatys et al., 2016).
+"""Optimise an image: content from one image, style from others (Gatys et al., 2016).
 
     from porter.apps.transfer import open_descriptor, read_recipe, transfer
 
     result = transfer(content, [style], "vgg19.t7", read_recipe("gatys"))
 
-Descriptors and losses are of use by themselves: `descriptor.py` and `losses.py`. Names are loaded
+Descriptors and losses are useful by themselves: `descriptor.py` and `losses.py`. Names are loaded
 at first use, since TensorFlow takes seconds to import.
 """
 

@@ -1,4 +1,4 @@
-"""The losses of a run as a picture: one line each over the evaluations, on a logarithmic axis."""
+"""The losses of a run as an image: one line each over the evaluations, on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def write_curve(path: Path, history: Sequence[tuple[int, Losses]]) -> None:
 
 
 def draw_curve(history: Sequence[tuple[int, Losses]]) -> Any:
-    """The picture. A thin line stands where a run went on to the next size."""
+    """The image. A thin line stands where a run went on to the next size."""
     pil = pillow()
     import PIL.ImageDraw
     import PIL.ImageFont
 
-    picture = pil.Image.new("RGB", (WIDTH, HEIGHT), "white")
-    draw = PIL.ImageDraw.Draw(picture)
+    image = pil.Image.new("RGB", (WIDTH, HEIGHT), "white")
+    draw = PIL.ImageDraw.Draw(image)
     font = PIL.ImageFont.load_default(13)
     lines = {
         name: [getattr(losses, name) for _, losses in history]
@@ -74,7 +74,7 @@ def draw_curve(history: Sequence[tuple[int, Losses]]) -> Any:
             y += 3
         labels.append(y)
         draw.text((WIDTH - RIGHT + 8, y), name, fill=COLOURS[name], font=font, anchor="lm")
-    return picture
+    return image
 
 
 def decades(values: Sequence[float]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Pictures before and after a transfer: sizes, colours, the one to begin with."""
+"""Images before and after a transfer: sizes, colours, the one to begin with."""
 
 from __future__ import annotations
 
@@ -16,77 +16,77 @@ from porter.imaging.photos import Photo, lanczos, read_photo
 from porter.imaging.pixels import YUV, coloured
 
 Array = npt.NDArray[Any]
-Given = str | os.PathLike[str] | Array
-"""A picture's file, or its levels: 8-bit H×W×3, H×W×4 or H×W."""
+ImageInput = str | os.PathLike[str] | Array
+"""An image file, or a uint8 array H×W×3, H×W×4 or H×W."""
 
-MIDDLE = 127.5
+MID_GREY = 127.5
 
 
-def opened(picture: Given, longest: int | None = None) -> Photo:
-    """A picture of any mode as RGB, its longer side scaled to `longest` pixels.
+def open_image(image: ImageInput, longest: int | None = None) -> Photo:
+    """An image of any mode as RGB, its longer side scaled to `longest` pixels.
 
-    Raises UnreadablePicture, or UsageError for arrays that are no pictures.
+    Raises UnreadablePicture, or UsageError for arrays that are not images.
     """
-    if not isinstance(picture, np.ndarray):
-        if not Path(picture).is_file():
-            raise UsageError(f"there is no picture '{picture}'")
-        return read_photo(Path(picture), longest)
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+    if not isinstance(image, np.ndarray):
+        if not Path(image).is_file():
+            raise UsageError(f"there is no image '{image}'")
+        return read_photo(Path(image), longest)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3):
         raise UsageError(
-            "a picture is 8-bit levels H×W×3",
-            received=f"{'×'.join(map(str, picture.shape))} of {picture.dtype}",
+            "an image is a uint8 array H×W×3",
+            received=f"{'×'.join(map(str, image.shape))} of {image.dtype}",
         )
-    levels = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
-    if levels.shape[-1] not in (3, 4) or 0 in levels.shape:
+    pixels = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
+    if pixels.shape[-1] not in (3, 4) or 0 in pixels.shape:
         raise UnreadablePicture(
-            "a picture has three channels", received="×".join(map(str, picture.shape))
+            "an image has three channels", received="×".join(map(str, image.shape))
         )
-    photo = Photo(levels[..., :3], levels[..., 3] if levels.shape[-1] == 4 else None)
+    photo = Photo(pixels[..., :3], pixels[..., 3] if pixels.shape[-1] == 4 else None)
     if longest is None:
         return photo
     factor = longest / max(photo.size)
     return Photo(scaled(photo.levels, factor), photo.alpha)
 
 
-def scaled(levels: Array, factor: float) -> Array:
-    """8-bit levels at another size, by Lanczos' filter."""
-    height, width = (max(1, round(side * factor)) for side in levels.shape[:2])
-    return levels if (height, width) == levels.shape[:2] else lanczos(levels, height, width)
+def scaled(image: Array, factor: float) -> Array:
+    """A uint8 image at another size, by Lanczos' filter."""
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    return image if (height, width) == image.shape[:2] else lanczos(image, height, width)
 
 
-def enlarged(picture: Array, height: int, width: int) -> Array:
-    """Float levels at another size, plane by plane, not clipped."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    planes = [lanczos(picture[..., c].astype(np.float32), height, width) for c in range(3)]
+def resized(image: Array, height: int, width: int) -> Array:
+    """A float image at another size, plane by plane, not clipped."""
+    if image.shape[:2] == (height, width):
+        return image
+    planes = [lanczos(image[..., c].astype(np.float32), height, width) for c in range(3)]
     return np.stack(planes, axis=-1).astype(np.float64)
 
 
 def prepared(content: Array, styles: Sequence[Array], colour: str) -> tuple[Array, list[Array]]:
-    """Float pictures as they are compared: with the style's colours, the content's, or none.
+    """Float images as they are compared: with the style's colours, the content's, or none.
 
     `luminance` compares brightness alone, the styles' fitted to the content's in mean and standard
     deviation; `match` gives the styles the content's colours, mean and covariance of RGB (Gatys et
     al., "Preserving Color in Neural Artistic Style Transfer", 2016, sections 3 and 4).
     """
-    picture = content.astype(np.float64)
+    image = content.astype(np.float64)
     paintings = [style.astype(np.float64) for style in styles]
     if colour == "luminance":
-        grey = luminance(picture)
+        grey = luminance(image)
         return threefold(grey), [threefold(fitted(luminance(each), grey)) for each in paintings]
     if colour == "match":
-        return picture, [np.clip(recoloured(each, picture), 0, 255) for each in paintings]
-    return picture, paintings
+        return image, [np.clip(recoloured(each, image), 0, 255) for each in paintings]
+    return image, paintings
 
 
-def luminance(picture: Array) -> Array:
-    """Brightness H×W of RGB levels."""
-    brightness: Array = picture @ YUV[0].astype(np.float64)
+def luminance(image: Array) -> Array:
+    """Brightness H×W of RGB."""
+    brightness: Array = image @ YUV[0].astype(np.float64)
     return brightness
 
 
 def threefold(grey: Array) -> Array:
-    """A grey picture in three equal planes."""
+    """A grey image in three equal planes."""
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -99,40 +99,40 @@ def fitted(grey: Array, to: Array) -> Array:
 
 def recoloured(style: Array, content: Array) -> Array:
     """`style` with the content's mean and covariance of RGB, by symmetric square roots."""
-    flat, wanted = style.reshape(-1, 3), content.reshape(-1, 3)
-    change = root(covariance(wanted)) @ root(covariance(flat), inverse=True)
-    moved: Array = (flat - flat.mean(0)) @ change.T + wanted.mean(0)
-    return moved.reshape(style.shape)
+    source, target = style.reshape(-1, 3), content.reshape(-1, 3)
+    change = square_root(covariance(target)) @ square_root(covariance(source), inverse=True)
+    recolored: Array = (source - source.mean(0)) @ change.T + target.mean(0)
+    return recolored.reshape(style.shape)
 
 
 def covariance(pixels: Array) -> Array:
-    """Of RGB, kept off zero for pictures of one colour."""
+    """Covariance 3×3 of RGB, kept off zero for images of one colour."""
     return np.cov(pixels, rowvar=False, bias=True) + 1e-3 * np.eye(3)
 
 
-def root(matrix: Array, inverse: bool = False) -> Array:
+def square_root(matrix: Array, inverse: bool = False) -> Array:
     """The symmetric square root of a covariance, or that of its inverse."""
     values, axes = np.linalg.eigh(matrix)
     power = -0.5 if inverse else 0.5
-    made: Array = (axes * values.clip(1e-9) ** power) @ axes.T
-    return made
+    result: Array = (axes * values.clip(1e-9) ** power) @ axes.T
+    return result
 
 
-def beginning(recipe: Recipe, content: Array) -> Array:
-    """The picture that is optimised first: the content, noise, or a picture of the user's."""
+def initial_image(recipe: Recipe, content: Array) -> Array:
+    """The image that is optimised first: the content, noise, or the user's image."""
     if recipe.init == "content":
         return content.copy()
     if recipe.init == "noise":
         random = np.random.default_rng(recipe.seed)
-        return MIDDLE + recipe.noise * random.standard_normal(content.shape)
-    given = opened(recipe.init).levels.astype(np.float64)
-    return enlarged(given, *content.shape[:2])
+        return MID_GREY + recipe.noise * random.standard_normal(content.shape)
+    start = open_image(recipe.init).levels.astype(np.float64)
+    return resized(start, *content.shape[:2])
 
 
-def finished(picture: Array, content: Array, colour: str) -> Array:
-    """8-bit levels of a float picture; `content` are the 8-bit levels whose colours are kept."""
+def to_uint8(image: Array, content: Array, colour: str) -> Array:
+    """A float image as uint8; `content` is the uint8 image whose colours may be kept."""
     if colour == "luminance":
-        grey = luminance(picture)[None, ..., None].astype(np.float32)
-        picture = coloured(grey, content[None])[0]
-    levels: Array = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
-    return levels
+        grey = luminance(image)[None, ..., None].astype(np.float32)
+        image = coloured(grey, content[None])[0]
+    pixels: Array = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    return pixels

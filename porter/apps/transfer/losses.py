@@ -4,7 +4,7 @@ Over a batch every loss is the mean of its samples' losses. Gram matrices are pe
 
     G = FᵀF / (h·w),   F: (h·w)×c features of one layer,
 
-so that a style picture may have another size than the picture that is made; where the sizes agree,
+so that a style image may have another size than the result; where the sizes agree,
 every normalisation below equals its source's. Any float dtype.
 """
 
@@ -32,7 +32,7 @@ def gram_matrix(features: Any) -> Any:
 
 
 def content_loss(features: Any, target: Any, normalisation: ContentLoss = "half-sum") -> Any:
-    """How far features N×H×W×C are from those of the content picture.
+    """How far features N×H×W×C are from those of the content image.
 
     With d = features - target:
 
@@ -57,7 +57,7 @@ def style_loss(
     """How far Gram matrices per position N×C×C are from those of the style.
 
     With D = Σ (G - A)² of Gram matrices per position, c features, m = h·w positions of the layer
-    and p pixels of the picture:
+    and p pixels of the image:
 
     - `gatys`: D / 4c², that is Σ (mG - mA)² / 4c²m² (Gatys et al. 2016, eq. 4)
     - `neural-art-tf`: D / 2c² (tf.nn.l2_loss of Gram matrices over (h·w·c)²)

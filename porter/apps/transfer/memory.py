@@ -1,4 +1,4 @@
-"""Whether a transfer fits into memory, told before it starts."""
+"""Whether a transfer fits into memory, estimated before it starts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ SIZES = (64, 256, 1024)
 """Sizes of the image on which a descriptor's memory is measured: the first that it bears."""
 KINDS = ("Conv2D", "Relu", "LeakyRelu", "MaxPool", "AvgPool", "LRN", "BiasAdd", "ConcatV2", "Pad")
 BASE = 700 * 2**20
-"""TensorFlow itself, and what the pictures take."""
+"""Bytes of TensorFlow itself and of the images."""
 PASSES = 2.0
-"""Activations are held for the gradient, whose own are made meanwhile; calibrated by
-benchmarks/transfer.py."""
+"""Activations are kept for the gradient, and it has as many; see benchmarks/transfer.py."""
 
 
 def per_pixel(descriptor: Descriptor) -> float:
@@ -37,17 +36,17 @@ def per_pixel(descriptor: Descriptor) -> float:
 
 
 def sizes(graph: Any) -> list[int]:
-    """Elements of everything that the layers of a graph make."""
-    found: list[int] = []
+    """Elements of every output of a graph's layers."""
+    elements: list[int] = []
     for operation in graph.get_operations():
         if operation.type in KINDS:
             shapes = (output.shape for output in operation.outputs)
-            found += [math.prod(s) for s in shapes if s.is_fully_defined()]
-    return found
+            elements += [math.prod(s) for s in shapes if s.is_fully_defined()]
+    return elements
 
 
 def needed(descriptor: Descriptor, height: int, width: int) -> int:
-    """Bytes that a transfer takes, about."""
+    """Approximate bytes that a transfer takes."""
     return int(BASE + PASSES * per_pixel(descriptor) * height * width)
 
 
@@ -56,7 +55,7 @@ def require(descriptor: Descriptor, height: int, width: int) -> None:
     total, free = needed(descriptor, height, width), memory.available()
     if free is not None and total > free and not tf.config.list_physical_devices("GPU"):
         raise TooLarge(
-            f"a picture of {height}×{width} takes about {memory.gigabytes(total)} of memory",
+            f"an image of {height}×{width} takes about {memory.gigabytes(total)} of memory",
             received=f"{memory.gigabytes(free)} are free",
             hint="make it smaller with `image_size=`",
         )

@@ -1,4 +1,4 @@
-"""The total loss of a picture and its gradient: content + style + total variation."""
+"""The total loss of an image and its gradient: content + style + total variation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Losses:
-    """The weighted parts of the total loss at one picture."""
+    """The weighted parts of the total loss at one image."""
 
     total: float
     content: float
@@ -31,20 +31,20 @@ class Losses:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Losses at a picture, and the gradient of their total with respect to its levels, H×W×3."""
+    """Losses at an image, and the gradient H×W×3 of their total with respect to it."""
 
     losses: Losses
     gradient: Array
 
 
 class Objective:
-    """What a picture is measured by: features of the content, Gram matrices of the style.
+    """What an image is compared with: features of the content, Gram matrices of the style.
 
-    `content` is RGB levels H×W×3, `styles` are such pictures, of any sizes, with their weights,
+    `content` is RGB in 0…255, H×W×3, `styles` are such images, of any sizes, with their weights,
     which are shares of one: the Gram matrices are blended. The squared distance to the blend
     differs from the weighted sum of the distances by a constant.
 
-    Raises WeightError where the descriptor sees nothing in a picture: its weights are unfit.
+    Raises WeightError where the descriptor sees nothing in an image: its weights are unusable.
     """
 
     def __init__(
@@ -59,39 +59,38 @@ class Objective:
         self.shape = content.shape
         self.content_layers = recipe.content_layers if recipe.content_weight else {}
         self.style_layers = recipe.style_layers if recipe.style_weight else {}
-        seen = self.described(content) if self.content_layers else {}
-        require_seen(seen, self.content_layers, "content")
-        self.targets = {name: seen[name] for name in self.content_layers}
-        self.grams = self.blended(styles)
+        features = self.features(content) if self.content_layers else {}
+        require_informative(features, self.content_layers, "content")
+        self.targets = {name: features[name] for name in self.content_layers}
+        self.grams = self.blended_grams(styles)
         spec = tf.TensorSpec((1, *content.shape), self.dtype)
         self.traced = tf.function(self.evaluate, input_signature=[spec], autograph=False)
 
-    def described(self, picture: Array) -> dict[str, Any]:
-        """Features of a picture H×W×3 by layer."""
-        require_picture(picture)
+    def features(self, image: Array) -> dict[str, Any]:
+        """Features of an image H×W×3 by layer."""
+        require_image(image)
         try:
-            return self.descriptor(tf.constant(picture[None], self.dtype))
+            return self.descriptor(tf.constant(image[None], self.dtype))
         except (tf.errors.OpError, ValueError, ShapeMismatch) as error:
             raise UsageError(
-                "the descriptor does not run on a picture of "
-                + "×".join(map(str, picture.shape[:2])),
+                "the descriptor does not run on an image of " + "×".join(map(str, image.shape[:2])),
                 received=str(error).splitlines()[0][:200],
-                hint="take a larger picture, or layers further up",
+                hint="use a larger image, or shallower layers",
             ) from error
 
-    def blended(self, styles: list[tuple[Array, float]]) -> dict[str, Any]:
+    def blended_grams(self, styles: list[tuple[Array, float]]) -> dict[str, Any]:
         """The Gram matrices of all styles, by layer."""
         if not self.style_layers:
             return {}
         whole = sum(weight for _, weight in styles)
         if not styles or not whole > 0:
-            raise UsageError("a style needs at least one picture with a positive weight")
+            raise UsageError("a style needs at least one image with a positive weight")
         grams: dict[str, Any] = {}
-        for picture, weight in styles:
-            seen = self.described(picture)
-            require_seen(seen, self.style_layers, "style")
+        for image, weight in styles:
+            features = self.features(image)
+            require_informative(features, self.style_layers, "style")
             for name in self.style_layers:
-                share = losses.gram_matrix(seen[name]) * (weight / whole)
+                share = losses.gram_matrix(features[name]) * (weight / whole)
                 grams[name] = grams[name] + share if name in grams else share
         return grams
 
@@ -128,52 +127,52 @@ class Objective:
             total = content + style + variation
         return total, content, style, variation, tape.gradient(total, image)
 
-    def __call__(self, picture: Array) -> Evaluation:
-        """Losses and gradient at RGB levels H×W×3."""
+    def __call__(self, image: Array) -> Evaluation:
+        """Losses and gradient at RGB in 0…255, H×W×3."""
         try:
-            *parts, gradient = self.traced(tf.constant(picture[None], self.dtype))
+            *parts, gradient = self.traced(tf.constant(image[None], self.dtype))
         except tf.errors.ResourceExhaustedError as error:
             raise TooLarge(
-                "the picture does not fit into memory",
-                received="×".join(map(str, picture.shape[:2])),
+                "the image does not fit into memory",
+                received="×".join(map(str, image.shape[:2])),
                 hint="make it smaller with `image_size=`",
             ) from error
         return Evaluation(Losses(*(float(part) for part in parts)), np.asarray(gradient)[0])
 
-    def losses_of(self, picture: Array) -> Losses:
+    def losses_of(self, image: Array) -> Losses:
         """The losses alone."""
-        parts = [float(part) for part in self.parts(tf.constant(picture[None], self.dtype))]
+        parts = [float(part) for part in self.parts(tf.constant(image[None], self.dtype))]
         return Losses(sum(parts), *parts)
 
 
-def require_picture(picture: Array) -> None:
-    """Raise UsageError for what is no picture."""
-    if picture.ndim != 3 or picture.shape[-1] != 3 or min(picture.shape) < 1:
+def require_image(image: Array) -> None:
+    """Raise UsageError for what is not an image H×W×3."""
+    if image.ndim != 3 or image.shape[-1] != 3 or min(image.shape) < 1:
         raise UsageError(
-            "a picture is RGB levels H×W×3", received="×".join(map(str, picture.shape))
+            "an image is RGB in 0…255, H×W×3", received="×".join(map(str, image.shape))
         )
 
 
-def require_seen(features: Mapping[str, Any], layers: Weights, what: str) -> None:
-    """Raise for layers at which nothing is left of a picture, or which see nothing in it."""
+def require_informative(features: Mapping[str, Any], layers: Weights, what: str) -> None:
+    """Raise UsageError or WeightError for layers without any, or any finite nonzero, features."""
     for name in layers:
         shape = tuple(features[name].shape)
         if 0 in shape:
             raise UsageError(
-                f"nothing is left of the {what} picture at layer {name}",
+                f"nothing is left of the {what} image at layer {name}",
                 received="×".join(map(str, shape)),
-                hint="take a larger picture, or layers further up",
+                hint="use a larger image, or shallower layers",
             )
         largest = float(tf.reduce_max(tf.abs(features[name])))
         if not np.isfinite(largest):
             raise WeightError(
-                f"the descriptor makes numbers of the {what} picture that are not finite",
+                f"the features of the {what} image are not finite",
                 where=name,
-                hint="its weights are damaged, or not meant for these pictures (`preprocessing=`)",
+                hint="its weights are damaged, or not meant for these images (`preprocessing=`)",
             )
         if largest == 0:
             raise WeightError(
-                f"the descriptor sees nothing in the {what} picture: all features are zero",
+                f"the descriptor sees nothing in the {what} image: all features are zero",
                 where=name,
                 hint=BLACK,
             )

@@ -1,8 +1,8 @@
-"""L-BFGS and Adam over a picture; both see the loss only through `evaluate`.
+"""L-BFGS and Adam over an image; both see the loss only through `evaluate`.
 
-`evaluate` takes levels H×W×3 in float64, with what Adam carries from step to step, and returns the
-loss and its gradient. It counts its calls and ends the run by raising `Enough`: that is how both
-keep to the same budget.
+`evaluate` takes an image H×W×3 in float64, with what Adam carries from step to step, and returns
+the loss and its gradient. It counts its calls and ends the run by raising `Enough`: that is how
+both keep to the same budget.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from porter.errors import UsageError
 
 Array = npt.NDArray[Any]
 FIRST_STEP = 4.0
-"""Root mean square, in levels, of the first step that L-BFGS tries."""
+"""Root mean square, of 255, of the first step that L-BFGS tries."""
 
 
 class Enough(Exception):
@@ -28,7 +28,7 @@ class Enough(Exception):
 
 @dataclass(frozen=True)
 class AdamState:
-    """Moments of the gradient, and how many steps they have seen."""
+    """Moments of the gradient, and how many steps they include."""
 
     first: Array
     second: Array
@@ -41,8 +41,8 @@ Evaluate = Callable[[Array, "AdamState | None"], tuple[float, Array]]
 def adam(evaluate: Evaluate, start: Array, recipe: Recipe, state: AdamState | None = None) -> None:
     """Kingma and Ba 2015, β = (0.9, 0.999), ε = 1e-8; runs until `evaluate` raises Enough.
 
-    The learning rate is in levels and falls by `decay` every `decay_steps` steps. With the `state`
-    and the picture that `evaluate` was last called with, a run goes on where it was stopped.
+    The learning rate is of 255 and falls by `decay` every `decay_steps` steps. With the `state`
+    and the image that `evaluate` was last called with, a run goes on where it was stopped.
     """
     x = start.astype(np.float64)
     state = state or AdamState(np.zeros(x.shape), np.zeros(x.shape))
@@ -68,8 +68,8 @@ def lbfgs(evaluate: Evaluate, start: Array, recipe: Recipe) -> None:
     """SciPy's L-BFGS-B; runs until `evaluate` raises Enough, or no step lowers the loss.
 
     Where a line search fails on the last digits of float32, it begins once more from there. The
-    picture is scaled so that the first step, which L-BFGS-B makes of length 1, has a size in
-    levels that is worth a try.
+    image is scaled so that the first step, which L-BFGS-B makes of length 1, changes it by a useful
+    amount.
     """
     minimize = scipy_optimize().minimize
     scale = FIRST_STEP * np.sqrt(start.size)

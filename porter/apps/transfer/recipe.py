@@ -35,12 +35,12 @@ NAMES = ("gatys", "neural-art-tf", "nst-series", "keras", "texture-nets")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a picture comes out, but for the pictures and the descriptor.
+    """Everything that decides the result, except the images and the descriptor.
 
-    `init` is `content`, `noise` or a picture's file; `noise` the standard deviation of Gaussian
-    noise in levels, around mid-grey. `evaluations` counts losses and gradients, of all scales
+    `init` is `content`, `noise` or an image's file; `noise` the standard deviation of Gaussian
+    noise around mid-grey, of 255. `evaluations` counts losses and gradients, of all scales
     together; `scales` are sizes relative to the last. `bounded` keeps L-BFGS within 0…255.
-    `learning_rate` (in levels), `decay` and `decay_steps` are Adam's, `memory` L-BFGS's.
+    `learning_rate` (of 255), `decay` and `decay_steps` are Adam's, `memory` L-BFGS's.
     """
 
     name: str = ""
@@ -117,18 +117,18 @@ def read_recipe(name: str, **changes: Any) -> Recipe:
 def parsed(body: Mapping[str, Any], where: str) -> Recipe:
     """A recipe out of a table; every entry is checked. Raises UsageError."""
     defaults = Recipe()
-    known = {each.name for each in fields(Recipe)}
-    strange = [key for key in body if key not in known]
-    if strange:
+    names = {each.name for each in fields(Recipe)}
+    unknown = [key for key in body if key not in names]
+    if unknown:
         raise UsageError(
-            f"{where} has unknown entries: {', '.join(strange)}",
-            hint="entries: " + ", ".join(sorted(known)),
+            f"{where} has unknown entries: {', '.join(unknown)}",
+            hint="entries: " + ", ".join(sorted(names)),
         )
     values = {key: entry(key, value, getattr(defaults, key), where) for key, value in body.items()}
     recipe = replace(defaults, **values)
     if not recipe.layers:
         raise UsageError(
-            f"{where} compares nothing: give it content_layers or style_layers",
+            f"{where} compares nothing: add content_layers or style_layers",
             hint="for example `style_layers=relu1_1,relu2_1`",
         )
     return recipe
@@ -172,24 +172,24 @@ def positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def wrong(key: str, value: Any, wanted: str, where: str) -> UsageError:
+def wrong(key: str, value: Any, expected: str, where: str) -> UsageError:
     """An entry that is not what it should be."""
-    return UsageError(f"{where}: {key} should be {wanted}", received=repr(value))
+    return UsageError(f"{where}: {key} should be {expected}", received=repr(value))
 
 
 def layer_weights(text: str) -> Weights:
-    """`relu1_1=2,relu2_1` as weights by layer; 1 where none is given. Raises UsageError."""
-    made: Weights = {}
+    """`relu1_1=2,relu2_1` as weights by layer; 1 where there is none. Raises UsageError."""
+    weights: Weights = {}
     for part in text.split(","):
         name, _, weight = part.strip().partition("=")
         try:
-            made[name] = float(weight or 1)
+            weights[name] = float(weight or 1)
         except ValueError as error:
             raise UsageError(
-                "layers are names joined by commas, with weights if need be",
+                "layers are names joined by commas, each with an optional weight",
                 received=text,
                 hint="try relu1_1=0.5,relu2_1",
             ) from error
-    if "" in made:
+    if "" in weights:
         raise UsageError("a layer without a name", received=text)
-    return made
+    return weights

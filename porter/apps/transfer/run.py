@@ -1,4 +1,4 @@
-"""One transfer while it runs: the budget, the losses so far, the best picture, what is kept."""
+"""One transfer while it runs: the budget, the losses so far, the best image, the saved state."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Array = npt.NDArray[Any]
 
 
 @dataclass
-class Progress:
+class TransferProgress:
     """What a run has done: losses of all evaluations, and where it stands.
 
-    `scale` counts the sizes that are finished; `picture` is what is evaluated next, `best` the one
-    with the lowest loss at this size, first made at evaluation `best_step` (from 1). `evaluated`
-    tells whether the last losses are those of `picture`.
+    `scale` counts the sizes that are finished; `image` is what is evaluated next, `best` the one
+    with the lowest loss at this size, found at evaluation `best_step` (from 1). `evaluated`
+    tells whether the last losses are those of `image`.
     """
 
     history: list[tuple[int, Losses]] = field(default_factory=list)
     scale: int = 0
-    picture: Array | None = None
+    image: Array | None = None
     moments: AdamState | None = None
     best: Array | None = None
     best_loss: float = float("inf")
@@ -44,18 +44,18 @@ class Progress:
         """Evaluations so far, of all sizes."""
         return len(self.history)
 
-    def advance(self, picture: Array) -> None:
-        """Go on to the next size, with a picture to begin with."""
+    def advance(self, image: Array) -> None:
+        """Go on to the next size, with an image to begin with."""
         self.scale += 1
-        self.begin(picture)
+        self.begin(image)
 
-    def begin(self, picture: Array) -> None:
+    def begin(self, image: Array) -> None:
         """Start anew at a size."""
-        self.picture, self.moments, self.best = picture, None, None
+        self.image, self.moments, self.best = image, None, None
         self.best_loss, self.evaluated = float("inf"), False
 
 
-OnProgress = Callable[[Progress, Losses], None]
+OnProgress = Callable[[TransferProgress, Losses], None]
 
 
 @dataclass
@@ -63,31 +63,31 @@ class Monitor:
     """Stands between an optimiser and the objective until `limit` evaluations are done."""
 
     objective: Objective
-    progress: Progress
+    progress: TransferProgress
     limit: int
-    seen: OnProgress
+    on_progress: OnProgress
 
     def __call__(self, x: Array, moments: AdamState | None = None) -> tuple[float, Array]:
         """The loss and gradient at `x`. Raises Enough, or Diverged where the loss is no number."""
         progress = self.progress
-        progress.picture, progress.moments, progress.evaluated = x, moments, False
+        progress.image, progress.moments, progress.evaluated = x, moments, False
         if progress.count >= self.limit:
             raise Enough
-        made = self.objective(x)
-        total = made.losses.total
-        if not np.isfinite(total) or not np.isfinite(made.gradient).all():
+        evaluation = self.objective(x)
+        total = evaluation.losses.total
+        if not np.isfinite(total) or not np.isfinite(evaluation.gradient).all():
             raise Diverged(
                 f"the loss is not finite at step {progress.count + 1}",
-                received=", ".join(f"{k} {v:g}" for k, v in vars(made.losses).items()),
-                hint="lower the weights or the learning rate; the best picture before is kept",
+                received=", ".join(f"{k} {v:g}" for k, v in vars(evaluation.losses).items()),
+                hint="lower the weights or the learning rate; the best image so far is kept",
             )
-        progress.history.append((progress.scale, made.losses))
+        progress.history.append((progress.scale, evaluation.losses))
         progress.evaluated = True
         if total < progress.best_loss:
             progress.best, progress.best_loss = np.array(x), total
             progress.best_step = progress.count
-        self.seen(progress, made.losses)
-        return total, made.gradient
+        self.on_progress(progress, evaluation.losses)
+        return total, evaluation.gradient
 
 
 # On disk ------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ class Monitor:
 LOSSES = ("total", "content", "style", "variation")
 
 
-def save(path: Path, progress: Progress, identity: dict[str, Any]) -> None:
+def save(path: Path, progress: TransferProgress, identity: dict[str, Any]) -> None:
     """Everything that `load` needs to go on; the file appears whole or not at all.
 
     What is evaluated already is evaluated once more, for its gradient.
@@ -110,7 +110,7 @@ def save(path: Path, progress: Progress, identity: dict[str, Any]) -> None:
         "best_loss": progress.best_loss,
         "best_step": progress.best_step,
     }
-    for name in ("picture", "best"):
+    for name in ("image", "best"):
         if getattr(progress, name) is not None:
             arrays[name] = getattr(progress, name)
     if progress.moments is not None:
@@ -121,22 +121,22 @@ def save(path: Path, progress: Progress, identity: dict[str, Any]) -> None:
     write_bytes(path, content.getvalue())
 
 
-def load(path: Path, identity: dict[str, Any]) -> Progress:
+def load(path: Path, identity: dict[str, Any]) -> TransferProgress:
     """A run that was stopped. Raises UsageError where the file is none, or is another run's."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
-        kept: dict[str, Any] = json.loads(str(arrays["identity"]))
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        saved: dict[str, Any] = json.loads(str(arrays["identity"]))
         history = [
             (int(row[0]), Losses(*(float(value) for value in row[1:]))) for row in arrays["history"]
         ]
         moments = None
         if "first" in arrays:
             moments = AdamState(arrays["first"], arrays["second"], int(arrays["steps"]))
-        progress = Progress(
+        progress = TransferProgress(
             history,
             int(arrays["scale"]),
-            arrays.get("picture"),
+            arrays.get("image"),
             moments,
             arrays.get("best"),
             float(arrays["best_loss"]),
@@ -145,8 +145,8 @@ def load(path: Path, identity: dict[str, Any]) -> Progress:
     except FileNotFoundError as error:
         raise UsageError(f"there is nothing to resume: no {path}") from error
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is no state of a transfer", received=str(error)) from error
-    differing = [key for key in identity if kept.get(key) != identity[key]]
+        raise UsageError(f"{path} is not the state of a transfer", received=str(error)) from error
+    differing = [key for key in identity if saved.get(key) != identity[key]]
     if differing:
         raise UsageError(
             f"{path} belongs to a run with another {', '.join(differing)}",

@@ -32,7 +32,7 @@ options = TrainOptions(**{k: Path(v) if k in paths and v else v for k, v in told
 losses = []
 try:
     session = Session(options)
-    done = session.trainer.train(Hooks(seen=lambda made: losses.append(made.total)))
+    done = session.trainer.train(Hooks(on_progress=lambda made: losses.append(made.total)))
 except PorterError as error:
     print(json.dumps({"error": error.message}))
     sys.exit(error.exit_code)

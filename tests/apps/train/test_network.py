@@ -9,7 +9,7 @@ import pytest
 
 from porter import torch7
 from porter.apps.train.generators import generator
-from porter.apps.train.network import Network
+from porter.apps.train.network import TrainableNetwork
 from porter.apps.train.options import Architecture
 from porter.errors import UsageError
 from porter.frontend.module_tree import submodules
@@ -20,8 +20,8 @@ from porter.torch7.writer import write_t7
 from tests.build import FIXTURES, conv, relu, sequential
 
 
-def network(root: TorchObject) -> Network:
-    made = Network(root, UNIT, VGG)
+def network(root: TorchObject) -> TrainableNetwork:
+    made = TrainableNetwork(root, UNIT, VGG)
     made.make_variables(2, 32)
     return made
 
@@ -47,7 +47,7 @@ def test_trained_weights_come_back_into_the_file(name: str, kind: str, tmp_path:
 def test_shared_and_flattened_storages_stay_shared() -> None:
     """After getParameters all weights are windows on one storage."""
     file = torch7.read(FIXTURES / "formats" / "model_shared_weights.t7")
-    net = Network(file.root, UNIT, UNIT)
+    net = TrainableNetwork(file.root, UNIT, UNIT)
     keys = [
         t.key
         for _, m in submodules(net.trained(0.0))
@@ -79,6 +79,6 @@ def test_noise_is_another_at_every_step_and_the_same_at_one() -> None:
 
 
 def test_a_net_that_changes_the_size_is_refused() -> None:
-    net = Network(sequential(conv(3, 4, 3), relu(), conv(4, 3, 3)), UNIT, UNIT)
+    net = TrainableNetwork(sequential(conv(3, 4, 3), relu(), conv(4, 3, 3)), UNIT, UNIT)
     with pytest.raises(UsageError, match="of a crop of 32×32"):
         net.require_same_size(32)

@@ -68,7 +68,7 @@ def test_vgg_no_pad_is_a_flag_or_a_word(given: list[str], meant: bool) -> None:
         ({"image_size": 4}, "image_size"),
         ({"mode": "photo"}, "mode"),
         ({"normalization": "layer"}, "normalization"),
-        ({"data": None}, "photographs"),
+        ({"data": None}, "photos"),
         ({"style_layers": "", "content_layers": ""}, "nothing to learn"),
     ],
 )

@@ -31,18 +31,18 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_generator_makes_textures_of_any_multiple_of_32(file: Path) -> None:
     textures = Textures(file, seed=1)
-    assert textures((32, 64)).levels.shape == (32, 64, 3)
-    assert textures((96, 32)).levels.shape == (96, 32, 3)
+    assert textures((32, 64)).image.shape == (32, 64, 3)
+    assert textures((96, 32)).image.shape == (96, 32, 3)
 
 
 def test_seed_and_number_choose_the_noise(file: Path) -> None:
     made = {
-        (seed, number): Textures(file, seed)((64, 64), number).levels.tobytes()
+        (seed, number): Textures(file, seed)((64, 64), number).image.tobytes()
         for seed in (1, 2)
         for number in (0, 1)
     }
     assert len(set(made.values())) == 4
-    assert Textures(file, 1)((64, 64), 0).levels.tobytes() == made[1, 0]
+    assert Textures(file, 1)((64, 64), 0).image.tobytes() == made[1, 0]
 
 
 def test_a_net_without_noise_is_refused(tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ def test_the_seam_is_measured() -> None:
 def test_optimisation_finds_the_style(style: Path, descriptor: Path) -> None:
     levels = read_photo(style).levels
     made = optimise(open_descriptor(descriptor, LAYERS), levels, LAYERS, (32, 40), 30, seed=1)
-    assert made.levels.shape == (32, 40, 3)
+    assert made.image.shape == (32, 40, 3)
     assert made.losses[-1] < 0.2 * made.losses[0]
     again = optimise(open_descriptor(descriptor, LAYERS), levels, LAYERS, (32, 40), 30, seed=1)
-    assert np.array_equal(made.levels, again.levels)
+    assert np.array_equal(made.image, again.image)
 
 
 def test_the_command_writes_a_picture(

@@ -13,17 +13,17 @@ import pytest
 from porter.apps.train.checkpoints import begin
 from porter.apps.train.options import TrainOptions
 from porter.apps.train.session import Session
-from porter.apps.train.trainer import Hooks, Progress, Trained, optimizer_of
+from porter.apps.train.trainer import Hooks, TrainingProgress, TrainingSummary, optimizer_of
 from porter.errors import Diverged, EmitError, UsageError
 from porter.system.tensorflow import tf
 from tests.apps.train.conftest import Make
 from tests.apps.train.runs import last_kept, start
 
 
-def run(options: TrainOptions) -> tuple[Trained, list[float], dict[str, np.ndarray]]:
+def run(options: TrainOptions) -> tuple[TrainingSummary, list[float], dict[str, np.ndarray]]:
     """Train without the port at the end; how it went, losses and weights."""
     session, losses = Session(options), []
-    done = session.trainer.train(Hooks(seen=lambda made: losses.append(made.total)))
+    done = session.trainer.train(Hooks(on_progress=lambda made: losses.append(made.total)))
     weights = {name: v.numpy() for name, v in session.network.variables.by_name.items()}
     return done, losses, weights
 
@@ -104,13 +104,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
 ) -> None:
     session = Session(options(num_iterations=9))
 
-    def poison(made: Progress) -> None:
+    def poison(made: TrainingProgress) -> None:
         if made.iteration == 4:
             weight = session.network.trainable[0]
             weight.assign(weight * float("nan"))
 
     with pytest.raises(Diverged, match="at iteration 5") as caught:
-        session.trainer.train(Hooks(seen=poison))
+        session.trainer.train(Hooks(on_progress=poison))
     assert "iteration-3" in str(caught.value)
     assert run(options(num_iterations=4))[0].first_iteration == 3
 
@@ -118,13 +118,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
 def test_weights_that_are_no_numbers_are_never_kept(options: Make) -> None:
     session = Session(options(num_iterations=3))
 
-    def poison(made: Progress) -> None:
+    def poison(made: TrainingProgress) -> None:
         if made.iteration == 3:
             weight = session.network.trainable[0]
             weight.assign(weight * float("inf"))
 
-    with pytest.raises(Diverged, match=r"weight .* is no number"):
-        session.trainer.train(Hooks(seen=poison))
+    with pytest.raises(Diverged, match=r"weight .* is not a number"):
+        session.trainer.train(Hooks(on_progress=poison))
     assert session.trainer.checkpoints.latest() is None
 
 
@@ -132,13 +132,13 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(options: Make) -> None:
     session = Session(options())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def fill(made: Progress) -> None:
+    def fill(made: TrainingProgress) -> None:
         if made.iteration == 5:
             resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
 
     try:
         with pytest.raises(EmitError, match="cannot be written") as caught:
-            session.trainer.train(Hooks(seen=fill))
+            session.trainer.train(Hooks(on_progress=fill))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "iteration-3" in str(caught.value)

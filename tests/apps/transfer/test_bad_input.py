@@ -225,13 +225,13 @@ def test_pictures_of_any_size_and_mode(tmp_path: Path) -> None:
     }
     for kind, path in contents.items():
         result = transfer(path, levels(9, 50), net, recipe)
-        assert result.picture.shape == ((34, 21, 3) if kind == "turned" else (21, 34, 3)), kind
-    (tmp_path / "text.png").write_text("no picture")
+        assert result.image.shape == ((34, 21, 3) if kind == "turned" else (21, 34, 3)), kind
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(UnreadablePicture):
         transfer(tmp_path / "text.png", rgb, net, recipe)
-    with pytest.raises(UsageError, match="does not run on a picture of 1×1"):
+    with pytest.raises(UsageError, match="does not run on an image of 1×1"):
         transfer(levels(1, 1), rgb, net, recipe)
-    with pytest.raises(UsageError, match="8-bit levels"):
+    with pytest.raises(UsageError, match="uint8 array"):
         transfer(rgb.astype(np.float32), rgb, net, recipe)
 
 
@@ -250,7 +250,7 @@ def test_luminance_keeps_the_contents_colours(tmp_path: Path) -> None:
     content = np.zeros((24, 24, 3), np.uint8)
     content[..., 0] = np.linspace(60, 220, 24, dtype=np.uint8)
     recipe = read_recipe("texture-nets", evaluations=8, colour="luminance", **TINY)
-    made = transfer(content, levels(24, 24), net, recipe).picture.astype(np.float64)
+    made = transfer(content, levels(24, 24), net, recipe).image.astype(np.float64)
     chroma = made - luminance(made)[..., None]
     wanted = content - luminance(content.astype(np.float64))[..., None]
     inside = (made > 0).all(-1) & (made < 255).all(-1)

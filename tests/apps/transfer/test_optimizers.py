@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from porter.apps.transfer import open_descriptor, read_recipe, transfer
-from porter.apps.transfer.job import Keeping, Result
+from porter.apps.transfer.job import Checkpointing, TransferResult
 from porter.apps.transfer.optimizers import Enough, adam, lbfgs
 from porter.apps.transfer.recipe import Recipe
 from tests.apps.transfer import files
@@ -27,13 +27,15 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
 
 
-def made(net: Any, evaluations: int = 25, keeping: Keeping | None = None, **changes: Any) -> Result:
+def made(
+    net: Any, evaluations: int = 25, checkpointing: Checkpointing | None = None, **changes: Any
+) -> TransferResult:
     """A small transfer."""
     recipe = read_recipe("texture-nets", evaluations=evaluations, **(LAYERS | changes))
-    return transfer(CONTENT, STYLE, net, recipe, image_size=48, keeping=keeping)
+    return transfer(CONTENT, STYLE, net, recipe, image_size=48, checkpointing=checkpointing)
 
 
-def bests(result: Result) -> list[float]:
+def bests(result: TransferResult) -> list[float]:
     """The lowest loss so far after every evaluation."""
     totals = [losses.total for _, losses in result.history]
     return list(np.minimum.accumulate(totals))
@@ -53,26 +55,26 @@ def test_lbfgs_overtakes_adam(net: Any) -> None:
 
 def test_the_same_seed_makes_the_same_picture(net: Any) -> None:
     one, same, other = (made(net, init="noise", seed=seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(one.picture, same.picture)
-    assert (one.picture != other.picture).any()
+    np.testing.assert_array_equal(one.image, same.image)
+    assert (one.image != other.image).any()
 
 
 def test_scales_share_the_budget_and_reset_the_best(net: Any) -> None:
     result = made(net, 20, scales=(0.5, 1.0))
     assert [scale for scale, _ in result.history] == [0] * 10 + [1] * 10
     assert result.best_step > 10
-    assert result.picture.shape == (32, 48, 3)
+    assert result.image.shape == (32, 48, 3)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_resumed_run_goes_on(net: Any, optimizer: str, tmp_path: Path) -> None:
     state = tmp_path / "run.npz"
     whole = made(net, 24, optimizer=optimizer)
-    made(net, 10, Keeping(state, every=4), optimizer=optimizer)
-    resumed = made(net, 24, Keeping(state, resume=True), optimizer=optimizer)
+    made(net, 10, Checkpointing(state, every=4), optimizer=optimizer)
+    resumed = made(net, 24, Checkpointing(state, resume=True), optimizer=optimizer)
     assert len(resumed.history) == 24
     if optimizer == "adam":
-        np.testing.assert_array_equal(resumed.picture, whole.picture)
+        np.testing.assert_array_equal(resumed.image, whole.image)
         assert resumed.history == whole.history
     else:
         assert resumed.best_loss < resumed.history[9][1].total
@@ -94,10 +96,16 @@ def test_a_killed_run_goes_on_from_its_last_state(net: Any, tmp_path: Path) -> N
     recipe = read_recipe("texture-nets", evaluations=12, optimizer="adam", **LAYERS)
     with pytest.raises(Killed):
         transfer(
-            CONTENT, STYLE, net, recipe, image_size=48, keeping=Keeping(state, every=5), seen=kill
+            CONTENT,
+            STYLE,
+            net,
+            recipe,
+            image_size=48,
+            checkpointing=Checkpointing(state, every=5),
+            on_progress=kill,
         )
-    resumed = made(net, 12, Keeping(state, resume=True), optimizer="adam")
-    np.testing.assert_array_equal(resumed.picture, whole.picture)
+    resumed = made(net, 12, Checkpointing(state, resume=True), optimizer="adam")
+    np.testing.assert_array_equal(resumed.image, whole.image)
 
 
 def test_ctrl_c_gives_the_best_picture(net: Any) -> None:
@@ -106,7 +114,7 @@ def test_ctrl_c_gives_the_best_picture(net: Any) -> None:
             raise KeyboardInterrupt
 
     recipe = read_recipe("texture-nets", evaluations=50, **LAYERS)
-    result = transfer(CONTENT, STYLE, net, recipe, image_size=48, seen=stop)
+    result = transfer(CONTENT, STYLE, net, recipe, image_size=48, on_progress=stop)
     assert len(result.history) == 6
     assert result.stopped is not None
     assert result.stopped.exit_code == 130

@@ -20,7 +20,7 @@ CONVOLUTIONS = {  # stride, padding, groups
     "conv5": (1, 1, 2),
 }
 FIRST_KERNEL = 11
-"""By which AlexNet's `conv1` is told from another network's."""
+"""Width of AlexNet's `conv1`; other networks have another."""
 NORMALISED = ("conv1", "conv2")
 POOLED = ("conv1", "conv2", "conv5")
 

@@ -210,7 +210,7 @@ def is_supported(message: Any, kind: str) -> bool:
 
 
 def pair(chosen: Any, both: str, each: str, default: int = 0) -> tuple[int, int]:
-    """Height and width of a size that may be given once, twice or by axis."""
+    """Height and width of a size that is stated once, twice or by axis."""
     fields = {field.name for field in chosen.DESCRIPTOR.fields}
     if f"{each}_h" in fields and (chosen.HasField(f"{each}_h") or chosen.HasField(f"{each}_w")):
         return getattr(chosen, f"{each}_h"), getattr(chosen, f"{each}_w")

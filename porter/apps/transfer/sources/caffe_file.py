@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.apps.transfer.sources.caffe_schema import TYPE_NAMES, V1_TYPES, messages
-from porter.apps.transfer.sources.wire import Malformed, Piece, pieces
+from porter.apps.transfer.sources.wire import MalformedMessage, Piece, pieces
 from porter.errors import UsageError, WeightError
 
 Array = npt.NDArray[Any]
@@ -96,7 +96,7 @@ def layers_of(data: memoryview, path: Path) -> Iterator[SavedLayer]:
         for piece in pieces(data, 0, len(data)):
             if piece.number in MESSAGE and piece.wire == 2:
                 yield layer_of(data, piece)
-    except (Malformed, DecodeError) as error:
+    except (MalformedMessage, DecodeError) as error:
         raise WeightError(
             "the file is truncated, or no .caffemodel",
             where=path.name,

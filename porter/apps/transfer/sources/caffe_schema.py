@@ -115,19 +115,19 @@ def messages() -> dict[str, Any]:
             kind, field, number = described.split()
             repeated, kind = kind.startswith("*"), kind.lstrip("*")
             label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-            made = message.field.add(name=field, number=int(number), label=label)
+            added = message.field.add(name=field, number=int(number), label=label)
             if kind in ENUMS:
                 # Enumerations of one room share their values' names: each stays in its message.
                 enum = message.enum_type.add(name=kind)
                 for value, numbered in ENUMS[kind].items():
                     enum.value.add(name=value, number=numbered)
-                made.type, made.type_name = kinds.TYPE_ENUM, f".porter.caffe.{name}.{kind}"
+                added.type, added.type_name = kinds.TYPE_ENUM, f".porter.caffe.{name}.{kind}"
             elif kind[0].isupper():
-                made.type, made.type_name = kinds.TYPE_MESSAGE, f".porter.caffe.{kind}"
+                added.type, added.type_name = kinds.TYPE_MESSAGE, f".porter.caffe.{kind}"
             else:
-                made.type = getattr(kinds, f"TYPE_{kind.upper()}")
+                added.type = getattr(kinds, f"TYPE_{kind.upper()}")
             if f"{name}.{field}" in PACKED:
-                made.options.packed = True
+                added.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {

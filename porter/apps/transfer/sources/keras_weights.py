@@ -60,7 +60,7 @@ def open_h5(path: Path, opening: Opening) -> DescriptorSource:
         return open_keras(path, opening)
     dense = shapes and all(len(shape) < 4 for shape, _ in shapes.values())
     raise WeightError(
-        "the file holds fully-connected layers only, which describe no picture"
+        "the file holds fully-connected layers only, which describe no image"
         if dense
         else "no layer block1_conv1: these are not the weights of Keras's VGG",
         where=path.name,

@@ -25,8 +25,8 @@ from porter.imaging.presets import BGR_MEAN, VGG, PixelEncoding
 
 Array = npt.NDArray[Any]
 
-RGB_LEVELS = PixelEncoding("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BGR_MEAN[0]))
-"""RGB levels less their mean: the filters of the `.npz` were turned round with the channels."""
+RGB_LESS_MEAN = PixelEncoding("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BGR_MEAN[0]))
+"""RGB in 0…255 less its mean: the filters of the `.npz` were reversed with the channels."""
 
 
 def open_npz(path: Path, opening: Opening) -> ModuleSource:
@@ -50,7 +50,7 @@ def open_npz(path: Path, opening: Opening) -> ModuleSource:
         has_bias = f"{name}_b" in keys
         return lambda: (array(f"{name}_W"), array(f"{name}_b") if has_bias else None)
 
-    return assembled(path, {name: load(name) for name in layers}, RGB_LEVELS, keys, None)
+    return assembled(path, {name: load(name) for name in layers}, RGB_LESS_MEAN, keys, None)
 
 
 def open_npy(path: Path, opening: Opening) -> ModuleSource:
@@ -116,7 +116,7 @@ def assembled(
         )
     if any(name.startswith("fc") for name in loads):
         raise WeightError(
-            "the file holds fully-connected layers only, which describe no picture",
+            "the file holds fully-connected layers only, which describe no image",
             where=path.name,
             received=some(keys),
             hint="a descriptor needs the convolutions: conv1_1, conv1_2 …",

@@ -1,7 +1,7 @@
 """Protobuf's wire format, as far as it takes to find the pieces of a large message.
 
 A `.caffemodel` of VGG has half a gigabyte, most of it in fully-connected layers that no descriptor
-reads. The pieces are found here and only those that are wanted are given to protobuf.
+reads. The pieces are found here, and only those that are needed go through protobuf.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 
-class Malformed(ValueError):
+class MalformedMessage(ValueError):
     """The bytes are no message, or end before it does."""
 
 
@@ -26,13 +26,13 @@ class Piece(NamedTuple):
 
 
 def pieces(data: memoryview, start: int, end: int) -> Iterator[Piece]:
-    """The fields of the message in `data[start:end]`. Raises Malformed."""
+    """The fields of the message in `data[start:end]`. Raises MalformedMessage."""
     at = start
     while at < end:
         key, value = varint(data, at, end)
         number, wire = key >> 3, key & 7
         if number == 0:
-            raise Malformed(f"no protobuf message: field number 0 at byte {at:,}")
+            raise MalformedMessage(f"no protobuf message: field number 0 at byte {at:,}")
         if wire == 0:
             _, after = varint(data, value, end)
         elif wire in (1, 5):
@@ -41,9 +41,9 @@ def pieces(data: memoryview, start: int, end: int) -> Iterator[Piece]:
             length, value = varint(data, value, end)
             after = value + length
         else:
-            raise Malformed(f"no protobuf message: wire type {wire} at byte {at:,}")
+            raise MalformedMessage(f"no protobuf message: wire type {wire} at byte {at:,}")
         if after > end:
-            raise Malformed(
+            raise MalformedMessage(
                 f"field {number} at byte {at:,} ends at byte {after:,}, the file has {end:,}"
             )
         yield Piece(number, wire, at, value, after)
@@ -59,4 +59,4 @@ def varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
         at, shift = at + 1, shift + 7
         if byte < 128:
             return number, at
-    raise Malformed(f"a number is cut off at byte {at:,}")
+    raise MalformedMessage(f"a number is cut off at byte {at:,}")
