@@ -31,12 +31,12 @@ def write_t7(path: Path, root: Any) -> Path:
 
 def to_bytes(root: Any) -> bytes:
     """What torch.save would write. Raises UsageError for classes with a body of their own."""
-    writer = Writer()
+    writer = T7Writer()
     writer.object(root)
     return bytes(writer.out)
 
 
-class Writer:
+class T7Writer:
     """Appends objects to `out`; what was written before is referred to by its index."""
 
     def __init__(self) -> None:

@@ -101,10 +101,10 @@ def test_bad_files_are_refused_before_anything_is_made(options: Make, tmp_path: 
     torn = tmp_path / "torn.png"
     torn.write_bytes(b"\x89PNG\r\n\x1a\n")
     refused = {
-        "no picture in": {"data": empty},
+        "no image in": {"data": empty},
         "no folder": {"data": tmp_path / "none"},
         "smaller than the crop of 32×32": {"style_image": small},
-        "style picture cannot be used": {"style_image": torn},
+        "style image cannot be used": {"style_image": torn},
         "has no layer relu9_9": {"style_layers": "relu9_9"},
         "has no layer relu4_2": {"content_layers": "relu4_2"},
         "no file or folder": {"descriptor": tmp_path / "none.npz"},

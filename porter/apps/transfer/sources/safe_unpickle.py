@@ -42,7 +42,7 @@ class Malformed(Exception):
 
 
 @dataclass(frozen=True)
-class Name:
+class GlobalName:
     """A class or function that the file names. It is compared, never imported."""
 
     module: str
@@ -110,7 +110,7 @@ OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcode
 
 
 def operations(file: Any) -> Iterator[tuple[str, Any]]:
-    """Name and argument of every opcode."""
+    """GlobalName and argument of every opcode."""
     while code := file.read(1):
         opcode = OPCODES.get(code)
         if opcode is None:
@@ -164,7 +164,7 @@ class Reader:
 
     def reduce(self, _: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+        if not isinstance(function, GlobalName) or not isinstance(arguments, tuple):
             raise Malformed("a call of what is no function")
         self.stack.append(call(function, arguments))
 
@@ -276,17 +276,17 @@ ACTIONS: dict[str, Callable[[Reader, Any], Any]] = {
 }
 
 
-def allowed(module: str, name: str) -> Name:
+def allowed(module: str, name: str) -> GlobalName:
     """One of the names that arrays need. Raises Forbidden for every other."""
     module = module.replace("numpy._core", "numpy.core")
-    found = Name(module, name)
-    if found not in CALLS and found != Name("numpy", "ndarray"):
+    found = GlobalName(module, name)
+    if found not in CALLS and found != GlobalName("numpy", "ndarray"):
         raise Forbidden(f"{module}.{name}")
     return found
 
 
 def reconstruct(arguments: tuple[Any, ...]) -> PendingArray:
-    if arguments[:1] != (Name("numpy", "ndarray"),):
+    if arguments[:1] != (GlobalName("numpy", "ndarray"),):
         raise Malformed("an array of another class")
     return PendingArray()
 
@@ -314,18 +314,18 @@ def encode(arguments: tuple[Any, ...]) -> bytes:
     return bytes_of(text)
 
 
-CALLS: dict[Name, Callable[[tuple[Any, ...]], Any]] = {
-    Name(NUMPY, "_reconstruct"): reconstruct,
-    Name(NUMPY, "scalar"): scalar,
-    Name("numpy.core.numeric", "_frombuffer"): from_buffer,
-    Name("numpy", "dtype"): pending_dtype,
-    Name("_codecs", "encode"): encode,
-    Name("__builtin__", "bytes"): lambda arguments: bytes_of(*arguments or (b"",)),
-    Name("collections", "OrderedDict"): lambda arguments: dict(*arguments),
+CALLS: dict[GlobalName, Callable[[tuple[Any, ...]], Any]] = {
+    GlobalName(NUMPY, "_reconstruct"): reconstruct,
+    GlobalName(NUMPY, "scalar"): scalar,
+    GlobalName("numpy.core.numeric", "_frombuffer"): from_buffer,
+    GlobalName("numpy", "dtype"): pending_dtype,
+    GlobalName("_codecs", "encode"): encode,
+    GlobalName("__builtin__", "bytes"): lambda arguments: bytes_of(*arguments or (b"",)),
+    GlobalName("collections", "OrderedDict"): lambda arguments: dict(*arguments),
 }
 
 
-def call(function: Name, arguments: tuple[Any, ...]) -> Any:
+def call(function: GlobalName, arguments: tuple[Any, ...]) -> Any:
     """What a known function makes of its arguments."""
     if function not in CALLS:
         raise Malformed(f"a call of {function.module}.{function.name}")
@@ -402,7 +402,7 @@ def replaced(value: Any, containers: dict[int, Any], depth: int) -> Any:
         return value.value
     if isinstance(value, PendingDtype):
         return value.dtype()
-    if isinstance(value, Name) or value is MARK:
+    if isinstance(value, GlobalName) or value is MARK:
         raise Malformed("a function where data should be")
     if not isinstance(value, dict | list | tuple):
         return value
