@@ -16,19 +16,10 @@ from porter.apps.check.checker import Checker, Fixture
 from porter.emit.formats import ExportJob, VerificationSample, find
 from porter.emit.port import Port, build_widest
 from porter.emit.source import FORMAT, written
-from porter.emit.source.expression import (
-    Call,
-    Constant,
-    Items,
-    Ref,
-    Table,
-    Weight,
-    Weights,
-    constant,
-    quoted,
-)
-from porter.emit.source.expression import Path as WeightsPath
-from porter.emit.source.text import WIDTH, lines, text
+from porter.emit.source.leaves import ModuleWeights, WeightArray, WeightsPath
+from porter.emit.source.operators import lines, text
+from porter.emit.tracing.expression import Dict, FunctionCall, Items, Literal, Ref, literal, quoted
+from porter.emit.tracing.printer import WIDTH
 from porter.errors import EmitError
 from porter.frontend.inputs import types_of
 from porter.ir.fields import Array
@@ -352,24 +343,26 @@ X, Y = Ref(1), Ref(2)
 
 
 def test_parentheses_stand_where_python_needs_them() -> None:
-    total = Call("tf.add", (X, Y))
-    assert text(Call("tf.multiply", (total, Y)), NAMES) == "(x + y) * y"
-    assert text(Call("tf.add", (Call("tf.multiply", (X, Y)), Y)), NAMES) == "x * y + y"
-    assert text(Call("tf.subtract", (X, total)), NAMES) == "x - (x + y)"
-    assert text(Call("tf.negative", (total,)), NAMES) == "-(x + y)"
-    assert text(Call("tf.multiply", (X, constant(-2))), NAMES) == "x * -2"
-    less = Call("tf.less", (X, Y))
-    assert text(Call("tf.less", (less, Y)), NAMES) == "(x < y) < y"
+    total = FunctionCall("tf.add", (X, Y))
+    assert text(FunctionCall("tf.multiply", (total, Y)), NAMES) == "(x + y) * y"
+    assert (
+        text(FunctionCall("tf.add", (FunctionCall("tf.multiply", (X, Y)), Y)), NAMES) == "x * y + y"
+    )
+    assert text(FunctionCall("tf.subtract", (X, total)), NAMES) == "x - (x + y)"
+    assert text(FunctionCall("tf.negative", (total,)), NAMES) == "-(x + y)"
+    assert text(FunctionCall("tf.multiply", (X, literal(-2))), NAMES) == "x * -2"
+    less = FunctionCall("tf.less", (X, Y))
+    assert text(FunctionCall("tf.less", (less, Y)), NAMES) == "(x < y) < y"
 
 
 def test_numbers_alone_stay_calls() -> None:
-    assert text(Call("tf.divide", (constant(1), constant(2))), NAMES) == "tf.divide(1, 2)"
+    assert text(FunctionCall("tf.divide", (literal(1), literal(2))), NAMES) == "tf.divide(1, 2)"
 
 
 def test_weights_and_tables() -> None:
-    assert text(Weights(WeightsPath("4.1")), NAMES) == 'w["4.1"]'
-    assert text(Weight(WeightsPath(".1", True), "bias"), NAMES) == 'w[f"{path}.1"]["bias"]'
-    assert text(Table((("a", X),)), NAMES) == '{"a": x}'
+    assert text(ModuleWeights(WeightsPath("4.1")), NAMES) == 'w["4.1"]'
+    assert text(WeightArray(WeightsPath(".1", True), "bias"), NAMES) == 'w[f"{path}.1"]["bias"]'
+    assert text(Dict((("a", X),)), NAMES) == '{"a": x}'
     assert text(Items((X,), "()"), NAMES) == "(x,)"
 
 
@@ -383,18 +376,18 @@ def test_strings_come_back(string: str) -> None:
     [(1, "1"), (1.0, "1.0"), (3.4e38, "3.4e38"), (float("inf"), "np.inf"), (True, "True")],
 )
 def test_constants(value: object, written: str) -> None:
-    assert constant(value).text == written
+    assert literal(value).text == written
 
 
 def test_long_calls_are_broken_as_ruff_does() -> None:
-    long = Constant("'" + "a" * 60 + "'")
-    two = Call("f", (long, X, Y))
-    assert lines("x = " + "y" * 30, two, "", NAMES, 4) == [
+    long = Literal("'" + "a" * 60 + "'")
+    two = FunctionCall("f", (long, X, Y))
+    assert lines("x = " + "y" * 30, two, NAMES, 4) == [
         "    x = " + "y" * 30 + "f(",
         f"        {long.text}, x, y",
         "    )",
     ]
-    broken = lines("x = ", Call("f", (long, long)), "", NAMES, 4)
+    broken = lines("x = ", FunctionCall("f", (long, long)), NAMES, 4)
     assert broken == ["    x = f(", f"        {long.text},", f"        {long.text},", "    )"]
 
 

@@ -16,15 +16,15 @@ import numpy as np
 
 from porter.emit.formats import ExportJob, Format
 from porter.emit.source.blocks import block_function, function_of, outline
-from porter.emit.source.expression import Expression, Items, Ref, Table
 from porter.emit.source.family import numbered
 from porter.emit.source.function import Function, letters
-from porter.emit.source.layers import Line, lines_of
+from porter.emit.source.layers import ModelLine, lines_of
 from porter.emit.source.regions import Body
 from porter.emit.source.shapes import formulas
-from porter.emit.source.text import WIDTH
-from porter.emit.source.trace import Trace, record
+from porter.emit.source.trace import RecordedPlan, record
 from porter.emit.subprocess_runner import run_in_subprocess
+from porter.emit.tracing.expression import Dict, Expression, Items, Ref
+from porter.emit.tracing.printer import WIDTH
 from porter.ir.graph import Value
 from porter.ir.nested import Nested, named_leaves
 from porter.parity.measure import Measure
@@ -119,15 +119,15 @@ def identifiers(names: list[str]) -> list[str]:
 
 
 def add_comments(
-    lines: list[Line], job: ExportJob, trace: Trace, typenames: dict[str, str]
+    lines: list[ModelLine], job: ExportJob, trace: RecordedPlan, typenames: dict[str, str]
 ) -> None:
     """Tell each line the shape of what it makes, as stored, and its class in Torch."""
     sizes = formulas(job.model, job.types, job.port.graph)
     for line in lines:
         shown: dict[str, None] = {}
         for target in line.targets:
-            if target in trace.made:
-                identity, layout = trace.made[target]
+            if target in trace.values:
+                identity, layout = trace.values[target]
                 extents = [sizes[identity][axis] for axis in layout.order]
                 shown["×".join(extents) or "scalar"] = None
         line.shape = ", ".join(shown)
@@ -136,12 +136,12 @@ def add_comments(
             line.label = typenames.get(line.path, line.label)
 
 
-def returned(outputs: Nested[Value], trace: Trace) -> Expression:
+def returned(outputs: Nested[Value], trace: RecordedPlan) -> Expression:
     """The model's outputs, nested as Torch's tables are."""
     if isinstance(outputs, list):
         return Items(tuple(returned(each, trace) for each in outputs))
     if isinstance(outputs, dict):
-        return Table(tuple((key, returned(outputs[key], trace)) for key in sorted(outputs)))
+        return Dict(tuple((key, returned(outputs[key], trace)) for key in sorted(outputs)))
     return Ref(trace.outputs[outputs.id])
 
 

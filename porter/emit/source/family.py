@@ -11,18 +11,18 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from porter.emit.source.expression import (
-    Constant,
+from porter.emit.source.arguments import number_arguments
+from porter.emit.source.leaves import WeightArray
+from porter.emit.source.recorder import LayerCalls
+from porter.emit.tracing.expression import (
     Expression,
-    Leaf,
+    Literal,
     Ref,
-    Weight,
-    constant,
-    found,
+    literal,
+    nodes,
     references,
     rewrite,
 )
-from porter.emit.source.recorder import Layer
 
 Numbers = tuple[str, ...]
 """The numbers of one layer, as text, in the order in which they are written."""
@@ -42,11 +42,11 @@ class Shape:
 class Family:
     """All layers of one shape, with the numbers of each."""
 
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[LayerCalls] = field(default_factory=list)
     numbers: list[Numbers] = field(default_factory=list)
 
 
-def live(layer: Layer) -> list[int]:
+def live(layer: LayerCalls) -> list[int]:
     """The calls that the outputs depend on, in order."""
     wanted, reached = list(layer.outputs), set[int]()
     while wanted:
@@ -57,20 +57,20 @@ def live(layer: Layer) -> list[int]:
     return sorted(reached)
 
 
-def shape_of(layer: Layer) -> tuple[Shape, Numbers]:
+def shape_of(layer: LayerCalls) -> tuple[Shape, Numbers]:
     """A layer's shape, and its numbers."""
     order = {identity: i for i, identity in enumerate([*layer.inputs, *live(layer)])}
     keys = weight_keys(layer)
     numbers: list[str] = []
 
-    def change(leaf: Leaf, argument: str) -> Expression:
+    def change(leaf: Expression) -> Expression:
         if isinstance(leaf, Ref):
             return Ref(order[leaf.id])
-        if isinstance(leaf, Weight):
-            return Weight(None, keys[leaf])
-        if isinstance(leaf, Constant) and leaf.is_number:
+        if isinstance(leaf, WeightArray):
+            return WeightArray(None, keys[leaf])
+        if isinstance(leaf, Literal) and leaf.is_number:
             numbers.append(leaf.text)
-            return Constant("0", is_number=True)
+            return Literal("0", is_number=True)
         return leaf
 
     definitions = tuple(
@@ -81,15 +81,15 @@ def shape_of(layer: Layer) -> tuple[Shape, Numbers]:
     return shape, tuple(numbers)
 
 
-def weight_keys(layer: Layer) -> dict[Weight, str]:
+def weight_keys(layer: LayerCalls) -> dict[WeightArray, str]:
     """How the function of a layer calls its weights; `weight_2` is `weight` stored again."""
     fields = set[str]()
     if layer.step is not None:
         fields = {each.name for each in layer.step.node.op.params().values()}
-    keys: dict[Weight, str] = {}
+    keys: dict[WeightArray, str] = {}
     for identity in live(layer):
-        for leaf, _ in found(layer.definitions[identity]):
-            if isinstance(leaf, Weight) and leaf not in keys:
+        for leaf in nodes(layer.definitions[identity]):
+            if isinstance(leaf, WeightArray) and leaf not in keys:
                 stem = re.sub(r"_\d+$", "", leaf.name)
                 known = stem in fields and leaf.name not in fields
                 keys[leaf] = numbered(stem if known else leaf.name, keys.values())
@@ -112,20 +112,10 @@ def varying(columns: list[Numbers]) -> Iterator[tuple[int, Numbers]]:
             yield place, column
 
 
-def number_arguments(expressions: list[Expression]) -> list[str]:
-    """Of which argument each number is a part, in order."""
-    return [
-        argument.lower() or "n"
-        for expression in expressions
-        for leaf, argument in found(expression)
-        if isinstance(leaf, Constant) and leaf.is_number
-    ]
-
-
 def parameter_names(family: Family) -> dict[int, str]:
     """Which parameter stands at which place, perhaps with a minus; equal columns share one."""
     first = family.layers[0]
-    arguments = number_arguments([first.definitions[identity] for identity in live(first)])
+    arguments = list(number_arguments([first.definitions[i] for i in live(first)]))
     taken = RESERVED | set(first.names.values())
     named: dict[Numbers, str] = {}
     places: dict[int, str] = {}
@@ -167,7 +157,7 @@ def field_name(family: Family, column: Numbers) -> str | None:
 def number_text(value: object) -> str | None:
     """How a number is written; None for anything else."""
     try:
-        written = constant(value)
+        written = literal(value)
     except TypeError:
         return None
     return written.text if written.is_number else None

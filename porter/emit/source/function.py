@@ -10,8 +10,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from porter.emit.source.expression import Expression, Ref, references
-from porter.emit.source.text import WIDTH, lines
+from porter.emit.source.operators import lines
+from porter.emit.tracing.expression import Expression, Ref, references
+from porter.emit.tracing.printer import WIDTH
 
 LETTERS = ("x", "y", "z", *"abcdefghijkmnpqrstuv")
 INDENT = 4
@@ -52,10 +53,10 @@ class Function:
         for statement in self.statements:
             targets = [names[each] if each is not None else "_" for each in statement.targets]
             made += commented(
-                lines(f"{', '.join(targets)} = ", statement.expression, "", names, INDENT),
+                lines(f"{', '.join(targets)} = ", statement.expression, names, INDENT),
                 statement.comment,
             )
-        return made + commented(lines("return ", self.returned, "", names, INDENT), self.last)
+        return made + commented(lines("return ", self.returned, names, INDENT), self.last)
 
     def signature(self) -> list[str]:
         """The `def` line, broken if it must be."""

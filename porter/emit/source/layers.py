@@ -12,18 +12,6 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from porter.emit.source.expression import (
-    Call,
-    Constant,
-    Expression,
-    Leaf,
-    Ref,
-    Subscript,
-    Table,
-    Weight,
-    Weights,
-    rewrite,
-)
 from porter.emit.source.family import (
     RESERVED,
     Family,
@@ -37,16 +25,26 @@ from porter.emit.source.family import (
     weight_keys,
 )
 from porter.emit.source.function import Function
-from porter.emit.source.recorder import Layer
+from porter.emit.source.leaves import ModuleWeights, WeightArray
+from porter.emit.source.operators import text
+from porter.emit.source.recorder import LayerCalls
 from porter.emit.source.statements import layer_function
-from porter.emit.source.text import text
+from porter.emit.tracing.expression import (
+    Dict,
+    Expression,
+    FunctionCall,
+    Literal,
+    Ref,
+    Subscript,
+    rewrite,
+)
 
 LONGEST_CALL = 75
 """A longer call is a function's, so that its layers stay on one line each."""
 
 
 @dataclass
-class Line:
+class ModelLine:
     """A layer as one line of the model; `label` says in a comment which it is."""
 
     path: str
@@ -57,9 +55,9 @@ class Line:
     shape: str = ""
 
 
-def lines_of(layers: list[Layer]) -> tuple[list[Line], list[Function]]:
+def lines_of(layers: list[LayerCalls]) -> tuple[list[ModelLine], list[Function]]:
     """A line for each layer, and the functions that they call."""
-    made: list[Line | None] = []
+    made: list[ModelLine | None] = []
     families: dict[Shape, Family] = {}
     members: list[tuple[int, Shape, Numbers]] = []
     for position, layer in enumerate(layers):
@@ -105,7 +103,7 @@ def snake(typename: str) -> str:
     return f"torch_{name}" if is_python else name
 
 
-def call_line(layer: Layer, name: str, places: dict[int, str], numbers: Numbers) -> Line:
+def call_line(layer: LayerCalls, name: str, places: dict[int, str], numbers: Numbers) -> ModelLine:
     """The line that calls a layer's function."""
     given: list[Expression] = [Ref(i) for i in layer.inputs]
     weights = {key: weight for weight, key in weight_keys(layer).items()}
@@ -115,24 +113,24 @@ def call_line(layer: Layer, name: str, places: dict[int, str], numbers: Numbers)
         each.removeprefix("-"): negated(numbers[place]) if each[0] == "-" else numbers[place]
         for place, each in places.items()
     }
-    kwargs = tuple((key, Constant(value, is_number=True)) for key, value in keywords.items())
+    kwargs = tuple((key, Literal(value, is_number=True)) for key, value in keywords.items())
     # An input that is handed on keeps its name.
     targets = tuple(None if each in layer.inputs else each for each in layer.outputs)
-    return Line(layer.path, layer.count, targets, Call(name, tuple(given), kwargs))
+    return ModelLine(layer.path, layer.count, targets, FunctionCall(name, tuple(given), kwargs))
 
 
-def weights_argument(weights: dict[str, Weight]) -> Expression:
+def weights_argument(weights: dict[str, WeightArray]) -> Expression:
     """`w["4.1"]`; a dict where a layer's weights are other modules' or stored twice."""
     (first, *others) = {weight.path for weight in weights.values()}
     if not others and first is not None and all(key == w.name for key, w in weights.items()):
-        return Weights(first)
-    return Table(tuple(weights.items()))
+        return ModuleWeights(first)
+    return Dict(tuple(weights.items()))
 
 
-def inline_line(layer: Layer) -> Line | None:
+def inline_line(layer: LayerCalls) -> ModelLine | None:
     """The line of a layer that makes one short call; None for any other."""
     definitions = {identity: layer.definitions[identity] for identity in live(layer)}
-    if not definitions or sum(isinstance(each, Call) for each in definitions.values()) > 1:
+    if not definitions or sum(isinstance(each, FunctionCall) for each in definitions.values()) > 1:
         return None
     targets: tuple[int | None, ...] = tuple(layer.outputs)
     made = definitions.get(layer.outputs[0])
@@ -146,12 +144,12 @@ def inline_line(layer: Layer) -> Line | None:
         (call,) = whole
         assert isinstance(call, Ref)
         places = {definitions[each]: each for each in layer.outputs}
-        results = (Subscript(call, Constant(str(i))) for i in range(layer.parts[call.id]))
+        results = (Subscript(call, (Literal(str(i)),)) for i in range(layer.parts[call.id]))
         targets = tuple(places.get(each) for each in results)
         made = definitions[call.id]
     assert made is not None
 
-    def resolve(leaf: Leaf, argument: str) -> Expression:
+    def resolve(leaf: Expression) -> Expression:
         if isinstance(leaf, Ref) and leaf.id in definitions:
             return rewrite(definitions[leaf.id], resolve)
         return leaf
@@ -160,4 +158,4 @@ def inline_line(layer: Layer) -> Line | None:
     if len(text(expression, dict.fromkeys(layer.inputs, "x"))) > LONGEST_CALL:
         return None
     label = "changes the layout" if layer.step is None else layer.step.node.typename
-    return Line(layer.path, layer.count, targets, expression, label)
+    return ModelLine(layer.path, layer.count, targets, expression, label)

@@ -10,21 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from porter.emit.source.expression import (
-    Constant,
-    Expression,
-    Leaf,
-    Path,
-    Ref,
-    Weight,
-    Weights,
-    found,
-    references,
-    rewrite,
-)
 from porter.emit.source.family import Numbers, varying
-from porter.emit.source.layers import Line
-from porter.ir.liveness import last_uses
+from porter.emit.source.layers import ModelLine
+from porter.emit.source.leaves import ModuleWeights, WeightArray, WeightsPath
+from porter.emit.tracing.expression import Expression, Literal, Ref, nodes, references, rewrite
 
 MAX_PARAMETERS = 4
 """Containers that differ in more numbers are not called alike."""
@@ -39,7 +28,7 @@ class Body:
     """The lines of a function: of the model, or of a container, whose paths are then relative."""
 
     name: str
-    lines: list[Line]
+    lines: list[ModelLine]
     inputs: list[int]
     outputs: list[int]
     parameters: tuple[str, ...] = ()
@@ -73,7 +62,7 @@ class Region:
     numbers: Numbers = ()
 
     @property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[ModelLine]:
         return self.body.lines[self.start : self.stop]
 
 
@@ -141,12 +130,12 @@ def form_of(region: Region) -> tuple[Form, Region] | None:
     numbers: list[str] = []
     prefixes: set[str] = set()
 
-    def change(leaf: Leaf, argument: str) -> Expression:
+    def change(leaf: Expression) -> Expression:
         if isinstance(leaf, Ref):
             return Ref(order[leaf.id])
-        if isinstance(leaf, Constant) and leaf.is_number:
+        if isinstance(leaf, Literal) and leaf.is_number:
             numbers.append(leaf.text)
-            return Constant("0", is_number=True)
+            return Literal("0", is_number=True)
         return leaf
 
     made: list[tuple[str, Slots, Expression]] = []
@@ -156,7 +145,7 @@ def form_of(region: Region) -> tuple[Form, Region] | None:
             if path.relative != region.body.is_relative or not path.text.endswith(inside):
                 return None
             prefixes.add(path.text[: len(path.text) - len(inside)])
-        expression = rewrite(with_paths(line.expression, Path(inside, True)), change)
+        expression = rewrite(with_paths(line.expression, WeightsPath(inside, True)), change)
         for each in line.targets:
             if each is not None:
                 order[each] = len(order)
@@ -169,21 +158,22 @@ def form_of(region: Region) -> tuple[Form, Region] | None:
     return form, replace(region, weights=weights, numbers=tuple(numbers))
 
 
-def paths_in(expression: Expression) -> list[Path]:
+def paths_in(expression: Expression) -> list[WeightsPath]:
     """The paths of all weights that an expression reads."""
     paths = [
-        leaf.path if isinstance(leaf, Weight | Weights) else leaf for leaf, _ in found(expression)
+        node.path if isinstance(node, WeightArray | ModuleWeights) else node
+        for node in nodes(expression)
     ]
-    return [path for path in paths if isinstance(path, Path)]
+    return [path for path in paths if isinstance(path, WeightsPath)]
 
 
-def with_paths(expression: Expression, path: Path) -> Expression:
+def with_paths(expression: Expression, path: WeightsPath) -> Expression:
     """The expression with all weights at `path`."""
 
-    def change(leaf: Leaf, argument: str) -> Expression:
-        if isinstance(leaf, Path):
+    def change(leaf: Expression) -> Expression:
+        if isinstance(leaf, WeightsPath):
             return path
-        if isinstance(leaf, Weights | Weight):
+        if isinstance(leaf, ModuleWeights | WeightArray):
             return replace(leaf, path=path)
         return leaf
 

@@ -10,22 +10,22 @@ import builtins
 import inspect
 from collections import Counter
 
-from porter.emit.source.expression import (
-    Call,
-    Constant,
+from porter.emit.source.family import Family, live, weight_keys
+from porter.emit.source.function import Function, Statement
+from porter.emit.source.leaves import WeightArray
+from porter.emit.source.operators import text
+from porter.emit.source.recorder import GENERIC_NAMES, LayerCalls
+from porter.emit.tracing.expression import (
     Expression,
+    FunctionCall,
     Items,
-    Leaf,
+    Literal,
     Ref,
     Subscript,
-    Weight,
     references,
     rewrite,
 )
-from porter.emit.source.family import Family, live, weight_keys
-from porter.emit.source.function import Function, Statement
-from porter.emit.source.recorder import GENERIC_NAMES, Layer
-from porter.emit.source.text import WIDTH, text
+from porter.emit.tracing.printer import WIDTH
 from porter.ir.layer_map import LayerMap
 
 LONGEST_PART = 60
@@ -57,13 +57,13 @@ def layer_function(name: str, family: Family, places: dict[int, str]) -> Functio
     keys = weight_keys(layer)
     position = -1
 
-    def change(leaf: Leaf, argument: str) -> Expression:
+    def change(leaf: Expression) -> Expression:
         nonlocal position
-        if isinstance(leaf, Weight):
-            return Weight(None, keys[leaf])
-        if isinstance(leaf, Constant) and leaf.is_number:
+        if isinstance(leaf, WeightArray):
+            return WeightArray(None, keys[leaf])
+        if isinstance(leaf, Literal) and leaf.is_number:
             position += 1
-            return Constant(places[position]) if position in places else leaf
+            return Literal(places[position]) if position in places else leaf
         return leaf
 
     definitions = {i: rewrite(layer.definitions[i], change) for i in live(layer)}
@@ -95,22 +95,22 @@ def description(op: LayerMap) -> str:
     return f"{op.typename}."
 
 
-def local_name(layer: Layer, identity: int) -> str:
+def local_name(layer: LayerCalls, identity: int) -> str:
     """What the layer map calls a tensor; or the argument that it becomes; or what makes it."""
     if identity in layer.names:
         return layer.names[identity]
     for made in layer.definitions.values():
-        for argument, value in made.kwargs if isinstance(made, Call) else ():
+        for argument, value in made.kwargs if isinstance(made, FunctionCall) else ():
             if value == Ref(identity):
                 return argument
     made = layer.definitions[identity]
-    last = made.function.rpartition(".")[2] if isinstance(made, Call) else "part"
+    last = made.function.rpartition(".")[2] if isinstance(made, FunctionCall) else "part"
     last = MADE_BY.get(last, last.removeprefix("reduce_"))
     return f"{last}_" if hasattr(builtins, last) else last
 
 
 def statements_of(
-    layer: Layer, definitions: dict[int, Expression]
+    layer: LayerCalls, definitions: dict[int, Expression]
 ) -> tuple[list[Statement], Expression]:
     """The lines of a function, and what it returns."""
     outputs = tuple(map(Ref, layer.outputs))
@@ -124,7 +124,7 @@ def statements_of(
     inlined: dict[int, Expression] = {}
     statements: list[Statement] = []
 
-    def resolve(leaf: Leaf, argument: str) -> Expression:
+    def resolve(leaf: Expression) -> Expression:
         return inlined.get(leaf.id, leaf) if isinstance(leaf, Ref) else leaf
 
     for identity, made in definitions.items():
@@ -132,7 +132,7 @@ def statements_of(
             continue
         expression = rewrite(made, resolve)
         written = text(expression, guess)
-        is_plain = not isinstance(made, Call) and "(" not in written
+        is_plain = not isinstance(made, FunctionCall) and "(" not in written
         is_bland = layer.names.get(identity, "x") in GENERIC_NAMES
         is_short = len(written) <= LONGEST_PART and written.count("(") <= 2
         if identity in unpacked:
@@ -147,14 +147,14 @@ def statements_of(
 
 
 def unpackings(
-    layer: Layer, definitions: dict[int, Expression]
+    layer: LayerCalls, definitions: dict[int, Expression]
 ) -> dict[int, tuple[int | None, ...]]:
     """Calls of which more than one result is read: the tensor of each result."""
     parts: dict[int, list[int | None]] = {}
     for identity, made in definitions.items():
         if isinstance(made, Subscript) and isinstance(made.of, Ref) and made.of.id in layer.parts:
             places = parts.setdefault(made.of.id, [None] * layer.parts[made.of.id])
-            places[int(made.index.text)] = identity
+            places[int(str(made.keys[0]))] = identity
     return {
         whole: tuple(places)
         for whole, places in parts.items()

@@ -1,111 +1,169 @@
-"""Python expressions as immutable trees: only what recorded TensorFlow calls need.
+"""Python expressions as immutable trees: only what recorded calls need.
 
-Calls, lists, subscripts, constants, and tensors whose names are decided later.
+Formats add leaves of their own: weights of an archive, attributes of a layer.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import TypeAlias
 
 import numpy as np
 
-OPERANDS = {
-    "tf.add": "offset",
-    "tf.subtract": "offset",
-    "tf.multiply": "factor",
-    "tf.divide": "divisor",
-    "tf.math.floordiv": "divisor",
-    "tf.math.floormod": "divisor",
-    "tf.less": "limit",
-    "tf.less_equal": "limit",
-    "tf.greater": "limit",
-    "tf.greater_equal": "limit",
-}
-"""What a number is called that is an operand of these; TensorFlow says x and y."""
+
+class Expression:
+    """A node: its parts in the order in which they are written."""
+
+    def parts(self) -> tuple[Expression, ...]:
+        return ()
+
+    def with_parts(self, parts: Sequence[Expression]) -> Expression:
+        """The same node with other parts, as many as it has."""
+        return self
 
 
 @dataclass(frozen=True)
-class Constant:
-    """Source text that stands for itself: `3`, `"SAME"`, `tf.int64`, or a parameter's name."""
+class Literal(Expression):
+    """Source text that stands for itself: `3`, `"SAME"`, `tf.int64`, or a variable's name."""
 
     text: str
     is_number: bool = False
 
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True)
-class Ref:
-    """A tensor made by an earlier line."""
+class Ref(Expression):
+    """A tensor made by an earlier line, whose name is decided later."""
 
     id: int
 
 
 @dataclass(frozen=True)
-class Path:
-    """A module's path; `relative` to that of the function's `path` where there is one."""
-
-    text: str
-    relative: bool = False
-
-    def __str__(self) -> str:
-        if not self.relative:
-            return quoted(self.text)
-        return f'f"{{path}}{self.text}"' if self.text else "path"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """All weights of one module: `w["4.1"]`."""
-
-    path: Path
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One array of the archive: `w["4.1"]["bias"]`, or `w["bias"]` in the function of a layer."""
-
-    path: Path | None
-    name: str
-
-
-@dataclass(frozen=True)
-class Items:
+class Items(Expression):
     """A list, or a tuple."""
 
     items: tuple[Expression, ...]
     brackets: str = "[]"
 
+    def parts(self) -> tuple[Expression, ...]:
+        return self.items
+
+    def with_parts(self, parts: Sequence[Expression]) -> Items:
+        return replace(self, items=tuple(parts))
+
 
 @dataclass(frozen=True)
-class Table:
+class Dict(Expression):
     """A dict with string keys."""
 
     items: tuple[tuple[str, Expression], ...]
 
+    def parts(self) -> tuple[Expression, ...]:
+        return tuple(each for _, each in self.items)
+
+    def with_parts(self, parts: Sequence[Expression]) -> Dict:
+        return Dict(tuple((key, each) for (key, _), each in zip(self.items, parts, strict=True)))
+
 
 @dataclass(frozen=True)
-class Subscript:
-    """`of[index]`."""
+class Slice(Expression):
+    """`start:stop:step` in a subscript; `NOTHING` where it is left out."""
+
+    start: Expression
+    stop: Expression
+    step: Expression
+
+    def parts(self) -> tuple[Expression, ...]:
+        return self.start, self.stop, self.step
+
+    def with_parts(self, parts: Sequence[Expression]) -> Slice:
+        return Slice(*parts)
+
+
+NOTHING = Literal("")
+
+
+@dataclass(frozen=True)
+class Subscript(Expression):
+    """`of[keys]`."""
 
     of: Expression
-    index: Constant
+    keys: tuple[Expression, ...]
+
+    def parts(self) -> tuple[Expression, ...]:
+        return self.of, *self.keys
+
+    def with_parts(self, parts: Sequence[Expression]) -> Subscript:
+        return Subscript(parts[0], tuple(parts[1:]))
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall(Expression):
     """`function(*args, **kwargs)`."""
 
     function: str
     args: tuple[Expression, ...] = ()
     kwargs: tuple[tuple[str, Expression], ...] = ()
 
+    def parts(self) -> tuple[Expression, ...]:
+        return *self.args, *(each for _, each in self.kwargs)
 
-Leaf: TypeAlias = Constant | Ref | Path | Weights | Weight
-Expression: TypeAlias = Leaf | Items | Table | Subscript | Call
+    def with_parts(self, parts: Sequence[Expression]) -> FunctionCall:
+        count = len(self.args)
+        names = (name for name, _ in self.kwargs)
+        kwargs = tuple(zip(names, parts[count:], strict=True))
+        return FunctionCall(self.function, tuple(parts[:count]), kwargs)
+
+
+@dataclass(frozen=True)
+class Infix(Expression):
+    """`first operator second`."""
+
+    operator: str
+    first: Expression
+    second: Expression
+
+    def parts(self) -> tuple[Expression, ...]:
+        return self.first, self.second
+
+    def with_parts(self, parts: Sequence[Expression]) -> Infix:
+        return Infix(self.operator, *parts)
+
+
+@dataclass(frozen=True)
+class Negation(Expression):
+    """`-operand`."""
+
+    operand: Expression
+
+    def parts(self) -> tuple[Expression, ...]:
+        return (self.operand,)
+
+    def with_parts(self, parts: Sequence[Expression]) -> Negation:
+        return Negation(*parts)
+
+
+def rewrite(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """The expression with `change` applied to every node, parts before what they are parts of."""
+    parts = expression.parts()
+    if parts:
+        expression = expression.with_parts([rewrite(each, change) for each in parts])
+    return change(expression)
+
+
+def nodes(expression: Expression) -> Iterator[Expression]:
+    """An expression and all parts of it, in the order in which they are written."""
+    yield expression
+    for part in expression.parts():
+        yield from nodes(part)
+
+
+def references(expression: Expression) -> list[int]:
+    """The tensors that an expression reads, each as often as it does."""
+    return [node.id for node in nodes(expression) if isinstance(node, Ref)]
 
 
 def quoted(string: str) -> str:
@@ -115,86 +173,16 @@ def quoted(string: str) -> str:
     return '"' + inside.replace('"', '\\"') + '"'
 
 
-def constant(value: object) -> Constant:
+def literal(value: object) -> Literal:
     """A Python constant. Raises TypeError for a value that has no source text."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool):
-        return Constant(repr(value))
+        return Literal(repr(value))
     if isinstance(value, str):
-        return Constant(quoted(value))
+        return Literal(quoted(value))
     if isinstance(value, float) and not math.isfinite(value):
-        return Constant("np.nan" if math.isnan(value) else "np.inf" if value > 0 else "-np.inf")
+        return Literal("np.nan" if math.isnan(value) else "np.inf" if value > 0 else "-np.inf")
     if isinstance(value, int | float):
-        return Constant(repr(value).replace("e+", "e"), is_number=True)
+        return Literal(repr(value).replace("e+", "e"), is_number=True)
     raise TypeError(f"{type(value).__name__} has no source text")
-
-
-def rewrite(
-    expression: Expression, change: Callable[[Leaf, str], Expression], argument: str = ""
-) -> Expression:
-    """The expression with every leaf replaced; `change` is told of which argument it is a part."""
-    if isinstance(expression, Items):
-        items = tuple(rewrite(each, change, argument) for each in expression.items)
-        return replace(expression, items=items)
-    if isinstance(expression, Table):
-        return Table(tuple((key, rewrite(each, change, key)) for key, each in expression.items))
-    if isinstance(expression, Subscript):
-        return replace(expression, of=rewrite(expression.of, change, argument))
-    if isinstance(expression, Call):
-        names = argument_names(expression.function, len(expression.args))
-        return Call(
-            expression.function,
-            tuple(
-                rewrite(each, change, name)
-                for each, name in zip(expression.args, names, strict=True)
-            ),
-            tuple((name, rewrite(each, change, name)) for name, each in expression.kwargs),
-        )
-    return change(expression, argument)
-
-
-def found(expression: Expression) -> Iterator[tuple[Leaf, str]]:
-    """Every leaf in order, with the name of the argument of which it is a part."""
-    seen: list[tuple[Leaf, str]] = []
-
-    def see(leaf: Leaf, argument: str) -> Leaf:
-        seen.append((leaf, argument))
-        return leaf
-
-    rewrite(expression, see)
-    yield from seen
-
-
-def references(expression: Expression) -> list[int]:
-    """The tensors that an expression reads, each as often as it does."""
-    return [leaf.id for leaf, _ in found(expression) if isinstance(leaf, Ref)]
-
-
-def calls(expression: Expression) -> Iterator[Call]:
-    """Every call in an expression."""
-    if isinstance(expression, Call):
-        yield expression
-        for each in (*expression.args, *(value for _, value in expression.kwargs)):
-            yield from calls(each)
-    elif isinstance(expression, Items):
-        for each in expression.items:
-            yield from calls(each)
-    elif isinstance(expression, Subscript):
-        yield from calls(expression.of)
-
-
-@cache
-def argument_names(function: str, count: int) -> tuple[str, ...]:
-    """The names of a TensorFlow function's first parameters; "" where there is none."""
-    names: list[str] = []
-    if function in OPERANDS:
-        names = [OPERANDS[function]] * 2
-    elif function.startswith("tf."):
-        from porter.system.tensorflow import tf
-
-        found_function = tf
-        for part in function.split(".")[1:]:
-            found_function = getattr(found_function, part)
-        names = list(inspect.signature(found_function).parameters)
-    return tuple((names + [""] * count)[:count])

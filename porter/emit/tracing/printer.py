@@ -1,153 +1,166 @@
-"""Expressions as Python text, in lines of at most `WIDTH` columns, broken as ruff and black do.
-
-Arithmetic on tensors is written with Python's operators, which call the same functions.
-"""
+"""Expressions as Python text, in lines of at most `WIDTH` columns, broken as ruff and black do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from porter.emit.source.expression import (
-    Call,
-    Constant,
+from porter.emit.tracing.expression import (
+    NOTHING,
+    Dict,
     Expression,
+    FunctionCall,
+    Infix,
     Items,
-    Path,
+    Literal,
+    Negation,
     Ref,
+    Slice,
     Subscript,
-    Table,
-    Weight,
-    Weights,
     quoted,
 )
 
 WIDTH = 100
-"""Columns of the emitted file."""
-INFIX = {
-    "tf.add": ("+", 3),
-    "tf.subtract": ("-", 3),
-    "tf.multiply": ("*", 4),
-    "tf.divide": ("/", 4),
-    "tf.math.floordiv": ("//", 4),
-    "tf.math.floormod": ("%", 4),
-    "tf.less": ("<", 2),
-    "tf.less_equal": ("<=", 2),
-    "tf.greater": (">", 2),
-    "tf.greater_equal": (">=", 2),
+"""Columns of an emitted file."""
+COMPARISON = 2
+BINDING = {
+    "<": COMPARISON,
+    "<=": COMPARISON,
+    ">": COMPARISON,
+    ">=": COMPARISON,
+    "+": 3,
+    "-": 3,
+    "*": 4,
+    "/": 4,
+    "//": 4,
+    "%": 4,
 }
-"""Operators that call the same function, and how strongly they bind."""
+"""How strongly operators bind."""
 NEGATION = 5
 ATOM = 6
 
 Names = Mapping[int, str]
 
 
-def strength(expression: Expression) -> int:
+def binding(expression: Expression) -> int:
     """How strongly the outermost operator binds."""
-    if isinstance(expression, Call):
-        if is_infix(expression):
-            return INFIX[expression.function][1]
-        if is_negation(expression):
-            return NEGATION
-    if isinstance(expression, Constant) and expression.text.startswith("-"):
-        return NEGATION
-    return ATOM
+    if isinstance(expression, Infix):
+        return BINDING[expression.operator]
+    is_negative = isinstance(expression, Literal) and expression.text.startswith("-")
+    return NEGATION if is_negative or isinstance(expression, Negation) else ATOM
 
 
-def is_infix(call: Call) -> bool:
-    """Whether Python's operator does the same: one side must be a tensor, and not a list first."""
-    if call.function not in INFIX or len(call.args) != 2 or call.kwargs:
-        return False
-    first, second = call.args
-    return not isinstance(first, Items) and not all(
-        isinstance(each, Constant | Items) for each in (first, second)
-    )
+@dataclass(frozen=True)
+class Printer:
+    """Prints expressions whose tensors have `names`.
 
+    With `explicit`, each operand that is an operation stands in parentheses, needed or not.
+    """
 
-def is_negation(call: Call) -> bool:
-    """Whether it is written with a minus sign."""
-    return (
-        call.function == "tf.negative"
-        and not call.kwargs
-        and not isinstance(call.args[0], Constant | Items)
-    )
+    names: Names
+    explicit: bool = False
 
+    def text(self, expression: Expression, least: int = 0) -> str:
+        """On one line, in parentheses if it binds less strongly than `least`."""
+        text = self.bare_text(expression)
+        return f"({text})" if binding(expression) < least else text
 
-def text(expression: Expression, names: Names, least: int = 0) -> str:
-    """The expression on one line, in parentheses if it binds less strongly than `least`."""
-    written = plain(expression, names)
-    return f"({written})" if strength(expression) < least else written
-
-
-def plain(expression: Expression, names: Names) -> str:
-    """The expression on one line."""
-    if isinstance(expression, Constant):
-        return expression.text
-    if isinstance(expression, Ref):
-        return names[expression.id]
-    if isinstance(expression, Path):
+    def bare_text(self, expression: Expression) -> str:
+        """On one line."""
+        match expression:
+            case Ref():
+                return self.names[expression.id]
+            case Items() | Dict() | FunctionCall():
+                opening, closing, parts = opened(expression)
+                inside = ", ".join(before + self.text(each) for before, each in parts)
+                is_single = is_tuple(expression) and len(parts) == 1
+                return f"{opening}{inside}{',' if is_single else ''}{closing}"
+            case Subscript():
+                return f"{self.text(expression.of, ATOM)}{self.subscript(expression)}"
+            case Slice():
+                ends = f"{self.text(expression.start)}:{self.text(expression.stop)}"
+                has_step = expression.step != NOTHING
+                return f"{ends}:{self.text(expression.step)}" if has_step else ends
+            case Infix():
+                first, second = self.operands(expression)
+                return f"{first} {expression.operator} {second}"
+            case Negation():
+                return f"-{self.text(expression.operand, NEGATION)}"
         return str(expression)
-    if isinstance(expression, Weights):
-        return f"w[{expression.path}]"
-    if isinstance(expression, Weight):
-        module = "w" if expression.path is None else f"w[{expression.path}]"
-        return f"{module}[{quoted(expression.name)}]"
-    if isinstance(expression, Items):
-        inside = ", ".join(text(each, names) for each in expression.items)
-        comma = "," if expression.brackets == "()" and len(expression.items) == 1 else ""
-        return f"{expression.brackets[0]}{inside}{comma}{expression.brackets[1]}"
-    if isinstance(expression, Table):
-        pairs = [f"{quoted(key)}: {text(each, names)}" for key, each in expression.items]
-        return "{" + ", ".join(pairs) + "}"
-    if isinstance(expression, Subscript):
-        return f"{text(expression.of, names, ATOM)}[{expression.index.text}]"
-    if is_infix(expression):
-        operator, binds = INFIX[expression.function]
-        first, second = expression.args
+
+    def subscript(self, expression: Subscript) -> str:
+        return f"[{', '.join(map(self.text, expression.keys))}]"
+
+    def operands(self, expression: Infix) -> tuple[str, str]:
+        """Both sides, in parentheses where they need them."""
+        binds = BINDING[expression.operator]
         # Comparisons do not associate: a < b < c means something else.
-        left = text(first, names, binds + (binds == 2))
-        return f"{left} {operator} {text(second, names, binds + 1)}"
-    if is_negation(expression):
-        return f"-{text(expression.args[0], names, NEGATION)}"
-    return f"{expression.function}({', '.join(arguments(expression, names))})"
+        left, right = binds + (binds == COMPARISON), binds + 1
+        if self.explicit:
+            left = right = ATOM
+        return self.text(expression.first, left), self.text(expression.second, right)
 
+    def lines(
+        self, before: str, expression: Expression, after: str = "", indent: int = 0
+    ) -> list[str]:
+        """A statement of one or more lines, broken where ruff and black would break it."""
+        margin = " " * indent
+        whole = f"{margin}{before}{self.text(expression)}{after}"
+        if len(whole) <= WIDTH:
+            return [whole]
+        match expression:
+            case Items() | Dict() | FunctionCall():
+                return self.opened_lines(before, expression, after, indent)
+            case Subscript(of=FunctionCall() as call):
+                return self.lines(before, call, f"{self.subscript(expression)}{after}", indent)
+        inner = f"{margin}    "
+        inside = [f"{inner}{self.text(expression)}"]
+        if len(inside[0]) > WIDTH and isinstance(expression, Infix):
+            inside = self.operand_lines(expression, indent + 4)
+        return [f"{margin}{before}(", *inside, f"{margin}){after}"]
 
-def arguments(call: Call, names: Names) -> list[str]:
-    """The arguments of a call as they are written."""
-    given = [text(each, names) for each in call.args]
-    return given + [f"{name}={text(each, names)}" for name, each in call.kwargs]
-
-
-def lines(before: str, expression: Expression, after: str, names: Names, indent: int) -> list[str]:
-    """A statement of one or more lines, broken where ruff and black would break it."""
-    margin = " " * indent
-    whole = f"{margin}{before}{text(expression, names)}{after}"
-    if len(whole) <= WIDTH:
-        return [whole]
-    if isinstance(expression, Items | Table) or (
-        isinstance(expression, Call) and not is_infix(expression) and not is_negation(expression)
-    ):
+    def opened_lines(
+        self, before: str, expression: Items | Dict | FunctionCall, after: str, indent: int
+    ) -> list[str]:
+        """Brackets opened: what is in them on a line of its own, or each part on one."""
+        margin, inner = " " * indent, " " * (indent + 4)
         opening, closing, parts = opened(expression)
-        inner = margin + "    "
-        inside = inner + ", ".join(p + text(each, names) for p, each in parts)
+        inside = inner + ", ".join(p + self.text(each) for p, each in parts)
         head, tail = f"{margin}{before}{opening}", f"{margin}{closing}{after}"
-        single = isinstance(expression, Items) and expression.brackets == "()" and len(parts) == 1
-        if len(inside) <= WIDTH and isinstance(expression, Call):
-            return [head, inside, tail]
-        if len(parts) == 1 and not single and isinstance(expression, Call):
-            return [head, *lines(parts[0][0], parts[0][1], "", names, indent + 4), tail]
-        broken = [line for p, each in parts for line in lines(p, each, ",", names, indent + 4)]
+        if isinstance(expression, FunctionCall):
+            if len(inside) <= WIDTH:
+                return [head, inside, tail]
+            if len(parts) == 1:
+                ((prefix, only),) = parts
+                return [head, *self.lines(prefix, only, "", indent + 4), tail]
+        broken = [line for p, each in parts for line in self.lines(p, each, ",", indent + 4)]
         return [head, *broken, tail]
-    if isinstance(expression, Subscript) and isinstance(expression.of, Call):
-        return lines(before, expression.of, f"[{expression.index.text}]{after}", names, indent)
-    return [f"{margin}{before}(", f"{margin}    {text(expression, names)}", f"{margin}){after}"]
+
+    def operand_lines(self, expression: Infix, indent: int) -> list[str]:
+        """Each operand on lines of its own, the operator in front of the second."""
+        lines: list[str] = []
+        operands = zip(("", f"{expression.operator} "), expression.parts(), strict=True)
+        least = ATOM if self.explicit else BINDING[expression.operator] + 1
+        for before, operand in operands:
+            if binding(operand) < least:
+                lines += [f"{' ' * indent}{before}(", *self.lines("", operand, "", indent + 4)]
+                lines.append(f"{' ' * indent})")
+            else:
+                lines += self.lines(before, operand, "", indent)
+        return lines
 
 
-def opened(expression: Items | Table | Call) -> tuple[str, str, list[tuple[str, Expression]]]:
+def is_tuple(expression: Expression) -> bool:
+    return isinstance(expression, Items) and expression.brackets == "()"
+
+
+def opened(
+    expression: Items | Dict | FunctionCall,
+) -> tuple[str, str, list[tuple[str, Expression]]]:
     """What stands before, behind and between the brackets."""
     if isinstance(expression, Items):
         return *expression.brackets, [("", each) for each in expression.items]
-    if isinstance(expression, Table):
+    if isinstance(expression, Dict):
         return "{", "}", [(f"{quoted(key)}: ", each) for key, each in expression.items]
     parts = [("", each) for each in expression.args]
     parts += [(f"{name}=", each) for name, each in expression.kwargs]
