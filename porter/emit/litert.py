@@ -9,30 +9,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from porter.emit.litert_loop import DenseArray, while_loop
+from porter.emit.tracing.namespace import Namespace
 from porter.ir.layout import size
 from porter.system.tensorflow import tf
-
-
-class Dialect:
-    """A namespace in which some names, given by their dotted path, mean something else."""
-
-    def __init__(self, namespace: Any, replaced: Mapping[str, Any], prefix: str = "") -> None:
-        self._namespace = namespace
-        self._replaced = replaced
-        self._prefix = prefix
-
-    def __getattr__(self, name: str) -> Any:
-        path = self._prefix + name
-        if path in self._replaced:
-            return self._replaced[path]
-        found = getattr(self._namespace, name)
-        if any(each.startswith(f"{path}.") for each in self._replaced):
-            return Dialect(found, self._replaced, f"{path}.")
-        return found
 
 
 def max_pool2d(x: Any, ksize: Sequence[int], strides: Sequence[int], padding: Any) -> Any:
@@ -177,8 +160,8 @@ REPLACED = {
     "while_loop": while_loop,
 }
 
-LITERT = Dialect(tf, REPLACED)
+LITERT = Namespace(REPLACED)
 """What the TFLite emitter hands to layer maps as `tf`."""
 
-LITERT_INTEGER = Dialect(tf, REPLACED | {"nn.log_softmax": log_softmax})
+LITERT_INTEGER = Namespace(REPLACED | {"nn.log_softmax": log_softmax})
 """The same for files that compute in 8 bits."""

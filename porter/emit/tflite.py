@@ -29,12 +29,13 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
-from porter.emit.litert import LITERT, LITERT_INTEGER, Dialect
+from porter.emit.litert import LITERT, LITERT_INTEGER
 from porter.emit.port import Port, build
 from porter.emit.quality import BOUNDS, Quality, judge
 from porter.emit.representative import admitted, halves, on_port, read
 from porter.emit.settings import TFLiteSettings
 from porter.emit.subprocess_runner import Named, run_tflite
+from porter.emit.tracing.namespace import Namespace
 from porter.errors import EmitError, ParityError, UsageError
 from porter.ir.fields import Array
 from porter.ir.graph import Graph, Node, rename
@@ -95,12 +96,12 @@ class TFLite(Emitter):
         return rows
 
 
-def dialect_of(kind: str) -> Dialect:
+def dialect_of(kind: str) -> Namespace:
     """What a kind of file is traced with."""
     return LITERT_INTEGER if kind in INTEGER else LITERT
 
 
-def traced(job: ExportJob, dialect: Dialect) -> Port:
+def traced(job: ExportJob, dialect: Namespace) -> Port:
     """The fused port in LiteRT's operations, for the sizes that the user fixed."""
     graph = join_borders(drop_cancelled_biases(fuse(job.port.graph)))
     return build(sized(graph, job), Variables(), job.options.plain(), dialect=dialect)

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from typing import Any
 
 import numpy as np
 import pytest
 
-from porter.emit.keras.expressions import Call, Expression, Infix, Item, Name, Writer
-from porter.emit.keras.traced import Traced
-from porter.emit.keras.wrapping import WIDTH, wrapped
+from porter.emit.keras.body import BodyWriter, FunctionBody
+from porter.emit.keras.calls import expression_of, infix, item, ops
+from porter.emit.tracing.expression import Expression, FunctionCall, Items, Literal, Ref
+from porter.emit.tracing.printer import WIDTH, Printer
+
+X = Ref(1)
 
 
-def value(expression: Expression) -> Traced:
-    return Traced(None, expression)
-
-
-def lines(*held: Traced) -> list[str]:
-    writer = Writer("", {}, Counter(["x"]))
-    writer.body(held, held[-1])
-    return writer.lines
-
-
-X = value(Name("x"))
+def lines(*expressions: Expression) -> list[str]:
+    """The body that returns the last of some symbols, of which the first, 1, is `x`."""
+    definitions = ChainMap(dict(enumerate([Literal("x"), *expressions], start=1)))
+    return BodyWriter(FunctionBody(definitions, Ref(len(definitions))), {}, Counter(["x"])).write()
 
 
 def test_what_is_used_once_is_written_where_it_is_used() -> None:
-    root = value(Call("ops.sqrt", (X,)))
-    assert lines(X, root, value(Infix("+", root, 1.5))) == ["return ops.sqrt(x) + 1.5"]
+    assert lines(ops("sqrt", X), infix("+", Ref(2), 1.5)) == ["return ops.sqrt(x) + 1.5"]
 
 
 def test_what_is_used_twice_has_a_name() -> None:
-    root = value(Call("ops.sqrt", (X,)))
-    total = value(Infix("*", root, root))
-    assert lines(X, root, total) == ["sqrt = ops.sqrt(x)", "return sqrt * sqrt"]
+    total = infix("*", Ref(2), Ref(2))
+    assert lines(ops("sqrt", X), total) == ["sqrt = ops.sqrt(x)", "return sqrt * sqrt"]
 
 
 def test_what_nobody_uses_is_left_out() -> None:
-    unused = value(Call("ops.sqrt", (X,)))
-    assert lines(X, unused, value(Call("ops.exp", (X,)))) == ["return ops.exp(x)"]
+    assert lines(ops("sqrt", X), ops("exp", X)) == ["return ops.exp(x)"]
 
 
 def test_operations_inside_of_operations_are_in_parentheses() -> None:
-    inner = value(Infix("-", X, -1))
-    assert lines(X, inner, value(Infix("*", inner, 2))) == ["return (x - (-1)) * 2"]
+    assert lines(infix("-", X, -1), infix("*", Ref(2), 2)) == ["return (x - (-1)) * 2"]
 
 
 @pytest.mark.parametrize(
-    ("item", "text"),
+    ("value", "text"),
     [
         (np.float32(0.5), "0.5"),
         (-float("inf"), 'float("-inf")'),
@@ -57,21 +49,28 @@ def test_operations_inside_of_operations_are_in_parentheses() -> None:
         ((3,), "(3,)"),
         ([[1, None]], "[[1, None]]"),
         (np.array([X, 2], object), "[x, 2]"),
-        (Item(X, (slice(None, 2), slice(1, None, 2), 0)), "x[:2, 1::2, 0]"),
+        (item(X, slice(None, 2), slice(1, None, 2), 0), "x[:2, 1::2, 0]"),
     ],
 )
-def test_values_in_python(item: Any, text: str) -> None:
-    assert Writer("", {}, Counter())(item) == text
+def test_values_in_python(value: Any, text: str) -> None:
+    assert Printer({1: "x"}, explicit=True).text(expression_of(value)) == text
 
 
+@pytest.mark.parametrize("explicit", [False, True])
 @pytest.mark.parametrize("count", [3, 12, 40])
-def test_long_lines_are_broken_and_mean_the_same(count: int) -> None:
-    inside = ", ".join(f'max({i}, "a,(".count("a"), {i})' for i in range(count))
-    line = f"    y = sum([{inside}], start=len((7,))) + min(3, 4)"
-    broken = wrapped(line)
-    assert (len(broken) > 1) == (len(line) > WIDTH)
+def test_long_lines_are_broken_and_mean_the_same(count: int, explicit: bool) -> None:
+    words = FunctionCall('"a,(".count', (Literal('"a"'),))
+    inside = Items(tuple(FunctionCall("max", (Literal(str(i)), words)) for i in range(count)))
+    total = FunctionCall("sum", (inside,), (("start", FunctionCall("len", (Items((X,), "()"),))),))
+    chain = infix("-", infix("*", total, 2), FunctionCall("min", (Literal("3"), Literal("4"))))
+    for _ in range(count // 12):
+        chain = infix("-", infix("+", chain, words), infix("*", -1, infix("-", chain, total)))
+    printer = Printer({1: "x"}, explicit)
+    whole = f"    y = {printer.text(chain)}"
+    broken = printer.lines("y = ", chain, "", 4)
+    assert (len(broken) > 1) == (len(whole) > WIDTH)
     assert max(map(len, broken)) <= WIDTH
-    results: list[dict[str, Any]] = [{}, {}]
-    exec(line.strip(), results[0])
+    results: list[dict[str, Any]] = [{"x": 7}, {"x": 7}]
+    exec(whole.strip(), results[0])
     exec("\n".join(broken).strip(), results[1])
     assert results[0]["y"] == results[1]["y"]

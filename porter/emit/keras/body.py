@@ -1,79 +1,30 @@
-"""Python expressions, and how a body of a function is printed from them.
+"""The body of a function: what is written down of a layer, as lines of Python.
 
-What is used once and stays short is written where it is used; everything else gets a name. Nothing
-here knows of TensorFlow or Keras.
+What is used once and stays short is written where it is used; everything else gets a name.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections import ChainMap, Counter
+from dataclasses import dataclass
 
-import numpy as np
+from porter.emit.tracing.expression import (
+    Expression,
+    FunctionCall,
+    Infix,
+    Literal,
+    Ref,
+    Subscript,
+    references,
+    rewrite,
+)
+from porter.emit.tracing.printer import Printer
 
-from porter.emit.keras.wrapping import wrapped
-
-LONGEST = 40
+MAX_INLINE = 40
 """An expression of more characters gets a name of its own."""
 RESERVED = frozenset({"self", "ops", "keras", "math", "carry", "elements", "step", "init"})
-
-
-class Expression:
-    """Something that can be written in Python."""
-
-    stem = "value"
-    """What a variable that holds it is called."""
-    is_atom = False
-    """Whether it is too small for a name: a name, a number, an attribute."""
-
-    def parts(self) -> Iterator[Any]:
-        """The values it is made of."""
-        return iter(())
-
-    def source(self, write: Writer) -> str:
-        """Its text, with the values it is made of written by `write`."""
-        raise NotImplementedError
-
-
-@dataclass(eq=False)
-class Name(Expression):
-    """A variable, an attribute, or a literal in Python's own words."""
-
-    text: str
-    is_atom = True
-
-    def source(self, write: Writer) -> str:
-        return self.text
-
-
-@dataclass(eq=False)
-class Call(Expression):
-    """`function(*args, **options)`."""
-
-    function: str
-    args: tuple[Any, ...]
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def stem(self) -> str:  # type: ignore[override]
-        return self.function.rsplit(".", 1)[-1]
-
-    def parts(self) -> Iterator[Any]:
-        yield from self.args
-        yield from self.options.values()
-
-    def source(self, write: Writer) -> str:
-        written = [write(each) for each in self.args]
-        written += [f"{name}={write(value)}" for name, value in self.options.items()]
-        return f"{self.function}({', '.join(written)})"
-
-
-OPERATORS = {
+OPERATION_NAMES = {
     "+": "sum",
     "-": "difference",
     "*": "product",
@@ -85,173 +36,122 @@ OPERATORS = {
     ">=": "above",
     "<=": "below",
 }
+"""What a variable that holds the result of an operation is called."""
 
 
-@dataclass(eq=False)
-class Infix(Expression):
-    """`first operator second`."""
+@dataclass
+class FunctionBody:
+    """What a function computes, and what it returns.
 
-    operator: str
-    first: Any
-    second: Any
+    Symbols of its own are in the first map of `definitions`, those of the functions around it in
+    the others.
+    """
 
-    @property
-    def stem(self) -> str:  # type: ignore[override]
-        return OPERATORS[self.operator]
+    definitions: ChainMap[int, Expression]
+    results: Expression
 
-    def parts(self) -> Iterator[Any]:
-        yield from (self.first, self.second)
-
-    def source(self, write: Writer) -> str:
-        return f"{write.operand(self.first)} {self.operator} {write.operand(self.second)}"
-
-
-@dataclass(eq=False)
-class Item(Expression):
-    """`value[key, …]`; slices of Python are keys."""
-
-    value: Any
-    keys: tuple[Any, ...]
-    stem: str = "part"
-
-    def parts(self) -> Iterator[Any]:
-        yield self.value
-        for key in self.keys:
-            yield from (key.start, key.stop, key.step) if isinstance(key, slice) else (key,)
-
-    def source(self, write: Writer) -> str:
-        def key_text(key: Any) -> str:
-            if not isinstance(key, slice):
-                return write(key)
-            ends = ":".join("" if each is None else write(each) for each in (key.start, key.stop))
-            return ends if key.step in (None, 1) else f"{ends}:{write(key.step)}"
-
-        return f"{write.operand(self.value)}[{', '.join(map(key_text, self.keys))}]"
+    def reads(self) -> list[int]:
+        """The symbols that it reads, its own among them."""
+        inside = [i for each in self.definitions.maps[0].values() for i in reads(each)]
+        # Twice, so that what comes from outside is named before the function is defined.
+        return [*inside, *inside, *references(self.results)]
 
 
-@dataclass(eq=False)
-class Block(Expression):
-    """A function defined inside of the body: parameters, own values, and what it returns."""
+@dataclass(frozen=True, eq=False)
+class LocalFunction(Expression):
+    """A function defined inside of another one."""
 
     name: str
     parameters: tuple[str, ...]
-    held: tuple[Any, ...]
-    """Values in the order in which they were made."""
-    results: Any
-    is_atom = True
+    body: FunctionBody
 
-    def parts(self) -> Iterator[Any]:
-        # Twice, so that what comes from outside is named before the function is defined.
-        inside = [value.expression for value in self.held]
-        yield from (*inside, *inside, self.results)
-
-    def source(self, write: Writer) -> str:
+    def __str__(self) -> str:
         return self.name
 
 
-def values_of(item: Any) -> Iterator[Any]:
-    """The values with an expression of their own inside of lists, tuples and arrays."""
-    if hasattr(item, "expression"):
-        yield item
-    elif isinstance(item, Expression):
-        for part in item.parts():
-            yield from values_of(part)
-    elif isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.dtype == object):
-        for each in item:
-            yield from values_of(each)
+def reads(expression: Expression) -> list[int]:
+    """The symbols that an expression is made of, each as often as it is."""
+    if isinstance(expression, LocalFunction):
+        return expression.body.reads()
+    return references(expression)
 
 
-class Writer:
-    """Writes values as text and collects the lines that must come before."""
+def is_atom(expression: Expression) -> bool:
+    """Whether it is too small for a name: a number, a word, an attribute, a parameter's element."""
+    if isinstance(expression, Subscript):
+        return isinstance(expression.of, Literal)
+    return isinstance(expression, Literal)
 
-    def __init__(self, indent: str, names: dict[int, str], taken: Counter[str]) -> None:
-        self.indent = indent
+
+class BodyWriter:
+    """Writes symbols as text and collects the lines that must come before."""
+
+    def __init__(
+        self, body: FunctionBody, names: dict[int, str], used: Counter[str], indent: int = 0
+    ) -> None:
+        self.definitions, self.results = body.definitions, body.results
         self.names = names
-        self.taken = taken
+        self.used = used
+        self.indent = indent
+        self.printer = Printer(names, explicit=True)
         self.lines: list[str] = []
 
-    def __call__(self, item: Any) -> str:
-        if hasattr(item, "expression"):
-            return self.names.get(id(item)) or item.expression.source(self)
-        if isinstance(item, Expression):
-            return item.source(self)
-        if isinstance(item, np.ndarray):
-            return self(item.tolist())
-        if isinstance(item, list):
-            return f"[{', '.join(map(self, item))}]"
-        if isinstance(item, tuple):
-            inside = ", ".join(map(self, item))
-            return f"({inside},)" if len(item) == 1 else f"({inside})"
-        return literal(item)
+    def inlined(self, expression: Expression) -> Expression:
+        """With the expressions of all symbols that have no name."""
 
-    def operand(self, item: Any) -> str:
-        """In parentheses where it is an operation or a negative number."""
-        text = self(item)
-        expression = getattr(item, "expression", item)
-        named = id(item) in self.names
-        bare = named or (not isinstance(expression, Infix) and not text.startswith("-"))
-        return text if bare else f"({text})"
+        def resolve(node: Expression) -> Expression:
+            if not isinstance(node, Ref) or node.id in self.names:
+                return node
+            return self.inlined(self.definitions[node.id])
 
-    def fresh(self, stem: str) -> str:
-        """A variable's name that is not taken."""
-        stem = re.sub(r"\W", "_", stem)
+        return rewrite(expression, resolve)
+
+    def write(self) -> list[str]:
+        """The lines that compute the results, ended by a return."""
+        own = self.definitions.maps[0]
+        uses = Counter(references(self.results))
+        for id in reversed(list(own)):
+            if id in uses:
+                uses.update(reads(own[id]))
+        for id, expression in own.items():
+            if id not in uses or id in self.names:
+                continue
+            if isinstance(expression, LocalFunction):
+                self.function(expression)
+            elif not is_atom(expression):
+                inlined = self.inlined(expression)
+                if uses[id] > 1 or len(self.printer.text(inlined)) > MAX_INLINE:
+                    name = self.fresh_name(self.stem(expression))
+                    self.statement(f"{name} = ", inlined)
+                    self.names[id] = name
+        self.statement("return ", self.inlined(self.results))
+        return self.lines
+
+    def function(self, function: LocalFunction) -> None:
+        inner = BodyWriter(function.body, self.names, self.used, self.indent + 4).write()
+        margin = " " * self.indent
+        head = f"{margin}def {function.name}({', '.join(function.parameters)}):"
+        self.lines += ["", head, *inner, ""]
+
+    def statement(self, before: str, expression: Expression) -> None:
+        self.lines += self.printer.lines(before, expression, "", self.indent)
+
+    def stem(self, expression: Expression) -> str:
+        """What a variable that holds it is called."""
+        if isinstance(expression, FunctionCall):
+            return re.sub(r"\W", "_", expression.function.rsplit(".", 1)[-1])
+        if isinstance(expression, Infix):
+            return OPERATION_NAMES[expression.operator]
+        of = expression.of if isinstance(expression, Subscript) else None
+        whole = self.definitions.get(of.id) if isinstance(of, Ref) else None
+        is_size = isinstance(whole, FunctionCall) and whole.function == "ops.shape"
+        return "size" if is_size else "part"
+
+    def fresh_name(self, stem: str) -> str:
+        """A variable's name that is not used yet."""
         while True:
-            self.taken[stem] += 1
-            count = self.taken[stem]
+            self.used[stem] += 1
+            count = self.used[stem]
             name = stem if count == 1 else f"{stem}_{count}"
             if name not in RESERVED:
                 return name
-
-    def body(self, held: tuple[Any, ...], results: Any) -> None:
-        """The lines that compute `results`, ended by a return."""
-        needed, uses = reachable(held, results)
-        for value in held:
-            if id(value) not in needed or id(value) in self.names:
-                continue
-            expression = value.expression
-            if isinstance(expression, Block):
-                self.function(expression)
-            elif not expression.is_atom:
-                text = expression.source(self)
-                if uses[id(value)] > 1 or len(text) > LONGEST:
-                    name = self.fresh(expression.stem)
-                    self.line(f"{name} = {text}")
-                    self.names[id(value)] = name
-        self.line(f"return {self(results)}")
-
-    def function(self, block: Block) -> None:
-        inner = Writer(self.indent + "    ", self.names, self.taken)
-        self.line("")
-        self.line(f"def {block.name}({', '.join(block.parameters)}):")
-        inner.body(block.held, block.results)
-        self.lines += [*inner.lines, ""]
-
-    def line(self, text: str) -> None:
-        self.lines += wrapped(f"{self.indent}{text}") if text else [""]
-
-
-def reachable(held: tuple[Any, ...], results: Any) -> tuple[set[int], Counter[int]]:
-    """Which values the results need, and how often each is used by those."""
-    uses: Counter[int] = Counter(id(value) for value in values_of(results))
-    needed = set(uses)
-    for value in reversed(held):
-        if id(value) in needed:
-            for part in values_of(value.expression):
-                uses[id(part)] += 1
-                needed.add(id(part))
-    return needed, uses
-
-
-def literal(item: Any) -> str:
-    """A number, a word, a truth value or None in Python."""
-    if isinstance(item, bool | np.bool_):
-        return str(bool(item))
-    if isinstance(item, int | np.integer):
-        return str(int(item))
-    if isinstance(item, float | np.floating):
-        number = float(item)
-        return repr(number) if math.isfinite(number) else f'float("{number}")'
-    if isinstance(item, str):
-        return json.dumps(item)
-    assert item is None, f"{type(item).__name__} has no literal"
-    return "None"

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from porter.emit.keras import helpers
-from porter.emit.keras.expressions import Name, Writer
+from porter.emit.keras.body import BodyWriter, FunctionBody
+from porter.emit.keras.calls import expression_of
 from porter.emit.keras.library import keras
-from porter.emit.keras.trace import StandIn, Trace
-from porter.emit.keras.traced import placeholder, symbolically
-from porter.emit.keras.translations import TRANSLATIONS
+from porter.emit.keras.recorder import KerasRecorder
+from porter.emit.keras.symbols import placeholder, symbolically
+from porter.emit.tracing.expression import Literal
 from porter.errors import EmitError
 from porter.ir.fields import Param
 from porter.ir.graph import FLOAT, TensorType
@@ -74,7 +75,7 @@ HELPERS = {
 
 
 @dataclass(frozen=True)
-class Weight:
+class LayerWeight:
     """One weight of a written layer: its name there, its values, and whether it is trained."""
 
     name: str
@@ -88,14 +89,15 @@ class Weight:
 
 
 @dataclass
-class Written:
+class CustomLayer:
     """A layer as source: `call`'s lines after its signature, its weights, and its outputs."""
 
     typename: str
     inputs: int
     lines: list[str]
-    weights: list[Weight]
-    made: list[list[Any]]
+    weights: list[LayerWeight]
+    outputs: list[list[Any]]
+    """Shape and dtype of each."""
 
     @property
     def body(self) -> str:
@@ -104,11 +106,11 @@ class Written:
 
     @property
     def config(self) -> dict[str, Any]:
-        return {"held": [weight.described for weight in self.weights], "made": self.made}
+        return {"held": [weight.described for weight in self.weights], "made": self.outputs}
 
 
 @dataclass
-class Sources:
+class LayersFile:
     """All classes of one `layers.py`, in the order in which they were first needed."""
 
     bodies: dict[str, str] = field(default_factory=dict)
@@ -116,7 +118,7 @@ class Sources:
     namespace: dict[str, Any] = field(default_factory=dict)
     """What the file defines; its classes are made from the very text that is written."""
 
-    def layer_class(self, layer: Written) -> Any:
+    def layer_class(self, layer: CustomLayer) -> Any:
         """The class of a layer, a new one if no other has its body."""
         stem = identifier(layer.typename.rsplit(".", 1)[-1])
         count, name = 1, stem if stem not in ("Any", "TorchLayer") else f"{stem}1"
@@ -169,44 +171,37 @@ def input_names(count: int) -> list[str]:
     return ["x"] if count == 1 else [f"x{i + 1}" for i in range(count)]
 
 
-def stored_shape(type: TensorType, layout: Layout) -> list[int | None]:
-    """The sizes of a tensor in the order in which it is stored."""
-    return [type.shape[axis] for axis in layout.order]
+def specification(type: TensorType, layout: Layout) -> list[Any]:
+    """Sizes of a tensor in the order in which it is stored, and its dtype."""
+    shape = [type.shape[axis] for axis in layout.order]
+    return [shape, "float32" if type.dtype == FLOAT else type.dtype]
 
 
-def dtype_name(type: TensorType) -> str:
-    return "float32" if type.dtype == FLOAT else type.dtype
-
-
-def write(step: Step, variables: Variables) -> Written:
+def write(step: Step, variables: Variables) -> CustomLayer:
     """The source of one layer. Raises EmitError if keras.ops cannot express it."""
     node = step.node
-    types = [value.type for value in node.inputs]
-    weights: dict[int, Weight] = {}
+    recorder = KerasRecorder()
+    weights: dict[int, LayerWeight] = {}
 
-    def site_of(inside: Step, path: str) -> OpContext:
+    def site_of(inside: Step) -> OpContext:
         def variable(param: Param, rows: tuple[int, ...]) -> Any:
             stored = variables.get(inside.node.path, param, rows)
             if id(stored) not in weights:
-                name = weight_name(param, inside.node.path.removeprefix(path), weights)
-                weights[id(stored)] = Weight(name, stored, param.trainable)
+                name = weight_name(param, inside.node.path.removeprefix(node.path), weights)
+                weights[id(stored)] = LayerWeight(name, stored, param.trainable)
             symbol = placeholder(stored.shape, stored.dtype)
-            return trace.new(symbol, Name(f"self.{weights[id(stored)].name}"))
+            return recorder.define(symbol, Literal(f"self.{weights[id(stored)].name}"))
 
-        return replace(
-            op_context(inside, variables),
-            make_variable=variable,
-            inner=lambda deeper: site_of(deeper, path),
-        )
-
-    trace = Trace(TRANSLATIONS)
+        return replace(site(inside, variables), make_variable=variable, inner=site_of)
 
     def apply() -> Any:
-        given = [
-            trace.new(placeholder(stored_shape(type, layout), dtype_name(type)), Name(name))
-            for type, layout, name in zip(types, step.inputs, input_names(len(types)), strict=True)
+        inputs = [
+            recorder.define(placeholder(*specification(value.type, layout)), Literal(name))
+            for value, layout, name in zip(
+                node.inputs, step.inputs, input_names(len(node.inputs)), strict=True
+            )
         ]
-        return node.op.apply(StandIn(trace), *given, at=site_of(step, node.path))
+        return node.op.apply(recorder.tf, *inputs, at=site_of(step))
 
     try:
         result = symbolically(apply)
@@ -216,24 +211,36 @@ def write(step: Step, variables: Variables) -> Written:
             f"the layer cannot be written for Keras: {getattr(error, 'message', error)}",
             where=f"{node.path or 'the root'} ({node.op.typename})",
         ) from None
-    results = list(result) if isinstance(result, list | tuple) else [result]
-    made = [
-        [stored_shape(value.type, layout), dtype_name(value.type)]
+    outputs = [
+        specification(value.type, layout)
         for value, layout in zip(node.outputs, step.outputs, strict=True)
     ]
-    lines = written_lines(trace, results, len(types))
+    lines = body_lines(recorder, result, len(node.inputs))
     ordered = sorted(weights.values(), key=lambda weight: not weight.trainable)
-    return Written(node.op.typename, len(types), lines, ordered, made)
+    return CustomLayer(node.op.typename, len(node.inputs), lines, ordered, outputs)
 
 
-def written_lines(trace: Trace, results: list[Any], inputs: int) -> list[str]:
-    """The lines of `call` that return `results`."""
-    writer = Writer(" " * 8, {}, Counter([*HELPERS, *input_names(inputs)]))
-    writer.body(tuple(trace.held), results[0] if len(results) == 1 else tuple(results))
-    return writer.lines
+def write_conversion(step: LayoutConversion) -> CustomLayer:
+    """The source of a change of layout."""
+    recorder = KerasRecorder()
+
+    def apply() -> Any:
+        tensor = placeholder(*specification(step.source.type, step.before))
+        return step.apply(recorder.tf, recorder.define(tensor, Literal("x")))
+
+    lines = body_lines(recorder, symbolically(apply), 1)
+    return CustomLayer("Reorder", 1, lines, [], [specification(step.source.type, step.after)])
 
 
-def weight_name(param: Param, path: str, weights: dict[int, Weight]) -> str:
+def body_lines(recorder: KerasRecorder, result: Any, inputs: int) -> list[str]:
+    """The lines of `call` that return `result`."""
+    results = tuple(result) if isinstance(result, list | tuple) else (result,)
+    returned = expression_of(results[0] if len(results) == 1 else results)
+    used = Counter([*HELPERS, *input_names(inputs)])
+    return BodyWriter(FunctionBody(recorder.definitions, returned), {}, used, 8).write()
+
+
+def weight_name(param: Param, path: str, weights: dict[int, LayerWeight]) -> str:
     """An attribute's name that no layer of Keras has."""
     words = [*path.split("."), *param.name.split(".")]
     stem = re.sub(r"\W", "_", "_".join(word for word in words if word), flags=re.ASCII)
@@ -244,17 +251,3 @@ def weight_name(param: Param, path: str, weights: dict[int, Weight]) -> str:
         count += 1
         name = f"{stem}_{count}"
     return name
-
-
-def write_restore(step: LayoutConversion) -> Written:
-    """The source of a change of layout."""
-    trace = Trace(TRANSLATIONS)
-    shape = stored_shape(step.source.type, step.before)
-
-    def apply() -> Any:
-        x = trace.new(placeholder(shape, dtype_name(step.source.type)), Name("x"))
-        return step.apply(StandIn(trace), x)
-
-    result = symbolically(apply)
-    made = [[stored_shape(step.source.type, step.after), dtype_name(step.source.type)]]
-    return Written("Reorder", 1, written_lines(trace, [result], 1), [], made)

@@ -1,39 +1,41 @@
 """A plan as a functional model of Keras: one layer for each Torch layer, named by its path.
 
-A layer map that has an ordinary layer of Keras makes it in its method `keras`; every other layer is
-written from its `apply` into `layers.py`.
+A layer map that has an ordinary layer of Keras makes it in its method `keras`, with the
+`KerasBuilder` that it is handed; every other layer is written from its `apply` into `layers.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from porter.emit.keras.custom_layers import (
-    Sources,
-    Written,
-    dtype_name,
+    CustomLayer,
+    LayersFile,
     input_names,
-    stored_shape,
+    specification,
     write,
-    write_restore,
+    write_conversion,
 )
 from porter.emit.keras.library import keras
-from porter.emit.keras.place import Place
-from porter.ir.layout import Layout, LayoutConversion, Plan, Step
-from porter.ir.nested import leaves, named_leaves
-from porter.runtime.runner import Variables, op_context
+from porter.ir.layout import LayoutConversion, Plan, Step
+from porter.ir.nested import named_leaves
+from porter.runtime.execute import execute
+from porter.runtime.runner import Variables, site
+
+Pads = Sequence[Sequence[int]]
+"""Elements before and behind each spatial axis."""
 
 
 @dataclass
-class Network:
-    """What is known while a model is built."""
+class FunctionalModel:
+    """A model while it is built, layer by layer: computes Keras's tensors."""
 
     variables: Variables = field(default_factory=Variables)
-    sources: Sources = field(default_factory=Sources)
+    sources: LayersFile = field(default_factory=LayersFile)
     names: set[str] = field(default_factory=set)
     shared: dict[Hashable, Any] = field(default_factory=dict)
     """Layers with weights by what they compute: modules that share memory are one layer."""
@@ -41,7 +43,7 @@ class Network:
     written: list[str] = field(default_factory=list)
     owners: dict[int, Any] = field(default_factory=dict)
     split: set[int] = field(default_factory=set)
-    """Weights in layers of different kinds: Keras holds them once for each."""
+    """Weights in layers of different kinds: Keras stores them once for each."""
 
     @property
     def note(self) -> str:
@@ -81,69 +83,110 @@ class Network:
         key = (label, tuple(map(id, weights)), repr(sorted(config.items())))
         if weights and key in self.shared:
             return self.shared[key](*args)
-        found = getattr(keras.layers, kind) if isinstance(kind, str) else kind
-        layer = found(name=self.free_name(path, label, part), dtype="float32", **config)
-        made = layer(*args)
+        layer_class = getattr(keras.layers, kind) if isinstance(kind, str) else kind
+        layer = layer_class(name=self.free_name(path, label, part), dtype="float32", **config)
+        output = layer(*args)
         if weights:
             layer.set_weights([np.asarray(weight) for weight in weights])
             self.shared[key] = layer
         for weight in weights:
             if self.owners.setdefault(id(weight), layer) is not layer:
                 self.split.add(id(weight))
-        return made
+        return output
 
+    def apply(self, step: Step, inputs: list[Any]) -> list[Any]:
+        """One Torch layer: by layers of Keras if its map has any, else written."""
+        node, output = step.node, None
+        if defines_both(type(node.op)):
+            at = site(step, self.variables)
+            output = node.op.keras(KerasBuilder(self, node.path), *inputs, at=at)
+        if output is None:
+            return self.call_written(node.path, write(step, self.variables), inputs)
+        self.native += 1
+        return list(output) if isinstance(output, list | tuple) else [output]
 
-def build(plan: Plan) -> tuple[Any, Network]:
-    """The model and what was written for it. Raises EmitError, naming the layer that cannot be."""
-    network = Network()
-    graph = plan.graph
-    inputs = [
-        keras.Input(
-            batch_shape=stored_shape(value.type, plan.inputs[value.id]),
-            dtype=dtype_name(value.type),
-            name=name,
-        )
-        for name, value in named_leaves(graph.inputs, "input")
-    ]
-    network.names |= {name for name, _ in named_leaves(graph.inputs, "input")}
-    held: dict[tuple[int, Layout], Any] = {
-        (value.id, plan.inputs[value.id]): tensor
-        for value, tensor in zip(leaves(graph.inputs), inputs, strict=True)
-    }
-    for step in plan.steps:
-        if isinstance(step, LayoutConversion):
-            held[step.source.id, step.after] = restored(
-                network, step, held[step.source.id, step.before]
-            )
-            continue
-        taken = [
-            held[value.id, layout]
-            for value, layout in zip(step.node.inputs, step.inputs, strict=True)
+    def call_written(self, path: str, layer: CustomLayer, inputs: list[Any]) -> list[Any]:
+        """The outputs of a written layer; one that does nothing is left out."""
+        passes_on = layer.lines == [
+            f"        return {name}" for name in input_names(len(inputs))[:1]
         ]
-        made = applied(network, step, taken)
-        for value, layout, tensor in zip(step.node.outputs, step.outputs, made, strict=True):
-            held[value.id, layout] = tensor
-    outputs = [held[value.id, plan.outputs[value.id]] for value in leaves(graph.outputs)]
-    named = [
-        keras.layers.Identity(name=network.free_name("", name))(tensor)
-        if any(tensor is each for each in inputs)
-        else tensor
-        for (name, _), tensor in zip(named_leaves(graph.outputs, "output"), outputs, strict=True)
-    ]
-    model = keras.Model(single(inputs), single(named), name="port")
-    return model, network
+        if passes_on and not layer.weights:
+            return inputs[:1]
+        kind = self.sources.layer_class(layer)
+        self.written.append(kind.__name__)
+        values = [weight.stored for weight in layer.weights]
+        output = self.call(path, kind, tuple(inputs), values, layer.config)
+        return list(output) if isinstance(output, list | tuple) else [output]
+
+    def convert(self, step: LayoutConversion, tensor: Any) -> Any:
+        """A value in another layout: a Permute wherever the batch stays in front."""
+        flat = step.before.flat is not None or step.after.flat is not None
+        if flat or step.permutation[0] != 0:
+            (output,) = self.call_written("", write_conversion(step), [tensor])
+            return output
+        return self.call("", "Permute", (tensor,), [], {"dims": step.permutation[1:]})
 
 
-def applied(network: Network, step: Step, taken: list[Any]) -> list[Any]:
-    """The outputs of one Torch layer: by layers of Keras if its map knows any, else written."""
-    node, made = step.node, None
-    if defines_both(type(node.op)):
-        at = op_context(step, network.variables)
-        made = node.op.keras(Place(network, node.path), *taken, at=at)
-    if made is not None:
-        network.native += 1
-        return list(made) if isinstance(made, list | tuple) else [made]
-    return added(network, node.path, write(step, network.variables), taken)
+@dataclass(frozen=True)
+class KerasBuilder:
+    """What a layer map's `keras` method is given: makes layers named by one Torch path.
+
+    `k("Dense", x, weights=[kernel, bias], units=10)` makes `keras.layers.Dense(units=10)` with
+    these weights, which are `at.variable(…)` or None, in the order in which Keras lists them, and
+    calls it. `part` names one of several layers that make up one of Torch. A method that finds no
+    layer of Keras for its fields returns None before it has made any.
+    """
+
+    model: FunctionalModel
+    path: str
+
+    def __call__(
+        self, kind: str, *inputs: Any, weights: Sequence[Any] = (), part: str = "", **config: Any
+    ) -> Any:
+        present = [weight for weight in weights if weight is not None]
+        x = inputs[0] if len(inputs) == 1 else list(inputs)
+        return self.model.call(self.path, kind, (x,), present, config, part)
+
+    def padded(self, x: Any, pads: Pads) -> Any:
+        """Zeros around the spatial axes of a channels-last batch; nothing where none are asked."""
+        if not any(map(any, pads)):
+            return x
+        return self.around("ZeroPadding", x, pads, "pad")
+
+    def cropped(self, x: Any, crops: Pads) -> Any:
+        """Less elements along the spatial axes of a channels-last batch."""
+        return self.around("Cropping", x, crops, "crop") if any(map(any, crops)) else x
+
+    def around(self, kind: str, x: Any, pairs: Pads, part: str) -> Any:
+        """ZeroPadding1D, Cropping2D and their like."""
+        rank = len(pairs)
+        amounts: Any = tuple((int(first), int(last)) for first, last in pairs)
+        config: dict[str, Any] = {"cropping" if kind == "Cropping" else "padding": amounts}
+        if rank == 1:
+            (amounts,) = amounts
+            config = dict.fromkeys(config, amounts)
+        if rank > 1 or kind == "ZeroPadding":
+            config["data_format"] = "channels_last"
+        return self(f"{kind}{rank}D", x, part=part, **config)
+
+
+def build(plan: Plan) -> tuple[Any, FunctionalModel]:
+    """The model and what was written for it. Raises EmitError, naming the layer that cannot be."""
+    functional = FunctionalModel()
+    inputs: dict[int, Any] = {}
+    for name, value in named_leaves(plan.graph.inputs, "input"):
+        shape, dtype = specification(value.type, plan.inputs[value.id])
+        inputs[value.id] = keras.Input(batch_shape=shape, dtype=dtype, name=name)
+        functional.names.add(name)
+    tensors = execute(plan, inputs, functional)
+    outputs = []
+    for name, value in named_leaves(plan.graph.outputs, "output"):
+        tensor = tensors[value.id]
+        if any(tensor is each for each in inputs.values()):
+            tensor = keras.layers.Identity(name=functional.free_name("", name))(tensor)
+        outputs.append(tensor)
+    model = keras.Model(single(list(inputs.values())), single(outputs), name="port")
+    return model, functional
 
 
 def defines_both(op: type) -> bool:
@@ -151,27 +194,6 @@ def defines_both(op: type) -> bool:
     return next(each for each in op.__mro__ if {"keras", "apply"} & vars(each).keys()) is next(
         each for each in op.__mro__ if "keras" in vars(each)
     )
-
-
-def added(network: Network, path: str, layer: Written, taken: list[Any]) -> list[Any]:
-    """The outputs of a written layer; one that does nothing is left out."""
-    passed = layer.lines == [f"        return {name}" for name in input_names(len(taken))[:1]]
-    if passed and not layer.weights:
-        return taken[:1]
-    kind = network.sources.layer_class(layer)
-    network.written.append(kind.__name__)
-    values = [weight.stored for weight in layer.weights]
-    made = network.call(path, kind, tuple(taken), values, layer.config)
-    return list(made) if isinstance(made, list | tuple) else [made]
-
-
-def restored(network: Network, step: LayoutConversion, x: Any) -> Any:
-    """A value in another layout: a Permute wherever the batch stays in front."""
-    flat = step.before.flat is not None or step.after.flat is not None
-    if flat or step.permutation[0] != 0:
-        (made,) = added(network, "", write_restore(step), [x])
-        return made
-    return network.call("", "Permute", (x,), [], {"dims": step.permutation[1:]})
 
 
 def single(items: list[Any]) -> Any:

@@ -1,6 +1,6 @@
 """What TensorFlow would compute on tensors of sizes, computed on Python's integers.
 
-`Size`s of the trace stand for integers that are known only when the model runs.
+`Size`s stand for integers that are known only when the model runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.keras.traced import Holder, Size, Traced
+from porter.emit.keras.symbols import Size
+from porter.emit.tracing.recorder import Symbol
 from porter.system.tensorflow import tf
 
 
@@ -22,7 +23,7 @@ def is_host(item: Any) -> bool:
         return True
     if isinstance(item, list | tuple):
         return all(map(is_host, item))
-    return not isinstance(item, float | Traced)
+    return not isinstance(item, float | Symbol)
 
 
 def sizes(item: Any) -> Any:
@@ -52,34 +53,34 @@ def smaller(a: Any, b: Any) -> Any:
 
 
 def binary(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    return lambda trace, x, y: function(sizes(x), sizes(y))
+    return lambda x, y: function(sizes(x), sizes(y))
 
 
-def stack(trace: Holder, values: Any, axis: int = 0) -> Any:
+def stack(values: Any, axis: int = 0) -> Any:
     return np.stack([np.asarray(sizes(each), object) for each in values], axis=axis)
 
 
-def concat(trace: Holder, values: Any, axis: int = 0) -> Any:
+def concat(values: Any, axis: int = 0) -> Any:
     return np.concatenate([np.atleast_1d(sizes(each)) for each in values], axis=axis)
 
 
-def part(trace: Holder, input_: Any, begin: Any, size: Any) -> Any:
+def part(input_: Any, begin: Any, size: Any) -> Any:
     (start,), (count,) = begin, size
     return sizes(input_)[start : None if count == -1 else start + count]
 
 
-def product(trace: Holder, input_tensor: Any, axis: Any = None) -> Any:
+def product(input_tensor: Any, axis: Any = None) -> Any:
     return functools.reduce(operator.mul, sizes(input_tensor), 1)
 
 
-def cast(trace: Holder, x: Any, dtype: Any) -> Any:
+def cast(x: Any, dtype: Any) -> Any:
     """Sizes stay integers of Python; only TensorFlow is told how wide they are."""
     if not dtype.is_integer:
         return NotImplemented
     if isinstance(x, np.ndarray | list | tuple):
-        return sizes([cast(trace, each, dtype) for each in x])
+        return sizes([cast(each, dtype) for each in x])
     if isinstance(x, Size):
-        return trace.size(tf.cast(x.tensor, dtype), x.expression)
+        return x.size(tf.cast(x.tensor, dtype), x.expression)
     return x
 
 
@@ -91,13 +92,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "math.floormod": binary(operator.mod),
     "maximum": binary(np.frompyfunc(larger, 2, 1)),
     "minimum": binary(np.frompyfunc(smaller, 2, 1)),
-    "negative": lambda trace, x: -sizes(x),
-    "zeros_like": lambda trace, input: sizes(input) * 0,
+    "negative": lambda x: -sizes(x),
+    "zeros_like": lambda input: sizes(input) * 0,
     "stack": stack,
     "concat": concat,
     "slice": part,
     "reduce_prod": product,
-    "reduce_max": lambda trace, input_tensor: functools.reduce(larger, sizes(input_tensor)),
-    "reshape": lambda trace, tensor, shape: np.reshape(sizes(tensor), shape),
+    "reduce_max": lambda input_tensor: functools.reduce(larger, sizes(input_tensor)),
+    "reshape": lambda tensor, shape: np.reshape(sizes(tensor), shape),
     "cast": cast,
 }

@@ -1,18 +1,16 @@
-"""What stands in for TensorFlow's tensors while a layer is written down.
-
-A `Traced` is a symbolic tensor, so that real TensorFlow tells its shape and dtype, with the
-expression that computes it. A `Size` is an integer that is known only when the model runs.
-"""
+"""What stands in for sizes while a layer is written down, and values that are known beforehand."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from porter.emit.keras.expressions import Call, Expression, Infix
+from porter.emit.keras.calls import call, expression_of
+from porter.emit.tracing.expression import Expression, Infix
+from porter.emit.tracing.recorder import Symbol, tensors
 from porter.system.tensorflow import tf
 
 T = TypeVar("T")
@@ -25,43 +23,15 @@ COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-class Holder(Protocol):
-    """Keeps the sizes that arithmetic makes: a trace."""
-
-    def size(self, tensor: Any, expression: Expression) -> Size: ...
-
-
-class Traced:
-    """A tensor: what TensorFlow knows of it, and how keras.ops computes it.
-
-    `constant` is its value as a NumPy array, where that is known now.
-    """
-
-    def __init__(self, tensor: Any, expression: Expression, constant: Any = None) -> None:
-        self.tensor = tensor
-        self.expression = expression
-        self.constant = constant
-
-    @property
-    def shape(self) -> Any:
-        return self.tensor.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.tensor.dtype
-
-
-class Size(Traced):
+class Size(Symbol):
     """An integer that is known when the model runs. Arithmetic writes expressions."""
 
-    def __init__(self, trace: Holder, tensor: Any, expression: Expression) -> None:
-        super().__init__(tensor, expression)
-        self.trace = trace
+    def size(self, tensor: Any, expression: Expression) -> Any:
+        return self.recorder.define(tensor, expression, type=Size)
 
     def combine(self, operator: str, first: Any, second: Any) -> Any:
-        return self.trace.size(
-            COMPUTE[operator](bare(first), bare(second)), Infix(operator, first, second)
-        )
+        expression = Infix(operator, expression_of(first), expression_of(second))
+        return self.size(COMPUTE[operator](tensors(first), tensors(second)), expression)
 
     def __add__(self, other: Any) -> Any:
         return self if is_number(other, 0) else self.combine("+", self, other)
@@ -92,13 +62,11 @@ class Size(Traced):
 
     def larger(self, other: Any) -> Any:
         """The larger of two sizes."""
-        chosen = tf.maximum(bare(self), bare(other))
-        return self.trace.size(chosen, Call("larger", (self, other)))
+        return self.size(tf.maximum(self.tensor, tensors(other)), call("larger", self, other))
 
     def smaller(self, other: Any) -> Any:
         """The smaller of two sizes."""
-        chosen = tf.minimum(bare(self), bare(other))
-        return self.trace.size(chosen, Call("smaller", (self, other)))
+        return self.size(tf.minimum(self.tensor, tensors(other)), call("smaller", self, other))
 
 
 def is_number(item: Any, number: int) -> bool:
@@ -106,40 +74,23 @@ def is_number(item: Any, number: int) -> bool:
     return isinstance(item, int | np.integer) and item == number
 
 
-def bare(item: Any) -> Any:
-    """What TensorFlow is given in place of traced values."""
-    if isinstance(item, Traced):
-        return item.tensor
-    if isinstance(item, np.ndarray) and item.dtype == object:
-        # A list of numbers takes the width that TensorFlow needs.
-        if not any(isinstance(each, Traced) for each in item.ravel()):
-            return item.tolist()
-        return tf.stack([bare(each) for each in item])
-    if isinstance(item, list | tuple):
-        inside = [bare(each) for each in item]
-        return type(item)(*inside) if hasattr(item, "_fields") else type(item)(inside)
-    return item
-
-
-def is_known(item: Any) -> bool:
+def is_constant(item: Any) -> bool:
     """Whether a value does not depend on the model's input or variables."""
-    if isinstance(item, Traced):
-        return item.constant is not None
-    if isinstance(item, list | tuple):
-        return all(map(is_known, item))
-    if isinstance(item, np.ndarray) and item.dtype == object:
-        return all(map(is_known, item))
+    if isinstance(item, Symbol):
+        return item.value is not None
+    if isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.dtype == object):
+        return all(map(is_constant, item))
     return not isinstance(item, tf.Tensor)
 
 
-def known(item: Any) -> Any:
-    """The value of something known."""
-    if isinstance(item, Traced):
-        return tf.constant(item.constant)
+def constants(item: Any) -> Any:
+    """The values of arguments that are constant."""
+    if isinstance(item, Symbol):
+        return tf.constant(item.value)
     if isinstance(item, np.ndarray) and item.dtype == object:
         return item.tolist()
     if isinstance(item, list | tuple):
-        return type(item)(known(each) for each in item)
+        return type(item)(constants(each) for each in item)
     return item
 
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from operator import attrgetter
 
-from porter.emit.tracing.expression import Dict, Expression, FunctionCall, Literal
+from porter.emit.tracing.expression import (
+    Dict,
+    Expression,
+    FunctionCall,
+    Items,
+    Literal,
+    Subscript,
+)
 
 OPERANDS = {
     "tf.add": "offset",
@@ -38,8 +45,10 @@ def number_arguments(expressions: Sequence[Expression], argument: str = "") -> I
         elif isinstance(expression, Dict):
             for key, each in expression.items:
                 yield from number_arguments([each], key)
-        else:
-            yield from number_arguments(expression.parts(), argument)
+        elif isinstance(expression, Items):
+            yield from number_arguments(expression.items, argument)
+        elif isinstance(expression, Subscript):
+            yield from number_arguments([expression.of], argument)
 
 
 @cache

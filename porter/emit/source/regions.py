@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from porter.emit.source.family import Numbers, varying
 from porter.emit.source.layers import ModelLine
-from porter.emit.source.leaves import ModuleWeights, WeightArray, WeightsPath
+from porter.emit.source.leaves import WeightsPath
 from porter.emit.tracing.expression import Expression, Literal, Ref, nodes, references, rewrite
 
 MAX_PARAMETERS = 4
@@ -160,21 +160,9 @@ def form_of(region: Region) -> tuple[Form, Region] | None:
 
 def paths_in(expression: Expression) -> list[WeightsPath]:
     """The paths of all weights that an expression reads."""
-    paths = [
-        node.path if isinstance(node, WeightArray | ModuleWeights) else node
-        for node in nodes(expression)
-    ]
-    return [path for path in paths if isinstance(path, WeightsPath)]
+    return [node for node in nodes(expression) if isinstance(node, WeightsPath)]
 
 
 def with_paths(expression: Expression, path: WeightsPath) -> Expression:
     """The expression with all weights at `path`."""
-
-    def change(leaf: Expression) -> Expression:
-        if isinstance(leaf, WeightsPath):
-            return path
-        if isinstance(leaf, ModuleWeights | WeightArray):
-            return replace(leaf, path=path)
-        return leaf
-
-    return rewrite(expression, change)
+    return rewrite(expression, lambda node: path if isinstance(node, WeightsPath) else node)

@@ -6,21 +6,16 @@ Formats add leaves of their own: weights of an archive, attributes of a layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
 
+@dataclass(frozen=True)
 class Expression:
-    """A node: its parts in the order in which they are written."""
-
-    def parts(self) -> tuple[Expression, ...]:
-        return ()
-
-    def with_parts(self, parts: Sequence[Expression]) -> Expression:
-        """The same node with other parts, as many as it has."""
-        return self
+    """A node. Its parts are the fields that hold expressions, or tuples of such."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +43,6 @@ class Items(Expression):
     items: tuple[Expression, ...]
     brackets: str = "[]"
 
-    def parts(self) -> tuple[Expression, ...]:
-        return self.items
-
-    def with_parts(self, parts: Sequence[Expression]) -> Items:
-        return replace(self, items=tuple(parts))
-
 
 @dataclass(frozen=True)
 class Dict(Expression):
@@ -61,11 +50,8 @@ class Dict(Expression):
 
     items: tuple[tuple[str, Expression], ...]
 
-    def parts(self) -> tuple[Expression, ...]:
-        return tuple(each for _, each in self.items)
 
-    def with_parts(self, parts: Sequence[Expression]) -> Dict:
-        return Dict(tuple((key, each) for (key, _), each in zip(self.items, parts, strict=True)))
+NOTHING = Literal("")
 
 
 @dataclass(frozen=True)
@@ -76,15 +62,6 @@ class Slice(Expression):
     stop: Expression
     step: Expression
 
-    def parts(self) -> tuple[Expression, ...]:
-        return self.start, self.stop, self.step
-
-    def with_parts(self, parts: Sequence[Expression]) -> Slice:
-        return Slice(*parts)
-
-
-NOTHING = Literal("")
-
 
 @dataclass(frozen=True)
 class Subscript(Expression):
@@ -92,12 +69,6 @@ class Subscript(Expression):
 
     of: Expression
     keys: tuple[Expression, ...]
-
-    def parts(self) -> tuple[Expression, ...]:
-        return self.of, *self.keys
-
-    def with_parts(self, parts: Sequence[Expression]) -> Subscript:
-        return Subscript(parts[0], tuple(parts[1:]))
 
 
 @dataclass(frozen=True)
@@ -108,15 +79,6 @@ class FunctionCall(Expression):
     args: tuple[Expression, ...] = ()
     kwargs: tuple[tuple[str, Expression], ...] = ()
 
-    def parts(self) -> tuple[Expression, ...]:
-        return *self.args, *(each for _, each in self.kwargs)
-
-    def with_parts(self, parts: Sequence[Expression]) -> FunctionCall:
-        count = len(self.args)
-        names = (name for name, _ in self.kwargs)
-        kwargs = tuple(zip(names, parts[count:], strict=True))
-        return FunctionCall(self.function, tuple(parts[:count]), kwargs)
-
 
 @dataclass(frozen=True)
 class Infix(Expression):
@@ -126,12 +88,6 @@ class Infix(Expression):
     first: Expression
     second: Expression
 
-    def parts(self) -> tuple[Expression, ...]:
-        return self.first, self.second
-
-    def with_parts(self, parts: Sequence[Expression]) -> Infix:
-        return Infix(self.operator, *parts)
-
 
 @dataclass(frozen=True)
 class Negation(Expression):
@@ -139,26 +95,27 @@ class Negation(Expression):
 
     operand: Expression
 
-    def parts(self) -> tuple[Expression, ...]:
-        return (self.operand,)
-
-    def with_parts(self, parts: Sequence[Expression]) -> Negation:
-        return Negation(*parts)
-
 
 def rewrite(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
     """The expression with `change` applied to every node, parts before what they are parts of."""
-    parts = expression.parts()
-    if parts:
-        expression = expression.with_parts([rewrite(each, change) for each in parts])
-    return change(expression)
+
+    def inside(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return tuple(map(inside, part))
+        return rewrite(part, change) if isinstance(part, Expression) else part
+
+    parts = {each.name: inside(getattr(expression, each.name)) for each in fields(expression)}
+    return change(replace(expression, **parts))
 
 
-def nodes(expression: Expression) -> Iterator[Expression]:
+def nodes(expression: Any) -> Iterator[Expression]:
     """An expression and all parts of it, in the order in which they are written."""
-    yield expression
-    for part in expression.parts():
-        yield from nodes(part)
+    if isinstance(expression, Expression):
+        yield expression
+        expression = tuple(getattr(expression, each.name) for each in fields(expression))
+    if isinstance(expression, tuple):
+        for part in expression:
+            yield from nodes(part)
 
 
 def references(expression: Expression) -> list[int]:

@@ -82,7 +82,7 @@ class Printer:
                 has_step = expression.step != NOTHING
                 return f"{ends}:{self.text(expression.step)}" if has_step else ends
             case Infix():
-                first, second = self.operands(expression)
+                first, second = (self.text(*each) for each in self.operands(expression))
                 return f"{first} {expression.operator} {second}"
             case Negation():
                 return f"-{self.text(expression.operand, NEGATION)}"
@@ -91,14 +91,14 @@ class Printer:
     def subscript(self, expression: Subscript) -> str:
         return f"[{', '.join(map(self.text, expression.keys))}]"
 
-    def operands(self, expression: Infix) -> tuple[str, str]:
-        """Both sides, in parentheses where they need them."""
+    def operands(self, expression: Infix) -> list[tuple[Expression, int]]:
+        """Both sides, and how strongly each must bind to stand without parentheses."""
         binds = BINDING[expression.operator]
         # Comparisons do not associate: a < b < c means something else.
-        left, right = binds + (binds == COMPARISON), binds + 1
+        least = (binds + (binds == COMPARISON), binds + 1)
         if self.explicit:
-            left = right = ATOM
-        return self.text(expression.first, left), self.text(expression.second, right)
+            least = (ATOM, ATOM)
+        return [(expression.first, least[0]), (expression.second, least[1])]
 
     def lines(
         self, before: str, expression: Expression, after: str = "", indent: int = 0
@@ -136,17 +136,21 @@ class Printer:
         broken = [line for p, each in parts for line in self.lines(p, each, ",", indent + 4)]
         return [head, *broken, tail]
 
-    def operand_lines(self, expression: Infix, indent: int) -> list[str]:
+    def operand_lines(self, expression: Infix, indent: int, before: str = "") -> list[str]:
         """Each operand on lines of its own, the operator in front of the second."""
-        lines: list[str] = []
-        operands = zip(("", f"{expression.operator} "), expression.parts(), strict=True)
-        least = ATOM if self.explicit else BINDING[expression.operator] + 1
-        for before, operand in operands:
-            if binding(operand) < least:
-                lines += [f"{' ' * indent}{before}(", *self.lines("", operand, "", indent + 4)]
-                lines.append(f"{' ' * indent})")
-            else:
+        margin, lines = " " * indent, list[str]()
+        for operand, least in self.operands(expression):
+            whole = f"{margin}{before}{self.text(operand, least)}"
+            if len(whole) <= WIDTH:
+                lines.append(whole)
+            elif not isinstance(operand, Infix):
                 lines += self.lines(before, operand, "", indent)
+            elif binding(operand) < least:
+                inside = self.operand_lines(operand, indent + 4)
+                lines += [f"{margin}{before}(", *inside, f"{margin})"]
+            else:
+                lines += self.operand_lines(operand, indent, before)
+            before = f"{expression.operator} "
         return lines
 
 

@@ -7,7 +7,7 @@ static shape and dtype, is thereby what it would read when the port is traced.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +36,12 @@ class Symbol:
     def dtype(self) -> Any:
         return self.tensor.dtype
 
+    @property
+    def expression(self) -> Expression:
+        """How it is computed."""
+        found: Expression = self.recorder.definitions[self.id]
+        return found
+
 
 class Recorder(abc.ABC):
     """Writes down how tensors are computed; what is written for a call is each format's own."""
@@ -43,7 +49,7 @@ class Recorder(abc.ABC):
     symbol_type: ClassVar[type[Symbol]] = Symbol
 
     def __init__(self) -> None:
-        self.definitions: dict[int, Expression] = {}
+        self.definitions: MutableMapping[int, Expression] = {}
         """How each symbol is computed, in the order in which they were recorded."""
         self.parts: dict[int, int] = {}
         """For a call that returns several tensors: how many."""

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.keras.expressions import Expression, Infix, Name
-from porter.emit.keras.trace import Trace
-from porter.emit.keras.traced import Traced
-from porter.emit.keras.translations.registry import ops, translates
+from porter.emit.keras.calls import infix, ops
+from porter.emit.keras.translations.registry import translates
+from porter.emit.tracing.expression import Expression, Literal
+from porter.emit.tracing.recorder import Symbol
 
 SAME = {
     "abs": "abs",
     "cos": "cos",
     "exp": "exp",
+    "expand_dims": "expand_dims",
     "floor": "floor",
     "identity": "identity",
     "logical_and": "logical_and",
@@ -26,6 +27,7 @@ SAME = {
     "math.log_sigmoid": "log_sigmoid",
     "math.reciprocal": "reciprocal",
     "math.rsqrt": "rsqrt",
+    "math.unsorted_segment_sum": "segment_sum",
     "maximum": "maximum",
     "minimum": "minimum",
     "negative": "negative",
@@ -60,29 +62,29 @@ INFIX = {
 
 
 def same(function: str) -> Callable[..., Any]:
-    return lambda trace, *_, **given: ops(function, *given.values())
+    return lambda **arguments: ops(function, *arguments.values())
 
 
-def infix(symbol: str) -> Callable[..., Any]:
-    return lambda trace, x, y: Infix(symbol, x, y)
+def operation(symbol: str) -> Callable[..., Any]:
+    return lambda x, y: infix(symbol, x, y)
 
 
 for tensorflow_name, keras_name in SAME.items():
     translates(tensorflow_name)(same(keras_name))
 for tensorflow_name, symbol in INFIX.items():
-    translates(tensorflow_name)(infix(symbol))
+    translates(tensorflow_name)(operation(symbol))
 
 
 @translates("constant")
-def constant(trace: Trace, value: Any, dtype: Any = None) -> Expression:
+def constant(value: Any, dtype: Any = None) -> Expression:
     array = np.asarray(value, None if dtype is None else dtype.as_numpy_dtype)
     return ops("array", array.tolist(), dtype=str(array.dtype))
 
 
 def like(function: str) -> Callable[..., Any]:
-    def translate(trace: Trace, input: Traced) -> Expression:
+    def translate(input: Symbol) -> Expression:
         # JAX takes no variable here.
-        is_weight = isinstance(input.expression, Name) and input.expression.text.startswith("self.")
+        is_weight = isinstance(input.expression, Literal)
         return ops(function, ops("convert_to_tensor", input) if is_weight else input)
 
     return translate
@@ -93,53 +95,51 @@ for tensorflow_name in ("zeros_like", "ones_like"):
 
 
 @translates("cast")
-def cast(trace: Trace, x: Any, dtype: Any) -> Expression:
+def cast(x: Any, dtype: Any) -> Expression:
     return ops("cast", x, dtype.name)
 
 
 @translates("math.squared_difference")
-def squared_difference(trace: Trace, x: Any, y: Any) -> Expression:
-    return ops("square", Infix("-", x, y))
+def squared_difference(x: Any, y: Any) -> Expression:
+    return ops("square", infix("-", x, y))
 
 
 @translates("math.divide_no_nan")
-def divide_no_nan(trace: Trace, x: Any, y: Any) -> Expression:
+def divide_no_nan(x: Any, y: Any) -> Expression:
     zero = ops("equal", y, 0.0)
-    return ops("where", zero, 0.0, Infix("/", x, ops("where", zero, 1.0, y)))
+    return ops("where", zero, 0.0, infix("/", x, ops("where", zero, 1.0, y)))
 
 
 @translates("nn.leaky_relu")
-def leaky_relu(trace: Trace, features: Any, alpha: float = 0.2) -> Expression:
+def leaky_relu(features: Any, alpha: float = 0.2) -> Expression:
     return ops("leaky_relu", features, alpha)
 
 
 @translates("clip_by_value")
-def clip_by_value(trace: Trace, t: Any, clip_value_min: Any, clip_value_max: Any) -> Expression:
+def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any) -> Expression:
     return ops("minimum", ops("maximum", t, clip_value_min), clip_value_max)
 
 
 @translates("add_n")
-def add_n(trace: Trace, inputs: Any) -> Any:
+def add_n(inputs: Any) -> Any:
     total = inputs[0]
     for each in inputs[1:]:
-        total = Infix("+", total, each)
+        total = infix("+", total, each)
     return total
 
 
 @translates("nn.bias_add")
-def bias_add(trace: Trace, value: Any, bias: Any) -> Expression:
-    return Infix("+", value, bias)
+def bias_add(value: Any, bias: Any) -> Expression:
+    return infix("+", value, bias)
 
 
 @translates("nn.log_softmax")
-def log_softmax(trace: Trace, logits: Any, axis: int = -1) -> Expression:
+def log_softmax(logits: Any, axis: int = -1) -> Expression:
     return ops("log_softmax", logits, axis=axis)
 
 
 def reduction(function: str) -> Callable[..., Any]:
-    def translate(
-        trace: Trace, input_tensor: Any, axis: Any = None, keepdims: bool = False
-    ) -> Expression:
+    def translate(input_tensor: Any, axis: Any = None, keepdims: bool = False) -> Expression:
         return ops(function, input_tensor, axis=axis, keepdims=keepdims or None)
 
     return translate
@@ -158,18 +158,18 @@ for tensorflow_name, keras_name in {
 
 
 @translates("argmax")
-def argmax(trace: Trace, input: Any, axis: Any = None) -> Expression:
+def argmax(input: Any, axis: Any = None) -> Expression:
     return ops("cast", ops("argmax", input, axis=axis), "int64")
 
 
 @translates("argmin")
-def argmin(trace: Trace, input: Any, axis: Any = None) -> Expression:
+def argmin(input: Any, axis: Any = None) -> Expression:
     return ops("cast", ops("argmin", input, axis=axis), "int64")
 
 
 @translates("norm")
 def norm(
-    trace: Trace, tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False
+    tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False
 ) -> Expression:
     options = {"axis": axis, "keepdims": keepdims or None}
     if ord in ("euclidean", 2):
@@ -181,45 +181,33 @@ def norm(
 
 
 @translates("sort")
-def sort(trace: Trace, values: Any, axis: int = -1) -> Expression:
+def sort(values: Any, axis: int = -1) -> Expression:
     return ops("sort", values, axis=axis)
 
 
 @translates("math.top_k")
-def top_k(trace: Trace, input: Any, k: Any = 1) -> Expression:
-    return ops("top_k", input, int(k.constant) if is_constant(k) else k)
-
-
-@translates("math.unsorted_segment_sum")
-def segment_sum(trace: Trace, data: Any, segment_ids: Any, num_segments: Any) -> Expression:
-    return ops("segment_sum", data, segment_ids, num_segments)
-
-
-def is_constant(item: Any) -> bool:
-    """Whether a traced value is known now."""
-    return isinstance(item, Traced) and item.constant is not None
+def top_k(input: Any, k: Any = 1) -> Expression:
+    return ops("top_k", input, int(k.value) if isinstance(k, Symbol) and k.value is not None else k)
 
 
 @translates("matmul")
-def matmul(
-    trace: Trace, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False
-) -> Expression:
+def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Expression:
     first = ops("swapaxes", a, -1, -2) if transpose_a else a
     second = ops("swapaxes", b, -1, -2) if transpose_b else b
     return ops("matmul", first, second)
 
 
 @translates("linalg.matvec")
-def matvec(trace: Trace, a: Any, b: Any, transpose_a: bool = False) -> Expression:
+def matvec(a: Any, b: Any, transpose_a: bool = False) -> Expression:
     matrix = ops("swapaxes", a, -1, -2) if transpose_a else a
     return ops("squeeze", ops("matmul", matrix, ops("expand_dims", b, -1)), -1)
 
 
 @translates("tensordot")
-def tensordot(trace: Trace, a: Any, b: Any, axes: Any) -> Expression:
+def tensordot(a: Any, b: Any, axes: Any) -> Expression:
     return ops("tensordot", a, b, axes=axes)
 
 
 @translates("einsum")
-def einsum(trace: Trace, equation: str, inputs: Any) -> Expression:
+def einsum(equation: str, inputs: Any) -> Expression:
     return ops("einsum", equation, *inputs)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from porter.emit.keras.expressions import Call
-
 TRANSLATIONS: dict[str, Callable[..., Any]] = {}
 
 
@@ -20,8 +18,3 @@ def translates(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
         return function
 
     return keep
-
-
-def ops(name: str, *args: Any, **options: Any) -> Call:
-    """A call of keras.ops; options that are None are left out."""
-    return Call(f"ops.{name}", args, {k: v for k, v in options.items() if v is not None})

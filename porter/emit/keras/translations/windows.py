@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.keras.expressions import Call, Expression
-from porter.emit.keras.trace import Trace
+from porter.emit.keras.calls import call, ops
 from porter.emit.keras.translations.axes import padded
-from porter.emit.keras.translations.registry import ops, translates
+from porter.emit.keras.translations.registry import translates
+from porter.emit.tracing.expression import Expression
 from porter.errors import EmitError
 
 
@@ -31,7 +31,6 @@ def explicit(x: Any, padding: Any, value: Any = 0) -> tuple[Any, str]:
 
 def convolution(rank: int) -> Callable[..., Any]:
     def translate(
-        trace: Trace,
         input: Any,
         filters: Any,
         strides: Any = 1,
@@ -50,9 +49,7 @@ for dimensions in (1, 2, 3):
 
 
 @translates("nn.depthwise_conv2d")
-def depthwise_conv2d(
-    trace: Trace, input: Any, filter: Any, strides: Any, padding: Any
-) -> Expression:
+def depthwise_conv2d(input: Any, filter: Any, strides: Any, padding: Any) -> Expression:
     x, left = explicit(input, padding)
     steps = spatial(strides, 2)
     return ops(
@@ -62,11 +59,11 @@ def depthwise_conv2d(
 
 def transposed(rank: int) -> Callable[..., Any]:
     def translate(
-        trace: Trace, input: Any, filters: Any, output_shape: Any, strides: Any, padding: str
+        input: Any, filters: Any, output_shape: Any, strides: Any, padding: str
     ) -> Expression:
         made = tuple(list(output_shape)[1:-1])
         steps = tuple(list(strides)[1:-1])
-        return Call("conv_transpose", (input, filters, steps, made, padding.lower()))
+        return call("conv_transpose", input, filters, steps, made, padding.lower())
 
     return translate
 
@@ -76,7 +73,7 @@ for dimensions in (2, 3):
 
 
 def pooling(function: str, rank: int) -> Callable[..., Any]:
-    def translate(trace: Trace, input: Any, ksize: Any, strides: Any, padding: Any) -> Expression:
+    def translate(input: Any, ksize: Any, strides: Any, padding: Any) -> Expression:
         x, left = explicit(input, padding, float(np.finfo(np.float32).min))
         return ops(
             function,
@@ -97,7 +94,6 @@ for dimensions in (1, 2, 3):
 
 @translates("nn.max_pool_with_argmax")
 def max_pool_with_argmax(
-    trace: Trace,
     input: Any,
     ksize: Any,
     strides: Any,
@@ -105,13 +101,11 @@ def max_pool_with_argmax(
     output_dtype: Any = None,
     include_batch_in_index: bool = False,
 ) -> Expression:
-    return Call("max_pool_with_argmax", (input, tuple(ksize)))
+    return call("max_pool_with_argmax", input, tuple(ksize))
 
 
 @translates("image.extract_patches")
-def extract_patches(
-    trace: Trace, images: Any, sizes: Any, strides: Any, rates: Any, padding: str
-) -> Expression:
+def extract_patches(images: Any, sizes: Any, strides: Any, rates: Any, padding: str) -> Expression:
     return ops(
         "image.extract_patches",
         images,
@@ -124,21 +118,21 @@ def extract_patches(
 
 
 @translates("nn.depth_to_space")
-def depth_to_space(trace: Trace, input: Any, block_size: int) -> Expression:
-    return Call("depth_to_space", (input, block_size))
+def depth_to_space(input: Any, block_size: int) -> Expression:
+    return call("depth_to_space", input, block_size)
 
 
 @translates("image.resize")
-def resize(trace: Trace, images: Any, size: Any, method: str) -> Expression:
+def resize(images: Any, size: Any, method: str) -> Expression:
     if method != "nearest":
         raise EmitError(f"no layer map resizes by {method}")
-    return Call("resize_nearest", (images, tuple(size)))
+    return call("resize_nearest", images, tuple(size))
 
 
 @translates("raw_ops.ResizeBilinear")
 def resize_bilinear(
-    trace: Trace, images: Any, size: Any, align_corners: bool, half_pixel_centers: bool
+    images: Any, size: Any, align_corners: bool, half_pixel_centers: bool
 ) -> Expression:
     if not align_corners or half_pixel_centers:
         raise EmitError("only images with aligned corners are resized by layer maps")
-    return Call("resize_aligned", (images, tuple(size)))
+    return call("resize_aligned", images, tuple(size))
