@@ -17,11 +17,7 @@ from porter.errors import EmitError
 from porter.ir.fields import Array
 from porter.system.atomic import staging_dir
 
-HERE = Path(__file__).parent
-RELOAD = HERE / "reload.py"
-RELOAD_GRAPH = HERE / "reload_graph.py"
-RELOAD_TRAINING = HERE / "reload_training.py"
-RELOAD_TFLITE = HERE / "reload_tflite.py"
+RELOAD = Path(__file__).with_name("reload.py")
 
 Named = dict[str, Array]
 """Tensors by name, as they are stored."""
@@ -32,13 +28,13 @@ def run_saved_model(folder: Path, samples: Sequence[Named], *signatures: str) ->
 
     `signatures` is `serving_default` if none, one for all samples, or one for each.
     """
-    return run_in_subprocess(RELOAD, folder, samples, *(signatures or ("serving_default",)))
+    return run_in_subprocess("saved_model", folder, samples, *(signatures or ("serving_default",)))
 
 
 def run_frozen_graph(file: Path, samples: Sequence[Named], outputs: dict[str, str]) -> list[Named]:
     """Named outputs of a GraphDef; `outputs` names their tensors. Raises EmitError."""
     pairs = [f"{name}={tensor}" for name, tensor in outputs.items()]
-    return run_in_subprocess(RELOAD_GRAPH, file, samples, *pairs)
+    return run_in_subprocess("frozen_graph", file, samples, *pairs)
 
 
 def train_saved_model(folder: Path, sample: Named) -> Array:
@@ -46,45 +42,42 @@ def train_saved_model(folder: Path, sample: Named) -> Array:
 
     Raises EmitError if it cannot be run in training mode and differentiated.
     """
-    (made,) = run_in_subprocess(RELOAD_TRAINING, folder, [sample])
-    return made["gradients"]
+    (result,) = run_in_subprocess("training", folder, [sample])
+    return result["gradients"]
 
 
 def run_tflite(file: Path, samples: Sequence[Named], interpreter: str) -> list[Named]:
     """Named outputs of a LiteRT file, as numbers that quantisation stands for. Raises EmitError."""
-    return run_in_subprocess(RELOAD_TFLITE, file, samples, interpreter)
+    return run_in_subprocess("tflite", file, samples, interpreter)
 
 
-def run_in_subprocess(
-    script: Path, model: Path, samples: Sequence[Named], *extra: str
-) -> list[Named]:
-    """Named outputs that `script` makes of each sample of named inputs, all as stored.
+def run_in_subprocess(kind: str, model: Path, samples: Sequence[Named], *extra: str) -> list[Named]:
+    """Named outputs of a model for each sample of named inputs, all as stored.
 
-    The script is started as `python -I SCRIPT MODEL INPUTS.npz OUTPUTS.npz EXTRA…`, where porter
-    cannot be imported from the working folder. Raises EmitError if the model cannot be loaded or
-    run.
+    `kind` is one of `reload.py`, which is started where porter cannot be imported from the working
+    folder. Raises EmitError if the model cannot be loaded or run.
     """
     with scratch() as folder:
-        given, made = folder / "in.npz", folder / "out.npz"
+        inputs, outputs = folder / "in.npz", folder / "out.npz"
         named: dict[str, Any] = {
             f"{i}/{name}": array
             for i, sample in enumerate(samples)
             for name, array in sample.items()
         }
-        np.savez(given, **named)
+        np.savez(inputs, **named)
         done = subprocess.run(
-            [sys.executable, "-I", script, model, given, made, *extra],
+            [sys.executable, "-I", RELOAD, kind, model, inputs, outputs, *extra],
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode != 0 or not made.is_file():
+        if done.returncode != 0 or not outputs.is_file():
             raise EmitError(
                 f"the model in {model} cannot be run after it was reloaded",
                 received="\n".join(done.stderr.strip().splitlines()[-3:]) or None,
             )
         results: list[Named] = [{} for _ in samples]
-        with np.load(made, allow_pickle=False) as archive:
+        with np.load(outputs, allow_pickle=False) as archive:
             for key in archive.files:
                 sample, name = key.split("/", 1)
                 results[int(sample)][name] = archive[key]

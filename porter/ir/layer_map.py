@@ -258,7 +258,7 @@ class LayerMap(abc.ABC):
     # Keras (emit/keras/) ------------------------------------------------------------------------
 
     def keras(self, k: Any, *inputs: Any, **at: Any) -> Any:
-        """The layer made of Keras's own layers, as `k` makes them (`emit/keras/place.py`).
+        """The layer made of Keras's own layers, as `k` makes them (`emit/keras/network.py`).
 
         None where Keras has none: then the layer is written from `apply`, in keras.ops.
         """

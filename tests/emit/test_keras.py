@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.conversion.pipeline import Conversion, convert
-from porter.conversion.request import Request
-from porter.emit.keras.format import RELOAD
+from porter import Conversion, Request, convert
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build
 from porter.emit.subprocess_runner import run_in_subprocess
@@ -138,7 +136,8 @@ def test_the_same_file_under_another_backend(port: Conversion, backend: str) -> 
     samples = [{"input": randn(2, 8, 8, 3)}, {"input": randn(1, 8, 8, 3)}]
     path = port.output / "model.keras"
     wanted, made = (
-        run_in_subprocess(RELOAD, path, samples, each, "output") for each in ("tensorflow", backend)
+        run_in_subprocess("keras", path, samples, each, "output")
+        for each in ("tensorflow", backend)
     )
     for first, second in zip(wanted, made, strict=True):
         assert compare(first["output"], second["output"]).within(1e-5)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.reload_tflite import dequantised, quantised
+from porter.emit.reload import dequantised, quantised
 from porter.errors import PorterError, ShapeMismatch, UsageError
 from porter.ir.fields import Array
 

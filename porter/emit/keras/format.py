@@ -21,7 +21,6 @@ from porter.emit.subprocess_runner import run_in_subprocess
 from porter.ir.nested import named_leaves
 from porter.system.tensorflow import quiet_stderr
 
-RELOAD = Path(__file__).with_name("reload.py")
 MODEL, LAYERS = "model.keras", "layers.py"
 
 
@@ -41,7 +40,7 @@ class Keras(Emitter):
             written.write_text(network.sources.text(), encoding="utf-8")
         names = [name for name, _ in named_leaves(job.port.graph.outputs, "output")]
         samples = [check.inputs for check in job.checks]
-        made = run_in_subprocess(RELOAD, target, samples, "tensorflow", *names)
+        made = run_in_subprocess("keras", target, samples, "tensorflow", *names)
         size = size_of(target) + (size_of(written) if network.written else 0)
         return [ExportResult(self.name, job.compare(made), size, network.note)]
 

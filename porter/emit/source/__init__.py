@@ -30,8 +30,6 @@ from porter.ir.nested import Nested, named_leaves
 from porter.parity.measure import Measure
 from porter.runtime.runner import signature
 
-RUN = Path(__file__).with_name("run.py")
-
 HEAD = '''"""A Torch7 network as TensorFlow code, written by porter.
 
     network = load("weights.npz")
@@ -63,7 +61,7 @@ LOAD = '''def load(path):
 '''
 
 
-class Source(Format):
+class SourceFormat(Format):
     """Readable Python."""
 
     name = "source"
@@ -77,14 +75,15 @@ class Source(Format):
         return [target]
 
     def verify(self, job: ExportJob, folder: Path) -> tuple[Measure | None, str]:
-        made = run_in_subprocess(RUN, folder / self.name, [check.inputs for check in job.checks])
+        samples = [check.inputs for check in job.checks]
+        results = run_in_subprocess("source", folder / self.name, samples)
         names = [name for name, _ in named_leaves(job.port.graph.outputs, "output")]
-        named = [{name: each[str(i)] for i, name in enumerate(names)} for each in made]
+        named = [{name: each[str(i)] for i, name in enumerate(names)} for each in results]
         code = (folder / self.name / "model.py").read_text(encoding="utf-8")
         return job.compare(named), f"{len(code.splitlines())} lines of Python"
 
 
-FORMAT = Source()
+FORMAT = SourceFormat()
 
 
 def written(job: ExportJob) -> tuple[str, dict[str, Any]]:
