@@ -55,8 +55,8 @@ def write_arrays(weights: Weights, path: Path, kind: str) -> None:
     about = {"format": FORMAT, "order": weights.order, "aliases": weights.aliases}
     text = json.dumps(about, sort_keys=True)
     WRITE[kind](library, path, weights.arrays, text)
-    stored, found = READ[kind](library, path)
-    if json.loads(found) != about or stored.keys() != weights.arrays.keys():
+    stored, stored_text = READ[kind](library, path)
+    if json.loads(stored_text) != about or stored.keys() != weights.arrays.keys():
         raise ParityError(f"{path.name} does not hold the names that were written")
     for name, array in weights.arrays.items():
         if not same_bits(array, stored[name]):

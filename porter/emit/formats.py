@@ -59,7 +59,7 @@ class VerificationSample:
 
     label: str
     inputs: dict[str, Array]
-    wanted: tuple[Array, ...]
+    expected: tuple[Array, ...]
     allowed: float = Tolerance.accumulated
     recorded: bool = False
 
@@ -88,20 +88,20 @@ class ExportJob:
         """How the port was traced."""
         return self.port.options
 
-    def compare(self, made: list[dict[str, Array]]) -> Measure:
+    def compare(self, outputs: list[dict[str, Array]]) -> Measure:
         """The worst error of named, stored outputs, one dict for each check."""
-        return Measure.worst([compare(wanted, got) for wanted, got in self.pairs(made)])
+        return Measure.worst([compare(*pair) for pair in self.pairs(outputs)])
 
-    def pairs(self, made: list[dict[str, Array]]) -> Iterator[tuple[Array, Array]]:
-        """What the oracle says of each output of each check, and what was made of it."""
-        for check, outputs in zip(self.checks, made, strict=True):
+    def pairs(self, outputs: list[dict[str, Array]]) -> Iterator[tuple[Array, Array]]:
+        """Each output of each check: the oracle's, and the one to compare with it."""
+        for check, tensors in zip(self.checks, outputs, strict=True):
             names = named_leaves(self.port.graph.outputs, "output")
-            for (name, value), wanted in zip(names, check.wanted, strict=True):
+            for (name, value), expected in zip(names, check.expected, strict=True):
                 layout = image_layout(value.type.rank, self.options.data_format)
-                got = to_torch(outputs[name], layout)
+                actual = to_torch(tensors[name], layout)
                 # Torch's View drops a batch of one; the port keeps it, the values are the same.
-                kept = got.shape == (1, *wanted.shape)
-                yield wanted, got[0] if kept else got
+                kept = actual.shape == (1, *expected.shape)
+                yield expected, actual[0] if kept else actual
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def find(name: str) -> Emitter:
     """The format of a name. Raises UsageError with the known names."""
     if name not in HOMES:
         raise UsageError(f"there is no format '{name}'", hint="formats: " + ", ".join(HOMES))
-    found: Emitter = importlib.import_module(HOMES[name]).FORMAT
-    return found
+    emitter: Emitter = importlib.import_module(HOMES[name]).FORMAT
+    return emitter
 
 
 def require_trainable(names: Sequence[str]) -> None:

@@ -46,13 +46,13 @@ class Frozen(Emitter):
         return [
             ExportResult(
                 self.name,
-                job.compare(made),
+                job.compare(outputs),
                 size_of(path),
                 note,
                 path.name,
                 details={"tensors": tensors} if path == file else {},
             )
-            for path, made in runs.items()
+            for path, outputs in runs.items()
         ]
 
     def write_port(self, port: Port, folder: Path) -> tuple[Path, Path]:
@@ -63,13 +63,13 @@ class Frozen(Emitter):
         names = tensor_names(port)
 
         def serve(*tensors: Any) -> dict[str, Any]:
-            made = tf.graph_util.import_graph_def(
+            outputs = tf.graph_util.import_graph_def(
                 definition,
                 input_map=dict(zip(names["inputs"].values(), tensors, strict=True)),
                 return_elements=list(names["outputs"].values()),
                 name="",
             )
-            return dict(zip(names["outputs"], made, strict=True))
+            return dict(zip(names["outputs"], outputs, strict=True))
 
         module = tf.Module(name="frozen")
         specs = port.serve.structured_input_signature[0]
@@ -85,12 +85,12 @@ def constant_graph(port: Port) -> Any:
         convert_variables_to_constants_v2,
     )
 
-    held = sum(math.prod(v.shape) * v.dtype.size for v in port.variables.by_key.values())
-    if held > LARGEST:
+    size = sum(math.prod(v.shape) * v.dtype.size for v in port.variables.by_key.values())
+    if size > LARGEST:
         raise EmitError(
             "a GraphDef cannot hold the model's weights",
-            received=f"{held:,} bytes of at most {LARGEST:,}",
-            hint="leave `frozen` out of `formats=`",
+            received=f"{size:,} bytes of at most {LARGEST:,}",
+            hint="leave `frozen` out of --format",
         )
     with quiet_stderr():
         return convert_variables_to_constants_v2(

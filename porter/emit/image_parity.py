@@ -31,8 +31,8 @@ MAX_PROBABILITY = 1e-4
 
 def photographs(job: ExportJob, seed: int = 1) -> Array:
     """Seeded 8-bit pictures of a size that the signature takes: noise over a gradient."""
-    (given,) = leaves(job.port.graph.inputs)
-    batch, _, height, width = given.type.shape
+    (value,) = leaves(job.port.graph.inputs)
+    batch, _, height, width = value.type.shape
     shape = (batch or 2, height or SIDES[0], width or SIDES[1], 3)
     random = np.random.default_rng(seed)
     slope = np.linspace(0, 200, shape[2])[None, None, :, None]
@@ -41,18 +41,18 @@ def photographs(job: ExportJob, seed: int = 1) -> Array:
 
 
 def judge(
-    job: ExportJob, spec: ImageSpec, photos: Array, made: dict[str, Array], exact: bool = True
+    job: ExportJob, meaning: Meaning, photos: Array, outputs: dict[str, Array], exact: bool = True
 ) -> str:
     """The verdict on what the reloaded signature made of `photos`. Raises ParityError.
 
     Where a port is not meant to be `exact` it tells how far the pictures are apart.
     """
-    wanted = oracle(job, photos, spec)
-    if spec.classifies:
+    expected = oracle(job, photos, meaning)
+    if meaning.classifies:
         most = MAX_PROBABILITY if exact else 1.0
-        return compare_classes(made, probabilities(wanted, spec), most)
+        return compare_classes(outputs, probabilities(expected, meaning), most)
     levels = MAX_LEVELS if exact else 255
-    return compare_pictures(made[NAME], to_pictures(wanted, photos, spec), levels)
+    return compare_pictures(outputs[NAME], to_pictures(expected, photos, meaning), levels)
 
 
 def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:
@@ -61,18 +61,18 @@ def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:
     graph = job.model.walk(types_of(np.ascontiguousarray(fed)))
     values = reference.run(graph, parity.bind(graph.inputs, fed))
     (output,) = leaves(graph.outputs)
-    made: Array = np.asarray(values[output.id], np.float32)
-    return made.transpose(0, 2, 3, 1) if made.ndim == 4 else made
+    result: Array = np.asarray(values[output.id], np.float32)
+    return result.transpose(0, 2, 3, 1) if result.ndim == 4 else result
 
 
-def compare_pictures(made: Array, wanted: Array, most: int = MAX_LEVELS) -> str:
+def compare_pictures(pictures: Array, expected: Array, most: int = MAX_LEVELS) -> str:
     """The share of levels that differ. Raises ParityError where one differs by more than `most`."""
-    if made.shape != wanted.shape:
+    if pictures.shape != expected.shape:
         raise ParityError(
             "the signature `image` makes pictures of another size: nothing was written",
-            received=f"{made.shape} instead of {wanted.shape}",
+            received=f"{pictures.shape} instead of {expected.shape}",
         )
-    apart = np.abs(made.astype(int) - wanted)
+    apart = np.abs(pictures.astype(int) - expected)
     share = f"{np.count_nonzero(apart) / apart.size:.3%} of {apart.size:,} levels differ"
     if apart.max() > most:
         raise ParityError(
@@ -82,15 +82,17 @@ def compare_pictures(made: Array, wanted: Array, most: int = MAX_LEVELS) -> str:
     return f"image: {share}, by at most {apart.max()}" if apart.any() else "image: all levels equal"
 
 
-def compare_classes(made: dict[str, Array], wanted: Array, most: float = MAX_PROBABILITY) -> str:
+def compare_classes(
+    outputs: dict[str, Array], expected: Array, most: float = MAX_PROBABILITY
+) -> str:
     """The largest difference of probabilities. Raises ParityError where it is more than `most`.
 
     Classes that are equally probable may stand in any order.
     """
-    told = made["probabilities"]
-    meant = np.take_along_axis(wanted, made["classes"], axis=-1)
-    best = -np.sort(-wanted, axis=-1)[:, : told.shape[-1]]
-    apart = float(max(np.abs(told - meant).max(), np.abs(told - best).max()))
+    reported = outputs["probabilities"]
+    meant = np.take_along_axis(expected, outputs["classes"], axis=-1)
+    best = -np.sort(-expected, axis=-1)[:, : reported.shape[-1]]
+    apart = float(max(np.abs(reported - meant).max(), np.abs(reported - best).max()))
     if not apart <= most:
         raise ParityError(
             "the signature `image` tells other classes than the oracle: nothing was written",

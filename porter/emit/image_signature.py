@@ -23,19 +23,19 @@ BEST = 5
 
 def image_signature(spec: ImageSpec, port: Port, data_format: str) -> Any:
     """The traced signature: `image` uint8 N×H×W×3 to `image`, or to `classes` and more."""
-    (given,) = leaves(port.graph.inputs)
-    (made,) = leaves(port.graph.outputs)
-    batch, _, height, width = given.type.shape
-    signature = tf.TensorSpec([batch, height, width, 3], tf.uint8, name=NAME)
+    (input_value,) = leaves(port.graph.inputs)
+    (output_value,) = leaves(port.graph.outputs)
+    batch, _, height, width = input_value.type.shape
+    spec = tf.TensorSpec([batch, height, width, 3], tf.uint8, name=NAME)
     inside = image_layout(4, data_format) == channels_last(4, 2)
 
     def serve(image: Any) -> dict[str, Any]:
         numbers = levels_to_numbers(stretched(image, spec), spec.preset.input)
         fed = numbers if inside else tf.transpose(numbers, [0, 3, 1, 2])
         (output,) = port.module.serve(fed).values()
-        if spec.preset.output is None:
-            return classes(output, spec)
-        if made.type.rank == 4 and not inside:
+        if meaning.preset.output is None:
+            return classes(output, meaning)
+        if output_value.type.rank == 4 and not inside:
             output = tf.transpose(output, [0, 2, 3, 1])
         return {NAME: picture(output, image, spec, spec.preset.output)}
 
@@ -66,32 +66,32 @@ def levels_to_numbers(image: Any, side: PixelEncoding) -> Any:
     return (x * (high - low) + low - tf.constant(side.mean)) / tf.constant(side.std)
 
 
-def picture(made: Any, image: Any, spec: ImageSpec, side: PixelEncoding) -> Any:
+def picture(output: Any, image: Any, meaning: Meaning, side: PixelEncoding) -> Any:
     """The finished 8-bit picture (`pixels.to_pictures`)."""
     geometry = spec.geometry
     before = lost(spec.preset, geometry)
     padded = [tf.shape(stretched(image, spec))[axis] for axis in (1, 2)]
     if geometry.flat:
         sizes = [geometry.scale * size - geometry.margin for size in padded]
-        made = tf.transpose(tf.reshape(made, [-1, side.planes, *sizes]), [0, 2, 3, 1])
+        output = tf.transpose(tf.reshape(output, [-1, side.planes, *sizes]), [0, 2, 3, 1])
     for axis, fed in zip((1, 2), padded, strict=True):
         size = tf.shape(image)[axis]
         kept = geometry.scale * size - (0 if before else geometry.margin)
-        whole = tf.shape(made)[axis]
+        whole = tf.shape(output)[axis]
         places = tf.range(tf.where(fed == size, whole, tf.minimum(kept, whole)))
         if geometry.multiple > 1 or before:
-            made = tf.gather(made, places, axis=axis)
-    levels = numbers_to_levels(made, side)
+            output = tf.gather(output, places, axis=axis)
+    levels = numbers_to_levels(output, side)
     if side.channels == "Y":
         levels = coloured(levels, image)
     levels = median(levels, spec.preset.median_filter)
     return tf.cast(tf.round(tf.clip_by_value(levels, 0.0, 255.0)), tf.uint8)
 
 
-def numbers_to_levels(made: Any, side: PixelEncoding) -> Any:
+def numbers_to_levels(numbers: Any, side: PixelEncoding) -> Any:
     """The net's numbers as levels."""
     low, high = side.range
-    levels = made * tf.constant(side.std) + tf.constant(side.mean)
+    levels = numbers * tf.constant(side.std) + tf.constant(side.mean)
     levels = (levels - low) * (255 / (high - low))
     if side.channels == "grey":
         return tf.repeat(levels, 3, axis=-1)
@@ -126,8 +126,10 @@ def classes(scores: Any, spec: ImageSpec) -> dict[str, Any]:
     """The most probable classes, counted from 0, their probabilities, and names where known."""
     count = int(scores.shape[-1])
     flat = tf.reshape(scores, [-1, count])
-    best, indices = tf.math.top_k(tf.nn.softmax(flat) if spec.softmax else flat, min(BEST, count))
-    told = {"classes": indices, "probabilities": best}
-    if spec.preset.labels:
-        told["labels"] = tf.gather(tf.constant(spec.preset.labels), indices)
-    return told
+    best, indices = tf.math.top_k(
+        tf.nn.softmax(flat) if meaning.softmax else flat, min(BEST, count)
+    )
+    results = {"classes": indices, "probabilities": best}
+    if meaning.preset.labels:
+        results["labels"] = tf.gather(tf.constant(meaning.preset.labels), indices)
+    return results

@@ -99,25 +99,27 @@ def pad(x: Any, paddings: Any, mode: str = "CONSTANT", constant_values: float = 
     rows = paddings if isinstance(paddings, list) else []
     if all(isinstance(edge, int) for row in rows for edge in row):
         return out
-    known = [
-        before + held + behind if all(isinstance(n, int) for n in (before, held, behind)) else None
-        for (before, behind), held in zip(rows, x.shape, strict=True)
+    extents = [
+        before + inner + behind
+        if all(isinstance(n, int) for n in (before, inner, behind))
+        else None
+        for (before, behind), inner in zip(rows, x.shape, strict=True)
     ]
-    if known.count(None) == 1:
-        return tf.reshape(out, [-1 if extent is None else extent for extent in known])
+    if extents.count(None) == 1:
+        return tf.reshape(out, [-1 if extent is None else extent for extent in extents])
     whole = tf.shape(out)
     return tf.reshape(
-        out, [whole[i] if extent is None else extent for i, extent in enumerate(known)]
+        out, [whole[i] if extent is None else extent for i, extent in enumerate(extents)]
     )
 
 
 def sliced(x: Any, begin: Any, extents: Any) -> Any:
     """LiteRT's fast path takes slices whose sizes are all told, and none to the end of an axis."""
-    starts, told = (tf.get_static_value(each) for each in (begin, extents))
-    if starts is None or told is None or None in x.shape:
+    starts, sizes = (tf.get_static_value(each) for each in (begin, extents))
+    if starts is None or sizes is None or None in x.shape:
         return tf.slice(x, begin, extents)
-    axes = zip(x.shape, starts, told, strict=True)
-    return tf.slice(x, starts, [n - first if told == -1 else told for n, first, told in axes])
+    axes = zip(x.shape, starts, sizes, strict=True)
+    return tf.slice(x, starts, [n - first if count == -1 else count for n, first, count in axes])
 
 
 def scatter_nd(indices: Any, updates: Any, shape: Any) -> Any:

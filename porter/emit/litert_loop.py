@@ -27,18 +27,18 @@ class DenseArray:
         """Of the rows, whose number grows."""
         return tf.TensorShape([None]).concatenate(self.element_shape)
 
-    def holding(self, rows: Any) -> DenseArray:
+    def with_rows(self, rows: Any) -> DenseArray:
         return DenseArray(self.dtype, self.size, self.element_shape, rows)
 
     def unstack(self, rows: Any) -> DenseArray:
-        return self.holding(rows)
+        return self.with_rows(rows)
 
     def read(self, index: Any) -> Any:
         return tf.ensure_shape(tf.gather(self.rows, index), self.element_shape)
 
     def write(self, index: Any, element: Any) -> DenseArray:
         row = tf.expand_dims(element, 0)
-        return self.holding(row if self.rows is None else tf.concat([self.rows, row], axis=0))
+        return self.with_rows(row if self.rows is None else tf.concat([self.rows, row], axis=0))
 
     def stack(self) -> Any:
         return self.rows
@@ -53,14 +53,14 @@ def while_loop(
     """`tf.while_loop` over a number, arrays and states, for one step or more."""
     number, arrays, states = body(*loop_vars)
 
-    def held_body(number: Any, rows: list[Any], states: list[Any]) -> tuple[Any, ...]:
-        taken = [array.holding(each) for array, each in zip(arrays, rows, strict=True)]
-        number, made, after = body(number, taken, states)
-        return number, [array.rows for array in made], after
+    def row_body(number: Any, rows: list[Any], states: list[Any]) -> tuple[Any, ...]:
+        filled = [array.with_rows(each) for array, each in zip(arrays, rows, strict=True)]
+        number, written, after = body(number, filled, states)
+        return number, [array.rows for array in written], after
 
     number, rows, states = tf.while_loop(
         lambda number, *_: condition(number, None, None),
-        held_body,
+        row_body,
         (number, [array.rows for array in arrays], states),
         shape_invariants=(
             shape_invariants[0],
@@ -68,4 +68,4 @@ def while_loop(
             shape_invariants[2],
         ),
     )
-    return number, [array.holding(each) for array, each in zip(arrays, rows, strict=True)], states
+    return number, [array.with_rows(each) for array, each in zip(arrays, rows, strict=True)], states

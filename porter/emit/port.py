@@ -70,9 +70,9 @@ def build(
     steps = plan(reduce_precision(single or served, precision), data_format)
 
     def compute(*tensors: Any) -> dict[str, Any]:
-        made = run(steps, feed(tensors), variables, dialect=dialect)
+        results = run(steps, feed(tensors), variables, dialect=dialect)
         named = named_leaves(steps.graph.outputs, "output")
-        return {name: widened(made[value.id]) for name, value in named}
+        return {name: widened(results[value.id]) for name, value in named}
 
     def widened(tensor: Any) -> Any:
         reduced = tensor.dtype.name == precision != FULL
@@ -82,20 +82,20 @@ def build(
         return sample_by_sample(tf, compute, tensors, [name for name, _ in outputs])
 
     def as_layers(*tensors: Any) -> dict[str, Any]:
-        made = module.activations(*tensors)
-        held = feed(tensors) | {value.id: made[name] for name, value in names.items()}
-        return {name: held[value.id] for name, value in outputs}
+        outputs = module.activations(*tensors)
+        tensors_by_id = feed(tensors) | {value.id: outputs[name] for name, value in names.items()}
+        return {name: tensors_by_id[value.id] for name, value in outputs}
 
     def serve(*tensors: Any) -> dict[str, Any]:
         if single is None:
-            made = compute(*tensors)
+            outputs = compute(*tensors)
         elif precision != FULL:
-            made = one_by_one(*tensors)
+            outputs = one_by_one(*tensors)
         else:
             order = layout.inputs[inputs[0][1].id]
             branches = (partial(as_layers, *tensors), partial(one_by_one, *tensors))
-            made = unless_small(tf, tensors[0], order, *branches)
-        return {name: tf.identity(tensor, name=name) for name, tensor in made.items()}
+            outputs = unless_small(tf, tensors[0], order, *branches)
+        return {name: tf.identity(tensor, name=name) for name, tensor in outputs.items()}
 
     module: Any = tf.Module(name="port")
     if options.trainable:
@@ -109,8 +109,8 @@ def build(
     names = activation_names(graph)
 
     def activations(*tensors: Any) -> dict[str, Any]:
-        made = run(watched, feed(tensors), variables, dialect=dialect)
-        return {name: tf.identity(made[value.id]) for name, value in names.items()}
+        results = run(watched, feed(tensors), variables, dialect=dialect)
+        return {name: tf.identity(results[value.id]) for name, value in names.items()}
 
     def traced(function: Any) -> Any:
         return tf.function(function, input_signature=specs, autograph=False)
@@ -139,20 +139,20 @@ def build_widest(
 def activation_names(graph: Graph) -> dict[str, Value]:
     """Every tensor that a call returned, by Torch path (`path#2` for the second call)."""
     names: dict[str, Value] = {}
-    known = {value.id for node in graph.nodes for value in node.outputs}
+    produced = {value.id for node in graph.nodes for value in node.outputs}
     for call in graph.calls:
         base = call.path or "root"
         base = base if call.count == 1 else f"{base}#{call.count}"
         for name, value in named_leaves(call.output, base):
-            if value.id in known:
+            if value.id in produced:
                 names[name] = value
     return names
 
 
 def watching(graph: Graph) -> Graph:
     """The graph with every call's output as an output."""
-    seen = {value.id: value for value in activation_names(graph).values()}
-    return Graph(graph.inputs, graph.nodes, list(seen.values()), graph.calls, graph.notes)
+    watched = {value.id: value for value in activation_names(graph).values()}
+    return Graph(graph.inputs, graph.nodes, list(watched.values()), graph.calls, graph.notes)
 
 
 class TensorSignature(TypedDict):

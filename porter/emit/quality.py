@@ -50,16 +50,21 @@ def judge(groups: Iterable[Sequence[Pair]]) -> Quality:
     A group is one output on inputs of one kind: a sample whose numbers happen to be small is no
     worse for it.
     """
-    known = [list(group) for group in groups]
-    pairs = [pair for group in known for pair in group]
-    measures = [compare(wanted, made) for wanted, made in pairs]
+    listed = [list(group) for group in groups]
+    pairs = [pair for group in listed for pair in group]
+    measures = [compare(expected, actual) for expected, actual in pairs]
     worst = Measure.worst(measures)
     if worst.problem:
         return Quality(worst, -math.inf, 0.0, None)
-    hits = [hit for wanted, made in pairs if wanted.ndim == 2 for hit in agreement(wanted, made)]
+    hits = [
+        hit
+        for expected, actual in pairs
+        if expected.ndim == 2
+        for hit in agreement(expected, actual)
+    ]
     return Quality(
         worst,
-        min(psnr(group) for group in known),
+        min(psnr(group) for group in listed),
         min(measure.cosine for measure in measures),
         float(np.mean(hits)) if hits else None,
     )
@@ -67,14 +72,14 @@ def judge(groups: Iterable[Sequence[Pair]]) -> Quality:
 
 def psnr(group: Sequence[Pair]) -> float:
     """In decibels, over all elements of a group; infinite where all are equal."""
-    exact = np.concatenate([wanted.ravel() for wanted, _ in group]).astype(np.float64)
-    made = np.concatenate([made.ravel() for _, made in group])
-    error = float(np.sqrt(np.mean(np.square(exact - made))))
+    exact = np.concatenate([expected.ravel() for expected, _ in group]).astype(np.float64)
+    actual = np.concatenate([actual.ravel() for _, actual in group])
+    error = float(np.sqrt(np.mean(np.square(exact - actual))))
     peak = float(np.max(np.abs(exact))) or 1.0
     return math.inf if error == 0 else 20 * math.log10(peak / error)
 
 
-def agreement(wanted: Array, made: Array) -> list[bool]:
+def agreement(expected: Array, actual: Array) -> list[bool]:
     """For each row whether its largest element is at the same place."""
-    agrees: list[bool] = (wanted.argmax(axis=1) == made.argmax(axis=1)).tolist()
+    agrees: list[bool] = (expected.argmax(axis=1) == actual.argmax(axis=1)).tolist()
     return agrees

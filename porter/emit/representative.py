@@ -54,20 +54,20 @@ def arrays(source: Path, port: Port) -> Iterator[Named]:
     names = [name for name, _ in named_leaves(port.graph.inputs, "input")]
     try:
         with np.load(source, allow_pickle=False) as archive:
-            held: Named = {name: archive[name] for name in archive.files}
+            named: Named = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{source} is no .npz of arrays", received=str(error)) from error
-    if sorted(held) != sorted(names) or len({len(array) for array in held.values()}) != 1:
+    if sorted(named) != sorted(names) or len({len(array) for array in named.values()}) != 1:
         raise UsageError(
             f"{source} should hold one array for each input, all with as many samples",
-            received=", ".join(f"{name} {array.shape}" for name, array in held.items()),
+            received=", ".join(f"{name} {array.shape}" for name, array in named.items()),
             hint=f"inputs: {signature(port)}",
         )
     batch = batch_of(port)
     kinds = {s.name: s.dtype.as_numpy_dtype for s in port.serve.structured_input_signature[0]}
-    for start in range(0, len(held[names[0]]) - batch + 1, batch):
+    for start in range(0, len(named[names[0]]) - batch + 1, batch):
         rows = slice(start, start + batch)
-        yield {name: held[name][rows].astype(kinds[name]) for name in names}
+        yield {name: named[name][rows].astype(kinds[name]) for name in names}
 
 
 def batch_of(port: Port) -> int:
@@ -95,7 +95,7 @@ def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
 def on_port(port: Port, samples: list[Named]) -> list[Named]:
     """The float outputs, as stored."""
     return [
-        {name: made.numpy() for name, made in port.serve(**tensors(sample)).items()}
+        {name: tensor.numpy() for name, tensor in port.serve(**tensors(sample)).items()}
         for sample in samples
     ]
 

@@ -52,9 +52,9 @@ class SavedModel(Format):
             return super().emit(job, folder)
         (target,) = self.write(job, folder)
         recorded = tuple(check for check in job.checks if check.recorded)
-        seen = replace(job, checks=recorded or job.checks)
-        made, proof = self.run(seen, folder, exact=False)
-        quality = judge([pair] for pair in seen.pairs(made))
+        judged = replace(job, checks=recorded or job.checks)
+        outputs, proof = self.run(judged, folder, exact=False)
+        quality = judge([pair] for pair in judged.pairs(outputs))
         require_digits(quality, job.options.precision)
         note = ", ".join(filter(None, (str(quality), proof)))
         size, variant = size_of(target), job.options.precision
@@ -67,8 +67,8 @@ class SavedModel(Format):
         if job.larger is not None:
             note = f"also on {job.larger.label}"
             job = replace(job, checks=(*job.checks, job.larger))
-        made, proof = self.run(job, folder)
-        return job.compare(made), "; ".join(filter(None, (proof, note)))
+        outputs, proof = self.run(job, folder)
+        return job.compare(outputs), "; ".join(filter(None, (proof, note)))
 
     def run(
         self, job: ExportJob, folder: Path, exact: bool = True
@@ -82,10 +82,10 @@ class SavedModel(Format):
 
         photos = image_parity.photographs(job)
         signatures = ["serving_default"] * len(samples) + [NAME]
-        *made, pictures = run_saved_model(
+        *outputs, pictures = run_saved_model(
             folder / self.name, [*samples, {NAME: photos}], *signatures
         )
-        return made, image_parity.judge(job, job.image_spec, photos, pictures, exact)
+        return outputs, image_parity.judge(job, job.pictures, photos, pictures, exact)
 
     def verify_training(self, job: ExportJob, folder: Path) -> str:
         """Differentiate in training mode what was written; says how much there is to learn."""

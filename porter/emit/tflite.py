@@ -66,8 +66,8 @@ class TFLite(Emitter):
     name = "tflite"
 
     def settings(self, settings: Mapping[str, Any]) -> TFLiteSettings:
-        found: TFLiteSettings = settings.get(self.name) or TFLiteSettings()
-        return found
+        chosen: TFLiteSettings = settings.get(self.name) or TFLiteSettings()
+        return chosen
 
     def check(self, settings: Mapping[str, Any]) -> None:
         chosen = self.settings(settings)
@@ -122,8 +122,8 @@ def emit_kind(kind: str, job: ExportJob, folder: Path, chosen: TFLiteSettings) -
     interpreter, note = interpreter_module()
     if kind == "float32":
         path.write_bytes(converted(job, kind))
-        made = run_tflite(path, [check.inputs for check in job.checks], interpreter)
-        return ExportResult("tflite", job.compare(made), size_of(path), note, path.name)
+        outputs = run_tflite(path, [check.inputs for check in job.checks], interpreter)
+        return ExportResult("tflite", job.compare(outputs), size_of(path), note, path.name)
     if kind in INTEGER:
         quality, how = emit_integers(path, kind, job, chosen, interpreter)
     else:
@@ -140,11 +140,11 @@ def judge_floats(path: Path, job: ExportJob, chosen: TFLiteSettings, interpreter
     """How a file does whose inputs and outputs are floats."""
     if chosen.representative is not None:
         samples = read(chosen.representative, job)
-        made = run_tflite(path, samples, interpreter)
-        return judge(by_output(on_port(job.port, samples), made))
-    seen = tuple(check for check in job.checks if check.recorded) or job.checks
-    made = run_tflite(path, [check.inputs for check in seen], interpreter)
-    return judge([pair] for pair in replace(job, checks=seen).pairs(made))
+        outputs = run_tflite(path, samples, interpreter)
+        return judge(by_output(on_port(job.port, samples), outputs))
+    judged = tuple(check for check in job.checks if check.recorded) or job.checks
+    outputs = run_tflite(path, [check.inputs for check in judged], interpreter)
+    return judge([pair] for pair in replace(job, checks=judged).pairs(outputs))
 
 
 def emit_integers(
@@ -153,19 +153,19 @@ def emit_integers(
     """The file all in integers, or else with arithmetic in float; how it does, and a note."""
     assert chosen.representative is not None
     for_ranges, for_judging = halves(read(chosen.representative, job))
-    wanted = on_port(job.port, for_judging)
+    expected = on_port(job.port, for_judging)
     for kept in ((), ARITHMETIC):
         path.write_bytes(converted(job, kind, for_ranges, kept))
-        quality = judge(by_output(wanted, run_tflite(path, for_judging, interpreter)))
+        quality = judge(by_output(expected, run_tflite(path, for_judging, interpreter)))
         if quality.psnr >= least_psnr(kind, chosen):
             break
     return quality, "arithmetic between layers in float" if kept else ""
 
 
-def by_output(wanted: list[Named], made: list[Named]) -> Iterator[list[tuple[Array, Array]]]:
+def by_output(expected: list[Named], outputs: list[Named]) -> Iterator[list[tuple[Array, Array]]]:
     """What was wanted and made of each output, over all samples."""
-    for name in wanted[0]:
-        yield [(one[name], other[name]) for one, other in zip(wanted, made, strict=True)]
+    for name in expected[0]:
+        yield [(one[name], other[name]) for one, other in zip(expected, outputs, strict=True)]
 
 
 def least_psnr(kind: str, chosen: TFLiteSettings) -> float:

@@ -46,8 +46,8 @@ class Trainable(tf.Module):  # type: ignore[misc]
 
         def forward(*tensors: Any, training: bool) -> Nested[Any]:
             inputs = dict(zip(layout.inputs, tensors, strict=True))
-            made = run(layout, inputs, variables, training=training)
-            return map_leaves(lambda value: tf.identity(made[value.id]), graph.outputs)
+            outputs = run(layout, inputs, variables, training=training)
+            return map_leaves(lambda value: tf.identity(outputs[value.id]), graph.outputs)
 
         self.forward = forward
         fed = [

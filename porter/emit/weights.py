@@ -28,8 +28,8 @@ class WeightFiles(Emitter):
             require(kind)
 
     def settings(self, settings: Mapping[str, Any]) -> WeightSettings:
-        found: WeightSettings = settings.get(self.name) or WeightSettings()
-        return found
+        chosen: WeightSettings = settings.get(self.name) or WeightSettings()
+        return chosen
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         chosen = self.settings(job.settings)
@@ -47,8 +47,8 @@ def port_weights(job: ExportJob) -> Weights:
     """The port's variables, and the Torch paths of those that Torch shares."""
     arrays = {name: variable.numpy() for name, variable in job.port.variables.by_name.items()}
     shared = collect(job.model.root).aliases
-    known = {other: name for other, name in shared.items() if name in arrays}
-    return Weights(arrays, known, "tensorflow")
+    aliases = {other: name for other, name in shared.items() if name in arrays}
+    return Weights(arrays, aliases, "tensorflow")
 
 
 FORMAT = WeightFiles()

@@ -68,9 +68,9 @@ class TorchLayer(keras.layers.Layer):
 
 TYPING = "from typing import Any\n\n"
 HELPERS = {
-    name: found
-    for name, found in inspect.getmembers(helpers, inspect.isfunction)
-    if found.__module__ == helpers.__name__
+    name: function
+    for name, function in inspect.getmembers(helpers, inspect.isfunction)
+    if function.__module__ == helpers.__name__
 }
 
 
@@ -155,15 +155,15 @@ def identifier(text: str) -> str:
 
 def used_helpers(text: str) -> list[Callable[..., Any]]:
     """The functions of `helpers` that a text calls, with those that they call."""
-    found: set[str] = set()
+    names: set[str] = set()
     open_texts = [text]
     while open_texts:
-        seen = open_texts.pop()
-        for name in HELPERS.keys() - found:
-            if re.search(rf"(?<![\w.]){name}\(", seen):
-                found.add(name)
+        source = open_texts.pop()
+        for name in HELPERS.keys() - names:
+            if re.search(rf"(?<![\w.]){name}\(", source):
+                names.add(name)
                 open_texts.append(inspect.getsource(HELPERS[name]))
-    return [HELPERS[name] for name in sorted(found)]
+    return [HELPERS[name] for name in sorted(names)]
 
 
 def input_names(count: int) -> list[str]:
@@ -245,9 +245,9 @@ def weight_name(param: Param, path: str, weights: dict[int, LayerWeight]) -> str
     words = [*path.split("."), *param.name.split(".")]
     stem = re.sub(r"\W", "_", "_".join(word for word in words if word), flags=re.ASCII)
     stem = f"at_{stem}" if stem[:1].isdigit() else stem
-    taken = {weight.name for weight in weights.values()}
+    used = {weight.name for weight in weights.values()}
     count, name = 1, stem
-    while name in taken or hasattr(keras.layers.Layer, name) or name in ("held", "made"):
+    while name in used or hasattr(keras.layers.Layer, name) or name in ("held", "made"):
         count += 1
         name = f"{stem}_{count}"
     return name

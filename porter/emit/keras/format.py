@@ -40,9 +40,9 @@ class Keras(Emitter):
             written.write_text(network.sources.text(), encoding="utf-8")
         names = [name for name, _ in named_leaves(job.port.graph.outputs, "output")]
         samples = [check.inputs for check in job.checks]
-        made = run_in_subprocess("keras", target, samples, "tensorflow", *names)
+        outputs = run_in_subprocess("keras", target, samples, "tensorflow", *names)
         size = size_of(target) + (size_of(written) if network.written else 0)
-        return [ExportResult(self.name, job.compare(made), size, network.note)]
+        return [ExportResult(self.name, job.compare(outputs), size, network.note)]
 
 
 FORMAT = Keras()

@@ -25,18 +25,18 @@ def smaller(a: Any, b: Any) -> Any:
 
 def resize_nearest(images: Any, sizes: Any) -> Any:
     """Images enlarged to height and width `sizes` by repeating pixels."""
-    for axis, made in zip((-3, -2), sizes, strict=True):
-        places = ops.arange(made) * ops.shape(images)[axis] // made
+    for axis, size in zip((-3, -2), sizes, strict=True):
+        places = ops.arange(size) * ops.shape(images)[axis] // size
         images = ops.take(images, places, axis=axis)
     return images
 
 
 def resize_aligned(images: Any, sizes: Any) -> Any:
     """Linear interpolation; the corners of N×H×W×C and of the output are the same."""
-    for axis, made in zip((1, 2), sizes, strict=True):
+    for axis, size in zip((1, 2), sizes, strict=True):
         last = ops.shape(images)[axis] - 1
-        rate = ops.cast(last, "float32") / ops.cast(larger(made - 1, 1), "float32")
-        place = rate * ops.cast(ops.arange(made), "float32")
+        rate = ops.cast(last, "float32") / ops.cast(larger(size - 1, 1), "float32")
+        place = rate * ops.cast(ops.arange(size), "float32")
         low = ops.cast(place, "int32")
         share = ops.reshape(place - ops.cast(low, "float32"), [-1] + [1] * (3 - axis))
         lower = ops.take(images, low, axis=axis)
@@ -51,10 +51,10 @@ def conv_transpose(x: Any, kernel: Any, strides: Any, sizes: Any, padding: str) 
     beyond = [[0, stride] for stride in strides]
     whole = ops.pad(whole, [[0, 0], *beyond, [0, 0]])
     kept: list[Any] = [slice(None)]
-    for axis, (stride, made) in enumerate(zip(strides, sizes, strict=True)):
+    for axis, (stride, size) in enumerate(zip(strides, sizes, strict=True)):
         reached = (ops.shape(x)[axis + 1] - 1) * stride + kernel.shape[axis]
-        first = larger(reached - made, 0) // 2 if padding == "same" else 0
-        kept.append(slice(first, first + made))
+        first = larger(reached - size, 0) // 2 if padding == "same" else 0
+        kept.append(slice(first, first + size))
     return whole[tuple(kept)]
 
 
@@ -71,17 +71,17 @@ def max_pool_with_argmax(x: Any, window: Any) -> Any:
     y = ops.reshape(ops.arange(rows), (-1, 1, 1)) * down + place // right
     z = ops.reshape(ops.arange(columns), (-1, 1)) * right + place % right
     image = ops.reshape(ops.arange(batch), (-1, 1, 1, 1))
-    found = ((image * height + y) * width + z) * planes + ops.arange(planes)
-    return ops.max(parts, axis=-1), found
+    index = ((image * height + y) * width + z) * planes + ops.arange(planes)
+    return ops.max(parts, axis=-1), index
 
 
 def depth_to_space(images: Any, block: int) -> Any:
     """Planes of N×H×W×C laid out as blocks of pixels, rows of a block first."""
     _, height, width, planes = ops.shape(images)
-    made = planes // block**2
-    parts = ops.reshape(images, (-1, height, width, block, block, made))
+    depth = planes // block**2
+    parts = ops.reshape(images, (-1, height, width, block, block, depth))
     parts = ops.transpose(parts, [0, 1, 3, 2, 4, 5])
-    return ops.reshape(parts, (-1, height * block, width * block, made))
+    return ops.reshape(parts, (-1, height * block, width * block, depth))
 
 
 def take_batched(x: Any, places: Any, axis: int, batch: int) -> Any:
@@ -89,8 +89,8 @@ def take_batched(x: Any, places: Any, axis: int, batch: int) -> Any:
     sizes, extents = ops.shape(places), ops.shape(x)
     between, behind = [1] * (axis - batch), [1] * (len(extents) - axis - 1)
     flat = ops.reshape(places, (*sizes[:batch], *between, -1, *behind))
-    taken = ops.take_along_axis(x, flat, axis=axis)
-    return ops.reshape(taken, (*extents[:axis], *sizes[batch:], *extents[axis + 1 :]))
+    elements = ops.take_along_axis(x, flat, axis=axis)
+    return ops.reshape(elements, (*extents[:axis], *sizes[batch:], *extents[axis + 1 :]))
 
 
 def space_to_batch(x: Any, block: Any, paddings: Any) -> Any:

@@ -32,9 +32,9 @@ def sizes(item: Any) -> Any:
         rows = [sizes(each) for each in item]
         if rows and isinstance(rows[0], np.ndarray):
             return np.stack(rows)
-        made = np.empty(len(rows), object)
-        made[:] = rows
-        return made
+        array = np.empty(len(rows), object)
+        array[:] = rows
+        return array
     return item
 
 

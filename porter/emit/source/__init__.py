@@ -111,10 +111,10 @@ def written(job: ExportJob) -> tuple[str, dict[str, Any]]:
 
 def identifiers(names: list[str]) -> list[str]:
     """Python names for the inputs; a table's keys come from the file."""
-    made: list[str] = []
+    distinct: list[str] = []
     for name in names:
-        made.append(numbered(re.sub(r"\W", "_", name), made))
-    return made
+        distinct.append(numbered(re.sub(r"\W", "_", name), distinct))
+    return distinct
 
 
 def add_comments(
@@ -146,8 +146,8 @@ def returned(outputs: Nested[Value], trace: RecordedPlan) -> Expression:
 
 def file_text(functions: list[Function], inputs: list[str], specs: list[Any]) -> str:
     """The whole file."""
-    given = ", ".join(inputs)
-    parts = [HEAD.format(call=f"y = network({given})").rstrip("\n")]
+    arguments = ", ".join(inputs)
+    parts = [HEAD.format(call=f"y = network({arguments})").rstrip("\n")]
     parts += ["\n".join(function.lines()) for function in functions]
     listed = [f"tf.TensorSpec({spec.shape.as_list()}, tf.{spec.dtype.name})" for spec in specs]
     specification = f"    signature = [{', '.join(listed)}]\n"
@@ -156,5 +156,5 @@ def file_text(functions: list[Function], inputs: list[str], specs: list[Any]) ->
             ["    signature = [\n", *(f"        {each},\n" for each in listed), "    ]\n"]
         )
     decorator = specification + "\n    @tf.function(input_signature=signature, autograph=False)"
-    parts.append(LOAD.format(signature=decorator, inputs=given).rstrip("\n"))
+    parts.append(LOAD.format(signature=decorator, inputs=arguments).rstrip("\n"))
     return "\n\n\n".join(parts) + "\n"

@@ -60,6 +60,6 @@ def argument_names(function: str, count: int) -> tuple[str, ...]:
     elif function.startswith("tf."):
         from porter.system.tensorflow import tf
 
-        found = attrgetter(function.removeprefix("tf."))(tf)
-        names = list(inspect.signature(found).parameters)
+        real = attrgetter(function.removeprefix("tf."))(tf)
+        names = list(inspect.signature(real).parameters)
     return tuple((names + [""] * count)[:count])

@@ -37,11 +37,11 @@ class ContainerFunction:
 
 
 def outline(
-    model: Body, typenames: Mapping[str, str], taken: Collection[str]
+    model: Body, typenames: Mapping[str, str], used: Collection[str]
 ) -> list[ContainerFunction]:
     """Replace alike containers by calls, the largest first; returns their functions, inner first.
 
-    `typenames` are the Torch classes by path, `taken` the names of other functions.
+    `typenames` are the Torch classes by path, `used` the names of other functions.
     """
     blocks: list[ContainerFunction] = []
     while (group := largest([model, *(block.body for block in blocks)])) is not None:
@@ -52,7 +52,7 @@ def outline(
     blocks.reverse()
     names: dict[str, str] = {}
     for block in blocks:
-        names[block.body.name] = numbered(block.stem, {*RESERVED, *taken, *names.values()})
+        names[block.body.name] = numbered(block.stem, {*RESERVED, *used, *names.values()})
     for body in (model, *(block.body for block in blocks)):
         body.name = names.get(body.name, body.name)
         for line in body.lines:
@@ -100,13 +100,13 @@ def replaced(name: str, regions: list[Region]) -> Body:
 
 def block_line(name: str, region: Region, places: dict[int, str]) -> ModelLine:
     """The line that calls a container's function."""
-    given: list[Expression] = [Ref(each) for each in region.inputs]
+    args: list[Expression] = [Ref(each) for each in region.inputs]
     if region.weights is not None:
-        given += [Literal("w"), WeightsPath(region.weights, region.body.is_relative)]
+        args += [Literal("w"), WeightsPath(region.weights, region.body.is_relative)]
     numbers = {places[i]: region.numbers[i] for i in places}
     kwargs = tuple((key, Literal(value, is_number=True)) for key, value in numbers.items())
     last = region.lines[-1]
-    call = FunctionCall(name, tuple(given), kwargs)
+    call = FunctionCall(name, tuple(args), kwargs)
     shape = last.shape if last.targets == region.outputs else ""
     return ModelLine(region.path, last.count, region.outputs, call, shape=shape)
 
@@ -134,14 +134,14 @@ def body_lines(regions: list[Region], places: dict[int, str]) -> list[ModelLine]
             return Literal(places[position], is_number=True) if position in places else leaf
         return leaf
 
-    made: list[ModelLine] = []
+    lines: list[ModelLine] = []
     for alike in zip(*(region.lines for region in regions), strict=True):
         line = alike[0]
         inside = line.path.removeprefix(regions[0].path)
         expression = rewrite(with_paths(line.expression, WeightsPath(inside, True)), change)
         shape = line.shape if len({each.shape for each in alike}) == 1 else ""
-        made.append(replace(line, path=inside, expression=expression, shape=shape))
-    return made
+        lines.append(replace(line, path=inside, expression=expression, shape=shape))
+    return lines
 
 
 def block_function(block: ContainerFunction, inputs: dict[int, str]) -> Function:

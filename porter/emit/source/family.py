@@ -48,12 +48,12 @@ class Family:
 
 def live(layer: LayerCalls) -> list[int]:
     """The calls that the outputs depend on, in order."""
-    wanted, reached = list(layer.outputs), set[int]()
-    while wanted:
-        identity = wanted.pop()
+    pending, reached = list(layer.outputs), set[int]()
+    while pending:
+        identity = pending.pop()
         if identity not in reached and identity in layer.definitions:
             reached.add(identity)
-            wanted += references(layer.definitions[identity])
+            pending += references(layer.definitions[identity])
     return sorted(reached)
 
 
@@ -91,15 +91,15 @@ def weight_keys(layer: LayerCalls) -> dict[WeightArray, str]:
         for leaf in nodes(layer.definitions[identity]):
             if isinstance(leaf, WeightArray) and leaf not in keys:
                 stem = re.sub(r"_\d+$", "", leaf.name)
-                known = stem in fields and leaf.name not in fields
-                keys[leaf] = numbered(stem if known else leaf.name, keys.values())
+                is_variant = stem in fields and leaf.name not in fields
+                keys[leaf] = numbered(stem if is_variant else leaf.name, keys.values())
     return keys
 
 
-def numbered(stem: str, taken: Collection[str]) -> str:
+def numbered(stem: str, used: Collection[str]) -> str:
     """`stem`, or with a number behind it if that is taken."""
     names = itertools.chain([stem], (f"{stem}_{number}" for number in itertools.count(2)))
-    return next(name for name in names if name not in taken)
+    return next(name for name in names if name not in used)
 
 
 # Parameters ---------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def parameter_names(family: Family) -> dict[int, str]:
     """Which parameter stands at which place, perhaps with a minus; equal columns share one."""
     first = family.layers[0]
     arguments = list(number_arguments([first.definitions[i] for i in live(first)]))
-    taken = RESERVED | set(first.names.values())
+    used = RESERVED | set(first.names.values())
     named: dict[Numbers, str] = {}
     places: dict[int, str] = {}
     for place, column in varying(family.numbers):
@@ -126,7 +126,7 @@ def parameter_names(family: Family) -> dict[int, str]:
             sign, key = "-", opposite
         if key not in named:
             stem = field_name(family, key) or arguments[place]
-            named[key] = numbered(stem, taken | set(named.values()))
+            named[key] = numbered(stem, used | set(named.values()))
         places[place] = sign + named[key]
     return places
 
@@ -142,11 +142,11 @@ def field_name(family: Family, column: Numbers) -> str | None:
     """The field of the layer maps that holds these numbers, or one entry of it."""
     ops = [layer.step.node.op for layer in family.layers if layer.step is not None]
     for name in ops[0].fields() if ops else ():
-        held = [getattr(op, name, None) for op in ops]
-        if tuple(map(number_text, held)) == column:
+        values = [getattr(op, name, None) for op in ops]
+        if tuple(map(number_text, values)) == column:
             return name
-        tuples = [each for each in held if isinstance(each, tuple)]
-        if len(tuples) == len(held):
+        tuples = [each for each in values if isinstance(each, tuple)]
+        if len(tuples) == len(values):
             for place, entries in enumerate(zip(*tuples, strict=False), start=1):
                 if tuple(map(number_text, entries)) == column:
                     even = all(len(set(each)) == 1 for each in tuples)

@@ -31,7 +31,7 @@ class Statement:
 class Function:
     """`def name(parameters)`, where `inputs` are those parameters that are tensors.
 
-    `wanted` are names for local variables; tensors without one are called by letters.
+    `preferred` are names for local variables; tensors without one are called by letters.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Function:
     statements: list[Statement]
     returned: Expression
     doc: str
-    wanted: dict[int, str] = field(default_factory=dict)
+    preferred: dict[int, str] = field(default_factory=dict)
     last: str = ""
     """The comment of what is returned."""
 
@@ -49,14 +49,14 @@ class Function:
         self.drop_unread()
         self.return_last()
         names = self.names()
-        made = [*self.signature(), f'    """{one_line(self.doc)}"""']
+        source = [*self.signature(), f'    """{one_line(self.doc)}"""']
         for statement in self.statements:
             targets = [names[each] if each is not None else "_" for each in statement.targets]
-            made += commented(
+            source += commented(
                 lines(f"{', '.join(targets)} = ", statement.expression, names, INDENT),
                 statement.comment,
             )
-        return made + commented(lines("return ", self.returned, names, INDENT), self.last)
+        return source + commented(lines("return ", self.returned, names, INDENT), self.last)
 
     def signature(self) -> list[str]:
         """The `def` line, broken if it must be."""
@@ -101,7 +101,7 @@ class Function:
             dying = [
                 names[i]
                 for i in references(statement.expression)
-                if last[i] == position and names[i] not in self.wanted.values()
+                if last[i] == position and names[i] not in self.preferred.values()
             ]
             for target in statement.targets:
                 if target is None:
@@ -116,8 +116,8 @@ class Function:
         """Names for a tensor, the best first: wanted, else of a tensor read here for the last time,
         else a letter.
         """
-        if target in self.wanted:
-            stem = self.wanted[target]
+        if target in self.preferred:
+            stem = self.preferred[target]
             yield stem
             yield from (f"{stem}_{number}" for number in itertools.count(2))
         yield from sorted((n for n in dying if n in LETTERS), key=LETTERS.index)

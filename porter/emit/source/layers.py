@@ -57,12 +57,12 @@ class ModelLine:
 
 def lines_of(layers: list[LayerCalls]) -> tuple[list[ModelLine], list[Function]]:
     """A line for each layer, and the functions that they call."""
-    made: list[ModelLine | None] = []
+    lines: list[ModelLine | None] = []
     families: dict[Shape, Family] = {}
     members: list[tuple[int, Shape, Numbers]] = []
     for position, layer in enumerate(layers):
         line = inline_line(layer)
-        made.append(line)
+        lines.append(line)
         if line is None and live(layer):
             shape, numbers = shape_of(layer)
             family = families.setdefault(shape, Family())
@@ -71,27 +71,27 @@ def lines_of(layers: list[LayerCalls]) -> tuple[list[ModelLine], list[Function]]
             members.append((position, shape, numbers))
     functions: dict[Shape, Function] = {}
     places: dict[Shape, dict[int, str]] = {}
-    taken = set(RESERVED)
+    used = set(RESERVED)
     for shape, family in families.items():
         places[shape] = parameter_names(family)
-        name = function_name(family, taken)
+        name = function_name(family, used)
         functions[shape] = layer_function(name, family, places[shape])
-        taken.add(name)
+        used.add(name)
     for position, shape, numbers in members:
         name = functions[shape].name
-        made[position] = call_line(layers[position], name, places[shape], numbers)
-    return [line for line in made if line is not None], list(functions.values())
+        lines[position] = call_line(layers[position], name, places[shape], numbers)
+    return [line for line in lines if line is not None], list(functions.values())
 
 
-def function_name(family: Family, taken: Collection[str]) -> str:
+def function_name(family: Family, used: Collection[str]) -> str:
     """The Torch class in Python's spelling; variants lack a bias, or are counted."""
     step = family.layers[0].step
     if step is None:
-        return numbered("to_torch_order", taken)
+        return numbered("to_torch_order", used)
     stem = snake(step.node.typename)
     if getattr(step.node.op, "bias", "no such field") is None:
         stem += "_without_bias"
-    return numbered(stem, taken)
+    return numbered(stem, used)
 
 
 def snake(typename: str) -> str:
@@ -105,10 +105,10 @@ def snake(typename: str) -> str:
 
 def call_line(layer: LayerCalls, name: str, places: dict[int, str], numbers: Numbers) -> ModelLine:
     """The line that calls a layer's function."""
-    given: list[Expression] = [Ref(i) for i in layer.inputs]
+    args: list[Expression] = [Ref(i) for i in layer.inputs]
     weights = {key: weight for weight, key in weight_keys(layer).items()}
     if weights:
-        given.append(weights_argument(weights))
+        args.append(weights_argument(weights))
     keywords = {
         each.removeprefix("-"): negated(numbers[place]) if each[0] == "-" else numbers[place]
         for place, each in places.items()
@@ -116,7 +116,7 @@ def call_line(layer: LayerCalls, name: str, places: dict[int, str], numbers: Num
     kwargs = tuple((key, Literal(value, is_number=True)) for key, value in keywords.items())
     # An input that is handed on keeps its name.
     targets = tuple(None if each in layer.inputs else each for each in layer.outputs)
-    return ModelLine(layer.path, layer.count, targets, FunctionCall(name, tuple(given), kwargs))
+    return ModelLine(layer.path, layer.count, targets, FunctionCall(name, tuple(args), kwargs))
 
 
 def weights_argument(weights: dict[str, WeightArray]) -> Expression:
@@ -133,7 +133,7 @@ def inline_line(layer: LayerCalls) -> ModelLine | None:
     if not definitions or sum(isinstance(each, FunctionCall) for each in definitions.values()) > 1:
         return None
     targets: tuple[int | None, ...] = tuple(layer.outputs)
-    made = definitions.get(layer.outputs[0])
+    definition = definitions.get(layer.outputs[0])
     if len(targets) > 1:
         # Several outputs must be the several results of the call.
         whole = {each.of for each in definitions.values() if isinstance(each, Subscript)}
@@ -146,15 +146,15 @@ def inline_line(layer: LayerCalls) -> ModelLine | None:
         places = {definitions[each]: each for each in layer.outputs}
         results = (Subscript(call, (Literal(str(i)),)) for i in range(layer.parts[call.id]))
         targets = tuple(places.get(each) for each in results)
-        made = definitions[call.id]
-    assert made is not None
+        definition = definitions[call.id]
+    assert definition is not None
 
     def resolve(leaf: Expression) -> Expression:
         if isinstance(leaf, Ref) and leaf.id in definitions:
             return rewrite(definitions[leaf.id], resolve)
         return leaf
 
-    expression = rewrite(made, resolve)
+    expression = rewrite(definition, resolve)
     if len(text(expression, dict.fromkeys(layer.inputs, "x"))) > LONGEST_CALL:
         return None
     label = "changes the layout" if layer.step is None else layer.step.node.typename

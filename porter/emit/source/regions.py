@@ -111,10 +111,10 @@ def regions_of(body: Body) -> Iterator[Region]:
         if not 1 < stop - start == len(positions) < len(body.lines):
             continue
         lines = body.lines[start:stop]
-        made = [each for line in lines for each in line.targets if each is not None]
-        outputs = tuple(each for each in made if read_last.get(each, -1) >= stop)
-        taken = dict.fromkeys(each for line in lines for each in references(line.expression))
-        inputs = tuple(each for each in taken if each not in made)
+        produced = [each for line in lines for each in line.targets if each is not None]
+        outputs = tuple(each for each in produced if read_last.get(each, -1) >= stop)
+        read = dict.fromkeys(each for line in lines for each in references(line.expression))
+        inputs = tuple(each for each in read if each not in produced)
         if outputs:
             yield Region(body, path, start, stop, inputs, outputs)
 
@@ -138,7 +138,7 @@ def form_of(region: Region) -> tuple[Form, Region] | None:
             return Literal("0", is_number=True)
         return leaf
 
-    made: list[tuple[str, Slots, Expression]] = []
+    lines: list[tuple[str, Slots, Expression]] = []
     for line in region.lines:
         inside = line.path.removeprefix(region.path)
         for path in paths_in(line.expression):
@@ -150,10 +150,10 @@ def form_of(region: Region) -> tuple[Form, Region] | None:
             if each is not None:
                 order[each] = len(order)
         slots = tuple(-1 if each is None else order[each] for each in line.targets)
-        made.append((inside, slots, expression))
+        lines.append((inside, slots, expression))
     if len(prefixes) > 1:
         return None
-    form = Form(tuple(made), len(region.inputs), tuple(order[each] for each in region.outputs))
+    form = Form(tuple(lines), len(region.inputs), tuple(order[each] for each in region.outputs))
     weights = next(iter(prefixes), None)
     return form, replace(region, weights=weights, numbers=tuple(numbers))
 

@@ -31,22 +31,22 @@ Sizes = dict[int, list[str]]
 def free_sizes(graph: Graph, types: list[TensorType]) -> dict[str, list[Place]]:
     """The input's free sizes by letter; equal sizes at equal axes share one."""
     letters: dict[str, list[Place]] = {}
-    known: dict[tuple[int, int | None], str] = {}
+    letter_of: dict[tuple[int, int | None], str] = {}
     for leaf, value in enumerate(leaves(graph.inputs)):
         for axis, size in enumerate(value.type.shape):
             if size is None:
                 # A batch is in front, heights and widths are at the end.
                 key = (axis - value.type.rank if axis else 0, types[leaf].shape[axis])
                 stem = AXES.get(value.type.rank, "N" * value.type.rank)[axis]
-                letter = known.setdefault(key, free_letter(stem, letters))
+                letter = letter_of.setdefault(key, free_letter(stem, letters))
                 letters.setdefault(letter, []).append((leaf, axis))
     return letters
 
 
-def free_letter(stem: str, taken: dict[str, list[Place]]) -> str:
+def free_letter(stem: str, used: dict[str, list[Place]]) -> str:
     """A letter that stands for no other size."""
     letter, number = stem, 1
-    while letter in taken:
+    while letter in used:
         number += 1
         letter = f"{stem}{number}"
     return letter
@@ -58,7 +58,7 @@ def formulas(model: Model, types: Nested[TensorType], graph: Graph) -> Sizes:
         value.id: ["?" if size is None else str(size) for size in value.type.shape]
         for value in graph.values()
     }
-    known: set[Place] = set()
+    changed: set[Place] = set()
     for letter, places in free_sizes(graph, list(leaves(types))).items():
         for sizes in grown(model, types, places):
             for identity, written in texts.items():
@@ -66,9 +66,9 @@ def formulas(model: Model, types: Nested[TensorType], graph: Graph) -> Sizes:
                     if once == before or None in (before, once, twice):
                         continue
                     slope = Fraction(once - before, sizes.step)
-                    straight = twice - once == once - before and (identity, axis) not in known
+                    straight = twice - once == once - before and (identity, axis) not in changed
                     written[axis] = formula(letter, sizes.start, before, slope) if straight else "?"
-                    known.add((identity, axis))
+                    changed.add((identity, axis))
     return texts
 
 
@@ -92,12 +92,15 @@ class Grown:
 def grown(model: Model, types: Nested[TensorType], places: list[Place]) -> Iterator[Grown]:
     """The first step with which the model can be walked; none if there is none."""
     leaf, axis = places[0]
-    given = list(leaves(types))[leaf].static[axis]
+    original = list(leaves(types))[leaf].static[axis]
     # From a multiple of all strides on, no size is rounded.
-    for start, step in [(-(-given // ROUND) * ROUND, ROUND), *((given, step) for step in STEPS)]:
+    for start, step in [
+        (-(-original // ROUND) * ROUND, ROUND),
+        *((original, step) for step in STEPS),
+    ]:
         sizes = [start + times * step for times in range(3)]
         try:
-            graphs = tuple(model.walk(larger(types, places, size - given)) for size in sizes)
+            graphs = tuple(model.walk(larger(types, places, size - original)) for size in sizes)
         except WalkError:
             continue
         yield Grown(start, step, graphs)

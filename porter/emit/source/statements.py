@@ -30,7 +30,7 @@ from porter.ir.layer_map import LayerMap
 
 LONGEST_PART = 60
 """Longer expressions get a line of their own."""
-MADE_BY = {
+RESULT_NAMES = {
     "add_n": "total",
     "reduce_sum": "total",
     "rsqrt": "scale",
@@ -99,13 +99,15 @@ def local_name(layer: LayerCalls, identity: int) -> str:
     """What the layer map calls a tensor; or the argument that it becomes; or what makes it."""
     if identity in layer.names:
         return layer.names[identity]
-    for made in layer.definitions.values():
-        for argument, value in made.kwargs if isinstance(made, FunctionCall) else ():
+    for definition in layer.definitions.values():
+        for argument, value in definition.kwargs if isinstance(definition, FunctionCall) else ():
             if value == Ref(identity):
                 return argument
-    made = layer.definitions[identity]
-    last = made.function.rpartition(".")[2] if isinstance(made, FunctionCall) else "part"
-    last = MADE_BY.get(last, last.removeprefix("reduce_"))
+    definition = layer.definitions[identity]
+    last = (
+        definition.function.rpartition(".")[2] if isinstance(definition, FunctionCall) else "part"
+    )
+    last = RESULT_NAMES.get(last, last.removeprefix("reduce_"))
     return f"{last}_" if hasattr(builtins, last) else last
 
 
@@ -116,8 +118,8 @@ def statements_of(
     outputs = tuple(map(Ref, layer.outputs))
     returned: Expression = outputs[0] if len(outputs) == 1 else Items(outputs, "()")
     uses = Counter(references(returned))
-    for made in definitions.values():
-        uses.update(references(made))
+    for definition in definitions.values():
+        uses.update(references(definition))
     unpacked = unpackings(layer, definitions)
     picked = {identity for parts in unpacked.values() for identity in parts if identity is not None}
     guess = {i: layer.names.get(i, "reordered") for i in [*layer.inputs, *definitions]}
@@ -127,12 +129,12 @@ def statements_of(
     def resolve(leaf: Expression) -> Expression:
         return inlined.get(leaf.id, leaf) if isinstance(leaf, Ref) else leaf
 
-    for identity, made in definitions.items():
+    for identity, definition in definitions.items():
         if identity in picked:
             continue
-        expression = rewrite(made, resolve)
+        expression = rewrite(definition, resolve)
         written = text(expression, guess)
-        is_plain = not isinstance(made, FunctionCall) and "(" not in written
+        is_plain = not isinstance(definition, FunctionCall) and "(" not in written
         is_bland = layer.names.get(identity, "x") in GENERIC_NAMES
         is_short = len(written) <= LONGEST_PART and written.count("(") <= 2
         if identity in unpacked:
@@ -151,10 +153,14 @@ def unpackings(
 ) -> dict[int, tuple[int | None, ...]]:
     """Calls of which more than one result is read: the tensor of each result."""
     parts: dict[int, list[int | None]] = {}
-    for identity, made in definitions.items():
-        if isinstance(made, Subscript) and isinstance(made.of, Ref) and made.of.id in layer.parts:
-            places = parts.setdefault(made.of.id, [None] * layer.parts[made.of.id])
-            places[int(str(made.keys[0]))] = identity
+    for identity, definition in definitions.items():
+        if (
+            isinstance(definition, Subscript)
+            and isinstance(definition.of, Ref)
+            and definition.of.id in layer.parts
+        ):
+            places = parts.setdefault(definition.of.id, [None] * layer.parts[definition.of.id])
+            places[int(str(definition.keys[0]))] = identity
     return {
         whole: tuple(places)
         for whole, places in parts.items()

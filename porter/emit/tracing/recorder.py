@@ -39,8 +39,8 @@ class Symbol:
     @property
     def expression(self) -> Expression:
         """How it is computed."""
-        found: Expression = self.recorder.definitions[self.id]
-        return found
+        expression: Expression = self.recorder.definitions[self.id]
+        return expression
 
 
 class Recorder(abc.ABC):

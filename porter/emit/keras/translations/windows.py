@@ -61,9 +61,9 @@ def transposed(rank: int) -> Callable[..., Any]:
     def translate(
         input: Any, filters: Any, output_shape: Any, strides: Any, padding: str
     ) -> Expression:
-        made = tuple(list(output_shape)[1:-1])
+        sizes = tuple(list(output_shape)[1:-1])
         steps = tuple(list(strides)[1:-1])
-        return call("conv_transpose", input, filters, steps, made, padding.lower())
+        return call("conv_transpose", input, filters, steps, sizes, padding.lower())
 
     return translate
 
