@@ -82,9 +82,9 @@ def build(
         return sample_by_sample(tf, compute, tensors, [name for name, _ in outputs])
 
     def as_layers(*tensors: Any) -> dict[str, Any]:
-        outputs = module.activations(*tensors)
-        tensors_by_id = feed(tensors) | {value.id: outputs[name] for name, value in names.items()}
-        return {name: tensors_by_id[value.id] for name, value in outputs}
+        by_path = module.activations(*tensors)
+        by_id = feed(tensors) | {value.id: by_path[path] for path, value in names.items()}
+        return {name: by_id[value.id] for name, value in outputs}
 
     def serve(*tensors: Any) -> dict[str, Any]:
         if single is None:

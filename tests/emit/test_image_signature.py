@@ -11,6 +11,7 @@ from PIL import Image
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
 from porter.emit.image_parity import compare_classes, compare_pictures
+from porter.emit.settings import ExportOptions
 from porter.errors import ParityError, UsageError
 from porter.ir.fields import Array
 from porter.torch7 import TorchObject
@@ -105,7 +106,7 @@ def test_channels_first_models_take_ordinary_pictures(tmp_path: Path) -> None:
     source = write_t7(tmp_path / "net.t7", skipping())
     request = Request(
         source, tmp_path / "port", formats=("saved_model",), preset="plain",
-        data_format="channels_first",
+        export=ExportOptions("channels_first"),
     )  # fmt: skip
     assert "image: " in convert(request).emitted[0].note
 
