@@ -41,18 +41,18 @@ def photographs(job: ExportJob, seed: int = 1) -> Array:
 
 
 def judge(
-    job: ExportJob, meaning: Meaning, photos: Array, outputs: dict[str, Array], exact: bool = True
+    job: ExportJob, spec: ImageSpec, photos: Array, outputs: dict[str, Array], exact: bool = True
 ) -> str:
     """The verdict on what the reloaded signature made of `photos`. Raises ParityError.
 
     Where a port is not meant to be `exact` it tells how far the pictures are apart.
     """
-    expected = oracle(job, photos, meaning)
-    if meaning.classifies:
+    expected = oracle(job, photos, spec)
+    if spec.classifies:
         most = MAX_PROBABILITY if exact else 1.0
-        return compare_classes(outputs, probabilities(expected, meaning), most)
+        return compare_classes(outputs, probabilities(expected, spec), most)
     levels = MAX_LEVELS if exact else 255
-    return compare_pictures(outputs[NAME], to_pictures(expected, photos, meaning), levels)
+    return compare_pictures(outputs[NAME], to_pictures(expected, photos, spec), levels)
 
 
 def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:

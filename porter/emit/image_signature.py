@@ -26,15 +26,15 @@ def image_signature(spec: ImageSpec, port: Port, data_format: str) -> Any:
     (input_value,) = leaves(port.graph.inputs)
     (output_value,) = leaves(port.graph.outputs)
     batch, _, height, width = input_value.type.shape
-    spec = tf.TensorSpec([batch, height, width, 3], tf.uint8, name=NAME)
+    signature = tf.TensorSpec([batch, height, width, 3], tf.uint8, name=NAME)
     inside = image_layout(4, data_format) == channels_last(4, 2)
 
     def serve(image: Any) -> dict[str, Any]:
         numbers = levels_to_numbers(stretched(image, spec), spec.preset.input)
         fed = numbers if inside else tf.transpose(numbers, [0, 3, 1, 2])
         (output,) = port.module.serve(fed).values()
-        if meaning.preset.output is None:
-            return classes(output, meaning)
+        if spec.preset.output is None:
+            return classes(output, spec)
         if output_value.type.rank == 4 and not inside:
             output = tf.transpose(output, [0, 2, 3, 1])
         return {NAME: picture(output, image, spec, spec.preset.output)}
@@ -66,7 +66,7 @@ def levels_to_numbers(image: Any, side: PixelEncoding) -> Any:
     return (x * (high - low) + low - tf.constant(side.mean)) / tf.constant(side.std)
 
 
-def picture(output: Any, image: Any, meaning: Meaning, side: PixelEncoding) -> Any:
+def picture(output: Any, image: Any, spec: ImageSpec, side: PixelEncoding) -> Any:
     """The finished 8-bit picture (`pixels.to_pictures`)."""
     geometry = spec.geometry
     before = lost(spec.preset, geometry)
@@ -126,10 +126,8 @@ def classes(scores: Any, spec: ImageSpec) -> dict[str, Any]:
     """The most probable classes, counted from 0, their probabilities, and names where known."""
     count = int(scores.shape[-1])
     flat = tf.reshape(scores, [-1, count])
-    best, indices = tf.math.top_k(
-        tf.nn.softmax(flat) if meaning.softmax else flat, min(BEST, count)
-    )
+    best, indices = tf.math.top_k(tf.nn.softmax(flat) if spec.softmax else flat, min(BEST, count))
     results = {"classes": indices, "probabilities": best}
-    if meaning.preset.labels:
-        results["labels"] = tf.gather(tf.constant(meaning.preset.labels), indices)
+    if spec.preset.labels:
+        results["labels"] = tf.gather(tf.constant(spec.preset.labels), indices)
     return results

@@ -85,7 +85,7 @@ class SavedModel(Format):
         *outputs, pictures = run_saved_model(
             folder / self.name, [*samples, {NAME: photos}], *signatures
         )
-        return outputs, image_parity.judge(job, job.pictures, photos, pictures, exact)
+        return outputs, image_parity.judge(job, job.image_spec, photos, pictures, exact)
 
     def verify_training(self, job: ExportJob, folder: Path) -> str:
         """Differentiate in training mode what was written; says how much there is to learn."""

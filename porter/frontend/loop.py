@@ -107,7 +107,7 @@ def over_time(
     """Stacked outputs of `outputs, states = step(number, elements, states)`, called `steps` times.
 
     `shapes` and `dtypes` are those of one step's outputs, then of the states. A stand-in for `tf`
-    that has loops of its own (emit/keras/trace.py) is asked for one.
+    that has loops of its own (emit/keras/recorder.py) is asked for one.
     """
     if hasattr(tf, "over_time"):
         made: tuple[Any, ...] = tf.over_time(step, steps, sequences, states, shapes, dtypes)

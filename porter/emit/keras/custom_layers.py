@@ -192,7 +192,7 @@ def write(step: Step, variables: Variables) -> CustomLayer:
             symbol = placeholder(stored.shape, stored.dtype)
             return recorder.define(symbol, Literal(f"self.{weights[id(stored)].name}"))
 
-        return replace(site(inside, variables), make_variable=variable, inner=site_of)
+        return replace(op_context(inside, variables), make_variable=variable, inner=site_of)
 
     def apply() -> Any:
         inputs = [

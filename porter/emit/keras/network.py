@@ -23,8 +23,8 @@ from porter.emit.keras.custom_layers import (
 from porter.emit.keras.library import keras
 from porter.ir.layout import LayoutConversion, Plan, Step
 from porter.ir.nested import named_leaves
-from porter.runtime.execute import execute
-from porter.runtime.runner import Variables, site
+from porter.runtime.interpreter import interpret
+from porter.runtime.runner import Variables, op_context
 
 Pads = Sequence[Sequence[int]]
 """Elements before and behind each spatial axis."""
@@ -98,7 +98,7 @@ class FunctionalModel:
         """One Torch layer: by layers of Keras if its map has any, else written."""
         node, output = step.node, None
         if defines_both(type(node.op)):
-            at = site(step, self.variables)
+            at = op_context(step, self.variables)
             output = node.op.keras(KerasBuilder(self, node.path), *inputs, at=at)
         if output is None:
             return self.call_written(node.path, write(step, self.variables), inputs)
@@ -178,7 +178,7 @@ def build(plan: Plan) -> tuple[Any, FunctionalModel]:
         shape, dtype = specification(value.type, plan.inputs[value.id])
         inputs[value.id] = keras.Input(batch_shape=shape, dtype=dtype, name=name)
         functional.names.add(name)
-    tensors = execute(plan, inputs, functional)
+    tensors = interpret(plan, inputs, functional)
     outputs = []
     for name, value in named_leaves(plan.graph.outputs, "output"):
         tensor = tensors[value.id]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from porter.emit.source.arguments import number_arguments
 from porter.emit.source.leaves import WeightArray
-from porter.emit.source.recorder import LayerCalls
+from porter.emit.source.recorder import RecordedLayer
 from porter.emit.tracing.expression import (
     Expression,
     Literal,
@@ -42,11 +42,11 @@ class Shape:
 class Family:
     """All layers of one shape, with the numbers of each."""
 
-    layers: list[LayerCalls] = field(default_factory=list)
+    layers: list[RecordedLayer] = field(default_factory=list)
     numbers: list[Numbers] = field(default_factory=list)
 
 
-def live(layer: LayerCalls) -> list[int]:
+def live(layer: RecordedLayer) -> list[int]:
     """The calls that the outputs depend on, in order."""
     pending, reached = list(layer.outputs), set[int]()
     while pending:
@@ -57,7 +57,7 @@ def live(layer: LayerCalls) -> list[int]:
     return sorted(reached)
 
 
-def shape_of(layer: LayerCalls) -> tuple[Shape, Numbers]:
+def shape_of(layer: RecordedLayer) -> tuple[Shape, Numbers]:
     """A layer's shape, and its numbers."""
     order = {identity: i for i, identity in enumerate([*layer.inputs, *live(layer)])}
     keys = weight_keys(layer)
@@ -81,7 +81,7 @@ def shape_of(layer: LayerCalls) -> tuple[Shape, Numbers]:
     return shape, tuple(numbers)
 
 
-def weight_keys(layer: LayerCalls) -> dict[WeightArray, str]:
+def weight_keys(layer: RecordedLayer) -> dict[WeightArray, str]:
     """How the function of a layer calls its weights; `weight_2` is `weight` stored again."""
     fields = set[str]()
     if layer.step is not None:

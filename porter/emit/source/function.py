@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from porter.emit.source.operators import lines
 from porter.emit.tracing.expression import Expression, Ref, references
 from porter.emit.tracing.printer import WIDTH
+from porter.ir.liveness import last_uses
 
 LETTERS = ("x", "y", "z", *"abcdefghijkmnpqrstuv")
 INDENT = 4
@@ -89,10 +90,8 @@ class Function:
 
     def names(self) -> dict[int, str]:
         """A name for every tensor; no two that are alive at the same time share one."""
-        last: dict[int, int] = {}
-        for position, statement in enumerate(self.statements):
-            last |= dict.fromkeys(references(statement.expression), position)
-        last |= dict.fromkeys(references(self.returned), len(self.statements))
+        expressions = [*(each.expression for each in self.statements), self.returned]
+        last = last_uses(map(references, expressions))
         names = dict(self.inputs)
         fixed = set(self.parameters) - set(self.inputs.values())
         holders = {name: identity for identity, name in self.inputs.items()}
@@ -113,8 +112,8 @@ class Function:
         return names
 
     def candidates(self, target: int, dying: list[str]) -> Iterator[str]:
-        """Names for a tensor, the best first: wanted, else of a tensor read here for the last time,
-        else a letter.
+        """Names for a tensor, the best first: the preferred one, else that of a tensor which is
+        read here for the last time, else a letter.
         """
         if target in self.preferred:
             stem = self.preferred[target]

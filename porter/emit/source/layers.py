@@ -27,7 +27,7 @@ from porter.emit.source.family import (
 from porter.emit.source.function import Function
 from porter.emit.source.leaves import ModuleWeights, WeightArray
 from porter.emit.source.operators import text
-from porter.emit.source.recorder import LayerCalls
+from porter.emit.source.recorder import RecordedLayer
 from porter.emit.source.statements import layer_function
 from porter.emit.tracing.expression import (
     Dict,
@@ -55,7 +55,7 @@ class ModelLine:
     shape: str = ""
 
 
-def lines_of(layers: list[LayerCalls]) -> tuple[list[ModelLine], list[Function]]:
+def lines_of(layers: list[RecordedLayer]) -> tuple[list[ModelLine], list[Function]]:
     """A line for each layer, and the functions that they call."""
     lines: list[ModelLine | None] = []
     families: dict[Shape, Family] = {}
@@ -103,7 +103,9 @@ def snake(typename: str) -> str:
     return f"torch_{name}" if is_python else name
 
 
-def call_line(layer: LayerCalls, name: str, places: dict[int, str], numbers: Numbers) -> ModelLine:
+def call_line(
+    layer: RecordedLayer, name: str, places: dict[int, str], numbers: Numbers
+) -> ModelLine:
     """The line that calls a layer's function."""
     args: list[Expression] = [Ref(i) for i in layer.inputs]
     weights = {key: weight for weight, key in weight_keys(layer).items()}
@@ -127,7 +129,7 @@ def weights_argument(weights: dict[str, WeightArray]) -> Expression:
     return Dict(tuple(weights.items()))
 
 
-def inline_line(layer: LayerCalls) -> ModelLine | None:
+def inline_line(layer: RecordedLayer) -> ModelLine | None:
     """The line of a layer that makes one short call; None for any other."""
     definitions = {identity: layer.definitions[identity] for identity in live(layer)}
     if not definitions or sum(isinstance(each, FunctionCall) for each in definitions.values()) > 1:

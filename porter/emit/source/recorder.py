@@ -90,7 +90,7 @@ for _name, _path in {
 
 
 @dataclass
-class LayerCalls:
+class RecordedLayer:
     """The calls of one layer (`step`), or of a change of layout before one (None)."""
 
     path: str
@@ -113,7 +113,7 @@ class SourceRecorder(Recorder):
     def __init__(self, variables: Variables) -> None:
         super().__init__()
         self.names = {id(variable): name for name, variable in variables.by_name.items()}
-        self.layers: list[LayerCalls] = []
+        self.layers: list[RecordedLayer] = []
         self.variables: dict[str, Any] = {}
         self.arrays: dict[str, Array] = {}
         self.array_names: dict[Hashable, str] = {}
@@ -122,10 +122,10 @@ class SourceRecorder(Recorder):
         """What layer maps are handed."""
 
     @property
-    def layer(self) -> LayerCalls:
+    def layer(self) -> RecordedLayer:
         return self.layers[-1]
 
-    def begin(self, layer: LayerCalls) -> None:
+    def begin(self, layer: RecordedLayer) -> None:
         """From now on calls belong to `layer`."""
         self.layers.append(layer)
         self.definitions, self.parts = layer.definitions, layer.parts

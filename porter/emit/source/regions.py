@@ -14,6 +14,7 @@ from porter.emit.source.family import Numbers, varying
 from porter.emit.source.layers import ModelLine
 from porter.emit.source.leaves import WeightsPath
 from porter.emit.tracing.expression import Expression, Literal, Ref, nodes, references, rewrite
+from porter.ir.liveness import last_uses
 
 MAX_PARAMETERS = 4
 """Containers that differ in more numbers are not called alike."""

@@ -14,7 +14,7 @@ from porter.emit.source.family import Family, live, weight_keys
 from porter.emit.source.function import Function, Statement
 from porter.emit.source.leaves import WeightArray
 from porter.emit.source.operators import text
-from porter.emit.source.recorder import GENERIC_NAMES, LayerCalls
+from porter.emit.source.recorder import GENERIC_NAMES, RecordedLayer
 from porter.emit.tracing.expression import (
     Expression,
     FunctionCall,
@@ -95,7 +95,7 @@ def description(op: LayerMap) -> str:
     return f"{op.typename}."
 
 
-def local_name(layer: LayerCalls, identity: int) -> str:
+def local_name(layer: RecordedLayer, identity: int) -> str:
     """What the layer map calls a tensor; or the argument that it becomes; or what makes it."""
     if identity in layer.names:
         return layer.names[identity]
@@ -112,7 +112,7 @@ def local_name(layer: LayerCalls, identity: int) -> str:
 
 
 def statements_of(
-    layer: LayerCalls, definitions: dict[int, Expression]
+    layer: RecordedLayer, definitions: dict[int, Expression]
 ) -> tuple[list[Statement], Expression]:
     """The lines of a function, and what it returns."""
     outputs = tuple(map(Ref, layer.outputs))
@@ -149,7 +149,7 @@ def statements_of(
 
 
 def unpackings(
-    layer: LayerCalls, definitions: dict[int, Expression]
+    layer: RecordedLayer, definitions: dict[int, Expression]
 ) -> dict[int, tuple[int | None, ...]]:
     """Calls of which more than one result is read: the tensor of each result."""
     parts: dict[int, list[int | None]] = {}

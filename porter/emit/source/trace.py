@@ -6,12 +6,12 @@ import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from porter.emit.source.recorder import LayerCalls, NotPrintable, SourceRecorder, SourceSymbol
+from porter.emit.source.recorder import NotPrintable, RecordedLayer, SourceRecorder, SourceSymbol
 from porter.errors import EmitError
 from porter.ir.fields import Array, Param
 from porter.ir.layout import Layout, LayoutConversion, Plan, Step
-from porter.runtime.execute import Stored, execute
-from porter.runtime.runner import Variables, site
+from porter.runtime.interpreter import StoredValue, interpret
+from porter.runtime.runner import Variables, op_context
 from porter.system.tensorflow import tf
 
 
@@ -19,10 +19,10 @@ from porter.system.tensorflow import tf
 class RecordedPlan:
     """A recorded plan: its layers in order, and the tensors by value and layout."""
 
-    layers: list[LayerCalls] = field(default_factory=list)
+    layers: list[RecordedLayer] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: dict[int, int] = field(default_factory=dict)
-    values: dict[int, Stored] = field(default_factory=dict)
+    values: dict[int, StoredValue] = field(default_factory=dict)
     """Which value a tensor is, and how it is stored."""
     arrays: dict[str, Array] = field(default_factory=dict)
     """Weights, and constants too long to be written into the code, by name."""
@@ -43,8 +43,8 @@ class RecordingBackend:
         """Record one layer. Raises EmitError for a layer that cannot be printed."""
         node, recorder = step.node, self.recorder
         names = dict(zip([each.id for each in inputs], input_names(step), strict=True))
-        recorder.begin(LayerCalls(node.path, node.count, list(names), step, names=names))
-        context = site(step, self.variables)
+        recorder.begin(RecordedLayer(node.path, node.count, list(names), step, names=names))
+        context = op_context(step, self.variables)
 
         def variable(param: Param, rows: tuple[Any, ...]) -> Any:
             return recorder.weight(context.make_variable(param, rows))
@@ -72,7 +72,7 @@ class RecordingBackend:
 
     def convert(self, step: LayoutConversion, tensor: SourceSymbol) -> SourceSymbol:
         """Record a change of layout."""
-        self.recorder.begin(LayerCalls("", 1, [tensor.id], names={tensor.id: "x"}))
+        self.recorder.begin(RecordedLayer("", 1, [tensor.id], names={tensor.id: "x"}))
         output: SourceSymbol = step.apply(self.recorder.tf, tensor)
         self.recorder.layer.outputs = [output.id]
         self.recorded.note(output, step.source.id, step.after)
@@ -102,7 +102,7 @@ def record(plan: Plan, specs: list[Any], variables: Variables) -> RecordedPlan:
             inputs[value] = recorder.define(tensor, None)
             recorded.note(inputs[value], value, layout)
         recorded.inputs = [symbol.id for symbol in inputs.values()]
-        outputs = execute(plan, inputs, RecordingBackend(recorder, variables, recorded))
+        outputs = interpret(plan, inputs, RecordingBackend(recorder, variables, recorded))
         recorded.outputs = {value: symbol.id for value, symbol in outputs.items()}
 
     tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
@@ -113,9 +113,9 @@ def record(plan: Plan, specs: list[Any], variables: Variables) -> RecordedPlan:
     return recorded
 
 
-def place_layout_changes(layers: list[LayerCalls]) -> None:
+def place_layout_changes(layers: list[RecordedLayer]) -> None:
     """A change of layout belongs to the layer behind it."""
-    following: LayerCalls | None = None
+    following: RecordedLayer | None = None
     for layer in reversed(layers):
         if layer.step is not None:
             following = layer
