@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter import Conversion, Request, convert
+from porter.conversion.pipeline import Conversion, convert
+from porter.conversion.request import Request
 from porter.emit.keras.library import keras
 from porter.emit.keras.network import build
 from porter.emit.subprocess_runner import run_in_subprocess
