@@ -21,24 +21,24 @@ else:
 
 def model_options(command: argparse.ArgumentParser) -> None:
     """Options of every command that opens a model."""
-    command.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    command.add_argument("--select", metavar="PATH", help="the module to take from a checkpoint")
     command.add_argument(
         "--input-shape",
         dest="input_shapes",
         action="append",
         default=[],
         metavar="CxHxW",
-        help="input shape in Torch's order; once for each input of the model",
+        help="input shape in Torch's order; repeat it for each input of the model",
     )
     map_options(command)
 
 
 def preset_option(command: argparse.ArgumentParser) -> None:
-    """What the numbers of a net of pictures mean."""
+    """How images are encoded for a net."""
     command.add_argument(
         "--preset",
         metavar="NAME|FILE.toml",
-        help="how pictures become the net's numbers (default: as the file tells)",
+        help="how images are encoded for the net (default: detected from the file)",
     )
 
 
@@ -54,10 +54,10 @@ def format_options(command: argparse.ArgumentParser) -> None:
         "--representative",
         type=Path,
         metavar="DIR|.npz",
-        help="what int8 and uint8 are calibrated on: pictures, or the net's own inputs",
+        help="calibration data for int8 and uint8: a folder of images, or an .npz of inputs",
     )
     command.add_argument(
-        "--quantised-psnr", type=float, metavar="DB", help="least PSNR of quantised files"
+        "--quantised-psnr", type=float, metavar="DB", help="minimum PSNR of quantised files"
     )
     command.add_argument(
         "--weights",
@@ -74,7 +74,7 @@ def format_options(command: argparse.ArgumentParser) -> None:
 
 
 def map_options(command: argparse.ArgumentParser) -> None:
-    """Options that say what a module means."""
+    """Options that choose how modules are interpreted."""
     command.add_argument(
         "--layer-maps",
         action="append",
@@ -104,7 +104,9 @@ def map_options(command: argparse.ArgumentParser) -> None:
         help="which statistics batch normalisation uses (default: auto, as the model's own scripts "
         "run it; a warning says where the file was saved in the other mode)",
     )
-    command.add_argument("--seed", type=natural, default=1, help="for inputs and random modules")
+    command.add_argument(
+        "--seed", type=natural, default=1, help="seed of generated inputs and of random modules"
+    )
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -117,9 +119,22 @@ def natural(text: str) -> int:
 
 
 def tolerance_options(command: argparse.ArgumentParser) -> None:
-    """Largest accepted errors."""
-    command.add_argument("--isolated", type=float, default=1e-5, metavar="ERROR")
-    command.add_argument("--accumulated", type=float, default=1e-4, metavar="ERROR")
+    """Tolerances of the comparison with the oracle."""
+    command.add_argument(
+        "--isolated",
+        type=float,
+        default=1e-5,
+        metavar="ERROR",
+        help="tolerance for a layer that is fed the oracle's inputs, in units of its output's "
+        "scale (default: 1e-5)",
+    )
+    command.add_argument(
+        "--accumulated",
+        type=float,
+        default=1e-4,
+        metavar="ERROR",
+        help="tolerance for a layer that is fed by the port's own layers (default: 1e-4)",
+    )
 
 
 def arguments_of(options: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:

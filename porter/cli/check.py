@@ -26,21 +26,28 @@ def add_to(commands: Commands) -> None:
     one = commands.add_parser("check", help="regression over folders of fixtures")
     one.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     one.add_argument("--junit", type=Path, help="also write a JUnit XML file")
-    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="for people")
-    one.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="also write a report")
+    one.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="number of processes (default: 1)"
+    )
     one.add_argument(
         "--memory",
         type=float,
         metavar="GB",
-        help="of all processes together (default: what is free); too large models are errors",
+        help="memory limit of all processes together (default: what is free); a model that needs "
+        "more is an error",
     )
     one.add_argument(
-        "--cache", type=Path, metavar="DIR", help="do not check again what has not changed"
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="folder of cached results: what has not changed is not checked again",
     )
     one.add_argument(
         "--update",
         action="store_true",
-        help="record the errors in porter.expected.json: ten times larger ones fail from then on",
+        help="record the errors in porter.expected.json; from then on, errors ten times as large "
+        "fail",
     )
     tolerance_options(one)
     map_options(one)

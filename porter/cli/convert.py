@@ -20,14 +20,14 @@ def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("convert", help="convert a model, verified layer by layer")
     one.add_argument("file", type=Path)
-    one.add_argument("-o", "--output", type=Path, help="folder to make (default: NAME_tensorflow)")
+    one.add_argument("-o", "--output", type=Path, help="output folder (default: NAME_tensorflow)")
     one.add_argument("--reference", type=Path, help="activations recorded by Torch (.t7 or .npz)")
     one.add_argument(
         "--format",
         dest="formats",
         default=None,
         metavar="F,G",
-        help="what to write, joined by commas (default: saved_model,checkpoint)",
+        help="formats to write, separated by commas (default: saved_model,checkpoint)",
     )
     one.add_argument(
         "--data-format",
@@ -39,20 +39,20 @@ def add_to(commands: Commands) -> None:
         "--optimize",
         choices=["none", "exact", "fast"],
         default="exact",
-        help="rewrite what is served for speed: exact changes no arithmetic, fast also convolves "
-        "by Winograd's algorithm (default: exact)",
+        help="optimise the exported graph: exact keeps the arithmetic, fast also uses Winograd "
+        "convolution (default: exact)",
     )
     one.add_argument(
         "--precision",
         choices=["float32", "bfloat16", "float16"],
         default="float32",
-        help="of products in the SavedModel that is served: half the bits, up to twice the speed "
-        "on processors that have such products (default: float32)",
+        help="precision of the products in the SavedModel's serving function; 16 bits are up to "
+        "twice as fast on processors that support them (default: float32)",
     )
     one.add_argument(
         "--trainable",
         action="store_true",
-        help="also write the net in training mode, to be trained on without porter",
+        help="also export the net in training mode, so that it can be trained without porter",
     )
     preset_option(one)
     format_options(one)
@@ -60,13 +60,13 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--report",
         metavar="html,markdown",
-        help="write report.html or report.md into the folder; beside it if the conversion fails",
+        help="write report.html or report.md into the folder, or beside it if the conversion fails",
     )
     one.add_argument(
         "--tensorboard",
         type=Path,
         metavar="DIR",
-        help="write graph, histograms of both sides, pictures and errors for TensorBoard",
+        help="write the graph, histograms of both sides, images and errors for TensorBoard",
     )
     tolerance_options(one)
     model_options(one)

@@ -20,8 +20,8 @@ def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("diff", help="compare models, ports and recordings layer by layer")
     one.add_argument("first", type=Path, help="the oracle: .t7 model, converted folder, recording")
-    one.add_argument("second", type=Path, help="what is compared with it")
-    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="for people")
+    one.add_argument("second", type=Path, help="the side to compare with it")
+    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="also write a report")
     one.add_argument(
         "--factor",
         type=float,

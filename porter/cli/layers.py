@@ -10,7 +10,9 @@ from porter.cli.arguments import Commands, show_json
 
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
-    one = commands.add_parser("layers", help="which Torch classes are handled, and how well")
+    one = commands.add_parser(
+        "layers", help="list the supported Torch classes and how accurate they are"
+    )
     one.add_argument("--markdown", action="store_true", help="as a Markdown table")
     one.add_argument("--json", action="store_true", help="as JSON")
     one.set_defaults(run=run)

@@ -11,7 +11,9 @@ from porter.cli.arguments import Commands
 
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
-    one = commands.add_parser("record", help="print the Lua script that records activations")
+    one = commands.add_parser(
+        "record", help="print the Lua script that records activations in Torch"
+    )
     one.add_argument("-o", "--output", type=Path, help="write it to a file instead")
     one.set_defaults(run=run)
 

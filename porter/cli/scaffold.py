@@ -13,9 +13,11 @@ def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("scaffold", help="write the stub of a layer map for a class")
     one.add_argument("typename", metavar="CLASS", help="for example nn.MyLayer")
-    one.add_argument("--from", dest="file", type=Path, required=True, help="a model that holds it")
+    one.add_argument(
+        "--from", dest="file", type=Path, required=True, help="a model that contains the class"
+    )
     one.add_argument("-o", "--output", type=Path, help="write it to a file instead of printing it")
-    one.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    one.add_argument("--select", metavar="PATH", help="the module to take from a checkpoint")
     one.set_defaults(run=run)
 
 

@@ -20,29 +20,34 @@ from porter.errors import UsageError
 
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
-    one = commands.add_parser("stylize", help="photographs through a model, and its pictures")
+    one = commands.add_parser("stylize", help="run images through an image-to-image model")
     one.add_argument("model", type=Path, help=".t7, converted folder, .keras or .tflite")
-    one.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders or patterns")
+    one.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders or patterns")
     one.add_argument(
-        "-o", "--output", type=Path, required=True, help="a file for one picture, else a folder"
+        "-o", "--output", type=Path, required=True, help="a file for one image, else a folder"
     )
     preset_option(one)
     one.add_argument(
         "--image-size", type=int, metavar="N", help="scale the longer side to N pixels first"
     )
     one.add_argument(
-        "--crop", action="store_true", help="cut pictures that came out larger than the photo"
+        "--crop", action="store_true", help="crop results that are larger than their image"
     )
     one.add_argument(
-        "--compare", action="store_true", help="also write NAME_compare: photo and picture"
+        "--compare",
+        action="store_true",
+        help="also write NAME_compare: image and result side by side",
     )
-    one.add_argument("--batch", type=int, default=8, metavar="N", help="most pictures at once")
+    one.add_argument(
+        "--batch", type=int, default=8, metavar="N", help="maximum batch size (default: 8)"
+    )
     one.add_argument(
         "--shard",
         metavar="I/N",
-        help="every N-th photo only, with a record of what is done (default: as TF_CONFIG says)",
+        help="process only every N-th image and keep a record of what is done (default: from "
+        "TF_CONFIG)",
     )
-    one.add_argument("--force", action="store_true", help="replace pictures that are there")
+    one.add_argument("--force", action="store_true", help="overwrite existing files")
     model_options(one)
     one.set_defaults(run=run)
 

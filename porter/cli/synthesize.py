@@ -14,21 +14,27 @@ def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser(
         "synthesize",
-        help="textures that tile without a seam",
-        description="Textures from a generator of porter train --mode texture (MODEL), or by "
-        "optimisation of a picture's style (--style-image and --descriptor).",
+        help="generate seamless textures",
+        description="Textures from a generator trained with porter train --mode texture (MODEL), "
+        "or by optimisation towards the style of an image (--style-image and --descriptor).",
     )
     one.add_argument("model", type=Path, nargs="?", help=".t7, or the folder of a finished run")
-    one.add_argument("-o", "--output", type=Path, required=True, help="the picture to write")
-    one.add_argument("--size", default="256x256", metavar="HxW", help="in pixels: 256x256")
-    one.add_argument("--seed", type=natural, default=1, help="for the noise")
-    one.add_argument("--style-image", "--style_image", type=Path, help="what to look like")
+    one.add_argument("-o", "--output", type=Path, required=True, help="the image to write")
+    one.add_argument(
+        "--size", default="256x256", metavar="HxW", help="size in pixels (default: 256x256)"
+    )
+    one.add_argument("--seed", type=natural, default=1, help="seed of the noise")
+    one.add_argument("--style-image", "--style_image", type=Path, help="the style to imitate")
     one.add_argument("--descriptor", type=Path, help="a trained classifier")
     one.add_argument("--style-layers", "--style_layers", default="relu1_1,relu2_1,relu3_1,relu4_1")
-    one.add_argument("--proto-file", "--proto_file", type=Path, help="of a .caffemodel")
-    one.add_argument("--preprocessing", help="what the descriptor's numbers mean")
-    one.add_argument("--steps", type=int, default=300, metavar="N", help="of the optimisation")
-    one.add_argument("--force", action="store_true", help="replace a picture that is there")
+    one.add_argument(
+        "--proto-file", "--proto_file", type=Path, help="the prototxt of a .caffemodel"
+    )
+    one.add_argument("--preprocessing", help="how images are encoded for the descriptor")
+    one.add_argument(
+        "--steps", type=int, default=300, metavar="N", help="steps of the optimisation"
+    )
+    one.add_argument("--force", action="store_true", help="overwrite an existing file")
     preset_option(one)
     one.add_argument("--json", action="store_true", help="print one JSON object")
     one.set_defaults(run=run)

@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from porter.apps.train.session import Session
 
 HELP = {
-    "content_layers": "layers of the content loss, joined by commas",
-    "style_layers": "layers of the style loss, joined by commas",
-    "learning_rate": "of Adam; 0.8 times as large every 2,000 iterations",
-    "num_iterations": "how many steps in all",
+    "content_layers": "layers of the content loss, separated by commas",
+    "style_layers": "layers of the style loss, separated by commas",
+    "learning_rate": "learning rate of Adam; multiplied by 0.8 every 2,000 iterations",
+    "num_iterations": "total number of steps",
     "save_every": "keep a checkpoint every N iterations",
-    "batch_size": "pictures in one step, of all machines together",
+    "batch_size": "images in one step, over all machines",
     "image_size": "crops of N×N pixels",
-    "content_weight": "of the content loss",
-    "style_weight": "of the style loss",
-    "tv_weight": "of total variation",
-    "style_size": "scale the style picture's longer side to N pixels; 0: as it is",
-    "mode": "pictures in a style, or textures from noise",
-    "model": "johnson, pyramid, skip_unpool, or a .t7 file to go on from",
+    "content_weight": "weight of the content loss",
+    "style_weight": "weight of the style loss",
+    "tv_weight": "weight of the total variation",
+    "style_size": "scale the style image's longer side to N pixels; 0: keep its size",
+    "mode": "stylised images, or textures from noise",
+    "model": "johnson, pyramid, skip_unpool, or a .t7 file to continue from",
     "vgg_no_pad": "no padding in the descriptor's convolutions: true or false",
-    "normalization": "of a new generator",
-    "pyramid_loss": "on how many scales pictures are compared",
+    "normalization": "normalisation layers of a new generator",
+    "pyramid_loss": "number of scales on which images are compared",
     "pyramid_decay": "weight of each coarser scale",
-    "nThreads": "photos read at once",
-    "manualSeed": "for initial weights, the order of photos and noise",
+    "nThreads": "number of threads that read images",
+    "manualSeed": "seed of initial weights, the order of images, and noise",
     "proto_file": "the prototxt of a .caffemodel",
-    "preprocessing": "what the descriptor's numbers mean, where its file does not tell",
+    "preprocessing": "how images are encoded for the descriptor, if its file does not say",
     "init": "start from a .t7, a finished run, or a converted folder (with --model)",
-    "preset": "what the numbers of --init mean, where it does not tell",
-    "slim": "divide the numbers of planes of a new generator by N",
-    "sample_every": "write sample pictures every N iterations; 0: never",
-    "keep": "how many checkpoints are kept",
+    "preset": "how images are encoded for --init, if it does not say",
+    "slim": "divide the number of planes in a new generator by N",
+    "sample_every": "write sample images every N iterations; 0: never",
+    "keep": "number of checkpoints to keep",
     "mixed_precision": "float16 for GPUs, bfloat16 for CPUs that have it",
 }
 ALIASES = {
@@ -52,26 +52,30 @@ def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser(
         "train",
-        help="train a texture network, or go on from a port",
-        description="Train texture_nets' generators on a style picture, or fine-tune a port. "
-        "Options have the names and defaults of texture_nets' train.lua; dashes do as well as "
-        "underscores. The same command goes on where a run was stopped.",
+        help="train a style or texture network, or fine-tune a port",
+        description="Train texture_nets' generators on a style image, or fine-tune a port. "
+        "Options have the names and defaults of texture_nets' train.lua, with underscores or "
+        "dashes. To resume a run that was stopped, repeat its command.",
     )
-    one.add_argument(*spelled("style_image"), type=Path, required=True, help="the style picture")
+    one.add_argument(*spelled("style_image"), type=Path, required=True, help="the style image")
     one.add_argument(
         *ALIASES["descriptor"],
         type=Path,
         required=True,
-        help="a trained classifier whose features are compared",
+        help="a trained classifier, whose features are compared",
     )
-    one.add_argument(*spelled("data"), type=Path, help="a folder of photos, or of train/ and val/")
     one.add_argument(
-        *ALIASES["output"], dest="output", type=Path, required=True, help="folder of the run"
+        *spelled("data"), type=Path, help="a folder of images, or one with train/ and val/"
+    )
+    one.add_argument(
+        *ALIASES["output"], dest="output", type=Path, required=True, help="output folder of the run"
     )
     for field in fields(TrainOptions):
         if field.name in HELP:
             add_option(one, field.name, field.default)
-    one.add_argument("--force", action="store_true", help="begin anew in the folder of a run")
+    one.add_argument(
+        "--force", action="store_true", help="start over in the folder of an earlier run"
+    )
     one.add_argument("--json", action="store_true", help="print one JSON object")
     one.set_defaults(run=run)
 

@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 HELP = {
     "content_layers": "layers of the content loss, for example relu4_2 or relu3_1=0.5,relu4_2=1",
-    "content_weight": "of the content loss",
-    "content_loss": "its normalisation",
+    "content_weight": "weight of the content loss",
+    "content_loss": "normalisation of the content loss",
     "style_layers": "layers of the style loss, with weights as above",
-    "style_weight": "of the style loss",
-    "style_loss": "its normalisation",
-    "tv_weight": "of total variation",
-    "tv_loss": "its form",
-    "pooling": "of the descriptor",
-    "padding": "of the descriptor's convolutions",
-    "colour": "whose colours: the style's; the content's, by transferring luminance; or a style "
+    "style_weight": "weight of the style loss",
+    "style_loss": "normalisation of the style loss",
+    "tv_weight": "weight of the total variation",
+    "tv_loss": "form of the total variation",
+    "pooling": "pooling of the descriptor",
+    "padding": "padding of the descriptor's convolutions",
+    "colour": "colours of the style; of the content, by transferring luminance only; or of a style "
     "matched to the content's colours",
-    "init": "what is optimised first: content, noise, or a picture's file",
-    "noise": "standard deviation of the noise in levels",
-    "scales": "sizes one after the other, relative to the last, for example 0.25,0.5,1",
+    "init": "starting point: content, noise, or an image file",
+    "noise": "standard deviation of the noise, in levels of 0…255",
+    "scales": "successive sizes, relative to the last, for example 0.25,0.5,1",
     "optimizer": "L-BFGS (SciPy) or Adam",
-    "evaluations": "how often loss and gradient are computed, in all",
-    "learning_rate": "Adam's, in levels",
-    "decay": "of the learning rate",
-    "decay_steps": "after how many steps",
-    "memory": "steps that L-BFGS remembers",
-    "seed": "of the noise",
+    "evaluations": "total number of loss and gradient evaluations",
+    "learning_rate": "learning rate of Adam, in levels of 0…255",
+    "decay": "decay of the learning rate",
+    "decay_steps": "steps between two decays",
+    "memory": "number of steps that L-BFGS remembers",
+    "seed": "seed of the noise",
 }
 
 
@@ -44,15 +44,15 @@ def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser(
         "transfer",
-        help="optimise a picture: content of one, style of others",
-        description="Optimise a picture until a descriptor network sees the content of one picture "
-        "and the style of others in it (Gatys et al. 2016). Everything that is not given has the "
-        "recipe's value.",
+        help="optimise an image: the content of one, the style of others",
+        description="Optimise an image until its features in a descriptor network match the "
+        "content of one image and the style of others (Gatys et al., 2016). Options that are left "
+        "out have the recipe's values.",
     )
-    one.add_argument("--content", type=Path, required=True, metavar="PICTURE")
-    one.add_argument("--style", type=Path, required=True, nargs="+", metavar="PICTURE")
+    one.add_argument("--content", type=Path, required=True, metavar="IMAGE")
+    one.add_argument("--style", type=Path, required=True, nargs="+", metavar="IMAGE")
     one.add_argument(
-        "--blend", type=numbers, metavar="A,B,…", help="shares of several styles (default: equal)"
+        "--blend", type=numbers, metavar="A,B,…", help="weights of several styles (default: equal)"
     )
     one.add_argument(
         "--descriptor",
@@ -61,35 +61,46 @@ def add_to(commands: Commands) -> None:
         metavar="FILE",
         help=".t7, converted folder, .caffemodel, .npz, .npy, .h5 or .keras",
     )
-    one.add_argument("--prototxt", type=Path, metavar="FILE", help="of a .caffemodel")
+    one.add_argument("--prototxt", type=Path, metavar="FILE", help="the prototxt of a .caffemodel")
     one.add_argument(
         "--preprocessing",
         metavar="NAME|FILE.toml",
-        help="what the descriptor's numbers mean, where its file does not tell",
+        help="how images are encoded for the descriptor, if its file does not say",
     )
-    one.add_argument("--sha256", metavar="HEX", help="of the descriptor's file: refuse any other")
-    one.add_argument("--select", metavar="PATH", help="which module of a Torch checkpoint")
-    one.add_argument("-o", "--output", type=Path, required=True, metavar="PICTURE")
+    one.add_argument(
+        "--sha256",
+        metavar="HEX",
+        help="expected checksum of the descriptor's file; any other is refused",
+    )
+    one.add_argument("--select", metavar="PATH", help="the module to take from a Torch checkpoint")
+    one.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
     one.add_argument("--recipe", default="gatys", metavar="NAME|FILE.toml", help=", ".join(NAMES))
     for field in fields(Recipe):
         if field.name in HELP:
             add_option(one, field.name, getattr(Recipe(), field.name))
-    one.add_argument("--bounded", action="store_true", default=None, help="keep levels in 0…255")
-    one.add_argument("--image-size", type=int, metavar="N", help="longer side of the picture")
     one.add_argument(
-        "--style-size", type=int, metavar="N", help="longer side of the styles (default: the same)"
+        "--bounded", action="store_true", default=None, help="keep levels within 0…255"
+    )
+    one.add_argument(
+        "--image-size", type=int, metavar="N", help="longer side of the result, in pixels"
+    )
+    one.add_argument(
+        "--style-size",
+        type=int,
+        metavar="N",
+        help="longer side of the style images (default: the same)",
     )
     one.add_argument(
         "--snapshot", type=int, metavar="N", help="write OUTPUT_00050 … every N evaluations"
     )
-    one.add_argument("--curve", type=Path, metavar="PICTURE", help="write the losses as a picture")
+    one.add_argument("--curve", type=Path, metavar="IMAGE", help="plot the losses")
     one.add_argument(
-        "--resume", action="store_true", help="go on where a run was stopped, or for longer"
+        "--resume", action="store_true", help="resume a run that was stopped, or extend it"
     )
     one.add_argument(
-        "--keep-state", action="store_true", help="keep OUTPUT.state.npz of a finished run"
+        "--keep-state", action="store_true", help="keep OUTPUT.state.npz when the run is complete"
     )
-    one.add_argument("--force", action="store_true", help="replace a picture that is there")
+    one.add_argument("--force", action="store_true", help="overwrite an existing file")
     one.add_argument("--json", action="store_true", help="print one JSON object")
     one.set_defaults(run=run)
 

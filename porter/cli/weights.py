@@ -11,7 +11,9 @@ from porter.errors import UsageError
 
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
-    one = commands.add_parser("weights", help="every tensor by Torch path, also of unknown classes")
+    one = commands.add_parser(
+        "weights", help="export every tensor by Torch path, also of unknown classes"
+    )
     one.add_argument("file", type=Path)
     one.add_argument(
         "-o", "--output", type=Path, required=True, help="a file .npz, .safetensors or .h5"
@@ -19,8 +21,8 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--order", choices=["torch", "tensorflow"], default="torch", help="order of axes"
     )
-    one.add_argument("--force", action="store_true", help="replace the file if it is there")
-    one.add_argument("--select", metavar="PATH", help="which module of a checkpoint")
+    one.add_argument("--force", action="store_true", help="overwrite an existing file")
+    one.add_argument("--select", metavar="PATH", help="the module to take from a checkpoint")
     map_options(one)
     one.set_defaults(run=run)
 
