@@ -21,6 +21,7 @@ from porter.maps import (
     Table,
     TensorType,
     TorchObject,
+    Window,
     complete,
     integer,
     integers_of,
@@ -147,6 +148,9 @@ class Replicate(Insertion):
     def axis(self, rank: int) -> int:
         batched = self.sample_rank is not None and rank > self.sample_rank
         return self.dimension - 1 + batched
+
+    def views(self, x: Window, outputs: tuple[TensorType, ...]) -> tuple[Window, ...]:
+        return (x.repeated(self.axis(len(x.shape)), self.copies),)
 
     def output_shape(self, x: Shape) -> Shape:
         axis = self.axis(len(x))

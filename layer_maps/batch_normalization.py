@@ -106,6 +106,7 @@ class BatchNormalizationBase(PerPlane):
         ("uses_batch", False): "it normalises with the running statistics (`bn=evaluate`)",
         ("uses_batch", True): "it normalises with the statistics of its batch (`bn=train`)",
     }
+    reads_before_writing = True  # THNN BatchNormalization.c: plane by plane, statistics first
 
     def adapt(self, module: TorchObject, options: Options) -> None:
         self.__dict__["uses_batch"] = options.in_training(module)

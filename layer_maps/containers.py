@@ -78,13 +78,21 @@ def sequential(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
     return x
 
 
-@structure("nn.ConcatTable")
-def concat_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> list[Nested[Value]]:
-    """Every child on the same input, in order."""
+def children_on(walk: Walk, module: TorchObject, x: Nested[Value]) -> list[Nested[Value]]:
+    """What every child makes of the same input, in order."""
     return [
         walk(child, x, at=str(position))
         for position, child in enumerate(walk.children(module), start=1)
     ]
+
+
+@structure("nn.ConcatTable")
+def concat_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> list[Nested[Value]]:
+    """Every child on the same input, in order."""
+    return walk.own_table(
+        walk(child, x, at=str(position))
+        for position, child in enumerate(walk.children(module), start=1)
+    )
 
 
 @structure("nn.ParallelTable")
@@ -96,23 +104,28 @@ def parallel_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[
             f"{module.typename} has {len(children)} modules and needs as many inputs",
             received=f"a table of {len(x)}" if isinstance(x, list) else "one tensor",
         )
-    return [
+    return walk.own_table(
         walk(child, item, at=str(position))
         for position, (child, item) in enumerate(zip(children, x, strict=False), start=1)
-    ]
+    )
 
 
 @structure("nn.MapTable")
 def map_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """One module on every entry: Torch clones it on demand, and the clones share its weights."""
+    """One module on every entry: Torch clones it on demand, and the clones share its weights.
+
+    The table is a new one at every call.
+    """
     if not isinstance(x, list):
         raise BadTable(f"{module.typename} should be given a table", received="one tensor")
     clones = walk.children(module) if "modules" in module else []
     original = clones[0] if clones else module.object("module")
-    return [
-        walk(clones[i] if i < len(clones) else original, item, at=str(i + 1))
-        for i, item in enumerate(x)
-    ]
+    outputs: list[Nested[Value]] = []
+    for position, item in enumerate(x):
+        with walk.cloned(*((module.index, position) if position >= max(len(clones), 1) else ())):
+            clone = clones[position] if position < len(clones) else original
+            outputs.append(walk(clone, item, at=str(position + 1)))
+    return outputs
 
 
 # Outputs joined -----------------------------------------------------------------------------------
@@ -123,7 +136,7 @@ def concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Every child on the same input, outputs joined along `dimension` (batch counted)."""
     # Concat.lua runs all children before it copies any output, so a child that works in place
     # changes what an earlier nn.Identity handed on.
-    made = tensors(module, list(concat_table(walk, module, x)), "join")
+    made = tensors(module, children_on(walk, module, x), "join")
     axis = dimension_to_axis(module, module.integer("dimension"), made[0].type.rank)
     return walk.emit(Join(axis=axis), *made)
 
@@ -131,7 +144,7 @@ def concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
 @structure("nn.DepthConcat")
 def depth_concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """As nn.Concat, with smaller outputs centred among zeros."""
-    made = tensors(module, list(concat_table(walk, module, x)), "join")
+    made = tensors(module, children_on(walk, module, x), "join")
     axis = dimension_to_axis(module, module.integer("dimension"), made[0].type.rank)
     return walk.emit(CentredJoin(axis=axis), *made)
 

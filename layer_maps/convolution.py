@@ -229,6 +229,7 @@ class SpatialConvolution(Convolution):
     kernel = integers("kH", "kW")
     stride = integers("dH", "dW", default=1)
     pad = integers("padH", "padW", default=0)
+    reads_before_writing = True  # THNN SpatialConvolutionMM.c unfolds each sample first
 
     def correlation(
         self,
@@ -260,11 +261,14 @@ class SpatialDilatedConvolution(SpatialConvolution):
     """The same with `dilation` − 1 unused pixels between the taps of the kernel."""
 
     dilation = integers("dilationH", "dilationW", default=1)
+    reads_before_writing = False  # the bias is written first
 
 
 @register("nn.SpatialBinaryConvolution")
 class SpatialBinaryConvolution(SpatialConvolution):
     """Convolution with sign(w), each output plane scaled by its mean |w|; the sign of 0 is +1."""
+
+    reads_before_writing = False
 
     def filters(self) -> Array:
         weight = self.weight.array.astype(np.float64)

@@ -43,6 +43,8 @@ from porter.maps import (
 class SpatialConvolutionFFT(SpatialConvolution):
     """The same convolution by Fourier transforms, with a padding for each side."""
 
+    reads_before_writing = False
+
     pad = integers("padUp", "padLeft", default=0)
     pad_after = integers("padDown", "padRight", default=0)
 
@@ -56,6 +58,8 @@ class SpatialConvolutionFFT(SpatialConvolution):
 
 class BatchLastConvolution(SpatialConvolution):
     """Cross-correlation over C×H×W×N; `weight` is I/groups × kH × kW × O, maybe written as 2-D."""
+
+    reads_before_writing = False
 
     weight = param("IHWO", to="HWIO")
     padding = integer("padding", 0)

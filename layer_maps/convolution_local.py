@@ -88,6 +88,8 @@ class ConnectionTable(LayerMap):
 class SpatialConvolutionMap(ConnectionTable, SpatialConvolution):
     """Cross-correlation without padding, between the connected planes only."""
 
+    reads_before_writing = False
+
     def filters(self) -> Array:
         return np.swapaxes(self.full_filters(), 0, 1)
 

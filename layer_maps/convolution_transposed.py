@@ -232,6 +232,7 @@ def grown(tf: Any, extent: Any, stride: int, reach: int) -> Any:
 class SpatialFullConvolution(FullConvolution):
     """Over N×C×H×W or C×H×W. Old files have no `adj`; cudnn's `groups` is always 1."""
 
+    reads_before_writing = True  # THNN SpatialFullConvolution.c multiplies each sample first
     weight = param("IOHW", to="HWOI")
     kernel = integers("kH", "kW")
     stride = integers("dH", "dW", default=1)
@@ -247,6 +248,7 @@ class VolumetricFullConvolution(FullConvolution):
     as pT, pW and pH.
     """
 
+    reads_before_writing = True
     weight = param("IOTHW", to="THWOI")
     kernel = integers("kT", "kH", "kW")
     stride = integers("dT", "dH", "dW", default=1)

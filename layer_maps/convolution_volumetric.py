@@ -25,6 +25,7 @@ class VolumetricConvolution(Convolution):
     spatial_rank = 3
     takes = "N×C×T×H×W or C×T×H×W"
     apart = True
+    reads_before_writing = True  # THNN VolumetricConvolutionMM.c unfolds each sample first
 
     def correlation(
         self,
@@ -44,3 +45,4 @@ class VolumetricDilatedConvolution(VolumetricConvolution):
     """The same with `dilation` − 1 unused places between the taps of the kernel."""
 
     dilation = integers("dilationT", "dilationH", "dilationW", default=1)
+    reads_before_writing = False

@@ -49,13 +49,13 @@ def graph_module(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Va
             raise WalkError(f"node {position} of nn.gModule is run before its inputs are made")
         if data is sink:
             break
-        output = run_node(walk, data, position, unwrap(received[data.index]))
+        output = run_node(walk, data, position, unwrap(walk, data, received[data.index]))
         for child in children(node):
             reader = child.table("data")
             received.setdefault(reader.index, {})[input_slot(reader, data)] = output
     if sink.index not in received:
         raise WalkError("the output node of nn.gModule is never reached")
-    return unwrap(received[sink.index])
+    return unwrap(walk, sink, received[sink.index])
 
 
 def run_node(walk: Walk, data: Table, position: int, x: Nested[Value]) -> Nested[Value]:
@@ -100,9 +100,9 @@ def input_slot(reader: Table, data: Table) -> int:
     raise WalkError("an edge of nn.gModule has no position among its node's inputs")
 
 
-def unwrap(entries: Inputs) -> Nested[Value]:
-    """A table of one entry is handed on as that entry."""
+def unwrap(walk: Walk, data: Table, entries: Inputs) -> Nested[Value]:
+    """The table `data.input`, which every call fills again; one entry is handed on as it is."""
     values = [entries[slot] for slot in sorted(entries)]
     if max(entries) != len(values):
         raise WalkError(f"a node of nn.gModule lacks one of {max(entries)} inputs")
-    return values[0] if len(values) == 1 else values
+    return values[0] if len(values) == 1 else walk.own_table(values, key=data.index)

@@ -6,6 +6,7 @@ fbcunn LookupTableGPU.lua; fbnn FasterLookup.lua.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,6 +72,12 @@ class Lookup(LayerMap):
 
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (TensorType(self.output_shape(inputs[0].static)),)
+
+    def written_as(self, output: TensorType) -> Shape | None:
+        # LookupTable.lua: rows of a matrix of indices, then `self.output = self.output:view(…)`
+        if output.rank <= len(self.weight.shape) or self.features_first:
+            return None
+        return (math.prod(output.static[:2]), *output.static[2:])
 
     def reference(self, x: Array) -> Array:
         index = x.astype(np.int64)

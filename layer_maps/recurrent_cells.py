@@ -40,6 +40,7 @@ from porter.maps import (
     leaves,
     memory,
     previous,
+    step_clone,
     structure,
 )
 
@@ -83,7 +84,8 @@ def lstm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     ]
     before = previous(walk, module, start, x)
     assert isinstance(before, list)
-    made = walk(inner_module(module), [x, *before], at="1")
+    with step_clone(walk, module):
+        made = walk(inner_module(module), [x, *before], at="1")
     if not isinstance(made, list) or len(made) != 2:
         raise BadTable(f"the inner module of {module.typename} should make an output and a cell")
     keep(walk, module, made)
@@ -103,7 +105,8 @@ def gru(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """h = recurrentModule{x, h}."""
     x = one_tensor(module, x)
     before = previous(walk, module, hidden_start(module, x, "userPrevOutput"), x)
-    made = walk(inner_module(module), [x, before], at="1")
+    with step_clone(walk, module):
+        made = walk(inner_module(module), [x, before], at="1")
     keep(walk, module, made)
     return made
 
@@ -111,7 +114,8 @@ def gru(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
 @structure("nn.Recursor")
 def recursor(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """The module itself; what remembers is inside."""
-    return walk(inner_module(module), x, at="1")
+    with step_clone(walk, module):
+        return walk(inner_module(module), x, at="1")
 
 
 @structure("nn.Recurrence")
@@ -136,7 +140,8 @@ def recurrence(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
     else:
         start = zeros_of(module, module.get("outputSize"), batch)
     before = previous(walk, module, start, first)
-    made = walk(inner_module(module), [x, before], at="1")
+    with step_clone(walk, module):
+        made = walk(inner_module(module), [x, before], at="1")
     keep(walk, module, made)
     return made
 
@@ -179,21 +184,25 @@ def recurrent(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
     In a loop both are computed and the step's number chooses; the input module, which Torch has
     cloned with shared weights, runs once.
     """
-    held = memory(walk)
-    seen = walk(module.object("inputModule"), x, at="2")
-    if module.index in held.last:
-        made = later_step(walk, module, x, seen, walk.resolve_all(held.last[module.index]))
-    else:
-        started = walk(module.object("startModule"), seen, at="1")
-        made = walk(module.object("transferModule"), started, at="4")
-        if held.frame is not None:
-            first, like = one_tensor(module, made), next(leaves(x))
+    states = memory(walk)
+    with step_clone(walk, module):
+        seen = walk(module.object("inputModule"), x, at="2")
+        if module.index in states.last:
+            before = walk.current(states.last[module.index])
+            output = later_step(walk, module, x, seen, before)
+        else:
+            # Recurrent.lua `buildInitialModule` clones what the first step has in common.
+            with walk.cloned("first step"):
+                started = walk(module.object("startModule"), seen, at="1")
+                output = walk(module.object("transferModule"), started, at="4")
+        if module.index not in states.last and states.frame is not None:
+            first, like = one_tensor(module, output), next(leaves(x))
             batched = first.type.rank > 1 and first.shape[0] == like.shape[0]
             before = previous(walk, module, Start(first.shape, batched), like)
             later = one_tensor(module, later_step(walk, module, x, seen, before))
-            made = walk.emit(FirstStep(), held.frame.number, first, later)
-    keep(walk, module, made)
-    return made
+            output = walk.emit(FirstStep(), states.frame.number, first, later)
+    keep(walk, module, output)
+    return output
 
 
 def later_step(

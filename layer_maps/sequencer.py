@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from layer_maps.containers import one_tensor
+from layer_maps.table import Stack
 from porter.maps import (
     INT,
     Accepts,
@@ -22,7 +23,6 @@ from porter.maps import (
     LayerMap,
     Nested,
     OpContext,
-    Shape,
     ShapeMismatch,
     Start,
     Table,
@@ -81,10 +81,14 @@ def over_table(walk: Walk, step: Any, x: list[Nested[Value]]) -> Nested[Value]:
     kinds = [[value.type for value in leaves(entry)] for entry in x]
     alike = all(same_structure(x[0], entry) for entry in x) and kinds.count(kinds[0]) == len(x)
     if not alike or len(x) == 1 or not kinds[0]:
+        outputs: list[Nested[Value]] = []
         with forgetting(walk):
-            return [step(entry) for entry in x]
+            for position, entry in enumerate(x):
+                with walk.cloned("step", position):
+                    outputs.append(step(entry))
+        return outputs
     columns = [list(column) for column in zip(*(leaves(entry) for entry in x), strict=True)]
-    stacked = [walk.run(Stack(), *column)[0] for column in columns]
+    stacked = [walk.run(Stack(axis=0), *column)[0] for column in columns]
     in_order = iter(stacked)
     made = loop(walk, step, map_leaves(lambda _: next(in_order), x[0]))
     for column, value in zip(columns, stacked, strict=True):
@@ -102,20 +106,6 @@ def entries(walk: Walk, made: Nested[Value], count: int) -> list[Nested[Value]]:
         return map_leaves(lambda value: split[value.id][position], made)
 
     return [entry(position) for position in range(count)]
-
-
-class Stack(LayerMap):
-    """Equal tensors along a new first axis."""
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        self.require(len(set(shapes)) == 1, "takes tensors of one shape", *shapes)
-        return (len(shapes), *shapes[0])
-
-    def reference(self, *xs: Array) -> Array:
-        return np.stack(xs)
-
-    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
-        return tf.stack(list(xs))
 
 
 class Unstack(LayerMap):

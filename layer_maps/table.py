@@ -26,6 +26,7 @@ from porter.maps import (
     TorchObject,
     Value,
     Walk,
+    Window,
     integer,
     structure,
     torch_order,
@@ -71,6 +72,13 @@ class Split(LayerMap):
 
     axis = integer("axis")
     is_view = True
+    fresh_output = True
+
+    def views(self, x: Window, outputs: tuple[TensorType, ...]) -> tuple[Window, ...]:
+        return tuple(x.selected(self.axis, index) for index in range(len(outputs)))
+
+    def put_together(self) -> LayerMap:
+        return Stack(axis=self.axis)
 
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         (x,) = inputs
@@ -100,6 +108,22 @@ class Split(LayerMap):
         kept = [axis for axis in taken.order if axis != self.axis]
         made = Layout(tuple(axis - (axis > self.axis) for axis in kept))
         return (taken,), (made,) * len(outputs)
+
+
+class Stack(LayerMap):
+    """Equal tensors side by side along a new axis: what Split took apart."""
+
+    axis = integer("axis")
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        self.require(len(set(shapes)) == 1, "takes tensors of one shape", *shapes)
+        return (*shapes[0][: self.axis], len(shapes), *shapes[0][self.axis :])
+
+    def reference(self, *xs: Array) -> Array:
+        return np.stack(xs, axis=self.axis)
+
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
+        return tf.stack(list(xs), axis=self.axis)
 
 
 def counted_axis(module: TorchObject, rank: int) -> int:
@@ -188,7 +212,7 @@ def narrow_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Va
             f"{module.typename} picks {length} entries from entry {offset} on",
             received=f"a table of {len(entries)}",
         )
-    return picked
+    return walk.own_table(picked)
 
 
 @structure("nn.FlattenTable")
@@ -206,7 +230,7 @@ def flatten_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
 @structure("nn.ReverseTable")
 def reverse_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """The entries in reverse order."""
-    return table(module, x)[::-1]
+    return walk.own_table(table(module, x)[::-1])
 
 
 @structure("nn.ZipTable")

@@ -7,7 +7,7 @@ CMinTable.lua, MixtureTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua; fairs
 from __future__ import annotations
 
 import abc
-import functools
+import copy
 import math
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from porter.maps import (
     Accepts,
     Array,
     BadTable,
+    Field,
     LayerMap,
     Layout,
     Nested,
@@ -49,6 +50,8 @@ class TableArithmetic(LayerMap):
     """How many tensors are read; Torch ignores those behind them."""
     merge: ClassVar[str | None] = None
     """The layer of Keras that computes the same."""
+    running: Field[tuple[int, ...]] = Field(lambda module: (), ())
+    """Positions of entries that are the tensor which the result is computed in."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         self.require(len(shapes) >= (self.reads or 1), f"takes {self.reads} tensors", *shapes)
@@ -69,9 +72,20 @@ class TableArithmetic(LayerMap):
     def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
         read = xs[: self.reads]
         alike = len({type.shape for type in at.inputs[: self.reads]}) == 1
-        if self.merge is None or not alike or len(read) < 2:
+        if self.merge is None or not alike or len(read) < 2 or self.running:
             return None
         return k(self.merge, *read)
+
+    def fed_own_output(self, positions: tuple[int, ...]) -> LayerMap:
+        """Torch copies the first tensor to the output and goes on there: an entry that is the
+        output holds the result so far. Entries that are not read do not matter.
+        """
+        running = tuple(position for position in positions if position > 0)
+        if not running:
+            return self
+        changed = copy.copy(self)
+        changed.__dict__["running"] = running
+        return changed
 
     @abc.abstractmethod
     def reference_step(self, total: Array, x: Array) -> Array:
@@ -82,14 +96,20 @@ class TableArithmetic(LayerMap):
         """One more tensor in TensorFlow."""
 
     def reference(self, *xs: Array) -> Array:
-        read = [x.reshape(xs[0].shape) for x in xs[: self.reads]]
-        return functools.reduce(self.reference_step, read)
+        total = xs[0]
+        for position, x in list(enumerate(xs))[1 : self.reads]:
+            entry = total if position in self.running else x.reshape(total.shape)
+            total = self.reference_step(total, entry)
+        return total
 
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         total = xs[0]
-        for x, type in list(zip(xs, at.inputs, strict=True))[1 : self.reads]:
-            alike = type.shape == at.inputs[0].shape
-            total = self.step(tf, total, x if alike else tf.reshape(x, tf.shape(xs[0])))
+        for position, x in list(enumerate(xs))[1 : self.reads]:
+            if position in self.running:
+                x = total
+            elif at.inputs[position].shape != at.inputs[0].shape:
+                x = tf.reshape(x, tf.shape(xs[0]))
+            total = self.step(tf, total, x)
         return total
 
 

@@ -61,7 +61,8 @@ def max_unpooling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
     undo = unpooling(pooling=op)
     undo.typename = module.typename
     # The pooling's input as it was then, even if an in-place layer has overwritten it since.
-    return walk.add_node(undo, (walk.resolve(one_tensor(module, x)), call.inputs[0]))[0]
+    pooled = walk.memory.constant(call.inputs[0])
+    return walk.call_op(undo, [walk.memory.tensor(one_tensor(module, x)), pooled])[0]
 
 
 def spread(tf: Any, x: Any, source: Any, kernel: Sequence[int]) -> Any:

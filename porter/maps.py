@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from porter.errors import BadField, BadTable, ShapeMismatch, TooLarge, UnmappedModules, WalkError
 from porter.frontend.loop import over_time
-from porter.frontend.recurrence import Start, forgetting, keep, loop, memory, previous
+from porter.frontend.recurrence import (
+    Start,
+    forgetting,
+    keep,
+    loop,
+    memory,
+    previous,
+    step_clone,
+)
 from porter.frontend.walker import Walk
 from porter.ir.fields import (
     Array,
@@ -49,6 +57,7 @@ from porter.ir.layout_reshape import complete, regrouped
 from porter.ir.nested import Nested, leaves, map_leaves, same_structure
 from porter.ir.options import Options
 from porter.ir.registry import DEFAULT_REGISTRY, Registry, is_layer_map, register, structure
+from porter.ir.window import Window
 from porter.torch7 import LuaFunction, Storage, Table, Tensor, TorchObject, describe
 
 __all__ = [
@@ -85,6 +94,7 @@ __all__ = [
     "Value",
     "Walk",
     "WalkError",
+    "Window",
     "as_param",
     "channels_last",
     "complete",
@@ -115,6 +125,7 @@ __all__ = [
     "same_structure",
     "size",
     "sizes",
+    "step_clone",
     "string",
     "structure",
     "torch_order",

@@ -1,87 +1,20 @@
-"""Who sees which memory, and what is left of a value when a layer overwrote or resized it."""
+"""Nodes that read memory in another way than it was written; no Torch module stands behind them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from porter.ir.fields import Array, raw
-from porter.ir.graph import Node, Shape, TensorType, Value
+from porter.ir.graph import Shape, TensorType
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext
-
-
-@dataclass(frozen=True)
-class Overwritten:
-    """Memory was overwritten through a tensor of another shape."""
-
-    by: str
-    now: Value
-
-
-class AliasTracker:
-    """Which elements of its memory each value sees.
-
-    A view only moves elements, so that its reference, run on their numbers, tells which it sees.
-    That is done only for memory of which some view sees a part, or an element twice: all other
-    views see all elements in order.
-    """
-
-    def __init__(self) -> None:
-        self.made: dict[int, tuple[Node, int]] = {}
-        self.divided: set[int] = set()
-        self.known: dict[int, Array] = {}
-
-    def add(self, node: Node) -> None:
-        """Take note of a node whose outputs share the memory of its first input."""
-        for position, value in enumerate(node.outputs):
-            self.made[value.id] = (node, position)
-            if math.prod(value.shape) != math.prod(node.inputs[0].shape):
-                self.divided.add(value.storage)
-
-    def elements(self, value: Value) -> Array:
-        """The numbers of the elements that a value sees, in its shape."""
-        if value.id not in self.known:
-            self.known[value.id] = self._elements(value)
-        return self.known[value.id]
-
-    def _elements(self, value: Value) -> Array:
-        if value.id not in self.made:
-            return np.arange(math.prod(value.shape)).reshape(value.shape)
-        node, position = self.made[value.id]
-        seen = self.elements(node.inputs[0])
-        if node.op.inplace:
-            return seen
-        others = (np.zeros(each.shape, np.int64) for each in node.inputs[1:])
-        result = node.op.reference(seen, *others)
-        return result[position] if isinstance(result, tuple) else result
-
-    def meet(self, one: Value, other: Value) -> bool:
-        """Whether two values of one memory have elements in common."""
-        if one.storage not in self.divided:
-            return True
-        return bool(np.intersect1d(self.elements(one), self.elements(other)).size)
-
-    def agree(self, one: Value, other: Value, as_shaped: bool = True) -> bool:
-        """Whether two values of one memory see the same elements in order, and in one shape."""
-        if as_shaped and one.type != other.type:
-            return False
-        if one.storage not in self.divided:
-            return True
-        return np.array_equal(self.elements(one).ravel(), self.elements(other).ravel())
-
-    def scattered(self, value: Value) -> bool:
-        """Whether the elements do not lie one behind the other (Torch: not contiguous)."""
-        if value.storage not in self.divided:
-            return False
-        return bool(np.any(np.diff(self.elements(value).ravel()) != 1))
+from porter.ir.layout import Layout, NotDynamic, OpContext, size
 
 
 class Reinterpret(LayerMap):
-    """The same elements in another shape; no Torch module stands behind it."""
+    """The same elements in another shape."""
 
     shape = raw("shape")
     is_view = True
@@ -90,15 +23,73 @@ class Reinterpret(LayerMap):
         self.require(math.prod(x) == math.prod(self.shape), f"sees {self.shape} elements", x)
         return tuple(self.shape)
 
+    def merged(self, other: LayerMap) -> LayerMap | None:
+        """Shapes may differ in sizes: what is emitted reads them from the graph's types."""
+        same = isinstance(other, Reinterpret) and len(self.shape) == len(other.shape)
+        return self if same else None
+
     def reference(self, x: Array) -> Array:
         return x.reshape(self.shape)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return at.reshape(tf, x)
+        return tf.reshape(x, open_sizes(tf, x, at.inputs[0], at.outputs[0]))
+
+
+def open_sizes(tf: Any, x: Any, input: TensorType, output: TensorType) -> list[Any]:
+    """The sizes of `output`, a reshape of `x`; the open ones are the open ones of `x`, in order.
+
+    Raises NotDynamic where they cannot be: where two open axes were made one.
+    """
+    target: list[Any] = list(output.shape)
+    unknown = [axis for axis, extent in enumerate(output.shape) if extent is None]
+    if len(unknown) > 1:
+        sources = [axis for axis, extent in enumerate(input.shape) if extent is None]
+        if between(input) != between(output):
+            raise NotDynamic(f"a reshape of {input} to {output} has more than one free size")
+        for axis, source in zip(unknown[:-1], sources, strict=False):
+            target[axis] = size(tf, x, source)
+    if unknown:
+        target[unknown[-1]] = -1
+    return target
+
+
+def between(type: TensorType) -> list[int]:
+    """How many elements the fixed sizes before, between and behind the open ones make."""
+    products = [1]
+    for extent in type.shape:
+        if extent is None:
+            products.append(1)
+        else:
+            products[-1] *= extent
+    return products
+
+
+class Patchwork(LayerMap):
+    """Elements of several tensors, put together as they lie in memory.
+
+    `elements` says for each element of the output which it is of the inputs, one behind the other.
+    """
+
+    elements = raw("elements")
+
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (TensorType(self.elements.shape, inputs[0].dtype),)
+
+    def same_as(self, other: LayerMap) -> bool:
+        return isinstance(other, Patchwork) and np.array_equal(self.elements, other.elements)
+
+    def reference(self, *xs: Array) -> Array:
+        picked: Array = np.concatenate([x.ravel() for x in xs])[self.elements]
+        return picked
+
+    def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
+        flat = [tf.reshape(x, [-1]) for x in xs]
+        whole = tf.concat(flat, axis=0) if len(flat) > 1 else flat[0]
+        return tf.reshape(tf.gather(whole, self.elements.ravel().tolist()), self.elements.shape)
 
 
 class MakeBatch(LayerMap):
-    """A sample as a batch of one, in the same memory; no Torch module stands behind it."""
+    """A sample as a batch of one, in the same memory."""
 
     is_view = True
 

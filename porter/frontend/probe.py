@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from porter.errors import WalkError
+from porter.frontend.memory import TorchTensor
 from porter.frontend.walker import Model, Walk
 from porter.ir.graph import FLOAT, TensorType, Value
 from porter.ir.layer_map import LayerMap
@@ -30,11 +31,12 @@ class Wanted(WalkError):
 class Probe(Walk):
     """A walk that stops at the first layer that is given an unknown input."""
 
-    def add_node(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        unknown = next((value for value in inputs if value.type == UNKNOWN), None)
+    def call_op(self, op: LayerMap, inputs: list[TorchTensor]) -> tuple[Value, ...]:
+        values = [tensor.value for tensor in inputs]
+        unknown = next((value for value in values if value.type == UNKNOWN), None)
         if unknown is None:
-            return super().add_node(op, inputs)
-        hint = op.input_hint() or next((v.type for v in inputs if v.type != UNKNOWN), None)
+            return super().call_op(op, inputs)
+        hint = op.input_hint() or next((v.type for v in values if v.type != UNKNOWN), None)
         if hint is None:
             raise WalkError(f"{op.typename} works on whatever it is given")
         raise Wanted(unknown, hint)

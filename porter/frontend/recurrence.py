@@ -10,6 +10,7 @@ A state starts from zeros, or from a tensor in the file, at every run of the mod
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import numpy as np
 
 from porter.errors import ShapeMismatch, WalkError
 from porter.frontend.loop import Loop
+from porter.frontend.memory import Storage
 from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Param, optional_integer, raw
 from porter.ir.graph import INT, Call, Graph, Node, Shape, TensorType, Value, verify
@@ -106,6 +108,7 @@ class Memory:
 
     frame: Frame | None = None
     last: dict[int, Nested[Value]] = field(default_factory=dict)
+    steps: Counter[int] = field(default_factory=Counter)
 
 
 def memory(walk: Walk) -> Memory:
@@ -127,17 +130,33 @@ def forgetting(walk: Walk, frame: Frame | None = None) -> Iterator[Memory]:
 
 def previous(walk: Walk, module: TorchObject, start: Nested[Start], like: Value) -> Nested[Value]:
     """The state that `module` left at its last call; `like` has the batch of the first."""
-    held = memory(walk)
-    if module.index in held.last:
-        return walk.resolve_all(held.last[module.index])
-    if held.frame is not None:
-        return held.frame.carry(walk, module.index, start)
+    states = memory(walk)
+    if module.index in states.last:
+        return walk.current(states.last[module.index])
+    if states.frame is not None:
+        return states.frame.carry(walk, module.index, start)
     return map_leaves(lambda each: walk.run(*each.before(like))[0], start)
 
 
 def keep(walk: Walk, module: TorchObject, state: Nested[Value]) -> None:
     """Leave a state for the module's next call."""
     memory(walk).last[module.index] = state
+
+
+@contextmanager
+def step_clone(walk: Walk, module: TorchObject) -> Iterator[None]:
+    """Inside, the modules of a recurrent module are those of its next step.
+
+    In training every step has a clone with outputs of its own (AbstractRecurrent.lua
+    `getStepModule`); in evaluation all steps share one (`train` false).
+    """
+    steps = memory(walk).steps
+    steps[module.index] += 1
+    if module.boolean("train", True):
+        with walk.cloned("step", module.index, steps[module.index]):
+            yield
+    else:
+        yield
 
 
 @dataclass
@@ -172,26 +191,30 @@ def loop(
     Returns what `step` returns, with all steps stacked in front. Without sequences (an empty list)
     `steps` says how often, and `like` has the batch in front.
     """
-    given = [walk.resolve(value) for value in leaves(sequences)]
+    whole = list(leaves(walk.current(sequences)))
     number = walk.new_value(TensorType((), INT))
     elements = map_leaves(
         lambda value: walk.new_value(TensorType(value.shape[1:], value.dtype)), sequences
     )
-    frame = Frame(number, [(value, 1) for value in given] if like is None else [(like, 0)])
-    overwritten_before = set(walk.overwritten)
-    with apart(walk) as part, forgetting(walk, frame) as held:
+    frame = Frame(number, [(value, 1) for value in whole] if like is None else [(like, 0)])
+    noted, overwritten = len(walk.memory.notes), len(walk.memory.overwritten)
+    with (
+        apart(walk) as part,
+        forgetting(walk, frame) as states_after,
+        walk.cloned("loop", number.id),
+    ):
         made = walk.resolve_all(step(elements))
-        after = {key: walk.resolve_all(held.last[key]) for key in frame.before}
-    refuse_outer_writes(walk, number, overwritten_before)
+        after = {key: walk.resolve_all(states_after.last[key]) for key in frame.before}
+        # A step that overwrites its element overwrites the sequence: the loop returns that too.
+        changed = [
+            (value, walk.resolve(element))
+            for value, element in zip(whole, leaves(elements), strict=True)
+            if walk.resolve(element) is not element
+        ]
+    walk.memory.forget(since=noted, before=number.id)
+    refuse_outer_writes(walk.memory.overwritten[overwritten:], number)
     for key, before in frame.before.items():
         check_state(before, after[key])
-
-    # A step that overwrites its element overwrites the sequence: the loop gives that out as well.
-    changed = [
-        (value, walk.resolve(element))
-        for value, element in zip(given, leaves(elements), strict=True)
-        if walk.resolve(element) is not element
-    ]
     outputs = [*leaves(made), *(now for _, now in changed)]
     states = [value for state in frame.before.values() for value in leaves(state)]
     initial = [walk.run(op, anchor)[0] for op, anchor in frame.initial]
@@ -204,8 +227,9 @@ def loop(
         tuple(part.calls),
     )
     verify(body)
-    op = Loop(body=body, sequences=len(given), states=len(states), steps=steps)
-    results = walk.run(op, *given, *initial, *constants)
+    op = Loop(body=body, sequences=len(whole), states=len(states), steps=steps)
+    tensors = [walk.memory.tensor(value) for value in (*whole, *initial)]
+    results = walk.call_op(op, [*tensors, *(walk.memory.constant(value) for value in constants)])
     for (value, _), now in zip(changed, results[len(results) - len(changed) :], strict=True):
         walk.overwrite(value, now)
     in_order = iter(results)
@@ -228,9 +252,9 @@ def read_from_outside(nodes: list[Node], outputs: list[Value], number: Value) ->
     return list({value.id: value for value in read if value.id < number.id}.values())
 
 
-def refuse_outer_writes(walk: Walk, number: Value, before: set[int]) -> None:
+def refuse_outer_writes(overwritten: list[Storage], number: Value) -> None:
     """A body may overwrite the elements it is given, and nothing else from outside."""
-    if any(identity < number.id for identity in walk.overwritten.keys() - before):
+    if any(storage.number < number.id for storage in overwritten):
         raise WalkError(
             "a module overwrites, at every step of a loop, a tensor that was made before the loop",
             hint="clear its `inplace` flag in Torch and save the model again",

@@ -4,10 +4,11 @@ Walking is abstract interpretation on concrete shapes. A module is called on a v
 values and returns one. Layer maps make nodes; structure rules (containers, table modules) are plain
 functions over Python lists and make none.
 
-In-place layers. Torch's `nn.ReLU(true)` overwrites its input, and whoever holds the same memory
-sees it. The walker therefore knows the storage of every value: an in-place node makes a new value
-and marks the old ones of that storage as overwritten; whoever reads an old value afterwards gets
-the new one. The graph stays functional.
+Memory. Torch's `nn.ReLU(true)` overwrites its input, and a module that is called a second time
+overwrites what its first call returned; whoever holds the same memory sees it. The values that
+structure rules are fore stand for Torch's tensors (`aliasing.py`): a tensor is read
+where a node takes it, and what is read is what was written last. Tables are Python lists, and a
+container that keeps its `output` table keeps its list. The graph stays functional.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,14 +32,16 @@ from porter.errors import (
     UnmappedModules,
     WalkError,
 )
-from porter.frontend.aliasing import AliasTracker, MakeBatch, Overwritten, Reinterpret
+from porter.frontend.aliasing import MakeBatch
 from porter.frontend.frozen import freeze, frozen_memory
+from porter.frontend.memory import CLONE, Storage, TensorMemory, TorchTensor, contiguous
 from porter.ir.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
 from porter.ir.map_errors import attribute_errors
 from porter.ir.nested import Nested, map_leaves
 from porter.ir.options import Options
 from porter.ir.registry import Handler, Registry, StructureRule, is_layer_map
+from porter.ir.window import Window
 from porter.torch7 import TorchObject, describe
 
 MAX_DEPTH = 400
@@ -47,8 +50,8 @@ MAX_CALLS = 10_000
 """Calls of modules in one walk: a ResNet-1202 makes 6,000, shared modules can ask for 2**40."""
 MAX_VALUES = 1_000_000
 """Tensors in one walk: splitting a long axis makes one for each element."""
-MAX_HANDED = 500_000
-"""Entries of tables that modules hand on, counted at every call."""
+MAX_HANDED = 1_000_000
+"""Entries of tables that modules take and hand on, counted at every call."""
 MAX_ELEMENTS = 2**31
 """Elements of one tensor: a field may ask for a billion copies, or a padding of a billion."""
 FRAMES_PER_LEVEL = 12
@@ -117,12 +120,14 @@ class Walk:
         self.path = ""
         self.begun = 0
         """Calls of modules so far, those inside loops included."""
-        self.made = 0
+        self.values = 0
         self.handed = 0
-        self.memory: dict[int, list[Value]] = {}
-        self.windows = AliasTracker()
-        self.overwritten: dict[int, Value | Overwritten] = {}
+        self.memory = TensorMemory(self.append)
+        self.clone: tuple[Hashable, ...] = ()
+        """Which clone of the modules is called."""
         self.active: list[TorchObject] = []
+        self.emitted: list[int] = []
+        """How many nodes with outputs of its own each active module has made in this call."""
         self.counts: Counter[str] = Counter()
         self.shared: dict[Any, Any] = {}
         """For structure rules that hand something on, such as pooling indices to an unpooling."""
@@ -151,17 +156,24 @@ class Walk:
             if treated is not module:
                 self.note(f"treated as {treated.typename}, as asked for")
             calls_before = len(self.calls)
-            made: Nested[Value]
+            x = self.current(x)
+            output: Nested[Value]
             with attribute_errors(handler, self.path, module.typename):
                 if is_layer_map(handler):
-                    made = self.call_layer(module, x)
+                    output = self.call_layer(module, x)
                 else:
-                    made = cast(StructureRule, handler)(self, treated, x)
-            output = self.resolve_all(made)
+                    output = cast(StructureRule, handler)(self, treated, x)
             self.counts[self.path] += 1
             is_leaf = len(self.calls) == calls_before
             self.calls.append(
-                Call(self.path, module.typename, output, self.counts[self.path], is_leaf, module)
+                Call(
+                    self.path,
+                    module.typename,
+                    self.resolve_all(output),
+                    self.counts[self.path],
+                    is_leaf,
+                    module,
+                )
             )
             return output
 
@@ -200,6 +212,7 @@ class Walk:
         self.model.calls += 1
         self.path = f"{before}.{at}" if before and at else before or at
         self.active.append(module)
+        self.emitted.append(0)
         try:
             yield
         except PorterError as error:
@@ -207,6 +220,7 @@ class Walk:
             raise
         finally:
             self.active.pop()
+            self.emitted.pop()
             self.path = before
 
     def children(self, module: TorchObject) -> list[TorchObject]:
@@ -222,10 +236,10 @@ class Walk:
 
     def only_child(self, module: TorchObject) -> TorchObject:
         """The module that a decorator holds, or a composite that is built of others."""
-        held = self.children(module)
-        if not held:
+        children = self.children(module)
+        if not children:
             raise BadField(f"modules of {module.typename} should hold a module", received="none")
-        return held[0]
+        return children[0]
 
     def note(self, text: str) -> None:
         """Tell the report something about the module being walked."""
@@ -234,28 +248,36 @@ class Walk:
     # Making values ------------------------------------------------------------------------------
 
     def new_value(self, type: TensorType) -> Value:
-        """A value with memory of its own."""
-        self.count_value(type)
-        value = Value(self.made, type, storage=self.made)
-        self.memory[value.storage] = [value]
+        """A value that stands for a tensor with memory of its own."""
+        value = self.count_value(type)
+        self.memory.allocate(value)
         return value
 
-    def view(self, of: Value, type: TensorType) -> Value:
-        """A value that shares the memory of another."""
-        self.count_value(type)
-        seen, held = math.prod(type.static), math.prod(of.shape)
-        repeats = of.repeats * (seen // held if held and seen > held else 1)
-        value = Value(self.made, type, of.storage, repeats)
-        self.memory[of.storage].append(value)
-        return value
+    def count_value(self, type: TensorType, storage: int | None = None) -> Value:
+        """One more value, in new memory where no storage is given.
 
-    def count_value(self, type: TensorType) -> None:
-        """One more tensor. Raises TooLarge where tensors or their elements become too many."""
-        self.made += 1
-        if self.made > MAX_VALUES:
+        Raises TooLarge where tensors or their elements become too many.
+        """
+        self.values += 1
+        number = self.values
+        if number > MAX_VALUES:
             raise TooLarge(f"the model makes more than {MAX_VALUES:,} tensors")
         if math.prod(size for size in type.shape if size is not None) > MAX_ELEMENTS:
             raise TooLarge(f"a tensor of more than {MAX_ELEMENTS:,} elements", received=str(type))
+        return Value(number, type, number if storage is None else storage)
+
+    def append(
+        self,
+        op: LayerMap,
+        inputs: Sequence[Value],
+        types: tuple[TensorType, ...],
+        storage: int | None = None,
+    ) -> tuple[Value, ...]:
+        """Add a node that reads these values themselves, whatever is in memory now."""
+        outputs = tuple(self.count_value(type, storage) for type in types)
+        count = self.counts[self.path] + 1
+        self.nodes.append(Node(self.path, op, tuple(inputs), outputs, (self.path,), count))
+        return outputs
 
     def emit(self, op: LayerMap, *inputs: Value) -> Nested[Value]:
         """Add a node; returns its output, or the list of its outputs."""
@@ -264,112 +286,211 @@ class Walk:
 
     def run(self, op: LayerMap, *inputs: Value) -> tuple[Value, ...]:
         """Add a node; returns its outputs as a tuple."""
-        resolved = tuple(self.resolve(value) for value in inputs)
-        if len(resolved) == 1 and op.makes_batch(resolved[0].type):
-            resolved = (self.make_batch(resolved[0]),)
-        if op.inplace and resolved and resolved[0].repeats > 1:
-            return self.run_repeatedly(op, resolved)
-        return self.add_node(op, resolved)
+        tensors = [self.memory.tensor(value) for value in inputs]
+        if len(tensors) == 1 and op.makes_batch(tensors[0].value.type):
+            self.make_batch(tensors[0])
+        # In place on an expanded tensor (stride 0), Torch writes each element once per repeat.
+        for _ in range(tensors[0].window.repeats - 1 if op.inplace and tensors else 0):
+            self.call_op(op, tensors)
+        return self.call_op(op, tensors)
 
-    def run_repeatedly(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        """In place on an expanded tensor (stride 0), Torch writes each element once per repeat."""
-        outputs: tuple[Value, ...] = ()
-        for _ in range(inputs[0].repeats):
-            outputs = self.add_node(op, inputs)
-            inputs = (outputs[0], *inputs[1:])
-        return outputs
-
-    def add_node(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        """Append a node for `op` and account for the memory of its outputs."""
+    def call_op(self, op: LayerMap, inputs: list[TorchTensor]) -> tuple[Value, ...]:
+        """Add a node that reads tensors, and write its outputs where Torch writes them."""
         if self.model.frozen and freeze(op, self.model.frozen):
             self.note("frozen: its accGradParameters is a function of the file's")
         fewest, most = op.arity()
         if not fewest <= len(inputs) <= most:
             raise ShapeMismatch(
                 f"{op.typename} takes {fewest} tensor(s)" + ("" if fewest == most else " or more"),
-                received=", ".join(str(value.type) for value in inputs) or "an empty table",
+                received=", ".join(str(each.value.type) for each in inputs) or "an empty table",
             )
-        types = op.output_types(*(value.type for value in inputs))
-        outputs: list[Value] = []
-        shares = bool(inputs) and (bool(op.inplace) or self.aliases_input(op, inputs[0]))
-        for type in types:
-            if shares:
-                outputs.append(self.view(inputs[0], type))
-            else:
-                outputs.append(self.new_value(type))
-        node = Node(self.path, op, inputs, tuple(outputs), (self.path,), self.counts[self.path] + 1)
-        self.nodes.append(node)
-        if shares:
-            self.windows.add(node)
+        types = op.output_types(*(tensor.value.type for tensor in inputs))
         for note in op.notes:
             self.note(note)
-        if op.inplace and inputs:
-            self.overwrite(inputs[0], outputs[0])
-        return tuple(outputs)
+        keys = self.output_keys(op, len(types))
+        windows: tuple[Window | None, ...] = (None,)
+        if inputs and op.inplace:
+            windows = (inputs[0].window,)
+        elif inputs and op.is_view and (inputs[0].window.is_contiguous or not op.copies_scattered):
+            windows = op.views(inputs[0].window, types)
+        if None in windows:
+            return self.write_outputs(op, inputs, types, keys)
+        return self.view_input(op, inputs, types, keys, cast(tuple[Window, ...], windows))
 
-    # In-place aliasing --------------------------------------------------------------------------
+    def output_keys(self, op: LayerMap, count: int) -> list[Hashable]:
+        """What names the tensors that the active module returns at each of its calls.
 
-    def aliases_input(self, op: LayerMap, x: Value) -> bool:
-        """Whether Torch's output shares the memory of `x`."""
-        return op.is_view and not (op.copies_scattered and self.windows.scattered(x))
+        None for tensors that it makes anew.
+        """
+        if op.fresh_output or not self.active:
+            return [None] * count
+        place = (self.clone, self.active[-1].index, self.emitted[-1])
+        self.emitted[-1] += 1
+        return [(*place, position) for position in range(count)]
+
+    def view_input(
+        self,
+        op: LayerMap,
+        inputs: list[TorchTensor],
+        types: tuple[TensorType, ...],
+        keys: list[Hashable],
+        windows: tuple[Window, ...],
+    ) -> tuple[Value, ...]:
+        """A node whose outputs lie in the memory of its first input, written anew or not."""
+        storage, source = inputs[0].storage, inputs[0].window
+        if op.inplace:
+            op = self.fed_own_output(op, inputs[1:], storage, source, first=1)
+        values = self.append(
+            op, [self.memory.read(tensor) for tensor in inputs], types, storage.number
+        )
+        join = op.put_together()
+        if join is not None:
+            storage.divided.append((source, join, windows))
+        for position, (key, window, value) in enumerate(zip(keys, windows, values, strict=True)):
+            if op.inplace:
+                self.memory.write(storage, window, value)
+            else:
+                self.memory.note(storage, window, value)
+            tensor = self.memory.outputs.get(key) or TorchTensor(storage, window, value)
+            self.memory.point(tensor, storage, window, value)
+            if not op.inplace and len(inputs) == 1:
+                tensor.source = op, position, source
+            if key is not None:
+                self.memory.outputs[key] = tensor
+        return values
+
+    def write_outputs(
+        self,
+        op: LayerMap,
+        inputs: list[TorchTensor],
+        types: tuple[TensorType, ...],
+        keys: list[Hashable],
+    ) -> tuple[Value, ...]:
+        """A node whose outputs have memory of their own: what the module wrote to before."""
+        contents = [self.memory.read(tensor) for tensor in inputs]
+        tensors = [self.memory.outputs.get(key) for key in keys]
+        windows = [
+            contiguous(type, 0 if tensor is None else tensor.window.offset)
+            for type, tensor in zip(types, tensors, strict=True)
+        ]
+        for tensor, window in zip(tensors, windows, strict=True):
+            if tensor is not None:
+                op = self.fed_own_output(op, inputs, tensor.storage, window)
+        values = self.append(op, contents, types)
+        for key, tensor, window, value in zip(keys, tensors, windows, values, strict=True):
+            if tensor is None:
+                tensor = self.memory.allocate(value)
+            else:
+                storage = tensor.storage
+                self.memory.write(storage, window, value)
+                shape = op.written_as(value.type)
+                if shape is not None:
+                    self.memory.resize(tensor, shape, self.count_value)
+                    tensor = TorchTensor(storage, window, value)
+                self.memory.point(tensor, storage, window, value)
+            if key is not None:
+                self.memory.outputs[key] = tensor
+        return values
+
+    def fed_own_output(
+        self,
+        op: LayerMap,
+        inputs: list[TorchTensor],
+        storage: Storage,
+        window: Window,
+        first: int = 0,
+    ) -> LayerMap:
+        """What `op` computes where some inputs, counted from `first`, lie where it writes."""
+        shared = {
+            position: tensor.window
+            for position, tensor in enumerate(inputs, start=first)
+            if tensor.storage is storage and tensor.window.meets(window)
+        }
+        if not shared:
+            return op
+        whole = all(each.same_elements(window) for each in shared.values())
+        computed = op.fed_own_output(tuple(shared)) if whole else None
+        if computed is None:
+            raise WalkError(
+                f"{op.typename} is fed memory that it writes to: Torch reads what it has "
+                "already overwritten",
+                hint=CLONE,
+            )
+        computed.typename = op.typename
+        return computed
+
+    # Memory -------------------------------------------------------------------------------------
+
+    def make_batch(self, tensor: TorchTensor) -> None:
+        """Give a tensor a batch of one; whoever else holds it sees that (addSingletonDimension)."""
+        window = tensor.window.reshaped((1, *tensor.window.shape))
+        assert window is not None
+        op, content = MakeBatch(), self.memory.read(tensor)
+        types = op.output_types(content.type)
+        (batch,) = self.append(op, [content], types, tensor.storage.number)
+        self.memory.note(tensor.storage, window, batch)
+        self.memory.overwritten.append(tensor.storage)
+        self.memory.point(tensor, tensor.storage, window, batch)
 
     def overwrite(self, old: Value, new: Value) -> None:
-        """Everything that shares elements with `old` now holds what `new` holds."""
-        current: list[Value] = []
-        for value in self.memory[old.storage]:
-            # What was overwritten before leads, by what overwrote it, to the newest value.
-            if value.id in self.overwritten:
-                continue
-            if value.id == new.id:
-                current.append(value)
-            elif self.windows.agree(value, old):
-                self.overwritten[value.id] = new
-            elif self.windows.meet(value, old):
-                self.overwritten[value.id] = Overwritten(by=self.path, now=new)
-            else:
-                current.append(value)
-        self.memory[old.storage] = current
+        """Write what `new` holds into the memory that `old` sees."""
+        tensor, content = self.memory.tensor(old), self.resolve(new)
+        self.memory.write(tensor.storage, tensor.window, content)
 
-    def make_batch(self, value: Value) -> Value:
-        """Give a tensor a batch of one; whoever else holds it sees that (addSingletonDimension)."""
-        (batch,) = self.add_node(MakeBatch(), (value,))
-        self.overwritten[value.id] = batch
-        return batch
+    @contextmanager
+    def cloned(self, *key: Hashable) -> Iterator[None]:
+        """Call other clones of the modules: with the same weights, and outputs of their own."""
+        outer = self.clone
+        self.clone = (*outer, *key)
+        try:
+            yield
+        finally:
+            self.clone = outer
+
+    def own_table(
+        self, entries: Iterable[Nested[Value]], key: Hashable = None
+    ) -> list[Nested[Value]]:
+        """The table that the active module returns at every call, with other entries now.
+
+        Entries are taken one after the other, as they are made.
+        """
+        kept = self.memory.tables.setdefault((self.clone, self.active[-1].index, key), [])
+        filled = 0
+        for entry in entries:
+            kept[filled : filled + 1] = [entry]
+            filled += 1
+        del kept[filled:]
+        return kept
+
+    def current(self, nested: Nested[Value]) -> Nested[Value]:
+        """The same tensors and tables, each tensor by the value of its present shape."""
+        self.count_handed()
+        if isinstance(nested, list):
+            nested[:] = [self.current(item) for item in nested]
+            return nested
+        if isinstance(nested, dict):
+            nested.update({key: self.current(item) for key, item in nested.items()})
+            return nested
+        return self.memory.tensor(nested).value
 
     def resolve(self, value: Value) -> Value:
-        """What memory holds now where `value` was written."""
-        passed: list[int] = []
-        while value.id in self.overwritten:
-            current = self.overwritten[value.id]
-            if isinstance(current, Overwritten):
-                current = self.reshaped(value, current)
-            passed.append(value.id)
-            value = current
-        # The next who asks need not follow the whole chain again.
-        self.overwritten.update(dict.fromkeys(passed, value))
-        return value
+        """What is now in the tensor that `value` stands for."""
+        return self.memory.read(self.memory.tensor(value))
 
     def resolve_all(self, nested: Nested[Value]) -> Nested[Value]:
         """`resolve` for every value of a table. Raises Endless where tables hold too much.
 
         Tables may share tables: what is small in memory can be astronomical to go through.
         """
-        self.handed += 1
-        if self.handed > MAX_HANDED:
-            raise Endless(f"the model hands on more than {MAX_HANDED:,} entries of tables")
+        self.count_handed()
         if isinstance(nested, list):
             return [self.resolve_all(item) for item in nested]
         if isinstance(nested, dict):
             return {key: self.resolve_all(nested[key]) for key in sorted(nested)}
         return self.resolve(nested)
 
-    def reshaped(self, value: Value, overwritten: Overwritten) -> Value:
-        """An overwritten value seen with its own shape: possible where both see all elements."""
-        now = self.resolve(overwritten.now)
-        if not self.windows.agree(value, now, as_shaped=False):
-            raise WalkError(
-                f"module {overwritten.by} overwrites part of a tensor that this module reads",
-                hint="clear its `inplace` flag in Torch and save the model again",
-            )
-        (result,) = self.add_node(Reinterpret(shape=value.shape), (now,))
-        return result
+    def count_handed(self) -> None:
+        """One more entry of a table. Raises Endless."""
+        self.handed += 1
+        if self.handed > MAX_HANDED:
+            raise Endless(f"the model hands on more than {MAX_HANDED:,} entries of tables")

@@ -63,14 +63,12 @@ class Value:
     """One tensor, made once and never changed.
 
     `storage` names the memory that Torch would have used: values with the same storage alias each
-    other, so that an in-place layer changes what its siblings see. `repeats` is how often one
-    element of memory is seen by this tensor (an expanded tensor has stride 0).
+    other, so that an in-place layer changes what its siblings see.
     """
 
     id: int
     type: TensorType
     storage: int = -1
-    repeats: int = 1
 
     @property
     def shape(self) -> Shape:

@@ -30,6 +30,7 @@ from porter.ir.fields import Array, Field, Param
 from porter.ir.graph import Shape, TensorType
 from porter.ir.layout import Layout, OpContext, channels_last, torch_order
 from porter.ir.options import Options
+from porter.ir.window import Window
 from porter.torch7 import TorchObject
 
 
@@ -80,6 +81,12 @@ class LayerMap(abc.ABC):
     """Whether Torch's output shares its memory with the first input."""
     copies_scattered: ClassVar[bool] = False
     """Whether a view is a copy after all where the input is not contiguous (nn.Reshape)."""
+    fresh_output: ClassVar[bool] = False
+    """Whether Torch returns another tensor at every call. By default a module returns its one
+    `output`, so that a second call changes what the first returned."""
+    reads_before_writing: ClassVar[bool] = False
+    """Whether nn has read what it needs of each sample before it writes it, so that the module may
+    be fed its own output. What is ELEMENTWISE may anyway."""
     moves: ClassVar[bool] = False
     """Whether every number of the output is a number of the input, or zero."""
     notes: tuple[str, ...] = ()
@@ -205,6 +212,34 @@ class LayerMap(abc.ABC):
         """Shape and dtype of every output: by default one, of the first input's dtype."""
         shape = self.output_shape(*(each.static for each in inputs))
         return (TensorType(tuple(shape), inputs[0].dtype),)
+
+    # Memory (porter/frontend/aliasing.py) ---------------------------------------------------------
+
+    def views(self, x: Window, outputs: tuple[TensorType, ...]) -> tuple[Window | None, ...]:
+        """Where the outputs of a view lie in the memory of the input; None: in their own."""
+        return tuple(x.reshaped(each.static) for each in outputs)
+
+    def put_together(self) -> LayerMap | None:
+        """The layer that makes the input of a view again of all its outputs."""
+        return None
+
+    def fed_own_output(self, positions: tuple[int, ...]) -> LayerMap | None:
+        """The layer that computes what Torch does where some inputs are the memory it writes to.
+
+        `positions` are theirs, from 0; all see just the elements of the output. None where Torch
+        would read what it has overwritten.
+        """
+        # What cuDNN does then is not documented.
+        safe = self.reads_before_writing and self.typename.startswith("nn.")
+        safe |= self.accepts is Accepts.ELEMENTWISE
+        return self if safe and positions == (0,) else None
+
+    def written_as(self, output: TensorType) -> Shape | None:
+        """The shape in which Torch writes an output of which it then returns a new view.
+
+        What the module returned at its last call is left in this shape.
+        """
+        return None
 
     def makes_batch(self, x: TensorType) -> bool:
         """Whether Torch first resizes the caller's own tensor to a batch of one."""

@@ -21,6 +21,7 @@ from porter.apps.transfer.checks import OTHER_ARCHITECTURE, require_filters, req
 from porter.apps.transfer.source import Features
 from porter.errors import ShapeMismatch, UsageError, WeightError
 from porter.frontend.inputs import hint_of
+from porter.frontend.memory import TorchTensor
 from porter.frontend.module_tree import require_mapped, submodules
 from porter.frontend.walker import Model, Walk
 from porter.imaging.presets import PixelEncoding
@@ -200,15 +201,15 @@ class PartialWalk(Walk):
                     received=str(output.type) if isinstance(output, Value) else "a table",
                 )
             self.missing.remove(path)
-            self.reached[path] = output
+            self.reached[path] = self.resolve(output)
             if not self.missing:
                 raise Reached
         return output
 
-    def add_node(self, op: LayerMap, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    def call_op(self, op: LayerMap, inputs: list[TorchTensor]) -> tuple[Value, ...]:
         """Append a node. Raises WeightError for a convolution of another number of planes."""
-        if isinstance(op, DescriptorConvolution) and inputs[0].type.rank == 4:
-            planes = inputs[0].type.shape[1]
+        if isinstance(op, DescriptorConvolution) and inputs[0].value.type.rank == 4:
+            planes = inputs[0].value.type.shape[1]
             if planes != op.planes:
                 raise WeightError(
                     f"the input of this layer has {planes} planes, its weights are for {op.planes}",
@@ -216,7 +217,7 @@ class PartialWalk(Walk):
                     received="×".join(map(str, op.weight.shape)) + " (out×in×height×width)",
                     hint=OTHER_ARCHITECTURE,
                 )
-        return super().add_node(op, inputs)
+        return super().call_op(op, inputs)
 
     def graph(self, inputs: Nested[TensorType]) -> Graph:
         """The graph up to the last of the layers, with their outputs by path."""
