@@ -32,20 +32,38 @@ from porter.maps import (
 
 @register("nn.ReLU", "nn.Rectifier", "cudnn.ReLU")
 class ReLU(LayerMap):
-    """max(x, 0). NaN stays NaN, as in Torch's in-place and cuDNN code (THNN out of place: 0)."""
+    """max(x, 0). NaN becomes 0 in THNN, and stays NaN in place and in cuDNN.
+
+    TensorFlow's own treats NaN in one way alone and in another fused, and is taken where none can
+    come.
+    """
 
     accepts = Accepts.ELEMENTWISE
     moves = True
     inplace = flag("inplace")
+    nan = False
+    """Whether NaN may come."""
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        self.__dict__["nan"] = options.nan
+
+    @property
+    def drops_nan(self) -> bool:
+        return self.nan and not self.inplace and not self.typename.startswith("cudnn.")
 
     def reference(self, x: Array) -> Array:
-        return np.where(x <= 0, 0, x)
+        return np.where(x > 0, x, 0) if self.drops_nan else np.where(x <= 0, 0, x)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return tf.nn.relu(x)
+        if not self.nan:
+            return tf.nn.relu(x)
+        zero = tf.constant(0, at.dtype)
+        if self.drops_nan:
+            return tf.where(tf.greater(x, 0), x, zero)
+        return tf.where(tf.less_equal(x, 0), zero, x)
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
-        return k("ReLU", x)
+        return None if self.nan else k("ReLU", x)
 
 
 @register("nn.Threshold")
@@ -66,6 +84,7 @@ class Threshold(LayerMap):
             return None
         rectifier = ReLU(inplace=self.inplace)
         rectifier.typename = self.typename
+        rectifier.__dict__["nan"] = options.nan
         return rectifier
 
     def reference(self, x: Array) -> Array:

@@ -119,13 +119,23 @@ class SpatialDepthWiseConvolution(LayerMap):
 
 @register("nn.SpatialSubSampling")
 class SpatialSubSampling(LayerMap):
-    """y[c] = w[c] · (sum over each window of x[c]) + b[c], over N×C×H×W or C×H×W, unpadded."""
+    """y[c] = w[c] · (sum over each window of x[c]) + b[c], over N×C×H×W or C×H×W, unpadded.
+
+    THNN reads w[c] as the c-th number of the weight's memory. Old files hold C×kH×kW of them, of
+    which the first C are the weights.
+    """
 
     weight = param("C")
     bias = param("C")
     kernel = integers("kH", "kW")
     stride = integers("dH", "dW", default=1)
     accepts = Accepts.CHANNELS_LAST
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        weight = self.__dict__.get("weight")
+        if weight is not None and len(weight.shape) == 3:
+            first = weight.array.reshape(-1)[: weight.shape[0]]
+            self.__dict__["weight"] = weight.with_array(first, tag="the first number of each plane")
 
     def bind_axes(self) -> None:
         check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride)

@@ -47,6 +47,7 @@ class Exp(LayerMap):
 class Log(LayerMap):
     """Natural logarithm: −inf at 0, NaN below."""
 
+    makes_nan = True
     accepts = Accepts.ELEMENTWISE
 
     def reference(self, x: Array) -> Array:
@@ -60,6 +61,7 @@ class Log(LayerMap):
 class Sqrt(LayerMap):
     """Square root, NaN below 0. The field `eps` is never read in the forward pass."""
 
+    makes_nan = True
     accepts = Accepts.ELEMENTWISE
 
     def reference(self, x: Array) -> Array:
@@ -95,6 +97,7 @@ class Power(LayerMap):
     """
 
     exponent = number("pow")
+    makes_nan = True
     accepts = Accepts.ELEMENTWISE
 
     def reference(self, x: Array) -> Array:

@@ -209,31 +209,32 @@ def recurrent_attention(walk: Walk, module: TorchObject, x: Nested[Value]) -> Ne
 
 
 class ZeroRows(LayerMap):
-    """1 for every sample of which all elements are zero, else 0: N×1…, or 1… without a batch."""
+    """1 for each sample whose elements are all zero, else 0: N numbers, or one without a batch."""
 
     sample_rank = integer("nInputDim")
 
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         (x,) = inputs
-        return (TensorType(x.shape[: x.rank - self.sample_rank], INT),)
+        return (TensorType(x.shape[: x.rank - self.sample_rank] or (1,), INT),)
 
     def reference(self, x: Array) -> Array:
         axes = tuple(range(x.ndim - self.sample_rank, x.ndim))
-        zero: Array = np.all(x == 0, axis=axes)
+        zero: Array = np.all(x == 0, axis=axes).reshape(-1)
         return zero.astype(np.int64)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         zero = tf.reduce_all(tf.equal(x, 0), axis=list(range(rank - self.sample_rank, rank)))
-        return tf.cast(zero, tf.int64)
+        return tf.cast(tf.reshape(zero, [-1]), tf.int64)
 
 
 class MaskedFill(LayerMap):
-    """Zeros where the mask says 1, for a whole sample each."""
+    """Zeros where the mask says 1, for a whole sample each, or for all where it is one number."""
 
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         x, mask = inputs
-        self.require(x.shape[: mask.rank] == mask.shape, "masks the samples of", x, mask)
+        one_for_each = mask.shape in ((1,), x.shape[:1])
+        self.require(one_for_each, "masks the samples of", x, mask)
         return (x,)
 
     def reference(self, x: Array, mask: Array) -> Array:

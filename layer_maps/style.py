@@ -18,6 +18,7 @@ from porter.maps import (
     Field,
     LayerMap,
     Layout,
+    MissingField,
     Nested,
     OpContext,
     Options,
@@ -219,6 +220,18 @@ class GenNoise(Noise):
 
     planes = integer("num_planes")
     mult = number("mult", 1.0)
+
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        if "num_planes" not in module:
+            raise MissingField(
+                f"this {self.typename} does not say how many planes of noise it makes: it has no "
+                "field 'num_planes'",
+                hint="the class of 2016 had that number in its Lua code alone. Write it as a map "
+                f"with `porter scaffold {self.typename} --from MODEL` and pass it with "
+                "`layer_maps=`, or treat it as a class that does the same: "
+                f"`map={self.typename}=KNOWN.CLASS`",
+            )
+        super().adapt(module, options)
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) >= 2, "takes N×C×…", x)

@@ -9,7 +9,15 @@ they are defined; CONTRIBUTING.md shows how they are used.
 
 from __future__ import annotations
 
-from porter.errors import BadField, BadTable, ShapeMismatch, TooLarge, UnmappedModules, WalkError
+from porter.errors import (
+    BadField,
+    BadTable,
+    MissingField,
+    ShapeMismatch,
+    TooLarge,
+    UnmappedModules,
+    WalkError,
+)
 from porter.frontend.loop import over_time
 from porter.frontend.recurrence import (
     Start,
@@ -74,6 +82,7 @@ __all__ = [
     "Layout",
     "LuaFunction",
     "MadeTensor",
+    "MissingField",
     "Nested",
     "NotDynamic",
     "OpContext",

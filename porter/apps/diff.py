@@ -19,6 +19,7 @@ from porter.errors import UsageError
 from porter.frontend.inputs import given, samples, types_of
 from porter.frontend.model_file import ModelFile, choose
 from porter.frontend.module_tree import require_mapped
+from porter.frontend.nonfinite import with_nan
 from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
@@ -98,7 +99,7 @@ def in_run_mode(side: DiffSide, other: DiffSide) -> DiffSide:
         return side
     recorded = other.mode if isinstance(other, Recording) else None
     options = decide(side.root, side.options, recorded).options
-    return Model(side.root, side.registry, options)
+    return Model(side.root, side.registry, with_nan(side.root, side.registry, options))
 
 
 def oracle_label_of(side: DiffSide) -> str:

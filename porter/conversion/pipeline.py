@@ -26,8 +26,8 @@ from porter.conversion.verification_inputs import batched, checks, input_shapes,
 from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
 from porter.errors import ParityError, UsageError
 from porter.frontend.inputs import Sample, Shapes, types_of
-from porter.frontend.model_file import ModelFile, default_output, open_model
-from porter.frontend.run_mode import RunMode, decide, recorded_otherwise
+from porter.frontend.model_file import default_output, open_model
+from porter.frontend.run_mode import decide, recorded_otherwise
 from porter.frontend.walker import Model
 from porter.imaging.image_spec import image_spec_of
 from porter.ir.nested import leaves
@@ -301,12 +301,6 @@ def parity_failure(
     )
     error.reports = tuple(reports)
     return error
-
-
-def model_warnings(opened: ModelFile, mode: RunMode, model: Model) -> list[str]:
-    """What to know of a model before anything is computed."""
-    of_layers = dict.fromkeys(op.warning for op in model.ops.values())
-    return [line for line in (opened.warning, mode.warning, *of_layers) if line]
 
 
 def mode_advice(model: Model, request: Request) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from porter import torch7
 from porter.errors import UsageError, WrongFile, printable
 from porter.frontend.module_tree import require_mapped
+from porter.frontend.nonfinite import with_nan
 from porter.frontend.run_mode import decide
 from porter.frontend.selection import entries_of, find_modules, module_at, outermost, taken_out_of
 from porter.frontend.walker import Model
@@ -43,7 +44,8 @@ class ModelFile:
     def model(self, options: Options | None = None) -> Model:
         """The module tree, ready to be walked. Raises UnmappedModules naming all such classes."""
         require_mapped(self.root, self.registry)
-        return Model(self.root, self.registry, decide(self.root, options or Options()).options)
+        mode = decide(self.root, options or Options())
+        return Model(self.root, self.registry, with_nan(self.root, self.registry, mode.options))
 
 
 def open_model(

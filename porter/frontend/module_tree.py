@@ -174,6 +174,18 @@ def describe_unknown(typename: str, places: list[tuple[str, TorchObject]]) -> st
     return f"  {typename} ×{len(places)} at {paths}{more}\n    fields: {shown}"
 
 
+def replaced_methods(root: TorchObject) -> list[tuple[str, TorchObject]]:
+    """Modules whose `updateOutput` is a function of the instance, and no longer of the class.
+
+    Torch calls that one. nn.Copy keeps its own there.
+    """
+    return [
+        (path, module)
+        for path, module in submodules(root)
+        if isinstance(module.get("updateOutput"), LuaFunction) and module.typename != "nn.Copy"
+    ]
+
+
 def functions_in(root: TorchObject) -> list[tuple[str, LuaFunction]]:
     """Lua functions that modules carry as fields; porter reports and never runs them."""
     return [

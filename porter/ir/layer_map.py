@@ -73,6 +73,8 @@ class LayerMap(abc.ABC):
     """How many axes follow the feature axis; tells batched from unbatched input by rank."""
     causes: ClassVar[Mapping[tuple[str, Any], str]] = {}
     """What a diagnosis says where the oracle has another value of a field: what a user would do."""
+    makes_nan: ClassVar[bool] = False
+    """Whether numbers of the usual size may become NaN: a root or a logarithm of negative ones."""
     depends_on_mode: ClassVar[bool] = False
     """Whether Torch computes something else in training, so that old outputs prove nothing."""
     takes_table: ClassVar[bool] = False

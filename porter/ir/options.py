@@ -13,7 +13,8 @@ BATCH_NORM_MODES: tuple[BatchNormMode, ...] = ("auto", "as-saved", "train", "eva
 
 @dataclass(frozen=True)
 class Options:
-    """`bn`: which statistics batch normalisation uses; `seed`: for modules that are random.
+    """`bn`: which statistics batch normalisation uses; `seed`: for modules that are random; `nan`:
+    whether NaN may reach a layer (`porter/frontend/nonfinite.py`).
 
     `auto` is decided for each net when its file is opened (`porter/frontend/run_mode.py`); a layer
     map that meets it still undecided takes the module as it was saved.
@@ -21,6 +22,7 @@ class Options:
 
     bn: BatchNormMode = "auto"
     seed: int = 1
+    nan: bool = False
 
     def in_training(self, module: TorchObject, default: bool = False) -> bool:
         """Whether a module runs in training mode; `default` is what a missing flag means.

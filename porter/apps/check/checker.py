@@ -23,6 +23,7 @@ from porter.errors import ParityError, PorterError, UnmappedModules, UsageError
 from porter.frontend.inputs import types_of
 from porter.frontend.model_file import choose
 from porter.frontend.module_tree import require_mapped
+from porter.frontend.nonfinite import with_nan
 from porter.frontend.run_mode import decide
 from porter.frontend.selection import find_modules
 from porter.frontend.walker import Model
@@ -233,6 +234,7 @@ class Checker:
         options = self.options
         if fixture.kind != "layer":
             options = decide(module, options, expected.mode).options
+        options = with_nan(module, self.registry, options)
         model = Model(module, self.registry, options)
         if expected.input is None:
             raise UsageError(
