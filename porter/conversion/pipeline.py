@@ -21,6 +21,7 @@ import numpy as np
 from layer_maps import default_registry
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
+from porter.conversion.model_warnings import model_warnings
 from porter.conversion.request import Request
 from porter.conversion.verification_inputs import batched, checks, input_shapes, verification_inputs
 from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
