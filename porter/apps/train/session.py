@@ -29,6 +29,7 @@ from porter.apps.train.photos import PhotoFolder, photo_files
 from porter.apps.train.start import StartingPoint, start_of
 from porter.apps.train.trainer import Hooks, OnProgress, Trainer, TrainingProgress, TrainingSummary
 from porter.apps.transfer.descriptor import open_descriptor
+from porter.apps.transfer.images import to_uint8
 from porter.apps.transfer.source import Opening
 from porter.errors import UnreadablePicture, UsageError
 from porter.imaging.photos import Photo, lanczos, read_photo, write_picture
@@ -176,8 +177,8 @@ class Session:
         folder = self.options.output / "samples"
         folder.mkdir(exist_ok=True)
         inputs = tf.constant(shown, tf.float32)
-        outputs = np.asarray(self.evaluate(inputs, tf.constant(iteration, tf.int64)))
-        images = np.rint(np.clip(outputs, 0, 255)).astype(np.uint8)
+        outputs = self.evaluate(inputs, tf.constant(iteration, tf.int64))
+        images = to_uint8(outputs)
         rows = [np.concatenate(list(images), axis=1)]
         if self.options.mode == "style":
             rows.insert(0, np.concatenate(list(shown), axis=1))

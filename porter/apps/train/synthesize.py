@@ -18,6 +18,7 @@ import numpy as np
 
 from porter.apps.train.network import TrainableNetwork
 from porter.apps.train.start import of_file
+from porter.apps.transfer.images import to_uint8
 from porter.apps.transfer.losses import gram_matrix, style_loss
 from porter.errors import UsageError
 from porter.frontend.module_tree import submodules
@@ -122,9 +123,3 @@ def optimise(
             raise UsageError(f"the loss is not a number at step {number}", hint="look at the style")
         on_progress(number, losses[-1])
     return Texture(to_uint8(image[0]), tuple(losses))
-
-
-def to_uint8(image: Any) -> Array:
-    """An image clipped to 0…255 and rounded."""
-    rounded: Array = np.rint(np.clip(np.asarray(image), 0, 255)).astype(np.uint8)
-    return rounded

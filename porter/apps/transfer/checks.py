@@ -59,6 +59,16 @@ def require_layers(layers: list[str], names: tuple[str, ...], what: str) -> None
         )
 
 
+def damaged(path: Path, error: Exception, what: str = "file") -> WeightError:
+    """The error of a file, or of some part of it, that ends early or whose bytes were changed."""
+    return WeightError(
+        f"the {what} is truncated or damaged",
+        where=path.name,
+        received=str(error) or type(error).__name__,
+        hint="download it again, and compare the size with the server's",
+    )
+
+
 def digests(path: Path) -> dict[str, str]:
     """sha256 and md5 of a file."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from porter.apps.transfer.checks import require_layers, require_sha256
+from porter.apps.transfer.recipe import CHOICES
 from porter.apps.transfer.source import DescriptorSource, Features, Opening
 from porter.apps.transfer.sources import open_file
 from porter.errors import UsageError, WeightError
 from porter.imaging.presets import PixelEncoding, find
-
-POOLINGS = ("as-saved", "max", "average")
-PADDINGS = ("as-saved", "same", "valid")
 
 
 class Descriptor:
@@ -87,9 +85,9 @@ def open_descriptor(
     what they should be: each message says what the file is.
     """
     file = Path(path)
-    for name, value, choices in (("pooling", pooling, POOLINGS), ("padding", padding, PADDINGS)):
-        if value not in choices:
-            raise UsageError(f"{name} is one of {', '.join(choices)}", received=value)
+    for name, value in (("pooling", pooling), ("padding", padding)):
+        if value not in CHOICES[name]:
+            raise UsageError(f"{name} is one of {', '.join(CHOICES[name])}", received=value)
     if sha256 is not None:
         require_sha256(file, sha256)
     source = open_file(file, opening or Opening())

@@ -129,10 +129,15 @@ def initial_image(recipe: Recipe, content: Array) -> Array:
     return resized(start, *content.shape[:2])
 
 
-def to_uint8(image: Array, content: Array, colour: str) -> Array:
+def final_image(image: Array, content: Array, colour: str) -> Array:
     """A float image as uint8; `content` is the uint8 image whose colours may be kept."""
     if colour == "luminance":
         grey = luminance(image)[None, ..., None].astype(np.float32)
         image = coloured(grey, content[None])[0]
-    pixels: Array = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
+    return to_uint8(image)
+
+
+def to_uint8(image: Any) -> Array:
+    """A float image in 0…255, clipped and rounded."""
+    pixels: Array = np.rint(np.clip(np.asarray(image), 0, 255)).astype(np.uint8)
     return pixels

@@ -229,7 +229,7 @@ class TransferJob:
         """The best image so far at its last size, 8 bits."""
         assert progress.best is not None
         best = images.resized(progress.best, *self.photo.size)
-        return images.to_uint8(best, self.photo.levels, self.recipe.colour)
+        return images.final_image(best, self.photo.levels, self.recipe.colour)
 
 
 def optimise(objective: Objective, progress: TransferProgress, monitor: Monitor) -> None:

@@ -18,10 +18,6 @@ ContentLoss = Literal["half-sum", "sum", "mean", "course"]
 StyleLoss = Literal["gatys", "neural-art-tf", "keras", "texture-nets", "mean"]
 VariationLoss = Literal["squared", "absolute", "keras"]
 
-CONTENT_LOSSES = ("half-sum", "sum", "mean", "course")
-STYLE_LOSSES = ("gatys", "neural-art-tf", "keras", "texture-nets", "mean")
-VARIATION_LOSSES = ("squared", "absolute", "keras")
-
 
 def gram_matrix(features: Any) -> Any:
     """Correlations of features per position: N×H×W×C to N×C×C, symmetric."""

@@ -16,7 +16,9 @@ from porter.conversion.request import Request
 from porter.errors import UsageError
 from porter.imaging.presets import BGR_MEAN
 from porter.system.tensorflow import tf
+from tests import build
 from tests.apps.transfer import files
+from tests.write_t7 import write_t7
 
 PICTURE = np.random.default_rng(0).uniform(0, 255, (2, 26, 31, 3)).astype(np.float32)
 LAYERS = ["conv1_1", "relu1_1", "relu2_2", "relu3_1"]
@@ -221,6 +223,16 @@ def test_same_pads_as_tensorflow_does_whatever_the_stride(size: int, tmp_path: P
     padded = np.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0)))
     same = correlate(padded, filters.astype(np.float64), bias, pad=0, stride=2)
     np.testing.assert_allclose(features, same, rtol=1e-4, atol=1e-3)
+
+
+def test_a_t7_saved_in_training_mode_describes_in_evaluate_mode(tmp_path: Path) -> None:
+    features = []
+    for train in (False, True):
+        net = build.sequential(build.conv(3, 4), build.batch_norm(4, train=train))
+        path = write_t7(tmp_path / f"{train}.t7", net)
+        descriptor = open_descriptor(path, ["2"], preprocessing="plain")
+        features.append(descriptor(tf.constant(PICTURE))["2"])
+    np.testing.assert_array_equal(*features)
 
 
 def test_works_inside_a_function_of_any_size(tmp_path: Path) -> None:

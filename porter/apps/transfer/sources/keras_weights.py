@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.apps.transfer.checks import digests
+from porter.apps.transfer.checks import damaged, digests
 from porter.apps.transfer.source import DescriptorSource, Opening
 from porter.apps.transfer.sources.module_source import Load
 from porter.apps.transfer.sources.vgg import Place, place, title, vgg
@@ -120,13 +120,3 @@ def require_order(path: Path, shape: tuple[int, ...]) -> None:
             received="×".join(map(str, shape)) + " for block1_conv1, where 3×3×3×64 is expected",
             hint="load the file whose name has tf_dim_ordering_tf_kernels",
         )
-
-
-def damaged(path: Path, error: Exception) -> WeightError:
-    """A file that HDF5 cannot open."""
-    return WeightError(
-        "the file is truncated or damaged",
-        where=path.name,
-        received=str(error),
-        hint="download it again, and compare the size with the server's",
-    )

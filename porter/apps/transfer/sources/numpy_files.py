@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from porter.apps.transfer.checks import damaged
 from porter.apps.transfer.source import Opening
 from porter.apps.transfer.sources.alexnet import FIRST_KERNEL, alexnet
 from porter.apps.transfer.sources.module_source import Load, ModuleSource, chain
@@ -44,7 +45,7 @@ def open_npz(path: Path, opening: Opening) -> ModuleSource:
                 stored: Array = archive[key]
                 return stored
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise damaged(path, error, key) from error
+            raise damaged(path, error, f"array {key}") from error
 
     def load(name: str) -> Load:
         has_bias = f"{name}_b" in keys
@@ -132,13 +133,3 @@ def some(keys: list[str]) -> str:
     """The first few keys of a file."""
     more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
     return (", ".join(keys[:8]) or "nothing") + more
-
-
-def damaged(path: Path, error: Exception, key: str | None = None) -> WeightError:
-    """A file that ends early, or whose bytes were changed."""
-    return WeightError(
-        "the file is truncated or damaged" + (f" at {key}" if key else ""),
-        where=path.name,
-        received=str(error) or type(error).__name__,
-        hint="download it again, and compare the size with the server's",
-    )

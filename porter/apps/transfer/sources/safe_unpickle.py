@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from porter.apps.transfer.checks import damaged
 from porter.errors import WeightError
 
 
@@ -93,12 +94,7 @@ def read_arrays(path: Path) -> Any:
             hint="weights need nothing but NumPy's arrays: do not trust this file",
         ) from error
     except Exception as error:  # bytes can be wrong in every way there is
-        raise WeightError(
-            "the file is truncated or damaged",
-            where=path.name,
-            received=str(error) or type(error).__name__,
-            hint="download it again, and compare the size with the server's",
-        ) from error
+        raise damaged(path, error) from error
 
 
 def loads(file: Any) -> Any:
