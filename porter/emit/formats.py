@@ -1,4 +1,4 @@
-"""What a format is: how it is written, and how its reloaded self is compared with the oracle.
+"""What a format is: how it is written, reloaded and compared with the oracle.
 
     saved_model   SavedModel with signatures                        porter/emit/saved_model.py
     checkpoint    tf.train.Checkpoint, variables by Torch path      porter/emit/checkpoint.py
@@ -8,8 +8,8 @@
     source        model.py and weights.npz, to be read              porter/emit/source/
     keras         Keras 3, for TensorFlow, JAX and PyTorch          porter/emit/keras/
 
-A format passes only if what was written, loaded again by the runtime that its user will use,
-computes what the oracle says.
+A format passes only if its files, reloaded by the runtime that its users have, compute what the
+oracle says.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class VerificationSample:
     """One verification input as it is stored, and the oracle's outputs in Torch's order.
 
     `allowed` is how far an emitted port may be from them, in units of each output's scale;
-    `recorded` tells Torch's own input from numbers that were made up.
+    `recorded` distinguishes Torch's own input from generated numbers.
     """
 
     label: str
@@ -66,7 +66,7 @@ class VerificationSample:
 
 @dataclass(frozen=True)
 class ExportJob:
-    """Everything that a format may need: the model, the traced port, and what to verify with.
+    """Everything that a format may need: the model, the traced port, and samples to verify it on.
 
     `settings` holds the options of single formats by the format's name.
     """
@@ -79,9 +79,9 @@ class ExportJob:
     fixed: Nested[TensorType] | None = None
     """The input types that the user gave; None where the sizes were solved."""
     larger: VerificationSample | None = None
-    """What the layers make of a large picture, for a format that serves something faster."""
+    """The layers' own outputs for a large image, for a format that serves something faster."""
     image_spec: ImageSpec | None = None
-    """What the numbers mean where input and output are pictures."""
+    """How the numbers encode images, where input and output are images."""
 
     @property
     def options(self) -> ExportOptions:
@@ -106,11 +106,11 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """How a format did: its row of the report. `measure` is None where nothing is computed.
+    """A format's row of the report. `measure` is None where nothing is computed.
 
     A format that writes several files has a row for each `variant`. Where `exact` is false the
     file is quantised: its error is reported, and the format itself judges it by another bound.
-    `details` tells the manifest what users of the file must know.
+    `details` go into the manifest, for users of the file.
     """
 
     name: str
@@ -128,14 +128,14 @@ class ExportResult:
 
 
 class Emitter(abc.ABC):
-    """A name that `formats=` takes, and what is written and verified for it."""
+    """A name that `formats=` takes, and how its files are written and verified."""
 
     name: ClassVar[str]
     trains: ClassVar[bool] = False
-    """Whether what is written can be trained on, or holds what is learned and computes nothing."""
+    """Whether its files can be trained, or hold only what is learned."""
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise UsageError for options that cannot be met; asked before any work is done."""
+        """Raise UsageError for options that cannot be met; called before any work is done."""
         return
 
     @abc.abstractmethod

@@ -43,9 +43,9 @@ def photographs(job: ExportJob, seed: int = 1) -> Array:
 def judge(
     job: ExportJob, spec: ImageSpec, photos: Array, outputs: dict[str, Array], exact: bool = True
 ) -> str:
-    """The verdict on what the reloaded signature made of `photos`. Raises ParityError.
+    """The verdict on the reloaded signature's outputs for `photos`. Raises ParityError.
 
-    Where a port is not meant to be `exact` it tells how far the pictures are apart.
+    Where a port is not meant to be `exact` it only says how far the images are apart.
     """
     expected = oracle(job, photos, spec)
     if spec.classifies:
@@ -56,7 +56,7 @@ def judge(
 
 
 def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:
-    """What the NumPy reference makes of the pictures, as the port stores it (channels last)."""
+    """The NumPy reference's output for the images, as the port stores it (channels last)."""
     fed = to_net(pictures, spec).transpose(0, 3, 1, 2)
     graph = job.model.walk(types_of(np.ascontiguousarray(fed)))
     values = reference.run(graph, parity.bind(graph.inputs, fed))
@@ -69,14 +69,14 @@ def compare_pictures(pictures: Array, expected: Array, most: int = MAX_LEVELS) -
     """The share of levels that differ. Raises ParityError where one differs by more than `most`."""
     if pictures.shape != expected.shape:
         raise ParityError(
-            "the signature `image` makes pictures of another size: nothing was written",
+            "the signature `image` returns pictures of another size: nothing was written",
             received=f"{pictures.shape} instead of {expected.shape}",
         )
     apart = np.abs(pictures.astype(int) - expected)
     share = f"{np.count_nonzero(apart) / apart.size:.3%} of {apart.size:,} levels differ"
     if apart.max() > most:
         raise ParityError(
-            "the signature `image` makes other pictures than the oracle: nothing was written",
+            "the signature `image` returns other pictures than the oracle: nothing was written",
             received=f"{share}, by up to {apart.max()}",
         )
     return f"image: {share}, by at most {apart.max()}" if apart.any() else "image: all levels equal"
@@ -90,12 +90,12 @@ def compare_classes(
     Classes that are equally probable may stand in any order.
     """
     reported = outputs["probabilities"]
-    meant = np.take_along_axis(expected, outputs["classes"], axis=-1)
+    claimed = np.take_along_axis(expected, outputs["classes"], axis=-1)
     best = -np.sort(-expected, axis=-1)[:, : reported.shape[-1]]
-    apart = float(max(np.abs(reported - meant).max(), np.abs(reported - best).max()))
+    apart = float(max(np.abs(reported - claimed).max(), np.abs(reported - best).max()))
     if not apart <= most:
         raise ParityError(
-            "the signature `image` tells other classes than the oracle: nothing was written",
+            "the signature `image` returns other classes than the oracle: nothing was written",
             received=f"probabilities differ by up to {apart:.1e}",
         )
     return f"image: probabilities differ by at most {apart:.1e}"

@@ -18,7 +18,7 @@ from porter.system.tensorflow import tf
 
 NAME = "image"
 BEST = 5
-"""How many classes are told."""
+"""How many classes are returned."""
 
 
 def image_signature(spec: ImageSpec, port: Port, data_format: str) -> Any:

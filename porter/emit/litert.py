@@ -1,8 +1,9 @@
 """TensorFlow as layer maps see it when they are traced for LiteRT.
 
 LiteRT has fewer operations than TensorFlow, and no double precision. Layer maps are handed `tf`, so
-what LiteRT lacks is written here, once, in operations that it has; the maps know nothing of it.
-Only the arguments that layer maps use are taken.
+the missing functions are composed here, once, from operations that LiteRT has; the maps need not
+know.
+Only the arguments that layer maps use are supported.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def tap(x: Any, taps: Sequence[int], ksize: Sequence[int], strides: Sequence[int
 
 
 def pad(x: Any, paddings: Any, mode: str = "CONSTANT", constant_values: float = 0) -> Any:
-    """With amounts known only at run time LiteRT forgets all sizes: the others are told again."""
+    """With amounts known only at run time LiteRT forgets all sizes: the fixed ones are restored."""
     out = tf.pad(x, paddings, mode, constant_values)
     rows = paddings if isinstance(paddings, list) else []
     if all(isinstance(edge, int) for row in rows for edge in row):
@@ -114,7 +115,7 @@ def pad(x: Any, paddings: Any, mode: str = "CONSTANT", constant_values: float = 
 
 
 def sliced(x: Any, begin: Any, extents: Any) -> Any:
-    """LiteRT's fast path takes slices whose sizes are all told, and none to the end of an axis."""
+    """LiteRT's fast path needs explicit sizes: no slice may run to the end of an axis."""
     starts, sizes = (tf.get_static_value(each) for each in (begin, extents))
     if starts is None or sizes is None or None in x.shape:
         return tf.slice(x, begin, extents)

@@ -1,4 +1,4 @@
-"""A plan as a tf.Module with a signature: what every TensorFlow format is written from."""
+"""A plan as a tf.Module with a signature, from which every TensorFlow format is written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def build(
     """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
 
     `dialect` stands in for TensorFlow where layers are applied. The module of a trainable port
-    is a `Trainable`. The options' optimisations and precision concern what is served;
+    is a `Trainable`. The options' optimisations and precision apply to `serve` alone;
     `activations` runs the layers as they are.
     """
     data_format, precision = options.data_format, options.precision

@@ -1,6 +1,6 @@
-"""How well a quantised file does: it is meant to differ, so it is judged by other numbers.
+"""The quality of a quantised file: it is meant to differ, so it is judged by other measures.
 
-    psnr      20 · log10(largest |wanted| / root of the mean squared error), in decibels
+    psnr      20 · log10(largest |expected| / root of the mean squared error), in decibels
     cosine    of both outputs as vectors
     top1      how often the largest score is at the same place, where outputs are N×classes
 
@@ -45,7 +45,7 @@ class Quality:
 
 
 def judge(groups: Iterable[Sequence[Pair]]) -> Quality:
-    """Quality of (wanted, made) pairs in groups; a group's pairs are judged together.
+    """Quality of (expected, actual) pairs in groups; a group's pairs are judged together.
 
     A group is one output on inputs of one kind: a sample whose numbers happen to be small is no
     worse for it.

@@ -1,10 +1,10 @@
-"""Inputs that a network really sees, for the ranges of its integers.
+"""Representative inputs, which calibrate the ranges of a network's integers.
 
-    FOLDER     pictures, which become the net's numbers as its preset tells (`preset=`); where the
+    FOLDER     images, encoded for the net as its preset says (`preset=`); where the
                net leaves sizes open, the longer side is scaled to 256 pixels
     FILE.npz   an array for each named input as the signature stores it (N×H×W×C …), samples first
 
-Every other sample calibrates, the rest is what the file is judged on; a single one does both.
+Every other sample calibrates, the others judge the file; a single one does both.
 """
 
 from __future__ import annotations

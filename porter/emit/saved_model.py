@@ -1,7 +1,7 @@
 """`saved_model/`: runs wherever TensorFlow runs, without porter; CPU or GPU unchanged.
 
 Signatures: `serving_default` (named inputs and outputs), `activations` (every layer's output by
-Torch path) and, where it is known what the numbers mean, `image` (8-bit pictures).
+Torch path) and, where the encoding of the images is known, `image` (8-bit images).
 `tf.saved_model.load(DIR)(x)` also works. With `trainable=True`, `(x, training=True)` computes what
 Torch does in training, and `trainable_variables` lists what there is to learn.
 """
@@ -23,7 +23,7 @@ from porter.passes.precision import FULL
 from porter.system.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
 MIN_PSNR = {"bfloat16": 30.0, "float16": 40.0}
-"""In dB, of what is served with products of 16 bits."""
+"""In dB, for a served function with 16-bit products."""
 
 
 class SavedModel(Format):
@@ -73,7 +73,7 @@ class SavedModel(Format):
     def run(
         self, job: ExportJob, folder: Path, exact: bool = True
     ) -> tuple[list[dict[str, Array]], str]:
-        """What was written makes of the job's samples, and the verdict on its pictures."""
+        """The reloaded model's outputs for the job's samples, and the verdict on its images."""
         samples = [check.inputs for check in job.checks]
         if job.image_spec is None:
             return run_saved_model(folder / self.name, samples), ""
@@ -88,7 +88,7 @@ class SavedModel(Format):
         return outputs, image_parity.judge(job, job.image_spec, photos, pictures, exact)
 
     def verify_training(self, job: ExportJob, folder: Path) -> str:
-        """Differentiate in training mode what was written; says how much there is to learn."""
+        """Differentiate the reloaded model in training mode; says how many variables learn."""
         try:
             learned = train_saved_model(folder / self.name, job.checks[0].inputs)
         except EmitError as error:
@@ -104,7 +104,7 @@ class SavedModel(Format):
 
 
 def require_digits(quality: Quality, precision: str) -> None:
-    """Raise ParityError for a net that does not bear products of 16 bits."""
+    """Raise ParityError for a net that 16-bit products are too coarse for."""
     if quality.psnr < MIN_PSNR[precision]:
         raise ParityError(
             f"products in {precision} are too coarse for this net: nothing was written",

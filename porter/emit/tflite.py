@@ -6,8 +6,8 @@
     int8       model.int8.tflite       all in 8 bits, inputs and outputs too, signed
     uint8      model.uint8.tflite      the same with inputs and outputs unsigned, as pictures are
 
-Quantised files are judged on what the net really sees: the representative inputs, or else Torch's
-recorded one, or else all that were made up. Where 8 bits between the layers are too few, as for the
+Quantised files are judged on realistic inputs: the representative ones, or else Torch's recorded
+one, or else all that were generated. Where 8 bits between the layers are too few, as for the
 statistics of instance normalisation, the arithmetic outside convolutions, linear layers and
 poolings stays in float; the note says so.
 
@@ -52,7 +52,7 @@ ARITHMETIC = (
     *("ADD", "SUB", "MUL", "DIV", "MEAN", "SUM"),
     *("SQUARE", "SQUARED_DIFFERENCE", "SQRT", "RSQRT"),
 )
-"""LiteRT's operations that normalisation is made of."""
+"""LiteRT's operations that normalisations consist of."""
 INTERPRETERS = {
     "ai_edge_litert.interpreter": "",
     "tensorflow.lite": "run by tf.lite, since ai-edge-litert is not installed",
@@ -97,7 +97,7 @@ class TFLite(Emitter):
 
 
 def dialect_of(kind: str) -> Namespace:
-    """What a kind of file is traced with."""
+    """The stand-in for `tf` that a kind of file is traced with."""
     return LITERT_INTEGER if kind in INTEGER else LITERT
 
 
@@ -137,7 +137,7 @@ def emit_kind(kind: str, job: ExportJob, folder: Path, chosen: TFLiteSettings) -
 
 
 def judge_floats(path: Path, job: ExportJob, chosen: TFLiteSettings, interpreter: str) -> Quality:
-    """How a file does whose inputs and outputs are floats."""
+    """The quality of a file whose inputs and outputs are floats."""
     if chosen.representative is not None:
         samples = read(chosen.representative, job)
         outputs = run_tflite(path, samples, interpreter)
@@ -150,7 +150,7 @@ def judge_floats(path: Path, job: ExportJob, chosen: TFLiteSettings, interpreter
 def emit_integers(
     path: Path, kind: str, job: ExportJob, chosen: TFLiteSettings, interpreter: str
 ) -> tuple[Quality, str]:
-    """The file all in integers, or else with arithmetic in float; how it does, and a note."""
+    """The file all in integers, or else with arithmetic in float; its quality, and a note."""
     assert chosen.representative is not None
     for_ranges, for_judging = halves(read(chosen.representative, job))
     expected = on_port(job.port, for_judging)
@@ -163,7 +163,7 @@ def emit_integers(
 
 
 def by_output(expected: list[Named], outputs: list[Named]) -> Iterator[list[tuple[Array, Array]]]:
-    """What was wanted and made of each output, over all samples."""
+    """Expected and actual values of each output, over all samples."""
     for name in expected[0]:
         yield [(one[name], other[name]) for one, other in zip(expected, outputs, strict=True)]
 
@@ -242,7 +242,7 @@ def mixed(converter: Any, samples: Sequence[Named], kept: Sequence[str], kind: s
 
 
 def refused(error: Any, graph: Graph) -> EmitError:
-    """What the converter could not translate, by Torch path: operations are named by it."""
+    """The error for operations that LiteRT lacks, by the Torch paths in their names."""
     layers = {scope_of(node.path): node for node in reversed(graph.nodes)}
     places: dict[str, Node] = {}
     operations: set[str] = set()

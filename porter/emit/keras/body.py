@@ -1,4 +1,4 @@
-"""The body of a function: what is written down of a layer, as lines of Python.
+"""The body of a function: a recorded layer as lines of Python.
 
 What is used once and stays short is written where it is used; everything else gets a name.
 """
@@ -70,7 +70,7 @@ class LocalFunction(Expression):
 
 
 def reads(expression: Expression) -> list[int]:
-    """The symbols that an expression is made of, each as often as it is."""
+    """The symbols that an expression reads, each as often as it does."""
     if isinstance(expression, LocalFunction):
         return expression.body.reads()
     return references(expression)

@@ -1,4 +1,4 @@
-"""Calls of keras.ops and of the helpers as expressions, made of Python's values and symbols."""
+"""Calls of keras.ops and of the helpers as expressions, from Python values and symbols."""
 
 from __future__ import annotations
 

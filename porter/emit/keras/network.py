@@ -129,7 +129,7 @@ class FunctionalModel:
 
 @dataclass(frozen=True)
 class KerasBuilder:
-    """What a layer map's `keras` method is given: makes layers named by one Torch path.
+    """The argument `k` of a layer map's method `keras`: makes layers named by one Torch path.
 
     `k("Dense", x, weights=[kernel, bias], units=10)` makes `keras.layers.Dense(units=10)` with
     these weights, which are `at.variable(…)` or None, in the order in which Keras lists them, and

@@ -18,7 +18,7 @@ from porter.system.tensorflow import tf
 
 
 def is_host(item: Any) -> bool:
-    """Whether a value is made of integers and sizes, and of words and dtypes beside them."""
+    """Whether a value consists of integers and sizes, apart from strings and dtypes."""
     if isinstance(item, Size):
         return True
     if isinstance(item, list | tuple):
@@ -74,7 +74,7 @@ def product(input_tensor: Any, axis: Any = None) -> Any:
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """Sizes stay integers of Python; only TensorFlow is told how wide they are."""
+    """Sizes stay integers of Python; only their TensorFlow tensors have a width."""
     if not dtype.is_integer:
         return NotImplemented
     if isinstance(x, np.ndarray | list | tuple):

@@ -97,7 +97,7 @@ def weight_keys(layer: RecordedLayer) -> dict[WeightArray, str]:
 
 
 def numbered(stem: str, used: Collection[str]) -> str:
-    """`stem`, or with a number behind it if that is taken."""
+    """`stem`, with a number appended if another name is equal."""
     names = itertools.chain([stem], (f"{stem}_{number}" for number in itertools.count(2)))
     return next(name for name in names if name not in used)
 

@@ -1,6 +1,6 @@
 """A Python function of straight lines, and the names of its local variables.
 
-A name is used again as soon as the tensor it held is read no more: a chain of layers is written
+A name is reused as soon as its tensor is no longer read: a chain of layers is written
 `x = ...; x = ...`, and a second name appears where a second tensor is alive.
 """
 
@@ -43,7 +43,7 @@ class Function:
     doc: str
     preferred: dict[int, str] = field(default_factory=dict)
     last: str = ""
-    """The comment of what is returned."""
+    """The comment on the return statement."""
 
     def lines(self) -> list[str]:
         """The function's source."""

@@ -35,7 +35,7 @@ from porter.system.tensorflow import tf
 MAX_NUMBERS = 16
 """Lists with more numbers than that are stored beside the weights."""
 GENERIC_NAMES = frozenset({"x", "out", "total", "value", "tensor", "result", "vector", "values"})
-"""Names that tell a reader nothing."""
+"""Names that say nothing to a reader."""
 FOLDED: dict[str, Callable[..., int]] = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
@@ -217,7 +217,7 @@ class SourceRecorder(Recorder):
             frame = frame.f_back
 
     def is_unnamed(self, identity: int) -> bool:
-        """Whether a tensor has no name yet that tells something."""
+        """Whether a tensor has no telling name yet."""
         is_input = identity in self.layer.inputs
         return not is_input and self.layer.names.get(identity, "x") in GENERIC_NAMES
 

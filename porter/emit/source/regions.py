@@ -1,4 +1,4 @@
-"""Find containers that do the same, by comparing their lines.
+"""Find containers that compute the same, by comparing their lines.
 
 Two containers are alike if their lines call the same functions on the same tensors, at the same
 places below them. Their class does not matter, so that a residual block is one whether it is an
@@ -121,7 +121,7 @@ def regions_of(body: Body) -> Iterator[Region]:
 
 
 def last_reads(body: Body) -> dict[int, int]:
-    """The last line that reads each tensor; what is returned is read behind the last."""
+    """The last line that reads each tensor; outputs are read after the last one."""
     return last_uses([*(references(line.expression) for line in body.lines), body.outputs])
 
 

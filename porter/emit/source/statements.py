@@ -1,7 +1,7 @@
 """The function that a family of layers calls: recorded calls as assignments.
 
-What is read once goes into the line that reads it, if that stays easy to read, unless the layer
-map gave it a name that tells something.
+A result that is read once goes into the line that reads it if that line stays easy to read, unless
+the layer map gave it a telling name.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class Printer:
     def opened_lines(
         self, before: str, expression: Items | Dict | FunctionCall, after: str, indent: int
     ) -> list[str]:
-        """Brackets opened: what is in them on a line of its own, or each part on one."""
+        """Brackets broken open: their content on a line of its own, or each part on one."""
         margin, inner = " " * indent, " " * (indent + 4)
         opening, closing, parts = opened(expression)
         inside = inner + ", ".join(p + self.text(each) for p, each in parts)

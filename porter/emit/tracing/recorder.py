@@ -44,7 +44,7 @@ class Symbol:
 
 
 class Recorder(abc.ABC):
-    """Writes down how tensors are computed; what is written for a call is each format's own."""
+    """Writes down how tensors are computed; each format decides how it writes a call."""
 
     symbol_type: ClassVar[type[Symbol]] = Symbol
 
