@@ -7,17 +7,20 @@ SmoothL1Criterion.lua, DistKLDivCriterion.lua, BCECriterion.lua, ClassNLLCriteri
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from layer_maps.containers import tensors
 from porter.maps import (
+    INT,
     Array,
     LayerMap,
     Nested,
     OpContext,
     Shape,
+    TensorType,
     TorchObject,
     UnmappedModules,
     Value,
@@ -52,6 +55,11 @@ class Loss(LayerMap):
     @abc.abstractmethod
     def apply_losses(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         """The loss of each element in TensorFlow."""
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        return inputs[1 - position]
 
     def output_shape(self, x: Shape, target: Shape) -> Shape:
         self.require(x == target, "takes prediction and target of one shape", x, target)
@@ -161,6 +169,15 @@ class ClassNLLCriterion(LayerMap):
     average = flag("sizeAverage", default=True)
     weights = optional_param("C", trainable=False)
     ignored = integer("ignoreIndex", -100)
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        rows = inputs[0] if position == 1 else None
+        return None if rows is None else TensorType(rows.shape[:1] if rows.rank == 2 else (1,), INT)
+
+    def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
+        return inputs[0].shape[-1] if position == 1 else None
 
     def output_shape(self, x: Shape, target: Shape) -> Shape:
         rows = x[0] if len(x) == 2 else 1

@@ -7,6 +7,7 @@ fbcunn LookupTableGPU.lua; fbnn FasterLookup.lua.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -195,6 +196,14 @@ class Index(LayerMap):
     """Slices of the first tensor along `dimension`, picked by the indices in the second."""
 
     dimension = integer("dimension")
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        return TensorType((None,), INT) if position == 1 else None
+
+    def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
+        return inputs[0].shape[self.dimension - 1] if position == 1 else None
 
     def output_shape(self, x: Shape, indices: Shape) -> Shape:
         axis = self.dimension - 1

@@ -111,6 +111,8 @@ def entries(walk: Walk, made: Nested[Value], count: int) -> list[Nested[Value]]:
 class Unstack(LayerMap):
     """The elements along the first axis, each a tensor."""
 
+    moves = True
+
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         (x,) = inputs
         return (TensorType(x.shape[1:], x.dtype),) * x.static[0]

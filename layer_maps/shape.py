@@ -53,6 +53,7 @@ class Reshaping(LayerMap):
     """
 
     is_view = True
+    regroups = True
 
     def leading(self, x: TensorType, made: TensorType) -> int:
         """How many of the input's axes make up the output's first, where that is certain."""
@@ -128,6 +129,13 @@ class Sized(Reshaping):
     def known(self) -> int:
         """How many elements the known sizes make."""
         return math.prod(extent for extent in self.size if extent != -1)
+
+    def input_hint(self) -> TensorType | None:
+        """N×C where samples become C×1×1: the noise of generators is fed as vectors."""
+        planes = max(self.size)
+        return (
+            TensorType((None, planes)) if len(self.size) > 1 and planes == self.known > 1 else None
+        )
 
     def filled(self, batch: Shape, x: Shape) -> Shape:
         """`batch` and `size` with -1 replaced by what the elements of `x` leave."""

@@ -114,6 +114,7 @@ class Stack(LayerMap):
     """Equal tensors side by side along a new axis: what Split took apart."""
 
     axis = integer("axis")
+    moves = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         self.require(len(set(shapes)) == 1, "takes tensors of one shape", *shapes)

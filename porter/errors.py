@@ -87,6 +87,16 @@ class UsageError(PorterError):
     exit_code = 2
 
 
+class ShapeNeeded(UsageError):
+    """A model does not tell what it must be fed.
+
+    `shapes` fills in what is known: one `input_shapes` for each input, in order. With them the call
+    works, unless one is marked as a guess by the message.
+    """
+
+    shapes: tuple[str, ...] = ()
+
+
 class T7Error(PorterError):
     """The file cannot be read. `offset` counts bytes; `object_path` is like `root.modules[3]`."""
 
@@ -177,6 +187,10 @@ class Endless(WalkError):
 
 class Unforeseen(WalkError):
     """A layer map of porter failed on a module: nonsense in the file, or a bug of porter."""
+
+
+MALFORMED = (MissingField, BadField, UnmappedModules, Endless)
+"""Errors that do not depend on the input: another size is not worth a try."""
 
 
 class EmitError(PorterError):

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from porter.errors import PorterError
-from porter.frontend.inputs import Shapes, given
+from porter.frontend.inputs import RequestedShape, Shapes, requested
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram, parts, submodules
 from porter.frontend.run_mode import decide
@@ -132,7 +132,7 @@ def format_of(file: T7File) -> str:
 def inspect(
     opened: ModelFile,
     options: Options | None = None,
-    input_shapes: tuple[tuple[int, ...], ...] = (),
+    input_shapes: tuple[RequestedShape, ...] = (),
 ) -> Inspection:
     """Look at a model file. Unknown classes and unsolved shapes are told, not raised."""
     unmapped: dict[str, list[str]] = {}
@@ -172,13 +172,13 @@ def shapes_of(graph: Graph | None) -> dict[str, str]:
 
 
 def walked(
-    model: Model, unmapped: dict[str, list[str]], input_shapes: tuple[tuple[int, ...], ...]
+    model: Model, unmapped: dict[str, list[str]], input_shapes: tuple[RequestedShape, ...]
 ) -> tuple[Graph | None, str, str]:
     """The model walked with an input, the input's shape, and how it was found or why not."""
     if unmapped:
         return None, "", "shapes are not known while classes are unmapped"
     try:
-        found: Shapes = given(model, list(input_shapes)) if input_shapes else solve(model, 1)
+        found: Shapes = requested(model, list(input_shapes)) if input_shapes else solve(model, 1)
         graph = model.walk(found.types[0])
     except PorterError as error:
         return None, "", str(error)

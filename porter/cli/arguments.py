@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from porter.frontend.inputs import RequestedShape
     from porter.ir.options import Options
     from porter.ir.registry import Registry
 
@@ -27,8 +28,8 @@ def model_options(command: argparse.ArgumentParser) -> None:
         dest="input_shapes",
         action="append",
         default=[],
-        metavar="CxHxW",
-        help="input shape in Torch's order; repeat it for each input of the model",
+        metavar="CxHxW[:int]",
+        help="input shape in Torch's order, :int for indices; repeat it for each input",
     )
     map_options(command)
 
@@ -158,7 +159,7 @@ def options_of(options: argparse.Namespace) -> Options:
     return Options(bn=options.bn, seed=options.seed)
 
 
-def shapes_of(options: argparse.Namespace) -> tuple[tuple[int, ...], ...]:
+def shapes_of(options: argparse.Namespace) -> tuple[RequestedShape, ...]:
     from porter.frontend.inputs import parse_shape
 
     return tuple(parse_shape(text) for text in options.input_shapes)

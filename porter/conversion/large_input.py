@@ -17,7 +17,7 @@ import numpy as np
 
 from porter.emit.formats import VerificationSample
 from porter.errors import TooLarge, WalkError
-from porter.frontend.inputs import draw, with_batch
+from porter.frontend.inputs import draw_all, with_batch
 from porter.frontend.walker import Model
 from porter.ir.graph import Graph, TensorType
 from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LARGEST = 640 * 640
 """Pixels of a picture for which a conversion takes the time."""
+MAX_WIDEST = 64_000_000
+"""Elements at one layer for which it takes the memory: generators make large images of small."""
 
 
 def larger_check(
@@ -46,21 +48,19 @@ def larger_check(
     chosen = large_types(model, types, port.graph, optimized)
     if chosen is None:
         return None
-    generator = np.random.default_rng(1)
+    arrays = draw_all("uniform", model.walk(chosen), chosen, np.random.default_rng(1))
     named = named_leaves(port.graph.inputs, "input")
     stored = {
-        name: store(
-            draw("uniform", type, generator, limit=1), value, port.plan.inputs[value.id], "float32"
-        )
-        for (name, value), type in zip(named, leaves(chosen), strict=True)
+        name: store(array, value, port.plan.inputs[value.id], "float32")
+        for (name, value), array in zip(named, leaves(arrays), strict=True)
     }
-    made = run(port.plan, {value.id: stored[name] for name, value in named}, port.variables)
-    wanted = [
-        load(made[each.id], port.plan.outputs[each.id]) for each in leaves(port.graph.outputs)
+    outputs = run(port.plan, {value.id: stored[name] for name, value in named}, port.variables)
+    expected = [
+        load(outputs[each.id], port.plan.outputs[each.id]) for each in leaves(port.graph.outputs)
     ]
     inputs = {name: np.asarray(tensor) for name, tensor in stored.items()}
     label = ", ".join(str(type) for type in leaves(chosen))
-    return VerificationSample(label, inputs, tuple(wanted), allowed)
+    return VerificationSample(label, inputs, tuple(expected), allowed)
 
 
 def large_types(
@@ -77,9 +77,11 @@ def large_types(
             try:
                 walked = model.walk(grown)
                 memory.require(walked, "a larger picture")
+            except TooLarge:
+                break
             except WalkError:
                 continue
-            except TooLarge:
+            if memory.widest(walked) > MAX_WIDEST:
                 break
             found = grown
             if all(takes_all(walked, optimized)):

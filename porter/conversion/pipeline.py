@@ -19,11 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layer_maps import default_registry
+from porter.conversion.free_axes import free_text
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import model_warnings
 from porter.conversion.request import Request
-from porter.conversion.verification_inputs import batched, checks, input_shapes, verification_inputs
+from porter.conversion.verification_inputs import (
+    admits,
+    checks,
+    emitted_types,
+    input_shapes,
+    verification_inputs,
+)
 from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
 from porter.errors import ParityError, UsageError
 from porter.frontend.inputs import Sample, Shapes, types_of
@@ -86,7 +93,7 @@ class Conversion:
         return (
             f"parity: pass on {len(self.reports)} inputs; oracle: {self.oracles()}; "
             f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
-            f"input size: {self.manifest['input_size']}\n"
+            f"input size: {self.manifest['input_size']}; {free_text(self.manifest['free'])}\n"
             f"signature: {signature}; {self.manifest['transposes']} transposes in the graph\n"
             f"{self.warnings()}{self.notes()}{self.pictures()}"
             f"written: {self.output} ({', '.join(self.manifest['formats'])})"
@@ -153,7 +160,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         from porter.runtime.runner import Variables
 
         variables = {p: Variables(p, request.export.trainable) for p in ("float32", "float64")}
-        reports = verify_all(model, checked, request, variables, progress, book)
+        checked, reports = verify_all(model, checked, request, variables, progress, book)
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
         if book is not None:
             book.graph(job.port.serve)
@@ -223,30 +230,23 @@ def verify_all(
     variables: dict[str, Any],
     progress: Progress,
     book: Logbook | None = None,
-) -> list[Report]:
-    """Compare every layer on every input. Raises ParityError with the reports."""
+) -> tuple[list[tuple[Sample, Recording | None]], list[Report]]:
+    """Compare every layer on every input; returns the inputs, each with its report in order.
+
+    An input of large numbers on which the reference itself overflows proves nothing: smaller ones
+    take its place. Raises ParityError with the reports.
+    """
+    used: list[tuple[Sample, Recording | None]] = []
     reports: list[Report] = []
     for sample, recording in checked:
-        largest = max(
-            (int(np.prod(value.shape)) for value in model.walk(types_of(sample.arrays)).values()),
-            default=0,
-        )
-        reports.append(
-            parity.verify(
-                model,
-                sample.arrays,
-                variables,
-                recording,
-                label=sample.label,
-                tolerance=request.tolerance,
-                deep=largest <= DEEP_ELEMENTS,
-                data_format=request.export.data_format,
-                progress=lambda path: progress("verify", path),
-                watch=book.watch() if book else lambda node, wanted, made: None,
-            )
-        )
+        report = verify_one(model, sample, recording, request, variables, progress, book)
+        while report.overflow is not None and sample.scale > 1:
+            sample = sample.milder(report.overflow)
+            report = verify_one(model, sample, recording, request, variables, progress, book)
+        used.append((sample, recording))
+        reports.append(report)
         if book is not None:
-            book.add(reports[-1])
+            book.add(report)
     left = saved_outputs.verify(model, variables["float32"], request.tolerance)
     if left is not None:
         reports.append(left)
@@ -254,7 +254,35 @@ def verify_all(
     if failed:
         pages = write_failed(reports, request)
         raise parity_failure(reports, failed[0], pages, mode_advice(model, request))
-    return reports
+    return used, reports
+
+
+def verify_one(
+    model: Model,
+    sample: Sample,
+    recording: Recording | None,
+    request: Request,
+    variables: dict[str, Any],
+    progress: Progress,
+    book: Logbook | None,
+) -> Report:
+    """Compare every layer on one input."""
+    largest = max(
+        (int(np.prod(value.shape)) for value in model.walk(types_of(sample.arrays)).values()),
+        default=0,
+    )
+    return parity.verify(
+        model,
+        sample.arrays,
+        variables,
+        recording,
+        label=sample.label,
+        tolerance=request.tolerance,
+        deep=largest <= DEEP_ELEMENTS,
+        data_format=request.export.data_format,
+        progress=lambda path: progress("verify", path),
+        watch=book.watch() if book else lambda node, wanted, made: None,
+    )
 
 
 def logged(request: Request) -> AbstractContextManager[Logbook | None]:
@@ -331,8 +359,12 @@ def prepare(
     """Trace the port, with as many free sizes as the layers allow."""
     from porter.emit.port import build_widest
 
-    types = batched(model, shapes)
+    types = emitted_types(model, shapes)
     port = build_widest(model, types, variables, request.export)
+    named = request.input_shapes or request.reference is not None
+    if named and not admits(port.graph, shapes.types[0]):
+        types = shapes.types[0]
+        port = build_widest(model, types, variables, request.export)
     fixed = shapes.types[0] if request.input_shapes else None
     larger = None
     if request.export.precision == FULL and "saved_model" in request.formats:

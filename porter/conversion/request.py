@@ -9,6 +9,7 @@ from typing import Any
 
 from porter.emit.formats import DEFAULT
 from porter.emit.settings import ExportOptions
+from porter.frontend.inputs import RequestedShape
 from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.parity.compare import Tolerance
@@ -21,7 +22,7 @@ class Request:
 
     source: Path
     output: Path | None = None
-    input_shapes: tuple[tuple[int, ...], ...] = ()
+    input_shapes: tuple[RequestedShape, ...] = ()
     reference: Recording | None = None
     select: str | None = None
     registry: Registry | None = None

@@ -14,18 +14,19 @@ from porter.frontend.inputs import (
     Sample,
     Shapes,
     accepts,
-    given,
     hint_of,
+    requested,
     samples,
     types_of,
-    with_batch,
+    with_batches,
+    with_indices,
 )
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.graph import Graph, TensorType
 from porter.ir.layout import Plan
-from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
+from porter.ir.nested import Nested, leaves, named_leaves
 from porter.parity.compare import Report
 from porter.parity.recording import Recording
 
@@ -36,12 +37,18 @@ if TYPE_CHECKING:
 def input_shapes(model: Model, request: Request) -> Shapes:
     """Input types: the user's, the recording's, or solved from the model."""
     if request.input_shapes:
-        return given(model, list(request.input_shapes))
+        shapes = requested(model, request.input_shapes)
+        return replace(shapes, solved=f"given: {shown(shapes.types[0])}")
     if request.reference is not None and request.reference.input is not None:
         types = types_of(request.reference.input)
         model.walk(types)
-        return Shapes((batched_type(model, types),))
+        return Shapes((batched_type(model, types),), f"as recorded: {shown(types)}")
     return solve(model)
+
+
+def shown(types: Nested[TensorType]) -> str:
+    """Types as they are told to people."""
+    return ", ".join(str(type) for type in leaves(types))
 
 
 def verification_inputs(
@@ -59,8 +66,8 @@ def verification_inputs(
             f"{recording.source} has no `input`: it cannot be compared",
             hint="record with the script that `porter record` prints",
         )
-    shown = ", ".join(str(type) for type in leaves(types_of(recording.input)))
-    return [(Sample(f"recorded {shown}", recording.input), recording), *seeded]
+    label = f"recorded {shown(types_of(recording.input))}"
+    return [(Sample(label, recording.input), recording), *seeded]
 
 
 def batched_type(model: Model, types: Nested[TensorType]) -> Nested[TensorType]:
@@ -68,21 +75,17 @@ def batched_type(model: Model, types: Nested[TensorType]) -> Nested[TensorType]:
 
     And of integers where the model takes indices: Torch's recording has them as floats.
     """
-    hint = hint_of(model)
-    if not isinstance(types, TensorType) or hint is None:
-        return types
-    told = replace(types, dtype=hint.dtype)
-    types = told if accepts(model, told) else types
-    if hint.rank == types.rank + 1:
+    if isinstance(types, TensorType):
+        hint = hint_of(model)
         fuller = replace(types, shape=(1, *types.shape))
-        return fuller if accepts(model, fuller) else types
-    return types
+        if hint is not None and hint.rank == fuller.rank and accepts(model, fuller):
+            types = fuller
+    return with_indices(model, types)
 
 
-def batched(model: Model, shapes: Shapes) -> Nested[TensorType]:
+def emitted_types(model: Model, shapes: Shapes) -> Nested[TensorType]:
     """The types to emit for: with a batch of two, so that no module drops a batch of one."""
-    types = map_leaves(lambda type: with_batch(type, 2), shapes.types[0])
-    return types if accepts(model, types) else shapes.types[0]
+    return with_batches(model, shapes.types[0], 2)
 
 
 def checks(
@@ -111,13 +114,14 @@ def checks(
 
 def fits(graph: Graph, sample: Sample) -> bool:
     """Whether a sample can be fed to the emitted signature, a batch of one added if need be."""
+    return admits(graph, types_of(sample.arrays))
+
+
+def admits(graph: Graph, types: Nested[TensorType]) -> bool:
+    """Whether inputs of these types can be fed to a graph, a batch of one added if need be."""
     return all(
-        value.type.rank - array.ndim in (0, 1)
-        and all(
-            size is None or size == extent
-            for size, extent in zip(value.type.shape[::-1], array.shape[::-1], strict=False)
-        )
-        for value, array in zip(leaves(graph.inputs), leaves(sample.arrays), strict=True)
+        value.type.admits(type.static) or value.type.admits((1, *type.static))
+        for value, type in zip(leaves(graph.inputs), leaves(types), strict=True)
     )
 
 

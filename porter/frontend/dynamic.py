@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from porter.errors import WalkError
+from porter.frontend.batch_rows import cuts_samples
 from porter.frontend.walker import Model
 from porter.ir.graph import Graph, TensorType, merge
 from porter.ir.layout import NotDynamic
@@ -39,6 +40,8 @@ def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
     merged = exact
     flat = list(leaves(types))
     for places in candidates(types, batch_only=keep == 1):
+        if all(place in grown for place in places):
+            continue
         sizes = {(leaf, axis): flat[leaf].static[axis] for leaf, axis in places}
         # A net with a fixed-size layer may bear one more row, where pooling rounds it away, but not
         # twice as many, or only as twice as many samples.
@@ -76,7 +79,8 @@ def folds(
 ) -> bool:
     """Whether a larger image becomes more samples: nn.View makes two of twice as many rows.
 
-    Then the first axis of an output depends on the batch and on the image's size.
+    Then the first axis of an output depends on the batch and on the image's size. That is right
+    where every pixel or row of an image makes a row of its own, so that no size cuts a sample.
     """
     if any(axis == 0 for _, axis in sizes):
         return False
@@ -92,27 +96,43 @@ def folds(
     return any(
         one.type.rank > 0 and one.type.shape[0] is None and other.type.shape[0] is None
         for one, other in zip(leaves(larger.outputs), leaves(fuller.outputs), strict=True)
-    )
+    ) and not all(keeps_samples(model, types, sizes, factor) for factor in (2, 3))
+
+
+def keeps_samples(
+    model: Model, types: Nested[TensorType], sizes: dict[Place, int], factor: int
+) -> bool:
+    """Whether no sample is cut with some sizes so many times as large."""
+    try:
+        larger = model.walk(resized(types, {p: (factor - 1) * n for p, n in sizes.items()}))
+    except WalkError:
+        return False
+    return not cuts_samples(larger)
 
 
 def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[Place, ...]]:
     """Groups of sizes that are changed together: first all batches, then the others.
 
     Several inputs may have to agree in a size (two images to be added), so equal sizes at equal
-    axes are tried together before each alone.
+    axes are tried together before each alone. A vector may be a batch of numbers, too.
     """
-    flat = list(leaves(types))
-    ranked = [(i, t) for i, t in enumerate(flat) if t.rank >= 2]
-    batch = {t.static[0] for _, t in ranked}
-    if ranked and len(batch) == 1:
-        yield tuple((i, 0) for i, _ in ranked)
+    flat = list(enumerate(leaves(types)))
+    batched = [(i, t) for i, t in flat if t.rank >= 2]
+    vectors = [(i, t) for i, t in flat if t.rank == 1]
+    extents = {t.static[0] for _, t in batched or vectors}
+    together = len(extents) == 1
+    if together:
+        counts = [(i, 0) for i, t in flat if t.rank >= 1 and t.static[0] in extents]
+        if len(counts) > len(batched) > 0:
+            yield tuple(counts)
+        yield tuple((i, 0) for i, _ in batched or vectors)
     if batch_only:
         return
-    for i, t in ranked:
-        for axis in range(0 if len(batch) > 1 else 1, t.rank):
+    for i, t in [*batched, *vectors]:
+        for axis in range(1 if together and t.rank > 1 else 0, t.rank):
             alike = tuple(
                 (j, axis)
-                for j, other in ranked
+                for j, other in flat
                 if other.rank == t.rank and other.static[axis] == t.static[axis]
             )
             if len(alike) > 1 and alike[0][0] == i:
@@ -120,19 +140,24 @@ def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[Pl
             yield ((i, axis),)
 
 
-def walk_grown(
-    model: Model, base: Graph, types: Nested[TensorType], grown: dict[Place, int]
-) -> Graph | None:
-    """`base` merged with the walk of changed sizes, or None if the model does not bear them."""
-    numbered = iter(range(len(list(leaves(types)))))
+def resized(types: Nested[TensorType], grown: dict[Place, int]) -> Nested[TensorType]:
+    """The types with some sizes larger by so much."""
+    numbered = iter(range(sum(1 for _ in leaves(types))))
 
     def grow(type: TensorType) -> TensorType:
         leaf = next(numbered)
         shape = tuple(size + grown.get((leaf, axis), 0) for axis, size in enumerate(type.static))
         return replace(type, shape=shape)
 
+    return map_leaves(grow, types)
+
+
+def walk_grown(
+    model: Model, base: Graph, types: Nested[TensorType], grown: dict[Place, int]
+) -> Graph | None:
+    """`base` merged with the walk of changed sizes, or None if the model does not bear them."""
     try:
-        other = model.walk(map_leaves(grow, types))
+        other = model.walk(resized(types, grown))
     except WalkError:
         return None
     return merge(base, other)

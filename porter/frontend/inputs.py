@@ -1,42 +1,57 @@
-"""What to feed a model for verification: what it accepts or the user gives, and seeded numbers."""
+"""What to feed a model for verification: what it accepts or the user requests, seeded numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from porter.errors import (
-    BadField,
-    Endless,
-    MissingField,
-    PorterError,
-    UnmappedModules,
-    UsageError,
-    WalkError,
-)
+from porter.errors import MALFORMED, PorterError, UsageError, WalkError
+from porter.frontend.index_inputs import index_limits
 from porter.frontend.module_tree import submodules
+from porter.frontend.probe import InputProbe, Reader, first_reader
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
-from porter.ir.graph import FLOAT, INT, Graph, TensorType
+from porter.ir.graph import FLOAT, INT, Graph, Shape, TensorType
 from porter.ir.map_errors import attribute_errors
 from porter.ir.nested import Nested, leaves, map_leaves
 from porter.ir.registry import is_layer_map
 from porter.runtime import memory
 from porter.torch7 import TorchObject
 
-MALFORMED = (MissingField, BadField, UnmappedModules, Endless)
-"""Errors that do not depend on the input: another size is not worth a try."""
 SHAPE_HINT = "give the input's shape in Torch's order, for example `input_shapes=3x256x256`"
+DTYPES = {"int": INT, "float": FLOAT}
+"""What may follow a shape: `5x3:int`."""
+SCALES = (255.0, 15.0, 1.0)
+"""The largest number of a sample of large numbers, and what is tried where a net overflows."""
+
+RequestedShape = Shape | TensorType
+"""A shape as the user gives it: with a dtype where that was said, too."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One verification input in Torch's order."""
+    """One verification input in Torch's order. `scale` is the largest number of a large sample."""
 
     label: str
     arrays: Nested[Array]
+    scale: float = 1.0
+
+    def milder(self, where: str) -> Sample:
+        """The sample with smaller numbers, since the net overflows in module `where`."""
+        scale = next(scale for scale in SCALES if scale < self.scale)
+
+        def scaled(array: Array) -> Array:
+            floating = np.issubdtype(array.dtype, np.floating)
+            return (array * (scale / self.scale)).astype(array.dtype) if floating else array
+
+        shown = f" ×{scale:g}" if scale > 1 else ""
+        label = self.label.replace(f" ×{self.scale:g}", shown, 1)
+        note = f" (at ×{self.scale:g} module {where or 'the root'} overflows)"
+        return replace(
+            self, label=label + note, arrays=map_leaves(scaled, self.arrays), scale=scale
+        )
 
 
 @dataclass(frozen=True)
@@ -58,14 +73,20 @@ def types_of(arrays: Nested[Array]) -> Nested[TensorType]:
 
 
 def hint_of(model: Model) -> TensorType | None:
-    """What the model's first layer with an opinion wants, a step of time put in front."""
+    """What the model's input must be as far as its layers tell, a free size being None."""
+    reader = first_reader(model)
+    return stated_hint(model) if reader is None else reader.hint
+
+
+def stated_hint(model: Model) -> TensorType | None:
+    """What the model's first layer with an opinion takes, a step of time put in front."""
     above: dict[str, int] = {}
     for path, module in submodules(model.root):
         parent = path.rpartition(".")[0]
         steps = above.get(parent, 0) if path else 0
         above[path] = steps + (module.typename in model.registry.over_time)
         if module.typename in model.registry and is_layer_map(model.registry[module.typename]):
-            hint = told(model, path, module)
+            hint = hint_at(model, path, module)
             if hint is not None and steps:
                 features = [size for size in hint.shape[-1:] if size is not None]
                 return replace(hint, shape=(None, None, *features))
@@ -74,8 +95,8 @@ def hint_of(model: Model) -> TensorType | None:
     return None
 
 
-def told(model: Model, path: str, module: TorchObject) -> TensorType | None:
-    """What one layer wants. Raises the error of a malformed one, with its path."""
+def hint_at(model: Model, path: str, module: TorchObject) -> TensorType | None:
+    """What one layer takes. Raises the error of a malformed one, with its path."""
     try:
         with attribute_errors(model.handler(module), path, module.typename):
             return model.op(module).input_hint()
@@ -90,7 +111,7 @@ def accepts(model: Model, type: Nested[TensorType]) -> bool:
 
 
 def walked(model: Model, type: Nested[TensorType]) -> Graph | None:
-    """The walk with an input of this type, if the model bears it. Raises what no input mends."""
+    """The walk with this type, where the model accepts it. Raises what no input mends."""
     try:
         return model.walk(type)
     except MALFORMED:
@@ -99,45 +120,97 @@ def walked(model: Model, type: Nested[TensorType]) -> Graph | None:
         return None
 
 
-def plane_counts(wanted: int | None) -> Iterator[int]:
+def plane_counts(expected: int | None) -> Iterator[int]:
     """Numbers of planes to try: a layer before the first convolution may add or remove some."""
-    if wanted is not None:
-        yield wanted
+    if expected is not None:
+        yield expected
     for count in (3, 1, 2, 4):
-        if count != wanted:
+        if count != expected:
             yield count
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    """`3x256x256` or `1,3,256,256` as integers. Raises UsageError."""
-    parts = text.lower().replace("×", "x").replace(",", "x").split("x")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+def parse_shape(text: str) -> RequestedShape:
+    """`3x256x256` or `1,3,256,256` as integers, `5x3:int` as a type. Raises UsageError."""
+    extents, colon, dtype = text.lower().replace("×", "x").replace(",", "x").partition(":")
+    parts = extents.split("x")
+    positive = all(part.strip().isdecimal() and int(part) > 0 for part in parts)
+    if not positive or (colon and dtype.strip() not in DTYPES):
         raise UsageError(
-            "an input shape is positive integers joined by x", received=text, hint="try 3x256x256"
+            "an input shape is positive integers joined by x, perhaps with :int or :float",
+            received=text,
+            hint="try 3x256x256, or 5x3:int for indices",
         )
-    return tuple(int(part) for part in parts)
+    shape = tuple(int(part) for part in parts)
+    return TensorType(shape, DTYPES[dtype.strip()]) if colon else shape
 
 
-def given(model: Model, shapes: list[tuple[int, ...]]) -> Shapes:
-    """The types of shapes that the user gave, one for each input of the model.
+def shown_shape(type: TensorType) -> str:
+    """A type as `parse_shape` reads it."""
+    extents = "x".join(str(size) for size in type.shape)
+    return extents if type.dtype == FLOAT else f"{extents}:int"
 
-    A single shape without batch gets one in front where the model wants it. Raises the WalkError
-    that the model raises on these shapes.
+
+def requested(model: Model, shapes: Sequence[RequestedShape]) -> Shapes:
+    """The types of shapes that the user requests, one for each input of the model.
+
+    A single shape without batch gets one in front where the model takes a batch. What the user
+    does not say is found out: which inputs are indices, and which of them make up a table. Raises
+    the WalkError that the model raises on these shapes.
     """
     if len(shapes) > 1:
-        several: Nested[TensorType] = [TensorType(shape) for shape in shapes]
-        model.walk(several)
-        return Shapes((several,))
+        return Shapes((with_indices(model, arranged_as(model, shapes), shapes),))
     (shape,) = shapes
+    if isinstance(shape, TensorType):
+        model.walk(shape)
+        return Shapes((shape,))
     hint = hint_of(model)
     dtype = hint.dtype if hint is not None else FLOAT
     batchless = hint is not None and hint.rank == len(shape) + 1
     tries = [TensorType((1, *shape), dtype), TensorType(shape, dtype)]
     for type in tries if batchless else reversed(tries):
         if accepts(model, type):
-            return Shapes((type,))
+            return Shapes((with_indices(model, type, shapes),))
     model.walk(tries[0] if batchless else tries[1])
     raise AssertionError("a walk that was refused was accepted the second time")
+
+
+def arranged_as(model: Model, shapes: Sequence[RequestedShape]) -> Nested[TensorType]:
+    """Several shapes in the structure that the model takes: some of them may form a table."""
+    flat = [each if isinstance(each, TensorType) else TensorType(each) for each in shapes]
+    if not accepts(model, list(flat)):
+        in_order = iter(flat)
+
+        def fill(_: Reader) -> TensorType:
+            return next(in_order, flat[-1])
+
+        probe = InputProbe(model)
+        probe.types(fill)
+        if len(list(leaves(probe.structure))) == len(flat):
+            in_order = iter(flat)
+            return map_leaves(lambda _: next(in_order), probe.structure)
+    return list(flat)
+
+
+def with_indices(
+    model: Model, types: Nested[TensorType], shapes: Sequence[RequestedShape] = ()
+) -> Nested[TensorType]:
+    """The types with integers for every input that is read as indices, unless `shapes` says else.
+
+    Raises the WalkError that the model raises on them.
+    """
+    graph = model.walk(types)
+    limits = index_limits(graph)
+    stated = [isinstance(shape, TensorType) for shape in shapes] or [False] * len(
+        list(leaves(types))
+    )
+    in_order = zip(leaves(graph.inputs), stated, strict=False)
+
+    def typed(type: TensorType) -> TensorType:
+        value, is_stated = next(in_order)
+        return replace(type, dtype=INT) if value.id in limits and not is_stated else type
+
+    with_integers = map_leaves(typed, types)
+    return with_integers if accepts(model, with_integers) else types
 
 
 def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
@@ -146,19 +219,43 @@ def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
     Raises TooLarge before anything is drawn that memory cannot hold.
     """
     first, last = shapes.types[0], shapes.types[-1]
-    made: list[Sample] = []
-    for number, (kind, types, batch) in enumerate(
-        [("normal", first, 1), ("uniform", last, 3), ("uniform ×255", first, 2)]
+    drawn: list[Sample] = []
+    for number, (kind, types, batch, scale) in enumerate(
+        [
+            ("normal", first, 1, 1.0),
+            ("uniform", last, 3, 1.0),
+            ("uniform ×255", first, 2, SCALES[0]),
+        ]
     ):
-        wanted = map_leaves(lambda type, size=batch: with_batch(type, size), types)  # type: ignore[misc]
-        used = wanted if accepts(model, wanted) else types
+        used = with_batches(model, types, batch)
         shown = ", ".join(str(type) for type in leaves(used))
-        memory.require(model.walk(used), shown)
+        graph = model.walk(used)
+        memory.require(graph, shown)
         generator = np.random.default_rng(seed + number)
-        limit = index_limit(model)
-        arrays = map_leaves(lambda type: draw(kind, type, generator, limit), used)  # noqa: B023
-        made.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays))
-    return made
+        arrays = draw_all(kind, graph, used, generator)
+        drawn.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays, scale))
+    return drawn
+
+
+def with_batches(model: Model, types: Nested[TensorType], size: int) -> Nested[TensorType]:
+    """The types with another batch, in every input that has one, if the model accepts that.
+
+    A vector has one where it is as long as the batch of the other inputs, or holds indices.
+    """
+    flat = list(leaves(types))
+    batch = next((type.shape[0] for type in flat if type.rank >= 2), None)
+
+    def vectors_too(type: TensorType) -> TensorType:
+        counts = type.rank == 1 and (
+            type.shape[0] == batch or (batch is None and type.dtype == INT)
+        )
+        return replace(type, shape=(size,)) if counts else with_batch(type, size)
+
+    for changed in (vectors_too, lambda type: with_batch(type, size)):
+        trial = map_leaves(changed, types)
+        if accepts(model, trial):
+            return trial
+    return types
 
 
 def with_batch(type: TensorType, size: int) -> TensorType:
@@ -169,17 +266,28 @@ def with_batch(type: TensorType, size: int) -> TensorType:
     return replace(type, shape=(size, *type.shape[1:]))
 
 
-def draw(kind: str, type: TensorType, generator: np.random.Generator, limit: int) -> Array:
-    """Seeded numbers of a type; indices count from 1 as Lua's do."""
-    if type.dtype != FLOAT:
-        return generator.integers(1, limit, size=type.static, endpoint=True)
+def draw_all(
+    kind: str, graph: Graph, types: Nested[TensorType], generator: np.random.Generator
+) -> Nested[Array]:
+    """Seeded numbers for every input of a walked graph, of its types."""
+    limits = index_limits(graph)
+    in_order = iter(leaves(graph.inputs))
+
+    def drawn(type: TensorType) -> Array:
+        limit = limits.get(next(in_order).id, 1 if type.dtype != FLOAT else None)
+        return draw(kind, type, generator, limit)
+
+    return map_leaves(drawn, types)
+
+
+def draw(
+    kind: str, type: TensorType, generator: np.random.Generator, limit: int | None = None
+) -> Array:
+    """Seeded numbers of a type; with a limit indices, which count from 1 as Lua's do."""
+    if limit is not None:
+        indices = generator.integers(1, max(limit, 1), size=type.static, endpoint=True)
+        return indices if type.dtype != FLOAT else indices.astype(np.float32)
     if kind == "normal":
         return generator.standard_normal(type.static).astype(np.float32)
-    scale = 255.0 if kind.endswith("255") else 1.0
+    scale = SCALES[0] if kind.endswith("255") else 1.0
     return (generator.random(type.static) * scale).astype(np.float32)
-
-
-def index_limit(model: Model) -> int:
-    """The largest index that every layer takes which was walked so far."""
-    limits = [op.largest_index() for op in model.ops.values()]
-    return min((limit for limit in limits if limit is not None), default=1)

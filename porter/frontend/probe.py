@@ -1,71 +1,160 @@
-"""Find out what each of several inputs must be, by walking a model with nothing known.
+"""Find out what each input of a model must be, by walking it with nothing known.
 
-An input starts without a type. Containers and wiring pass it on; the first layer that computes with
-it tells what it takes, and the walk begins anew with that much known, until it ends.
+An input starts without a type. Containers and wiring pass it on, and so do layers that compute
+number by number; the first layer that needs more tells what it takes, and the walk begins anew with
+that much known, until it ends. Where a module asks for a table, an input becomes one.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from porter.errors import WalkError
+from porter.errors import MALFORMED, BadTable, WalkError
 from porter.frontend.memory import TorchTensor
 from porter.frontend.walker import Model, Walk
-from porter.ir.graph import FLOAT, TensorType, Value
-from porter.ir.layer_map import LayerMap
-from porter.ir.nested import Nested
+from porter.ir.graph import Graph, TensorType, Value
+from porter.ir.layer_map import Accepts, LayerMap
+from porter.ir.nested import Nested, leaves, map_leaves
+from porter.torch7 import TorchObject
 
 UNKNOWN = TensorType((), "unknown")
 MAX_INPUTS = 32
+MAX_ENTRIES = 8
+"""Tensors in a table that is one of several inputs: the states of a few recurrent layers."""
 
 
-class Wanted(WalkError):
-    """A layer computes with an input whose type is not known yet, and says what it takes."""
+@dataclass(frozen=True)
+class Reader:
+    """The first layer that computes with an input, and what it takes (`None`: any size)."""
 
-    def __init__(self, value: Value, type: TensorType) -> None:
-        super().__init__("an input's type is not known")
-        self.value = value
-        self.type = type
+    op: LayerMap
+    module: TorchObject
+    hint: TensorType
+
+
+Fill = Callable[[Reader], TensorType]
+"""Chooses the free sizes of what a reader takes."""
+
+
+class TypeNeeded(WalkError):
+    """A layer computes with the input at `position`, whose type is not known yet."""
+
+    def __init__(self, position: int, reader: Reader) -> None:
+        super().__init__(f"the type of input {position + 1} is not known")
+        self.position = position
+        self.reader = reader
 
 
 class Probe(Walk):
-    """A walk that stops at the first layer that is given an unknown input."""
+    """A walk that stops at the first layer that needs to know the type of an input."""
+
+    def graph(self, inputs: Nested[TensorType]) -> Graph:
+        """Walk from the root. What comes of it is no graph: layers may be left out."""
+        values = map_leaves(self.new_value, inputs)
+        self(self.model.root, values)
+        return Graph(values, (), values)
 
     def call_op(self, op: LayerMap, inputs: list[TorchTensor]) -> tuple[Value, ...]:
         values = [tensor.value for tensor in inputs]
-        unknown = next((value for value in values if value.type == UNKNOWN), None)
-        if unknown is None:
+        types = [None if value.type == UNKNOWN else value.type for value in values]
+        if None not in types:
             return super().call_op(op, inputs)
-        hint = op.input_hint() or next((v.type for v in values if v.type != UNKNOWN), None)
-        if hint is None:
-            raise WalkError(f"{op.typename} works on whatever it is given")
-        raise Wanted(unknown, hint)
+        position = types.index(None)
+        shared = next((each for each in types if each is not None), None)
+        hint = op.input_hint_at(position, types) or shared
+        if hint is not None:
+            # Inputs are the first values of a walk, numbered from 1.
+            raise TypeNeeded(values[position].id - 1, Reader(op, self.active[-1], hint))
+        if op.accepts is Accepts.ELEMENTWISE:
+            return (values[position],)
+        raise WalkError(f"{op.typename} works on whatever it is given")
 
 
-def input_types(model: Model, batch: int, size: tuple[int, int]) -> Nested[TensorType] | None:
-    """Types of all inputs for a batch and an image size, or None if they cannot be found out."""
-    for count in range(2, MAX_INPUTS + 1):
-        types = [UNKNOWN] * count
-        for _ in range(count + 1):
-            try:
-                model.walk_with(Probe, list(types))
-                return list(types)
-            except Wanted as wanted:
-                # Inputs are the first values that a walk makes, numbered from 1.
-                position = wanted.value.id - 1
-                if position >= count:
-                    break
-                types[position] = concrete(wanted.type, batch, size)
-            except WalkError:
-                break
+def first_reader(model: Model) -> Reader | None:
+    """The first layer that computes with a model's only input, where it tells what it takes."""
+    try:
+        model.walk_with(Probe, UNKNOWN)
+    except TypeNeeded as needed:
+        return needed.reader
+    except WalkError:
+        pass
     return None
 
 
-def concrete(hint: TensorType, batch: int, size: tuple[int, int]) -> TensorType:
-    """A hint with its free sizes filled in: batch first, then height and width."""
-    free = iter((*size, *size) if hint.rank < 4 or hint.dtype != FLOAT else size)
-    shape = tuple(
-        extent if extent is not None else batch if axis == 0 else next(free, size[0])
-        for axis, extent in enumerate(hint.shape)
-    )
-    return replace(hint, shape=shape)
+@dataclass
+class Outcome:
+    """How far a walk came: through `calls` calls, with `types`, until `error` if there was one."""
+
+    types: list[TensorType]
+    calls: int
+    error: WalkError | None = None
+
+
+@dataclass
+class InputProbe:
+    """What the inputs of a model are, for one choice of sizes after the other.
+
+    The structure (which inputs there are, and which of them are tables) is found once.
+    """
+
+    model: Model
+    structure: Nested[TensorType] = field(default_factory=lambda: UNKNOWN)
+
+    def types(self, fill: Fill) -> Nested[TensorType] | None:
+        """Types of all inputs with which the model can be walked, or None."""
+        outcome = self.attempt(self.structure, fill)
+        while isinstance(outcome.error, BadTable):
+            better = None
+            for trial in enlarged(self.structure, outcome.types):
+                other = self.attempt(trial, fill)
+                if other.calls > (better or outcome).calls or other.error is None:
+                    better, self.structure = other, trial
+                if other.error is None:
+                    break
+            if better is None:
+                return None
+            outcome = better
+        if outcome.error is not None or UNKNOWN in outcome.types:
+            return None
+        return arranged(self.structure, outcome.types)
+
+    def attempt(self, structure: Nested[TensorType], fill: Fill) -> Outcome:
+        """Walk with inputs of one structure; each reader's input is filled in on the way."""
+        types = list(leaves(structure))
+        for _ in range(len(types) + 1):
+            before = self.model.calls
+            try:
+                self.model.walk_with(Probe, arranged(structure, types))
+            except TypeNeeded as needed:
+                types[needed.position] = fill(needed.reader)
+            except MALFORMED:
+                raise
+            except WalkError as error:
+                return Outcome(types, self.model.calls - before, error)
+            else:
+                break
+        return Outcome(types, self.model.calls - before)
+
+
+def arranged(structure: Nested[TensorType], types: list[TensorType]) -> Nested[TensorType]:
+    """A flat list of types in a structure with as many leaves."""
+    in_order = iter(types)
+    return map_leaves(lambda _: next(in_order), structure)
+
+
+def enlarged(
+    structure: Nested[TensorType], types: list[TensorType]
+) -> Iterator[Nested[TensorType]]:
+    """Structures with one table more, or a longer one; `types` tells which leaves are known."""
+    if structure == UNKNOWN:
+        for count in range(2, MAX_INPUTS + 1):
+            yield [UNKNOWN] * count
+        return
+    assert isinstance(structure, list)
+    in_order = iter(types)
+    for position, entry in enumerate(structure):
+        unread = [next(in_order) == UNKNOWN for _ in leaves(entry)]
+        shortest = len(entry) + 1 if isinstance(entry, list) else 2
+        for count in range(shortest, MAX_ENTRIES + 1) if any(unread) or shortest > 2 else ():
+            yield [*structure[:position], [UNKNOWN] * count, *structure[position + 1 :]]

@@ -1,23 +1,36 @@
 """Find an input that a model accepts, by walking it with one size after the other.
 
 A walk costs milliseconds or less. A net without a fixed-size layer is verified on odd and on even
-images that are not square; for the others the sizes that published nets were made for come first.
+images that are not square. For the others the sizes come first that the file states, then those
+that published nets were made for. A size that only fits because samples are cut up is none, and
+where several sizes fit that cannot be told apart, the user must say which.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from porter.errors import PorterError, TooLarge, UsageError, WalkError
-from porter.frontend import probe
+from porter.errors import MALFORMED, PorterError, ShapeNeeded, TooLarge, WalkError
+from porter.frontend import stated_sizes
+from porter.frontend.batch_rows import Fit, fit_of
 from porter.frontend.dynamic import generalise
-from porter.frontend.inputs import MALFORMED, SHAPE_HINT, Shapes, hint_of, plane_counts, walked
+from porter.frontend.inputs import (
+    SHAPE_HINT,
+    Shapes,
+    plane_counts,
+    shown_shape,
+    stated_hint,
+    walked,
+)
+from porter.frontend.oblong_sizes import Refused, SizeWalk, oblong_sizes
+from porter.frontend.probe import InputProbe, Reader, first_reader
+from porter.frontend.stated_sizes import roundness
 from porter.frontend.walker import Model
-from porter.ir.graph import Graph, TensorType
-from porter.ir.nested import leaves
+from porter.ir.graph import FLOAT, INT, Graph, Shape, TensorType
+from porter.ir.nested import Nested, leaves
+from porter.runtime import memory
 
 SMALL_SIZES = (
     *((37, 53), (44, 34), (40, 56), (36, 52), (32, 48)),
@@ -28,14 +41,15 @@ SMALL_SIZES = (
 On odd images alone a stride of 2 hides whether windows are rounded up or down and on which side
 they are padded.
 """
+TINY_SIZES = ((5, 7), (6, 4), (3, 2))
+"""For nets that make a large image of a small one: as odd and even, as different."""
+MAX_WIDEST = 4_000_000
+"""Elements of tensors at one layer from which on tiny images are tried first."""
 FIXED_SIZES = (
     *(224, 227, 256, 128, 96, 64, 32, 28, 299, 231, 221, 416, 448, 512),
     *(16, 20, 48, 80, 112, 160, 192, 320),
 )
 """Square sizes that published nets were made for."""
-OBLONG_SIZES = tuple(
-    (h, w) for h in range(16, 257, 8) for w in range(max(h - 56, 16), h + 57, 8) if h != w
-)
 FREE_TRIES = 4
 """How many of the small sizes that fit are looked at for free ones."""
 MAX_SIZE = 640
@@ -43,24 +57,31 @@ SEARCH_CALLS = 60_000
 """Calls of modules that a search spends on sizes that do not fit before it gives up."""
 PROBE_CALLS = 20_000
 """As many for models with several inputs, each of which takes several walks to find out."""
+FEW_OTHERS = 20
+"""How many short inputs that are no images are tried before those that the file states."""
+MAX_NAMED = 3
+"""How many of the sizes that all fit an error names."""
 
 
 def solve(model: Model, count: int = 2) -> Shapes:
     """Up to `count` input types, batch first, that the model accepts.
 
-    Raises UsageError where the model does not tell what it takes, else a WalkError: why it takes
-    none of what was tried.
+    Raises ShapeNeeded where the model does not tell what it takes or several sizes fit, else a
+    WalkError: why it takes none of what was tried.
     """
-    hint = hint_of(model)
+    reader = first_reader(model)
+    hint = stated_hint(model) if reader is None else reader.hint
     if hint is None:
         raise untold(model)
     search = Search(model)
     if hint.rank == 4:
-        return solve_image(search, hint, count)
-    for type in others(hint):
-        if search.accepts(type):
-            return Shapes((type,))
-    return solve_several(search, hint)
+        solved = solve_image(search, hint, reader)
+    else:
+        solved = solve_other(search, hint, reader)
+    solved = solved or solve_several(search) or solve_rare(search, hint)
+    if solved is None:
+        raise unsolved(model, hint)
+    return replace(solved, types=solved.types[:count])
 
 
 @dataclass
@@ -68,73 +89,217 @@ class Search:
     """Tries of input types: each is walked once, and those that fail take bounded time together."""
 
     model: Model
-    tried: dict[TensorType, bool | None] = field(default_factory=dict)
+    tried: dict[TensorType, Fit] = field(default_factory=dict)
+    refused: dict[TensorType, Refused] = field(default_factory=dict)
     spent: int = 0
+    cut: bool = False
+    """Whether some size was one with which samples are cut up: then rows fit by accident only."""
 
-    def verdict(self, type: TensorType) -> bool | None:
-        """None where the model refuses the type, else whether it makes one result a sample.
-
-        nn.View counts elements: it would make two samples of an image that is twice too large.
-        """
+    def fit(self, type: TensorType) -> Fit:
+        """How well the type suits the model."""
         if type not in self.tried:
             before = self.model.calls
-            graph = None if self.over else walked(self.model, type)
-            self.tried[type] = None if graph is None else keeps_batch(graph, type)
-            if not self.tried[type]:
+            self.tried[type] = self.tried_out(type)
+            if self.tried[type] is not Fit.SAMPLES:
                 self.spent += self.model.calls - before
         return self.tried[type]
+
+    def tried_out(self, type: TensorType) -> Fit:
+        """The same by walking. What fits two samples must fit three, or two were merged."""
+        if self.over:
+            return Fit.REFUSED
+        try:
+            graph = self.model.walk_with(SizeWalk, type)
+        except MALFORMED:
+            raise
+        except Refused as refused:
+            self.refused[type] = refused
+            self.cut |= refused.cut
+            return Fit.REFUSED
+        except WalkError:
+            return Fit.REFUSED
+        found = fit_of(graph, type.shape[0])
+        if found is not Fit.REFUSED and type.shape[0] == 2:
+            return min(found, self.fit(replace(type, shape=(3, *type.shape[1:]))))
+        return found
 
     @property
     def over(self) -> bool:
         """Whether the search has spent what it may."""
         return self.spent > SEARCH_CALLS
 
-    def accepts(self, type: TensorType) -> bool:
-        """Whether the model can be walked with the type."""
-        return self.verdict(type) is not None
 
-    def keeps_batch(self, type: TensorType) -> bool:
-        """Whether it also makes one result of each sample."""
-        return self.verdict(type) is True
+def solve_image(search: Search, hint: TensorType, reader: Reader | None) -> Shapes | None:
+    """Images of N×C×H×W: sizes that are free, or the one that the file states or that fits."""
+    for planes in plane_counts(hint.shape[1]):
+        found = free_sizes(search, planes)
+        if found:
+            return Shapes(tuple(image(planes, size, batch=1) for size in found))
+        if planes == hint.shape[1]:
+            from_file = stated(search, reader)
+            if from_file is not None:
+                return from_file
+        for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
+            if search.fit(image(planes, size)) is Fit.SAMPLES:
+                return fixed(image(planes, size, batch=1))
+    return None
 
 
-def keeps_batch(graph: Graph, type: TensorType) -> bool:
-    """Whether all outputs have the input's batch."""
-    outputs = [value.type.shape for value in leaves(graph.outputs)]
-    return all(shape[:1] == type.shape[:1] for shape in outputs)
+def free_sizes(search: Search, planes: int) -> list[tuple[int, int]]:
+    """Up to two small sizes, if height and width may be anything."""
+    for least in (Fit.SAMPLES, Fit.ROWS):
+        fitting = (s for s in sizes_for(search, planes) if search.fit(image(planes, s)) >= least)
+        few = islice(fitting, FREE_TRIES)
+        free = (size for size in few if is_free(search.model, image(planes, size)))
+        found = list(islice(free, 2))
+        if found:
+            return found
+    return []
 
 
-def solve_several(search: Search, hint: TensorType) -> Shapes:
-    """Models with several inputs, each told by the layer that reads it."""
-    model, before = search.model, search.model.calls
-    for size in (*SMALL_SIZES, *((fixed, fixed) for fixed in FIXED_SIZES)):
+def sizes_for(search: Search, planes: int) -> Iterator[tuple[int, int]]:
+    """Small sizes; tiny ones first where the net makes large tensors of small images."""
+    type = image(planes, SMALL_SIZES[0])
+    if search.fit(type) and memory.widest(search.model.walk(type)) > MAX_WIDEST:
+        yield from TINY_SIZES
+    yield from SMALL_SIZES
+
+
+def stated(search: Search, reader: Reader | None) -> Shapes | None:
+    """A type that explains what Torch left in the file, where it left anything."""
+    for type in stated_sizes.stated_types(reader) if reader is not None else ():
+        for trial in (replace(type, shape=(2, *type.shape[1:])), type):
+            if search.fit(trial) and stated_sizes.agrees(search.model.walk(trial)):
+                shape = trial.shape if trial is type else (1, *type.shape[1:])
+                return fixed(replace(type, shape=shape), "stated by what Torch left in the file")
+    return None
+
+
+def fixed(type: TensorType, found: str = "solved from the model's layers") -> Shapes:
+    """One type, told without its batch."""
+    shown = str(replace(type, shape=type.shape[1:])) if type.rank > 1 else str(type)
+    return Shapes((type,), f"{found}: {shown}")
+
+
+def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shapes | None:
+    """Inputs that are no images: short ones, the one that the file states, then longer ones."""
+    types = list(others(hint))
+    short, long = types[:FEW_OTHERS], types[FEW_OTHERS:]
+    type = next((type for type in short if search.fit(type)), None)
+    if type is not None:
+        return Shapes((type,))
+    from_file = stated(search, reader)
+    type = None if from_file else next((type for type in long if search.fit(type)), None)
+    return from_file if type is None else Shapes((type,))
+
+
+def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
+    """What is tried last: rows of a result, a batch of one, vectors, heights unlike widths."""
+    if hint.rank != 4:
+        for trial in (replace(hint, shape=(1, *hint.shape[1:])), replace(hint, shape=(None,))):
+            type = next((type for type in others(trial) if search.fit(type)), None)
+            if type is not None and (trial.rank > 1 or hint.dtype == INT):
+                return Shapes((type,))
+        return None
+    for batch, least in ((2, Fit.ROWS), (1, Fit.SAMPLES)):
+        if least is Fit.ROWS and search.cut:
+            continue
+        for planes in plane_counts(hint.shape[1]):
+            for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
+                if search.fit(image(planes, size, batch)) >= least:
+                    return fixed(image(planes, size, batch=1))
+    return solve_oblong(search, hint)
+
+
+def solve_oblong(search: Search, hint: TensorType) -> Shapes | None:
+    """Images of which height and width differ. Raises ShapeNeeded where several sizes fit."""
+    refused = {
+        type.static[2]: each
+        for type, each in search.refused.items()
+        if type.shape[:2] == (2, hint.shape[1]) and type.shape[2] == type.shape[3]
+    }
+    readings: dict[Shape, TensorType] = {}
+    for heights, widths in oblong_sizes(refused):
+        type = TensorType((2, hint.shape[1], likeliest(heights), likeliest(widths)))
+        graph = walked(search.model, type)
+        if graph is not None and fit_of(graph, 2) is Fit.SAMPLES:
+            readings.setdefault(flattened_image(graph), replace(type, shape=(1, *type.shape[1:])))
+        if len(readings) >= MAX_NAMED:
+            break
+    if len(readings) > 1:
+        several = [[type] for type in readings.values()]
+        raise ambiguous("the model runs on images of several sizes", several)
+    return next((fixed(type) for type in readings.values()), None)
+
+
+def likeliest(extents: Sequence[int]) -> int:
+    """Of extents that a stride rounds to the same the one that a net was probably made for."""
+    return next((extent for extent in extents if extent % 8 == 0), min(extents, key=roundness))
+
+
+def flattened_image(graph: Graph) -> Shape:
+    """The shape of the last image before something else is made of it."""
+    images = (n.inputs[0].shape for n in graph.nodes if n.outputs[0].type.rank < 4)
+    return next((shape for shape in images if len(shape) == 4), ())
+
+
+def solve_several(search: Search) -> Shapes | None:
+    """Models with several inputs, each told by the layer that reads it, or by the file.
+
+    Raises ShapeNeeded where indices may be vectors as well as rows of a batch.
+    """
+    found: list[Nested[TensorType]] = []
+    for index_rank in (1, 2):
+        types, free_rank = probe_sizes(search, index_rank)
+        if types is not None:
+            found.append(types)
+        if not free_rank:
+            break
+    if not found:
+        return None
+    if len(found) > 1:
+        flat = [list(leaves(types)) for types in found]
+        raise ambiguous("the model takes indices of one and of two dimensions", flat)
+    return Shapes((found[0],), f"{count_of(found[0])} inputs, told by the layers that read them")
+
+
+def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | None, bool]:
+    """Types of all inputs for the first size that fits; whether indices are of a free rank.
+
+    Indices of a free rank are fed with `index_rank` dimensions.
+    """
+    model, probe = search.model, InputProbe(search.model)
+    before, free_rank = model.calls, False
+    uneven = (*TINY_SIZES[:1], *SMALL_SIZES)
+    for size in (None, *uneven, *squares(FIXED_SIZES), *squares(range(1, 65))):
         if model.calls - before > PROBE_CALLS:
             break
-        types = probe.input_types(model, 1, size)
-        if types is not None:
-            count = len(list(leaves(types)))
-            return Shapes((types,), f"{count} inputs, told by the layers that read them")
-    raise unsolved(model, hint)
+
+        def fill(reader: Reader) -> TensorType:
+            nonlocal free_rank
+            hint = reader.hint
+            if hint.dtype == INT and hint.rank == 2 and hint.shape == (None, None):
+                free_rank = True
+                hint = replace(hint, shape=hint.shape[:index_rank])
+            stated = next(stated_sizes.stated_types(reader), None) if size is None else None  # noqa: B023
+            return stated or concrete(hint, 2, size or SMALL_SIZES[0])  # noqa: B023
+
+        types = probe.types(fill)
+        if not isinstance(types, list):
+            continue
+        if fit_of(model.walk(types), 2) is not Fit.REFUSED:
+            return types, free_rank
+    return None, free_rank
 
 
-def solve_image(search: Search, hint: TensorType, count: int) -> Shapes:
-    """Images of N×C×H×W: up to `count` free sizes if there are any, else one size that fits."""
-    for fits in (search.keeps_batch, search.accepts):
-        for planes in plane_counts(hint.shape[1]):
-            uneven = (size for size in SMALL_SIZES if fits(image(planes, size)))
-            few = islice(uneven, FREE_TRIES)
-            free = (size for size in few if is_free(search.model, image(planes, size)))
-            found = tuple(image(planes, size, batch=1) for size in islice(free, count))
-            if found:
-                return Shapes(found)
-            rounded = sorted(SMALL_SIZES, key=lambda size: -math.gcd(*size))
-            for size in (*squares(FIXED_SIZES), *rounded, *rare_sizes(planes == hint.shape[1])):
-                if fits(image(planes, size)):
-                    shown = f"{planes}×{size[0]}×{size[1]}"
-                    return Shapes(
-                        (image(planes, size, batch=1),), f"solved from the model's layers: {shown}"
-                    )
-    return solve_several(search, hint)
+def concrete(hint: TensorType, batch: int, size: tuple[int, int]) -> TensorType:
+    """A hint with its free sizes filled in: batch first, then height and width."""
+    free = iter((*size, *size) if hint.rank < 4 or hint.dtype != FLOAT else size)
+    shape = tuple(
+        extent if extent is not None else batch if axis == 0 else next(free, size[0])
+        for axis, extent in enumerate(hint.shape)
+    )
+    return replace(hint, shape=shape)
 
 
 def squares(sizes: Iterable[int]) -> list[tuple[int, int]]:
@@ -144,10 +309,7 @@ def squares(sizes: Iterable[int]) -> list[tuple[int, int]]:
 
 def rare_sizes(thorough: bool) -> list[tuple[int, int]]:
     """What to try when no ordinary size fits; `thorough` where the planes are surely right."""
-    round_squares = squares(range(8, MAX_SIZE + 1, 8))
-    if not thorough:
-        return round_squares
-    return [*round_squares, *OBLONG_SIZES, *squares(range(1, MAX_SIZE + 1))]
+    return squares([*range(8, MAX_SIZE + 1, 8), *(range(1, MAX_SIZE + 1) if thorough else ())])
 
 
 def image(planes: int, size: tuple[int, int], batch: int = 2) -> TensorType:
@@ -157,8 +319,8 @@ def image(planes: int, size: tuple[int, int], batch: int = 2) -> TensorType:
 
 def is_free(model: Model, type: TensorType) -> bool:
     """Whether height and width may be anything."""
-    (given,) = leaves(generalise(model, type).inputs)
-    return given.type.shape[-2:] == (None, None)
+    (value,) = leaves(generalise(model, type).inputs)
+    return value.type.shape[-2:] == (None, None)
 
 
 def others(hint: TensorType) -> Iterator[TensorType]:
@@ -179,6 +341,27 @@ def others(hint: TensorType) -> Iterator[TensorType]:
             return
 
 
+def count_of(types: Nested[TensorType]) -> int:
+    """How many tensors a model takes."""
+    return sum(1 for _ in leaves(types))
+
+
+def shapes_argument(types: Iterable[TensorType]) -> str:
+    """Types as whoever calls porter writes them."""
+    return " ".join(f"`input_shapes={shown_shape(type)}`" for type in types)
+
+
+def ambiguous(problem: str, found: Sequence[Sequence[TensorType]]) -> ShapeNeeded:
+    """The error of a model that accepts inputs that are not the same."""
+    error = ShapeNeeded(
+        f"{problem} and does not tell which is right",
+        received=" or ".join(", ".join(map(str, types)) for types in found),
+        hint=f"say which: {' or '.join(shapes_argument(types) for types in found)}",
+    )
+    error.shapes = tuple(shown_shape(type) for type in found[0])
+    return error
+
+
 def untold(model: Model) -> PorterError:
     """No layer tells what it takes: the model may be malformed, or take anything."""
     try:
@@ -187,7 +370,7 @@ def untold(model: Model) -> PorterError:
         return error
     except WalkError:
         pass
-    return UsageError("the model does not tell what it must be fed", hint=SHAPE_HINT)
+    return ShapeNeeded("the model does not tell what it must be fed", hint=SHAPE_HINT)
 
 
 def unsolved(model: Model, hint: TensorType) -> PorterError:
@@ -202,4 +385,4 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
         error.received = f"{error.received}; {fed}" if error.received else fed
         error.hint = f"{advice}: {SHAPE_HINT}, once for each input of the model"
         return error
-    return UsageError(advice, hint=SHAPE_HINT)
+    return ShapeNeeded(advice, hint=SHAPE_HINT)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import abc
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -91,6 +91,8 @@ class LayerMap(abc.ABC):
     be fed its own output. What is ELEMENTWISE may anyway."""
     moves: ClassVar[bool] = False
     """Whether every number of the output is a number of the input, or zero."""
+    regroups: ClassVar[bool] = False
+    """Whether the output holds the input's elements in the same order, in another shape."""
     notes: tuple[str, ...] = ()
     """What the report should say of this layer: a mode chosen, a legacy rule applied."""
     warning: str = ""
@@ -335,6 +337,16 @@ class LayerMap(abc.ABC):
         """What this layer must be fed, where it is a model's first: `None` marks a free size."""
         return None
 
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        """What input `position` must be, where the others are known as far as `inputs` says."""
+        return self.input_hint() if position == 0 else None
+
     def largest_index(self) -> int | None:
         """The largest integer that this layer can be fed, where it takes indices."""
         return None
+
+    def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
+        """The largest index that input `position` may hold, where the layer reads it as indices."""
+        return self.largest_index() if position == 0 else None

@@ -63,6 +63,8 @@ Watch = Callable[[Node, Sequence[Array], Sequence[Array]], None]
 """Told of every node right after it was compared, with its outputs in Torch's order: the oracle's
 and the port's. They are let go afterwards."""
 
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
+
 EXPLAINED = 4
 """How many failing layers of one input are diagnosed: those behind them mostly follow from them."""
 
@@ -149,6 +151,7 @@ class Report:
 
     `wanted` holds the oracle's values of the model's outputs, in Torch's order; `strip` shows them
     beside the port's where they are pictures; `allowed` is how far an emitted port may be from it.
+    `overflow` is the path of the first layer of which float32 does not hold what the oracle makes.
     """
 
     rows: tuple[Row, ...]
@@ -160,6 +163,7 @@ class Report:
     allowed: float = Tolerance.accumulated
     notes: tuple[str, ...] = ()
     """What a user should know of layers that passed, a line each."""
+    overflow: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -184,12 +188,18 @@ class Comparison:
         self.hints: dict[tuple[str, int], Hint | None] = {}
         self.rounding: dict[int, Rounding] = {}
         self.worst = Worst()
+        self.overflow: str | None = None
 
     def inputs_of(self, node: Node) -> tuple[Array, ...]:
         return tuple(self.oracle.values[value.id] for value in node.inputs)
 
     def outputs_of(self, node: Node) -> list[Array]:
         return [self.oracle.values[value.id] for value in node.outputs]
+
+    def note_overflow(self, node: Node) -> None:
+        """Remember the first layer of which the oracle makes more than float32 holds."""
+        if self.overflow is None and any(overflows(array) for array in self.outputs_of(node)):
+            self.overflow = node.path
 
     def add_isolated(self, step: Step, made: list[Array]) -> None:
         """Measure a layer fed the oracle's inputs; where it fails, look for the cause."""
@@ -298,6 +308,11 @@ class Comparison:
         return tuple(rows)
 
 
+def overflows(array: Array) -> bool:
+    """Whether float32 holds some of the numbers as infinity only; NaN is none of them."""
+    return array.size > 0 and bool(np.fmax.reduce(np.abs(array), axis=None) > MAX_FLOAT32)
+
+
 def compare_summary(summary: Summary, made: Array) -> Measure:
     """Compare with what a recording kept of a large activation."""
     if summary.shape != made.shape:
@@ -347,6 +362,7 @@ def verify(
         node = step.node
         progress(node.path)
         oracle.complete(node)
+        comparison.note_overflow(node)
         taken = comparison.inputs_of(node)
         comparison.add_isolated(step, runner.run_isolated(step, list(taken), held))
         if isinstance(double, runner.Variables):
@@ -380,6 +396,7 @@ def verify(
         graph,
         strip(inputs, wanted, map_leaves(lambda value: made[value.id], graph.outputs)),
         comparison.allowed(list(leaves(graph.outputs)))[0].accumulated,
+        overflow=comparison.overflow,
     )
 
 

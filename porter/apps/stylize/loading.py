@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layer_maps import default_registry
-from porter.conversion.verification_inputs import batched
+from porter.conversion.verification_inputs import emitted_types
 from porter.errors import UsageError
-from porter.frontend.inputs import Shapes, given
+from porter.frontend.inputs import RequestedShape, Shapes, requested
 from porter.frontend.model_file import open_model
 from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
@@ -48,7 +48,7 @@ class LoadOptions:
 
     preset: str | None = None
     select: str | None = None
-    input_shapes: tuple[tuple[int, ...], ...] = ()
+    input_shapes: tuple[RequestedShape, ...] = ()
     registry: Registry | None = None
     options: Options = field(default_factory=Options)
 
@@ -72,7 +72,7 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     opened = open_model(path, choices.registry or default_registry(), choices.select)
     mode = decide(opened.root, choices.options, preset=choices.preset)
     model = opened.model(mode.options)
-    shapes = given(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
+    shapes = requested(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
     spec = image_spec_of(opened, model, shapes, choices.preset)
     if spec is None:
         raise pictureless(path, model, shapes) or untold(path)
@@ -82,7 +82,7 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     from porter.runtime.runner import Variables
 
     return TracedNet(
-        build_widest(model, batched(model, shapes), Variables(), ExportOptions())
+        build_widest(model, emitted_types(model, shapes), Variables(), ExportOptions())
     ), spec
 
 

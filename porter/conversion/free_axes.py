@@ -1,0 +1,45 @@
+"""Which axes of a port's inputs are free, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from porter.ir.graph import Graph
+from porter.ir.nested import named_leaves
+
+AXES = {
+    1: ("length",),
+    2: ("batch", "features"),
+    4: ("batch", "planes", "height", "width"),
+    5: ("batch", "planes", "depth", "height", "width"),
+}
+"""What the axes of Torch's tensors usually are, by rank."""
+
+
+def free_axes(graph: Graph) -> dict[str, list[str]]:
+    """For every input of a graph the axes that may have any extent, by name in Torch's order."""
+    return {
+        name: [
+            axis_name(value.type.rank, axis)
+            for axis, extent in enumerate(value.type.shape)
+            if extent is None
+        ]
+        for name, value in named_leaves(graph.inputs, "input")
+    }
+
+
+def axis_name(rank: int, axis: int) -> str:
+    """What an axis is called, counted from 1 where it has no name."""
+    names = AXES.get(rank, ("batch",))
+    return names[axis] if axis < len(names) else f"dimension {axis + 1}"
+
+
+def free_text(free: Mapping[str, Sequence[str]]) -> str:
+    """The free axes of all inputs in one phrase."""
+    if not any(free.values()):
+        return "no axis is free"
+    if len({tuple(axes) for axes in free.values()}) == 1:
+        return f"free: {', '.join(next(iter(free.values())))}"
+    return "free: " + "; ".join(
+        f"{name} {', '.join(axes) or 'none'}" for name, axes in free.items()
+    )

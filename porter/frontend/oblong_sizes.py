@@ -1,0 +1,160 @@
+"""Images of which height and width must be found apart: those behind which a fixed-size layer sits.
+
+Height and width do not mix in convolutions and poolings. So square images of every size tell which
+rows and which columns there are where a layer refuses an image, and the layers from there on tell
+which rows and columns they would take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+from porter.errors import ShapeMismatch, WalkError
+from porter.frontend.batch_rows import keeps_borders
+from porter.frontend.memory import TorchTensor
+from porter.frontend.walker import Walk
+from porter.ir.graph import TensorType, Value
+from porter.ir.layer_map import LayerMap
+
+MAX_PAIRS = 40_000
+"""Pairs of rows and columns that are put to the layers which are of fixed size."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A layer of a chain, and the image that it was given."""
+
+    op: LayerMap
+    image: TensorType
+
+
+class Refused(WalkError):
+    """The last layer of a chain takes an image of another size.
+
+    `links` are the layers of the chain that take images, `behind` those that follow on the last.
+    """
+
+    def __init__(self, links: tuple[Link, ...], behind: tuple[LayerMap, ...], cut: bool) -> None:
+        super().__init__("the size does not fit")
+        self.links = links
+        self.behind = behind
+        self.cut = cut
+        """Whether it would have cut samples, and not refused them."""
+
+
+class SizeWalk(Walk):
+    """A walk that tells, where a layer refuses a size, which images led there."""
+
+    def call_op(self, op: LayerMap, inputs: list[TorchTensor]) -> tuple[Value, ...]:
+        values = tuple(tensor.value for tensor in inputs)
+        try:
+            outputs = super().call_op(op, inputs)
+        except ShapeMismatch:
+            self.refuse(op, values, cut=False)
+            raise
+        if op.regroups and not keeps_borders(values[0].shape, outputs[0].shape):
+            self.refuse(op, values, cut=True)
+        return outputs
+
+    def refuse(self, op: LayerMap, inputs: tuple[Value, ...], cut: bool) -> None:
+        """Raise Refused where a chain of layers leads from an image to the refusing one."""
+        makers = {value.id: node for node in self.nodes for value in node.outputs}
+        behind: list[LayerMap] = []
+        links: list[Link] = []
+        while len(inputs) == 1:
+            if inputs[0].type.rank == 4:
+                links.append(Link(op, inputs[0].type))
+            elif links:
+                break
+            else:
+                behind.append(op)
+            if inputs[0].id not in makers:
+                break
+            node = makers[inputs[0].id]
+            op, inputs = node.op, node.inputs
+        if links:
+            raise Refused(tuple(reversed(links)), tuple(reversed(behind)), cut)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Where sizes are fixed: the extents of inputs by their extents there, and what follows."""
+
+    planes: int
+    rows: dict[int, list[int]]
+    columns: dict[int, list[int]]
+    behind: tuple[LayerMap, ...]
+
+    def takes(self, rows: int, columns: int) -> bool:
+        """Whether the layers behind take images of so many rows and columns."""
+        type = TensorType((2, self.planes, rows, columns))
+        for op in self.behind:
+            try:
+                (after,) = op.output_types(type)
+            except WalkError:
+                return False
+            if op.regroups and not keeps_borders(type.static, after.static):
+                return False
+            type = after
+        return type.shape[0] == 2
+
+
+def oblong_sizes(refused: dict[int, Refused]) -> Iterator[tuple[list[int], list[int]]]:
+    """Heights and widths with which a model's fixed-size layers are content.
+
+    `refused` tells by their side how square images were refused. All heights of one pair come to
+    the same, and all widths: strides round them.
+    """
+    fixed = fixed_layers(refused)
+    if fixed is None:
+        return
+    for rows, columns in product(sorted(fixed.rows), sorted(fixed.columns)):
+        if fixed.takes(rows, columns):
+            yield fixed.rows[rows], fixed.columns[columns]
+
+
+def fixed_layers(refused: dict[int, Refused]) -> Fixed | None:
+    """The first layers that are of fixed size, if a single chain leads through them.
+
+    Images that are too small are refused by earlier layers. Those count where not all pairs of
+    rows and columns have a square image that comes through.
+    """
+    if not refused:
+        return None
+    longest = max(refused.values(), key=lambda each: (len(each.links), len(each.behind)))
+    refusing = [(each.links[-1].op, *each.behind)[-1] for each in refused.values()]
+    for start, link in enumerate(longest.links):
+        is_last = start == len(longest.links) - 1
+        if not is_last and not any(op is link.op for op in refusing):
+            continue
+        found = extents_at(link.op, refused)
+        pairs = len({rows for rows, _ in found.values()}) * len({c for _, c in found.values()})
+        if pairs <= MAX_PAIRS:
+            behind = (*(each.op for each in longest.links[start:]), *longest.behind)
+            planes = link.image.static[1]
+            return Fixed(planes, *by_extent(found), behind)
+    return None
+
+
+def extents_at(op: LayerMap, refused: dict[int, Refused]) -> dict[int, tuple[int, int]]:
+    """Rows and columns of the images that a layer was given, by the side of the input."""
+    return {
+        side: (link.image.static[2], link.image.static[3])
+        for side, each in refused.items()
+        for link in each.links
+        if link.op is op
+    }
+
+
+def by_extent(
+    found: dict[int, tuple[int, int]],
+) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """The sides that come to the same number of rows, and those to the same of columns."""
+    rows: dict[int, list[int]] = {}
+    columns: dict[int, list[int]] = {}
+    for side, (height, width) in sorted(found.items()):
+        rows.setdefault(height, []).append(side)
+        columns.setdefault(width, []).append(side)
+    return rows, columns
