@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from porter.apps.inspect import Inspection, PlainInspection
     from porter.apps.stylize.stylize import Stylization, StylizeResult
     from porter.conversion.pipeline import Conversion
+    from porter.frontend.inputs import RequestedShape
     from porter.frontend.model_file import ModelFile
     from porter.ir.options import BatchNormMode
     from porter.parity.compare import Report, Tolerance
@@ -323,7 +324,7 @@ def stylize(
 # Arguments ----------------------------------------------------------------------------------------
 
 
-def shapes_of(shapes: InputShapes) -> tuple[tuple[int, ...], ...]:
+def shapes_of(shapes: InputShapes) -> tuple[RequestedShape, ...]:
     """One shape or several, as text or as integers. Raises UsageError."""
     from porter.frontend.inputs import parse_shape
 

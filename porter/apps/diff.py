@@ -16,7 +16,7 @@ import numpy as np
 
 from porter import torch7
 from porter.errors import UsageError
-from porter.frontend.inputs import given, samples, types_of
+from porter.frontend.inputs import RequestedShape, requested, samples, types_of
 from porter.frontend.model_file import ModelFile, choose
 from porter.frontend.module_tree import require_mapped
 from porter.frontend.nonfinite import with_nan
@@ -77,7 +77,7 @@ def diff(
     second: DiffSide,
     tolerance: Tolerance | None = None,
     seed: int = 1,
-    input_shapes: tuple[tuple[int, ...], ...] = (),
+    input_shapes: tuple[RequestedShape, ...] = (),
 ) -> Report:
     """Compare the second side with the first, on a recording's input, else on seeded numbers of
     `input_shapes` (Torch's order), else of a shape that a model or port takes."""
@@ -129,7 +129,7 @@ def diff_model(model: Model, oracle: Recording, limits: Tolerance, oracle_label:
 
 
 def common_input(
-    first: DiffSide, second: DiffSide, seed: int, input_shapes: tuple[tuple[int, ...], ...] = ()
+    first: DiffSide, second: DiffSide, seed: int, input_shapes: tuple[RequestedShape, ...] = ()
 ) -> Nested[Array]:
     """A recording's input, or seeded numbers of a shape that a side takes."""
     for side in (first, second):
@@ -139,7 +139,7 @@ def common_input(
             return side.input
     for side in (first, second):
         if isinstance(side, Model):
-            shapes = given(side, list(input_shapes)) if input_shapes else solve(side)
+            shapes = requested(side, list(input_shapes)) if input_shapes else solve(side)
             return samples(side, shapes, seed)[0].arrays
     assert isinstance(first, PortFolder)
     return port_sample(first, seed)

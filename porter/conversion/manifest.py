@@ -55,6 +55,7 @@ class Manifest(TypedDict):
     transposes: int
     """How many the layers need; each costs a pass over its tensor."""
     input_size: str
+    free: dict[str, list[str]]
     oracle: str
     inputs: list[str]
     options: dict[str, str | int]

@@ -196,6 +196,11 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
 def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
     """What is tried last: rows of a result, a batch of one, vectors, heights unlike widths."""
     if hint.rank != 4:
+        pair = next(
+            (type for type in islice(others(hint), FEW_OTHERS) if fits_two(search, type)), None
+        )
+        if pair is not None:
+            return Shapes((pair,))
         for trial in (replace(hint, shape=(1, *hint.shape[1:])), replace(hint, shape=(None,))):
             type = next((type for type in others(trial) if search.fit(type)), None)
             if type is not None and (trial.rank > 1 or hint.dtype == INT):
@@ -209,6 +214,14 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
                 if search.fit(image(planes, size, batch)) >= least:
                     return fixed(image(planes, size, batch=1))
     return solve_oblong(search, hint)
+
+
+def fits_two(search: Search, type: TensorType) -> bool:
+    """Whether two samples fit, and no other number, with rows of results for each."""
+    graph = walked(search.model, type) if type.shape[0] == 2 else None
+    outputs = [] if graph is None else [value.type for value in leaves(graph.outputs)]
+    fit = Fit.REFUSED if graph is None else fit_of(graph, 2)
+    return fit is Fit.SAMPLES and all(output.rank > 1 for output in outputs)
 
 
 def solve_oblong(search: Search, hint: TensorType) -> Shapes | None:

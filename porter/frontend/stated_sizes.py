@@ -28,6 +28,8 @@ def stated_types(reader: Reader) -> Iterator[TensorType]:
         full = (1, *shape) if len(shape) == hint.rank - 1 else shape
         if len(full) == hint.rank and hint.admits(full):
             yield replace(hint, shape=full)
+    if reader.op.arity()[0] > 1:
+        return
     free = [axis for axis, size in enumerate(hint.shape) if size is None and axis > 0]
     output = left(module, "output")
     if output is not None:
