@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from porter.emit.keras.calls import infix, ops
-from porter.emit.keras.translations.registry import translates
+from porter.emit.keras.translations.registry import translate_all, translates
 from porter.emit.tracing.expression import Expression, Literal
 from porter.emit.tracing.recorder import Symbol
 
@@ -61,6 +61,21 @@ INFIX = {
 }
 
 
+SHORT: dict[str, Callable[..., Any]] = {
+    "cast": lambda x, dtype: ops("cast", x, dtype.name),
+    "math.squared_difference": lambda x, y: ops("square", infix("-", x, y)),
+    "nn.leaky_relu": lambda features, alpha=0.2: ops("leaky_relu", features, alpha),
+    "nn.bias_add": lambda value, bias: infix("+", value, bias),
+    "nn.log_softmax": lambda logits, axis=-1: ops("log_softmax", logits, axis=axis),
+    "argmax": lambda input, axis=None: ops("cast", ops("argmax", input, axis=axis), "int64"),
+    "argmin": lambda input, axis=None: ops("cast", ops("argmin", input, axis=axis), "int64"),
+    "sort": lambda values, axis=-1: ops("sort", values, axis=axis),
+    "tensordot": lambda a, b, axes: ops("tensordot", a, b, axes=axes),
+    "einsum": lambda equation, inputs: ops("einsum", equation, *inputs),
+}
+"""Translations of one expression."""
+
+
 def same(function: str) -> Callable[..., Any]:
     return lambda **arguments: ops(function, *arguments.values())
 
@@ -69,10 +84,9 @@ def operation(symbol: str) -> Callable[..., Any]:
     return lambda x, y: infix(symbol, x, y)
 
 
-for tensorflow_name, keras_name in SAME.items():
-    translates(tensorflow_name)(same(keras_name))
-for tensorflow_name, symbol in INFIX.items():
-    translates(tensorflow_name)(operation(symbol))
+translate_all({name: same(keras_name) for name, keras_name in SAME.items()})
+translate_all({name: operation(symbol) for name, symbol in INFIX.items()})
+translate_all(SHORT)
 
 
 @translates("constant")
@@ -94,25 +108,10 @@ for tensorflow_name in ("zeros_like", "ones_like"):
     translates(tensorflow_name)(like(tensorflow_name))
 
 
-@translates("cast")
-def cast(x: Any, dtype: Any) -> Expression:
-    return ops("cast", x, dtype.name)
-
-
-@translates("math.squared_difference")
-def squared_difference(x: Any, y: Any) -> Expression:
-    return ops("square", infix("-", x, y))
-
-
 @translates("math.divide_no_nan")
 def divide_no_nan(x: Any, y: Any) -> Expression:
     zero = ops("equal", y, 0.0)
     return ops("where", zero, 0.0, infix("/", x, ops("where", zero, 1.0, y)))
-
-
-@translates("nn.leaky_relu")
-def leaky_relu(features: Any, alpha: float = 0.2) -> Expression:
-    return ops("leaky_relu", features, alpha)
 
 
 @translates("clip_by_value")
@@ -126,16 +125,6 @@ def add_n(inputs: Any) -> Any:
     for each in inputs[1:]:
         total = infix("+", total, each)
     return total
-
-
-@translates("nn.bias_add")
-def bias_add(value: Any, bias: Any) -> Expression:
-    return infix("+", value, bias)
-
-
-@translates("nn.log_softmax")
-def log_softmax(logits: Any, axis: int = -1) -> Expression:
-    return ops("log_softmax", logits, axis=axis)
 
 
 def reduction(function: str) -> Callable[..., Any]:
@@ -157,16 +146,6 @@ for tensorflow_name, keras_name in {
     translates(tensorflow_name)(reduction(keras_name))
 
 
-@translates("argmax")
-def argmax(input: Any, axis: Any = None) -> Expression:
-    return ops("cast", ops("argmax", input, axis=axis), "int64")
-
-
-@translates("argmin")
-def argmin(input: Any, axis: Any = None) -> Expression:
-    return ops("cast", ops("argmin", input, axis=axis), "int64")
-
-
 @translates("norm")
 def norm(
     tensor: Any, ord: Any = "euclidean", axis: Any = None, keepdims: bool = False
@@ -178,11 +157,6 @@ def norm(
         return ops("sum", ops("abs", tensor), **options)
     powers = ops("power", ops("abs", tensor), float(ord))
     return ops("power", ops("sum", powers, **options), 1 / ord)
-
-
-@translates("sort")
-def sort(values: Any, axis: int = -1) -> Expression:
-    return ops("sort", values, axis=axis)
 
 
 @translates("math.top_k")
@@ -201,13 +175,3 @@ def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False)
 def matvec(a: Any, b: Any, transpose_a: bool = False) -> Expression:
     matrix = ops("swapaxes", a, -1, -2) if transpose_a else a
     return ops("squeeze", ops("matmul", matrix, ops("expand_dims", b, -1)), -1)
-
-
-@translates("tensordot")
-def tensordot(a: Any, b: Any, axes: Any) -> Expression:
-    return ops("tensordot", a, b, axes=axes)
-
-
-@translates("einsum")
-def einsum(equation: str, inputs: Any) -> Expression:
-    return ops("einsum", equation, *inputs)

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from porter.emit.keras.calls import call, item, ops
-from porter.emit.keras.translations.registry import translates
+from porter.emit.keras.translations.registry import translate_all, translates
 from porter.emit.tracing.expression import Expression
 from porter.emit.tracing.recorder import Symbol
 from porter.errors import EmitError
 
+SHORT: dict[str, Callable[..., Any]] = {
+    "reshape": lambda tensor, shape: ops("reshape", tensor, tuple(shape)),
+    "transpose": lambda a, perm=None: ops("transpose", a, None if perm is None else list(perm)),
+    "ensure_shape": lambda x, shape: x,
+    "stack": lambda values, axis=0: ops("stack", list(values), axis=axis),
+    "unstack": lambda value, num=None, axis=0: ops("unstack", value, num, axis=axis),
+    "concat": lambda values, axis: ops("concatenate", list(values), axis=axis),
+    "tile": lambda input, multiples: ops("tile", input, list(multiples)),
+    "repeat": lambda input, repeats, axis=None: ops("repeat", input, repeats, axis=axis),
+    "broadcast_to": lambda input, shape: ops("broadcast_to", input, tuple(shape)),
+    "fill": lambda dims, value: ops("full", tuple(dims), value, dtype=value.dtype.name),
+    "zeros": lambda shape, dtype: ops("zeros", tuple(shape), dtype.name),
+    "one_hot": lambda indices, depth, dtype: ops("one_hot", indices, depth, dtype=dtype.name),
+    "pad": lambda tensor, paddings, constant_values=0: padded(tensor, paddings, constant_values),
+    "scatter_nd": lambda indices, updates, shape: ops("scatter", indices, updates, tuple(shape)),
+}
+"""Translations of one expression."""
 
-@translates("reshape")
-def reshape(tensor: Any, shape: Any) -> Expression:
-    return ops("reshape", tensor, tuple(shape))
-
-
-@translates("transpose")
-def transpose(a: Any, perm: Any = None) -> Expression:
-    return ops("transpose", a, None if perm is None else list(perm))
+translate_all(SHORT)
 
 
 @translates("squeeze")
 def squeeze(input: Any, axis: Any = None) -> Expression:
     axes = axis if isinstance(axis, list | tuple) else [axis]
     return ops("squeeze", input, axes[0] if len(axes) == 1 else tuple(axes))
-
-
-@translates("ensure_shape")
-def ensure_shape(x: Any, shape: Any) -> Any:
-    return x
 
 
 @translates("split")
@@ -42,49 +48,9 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: Any = None) -
     return ops("split", value, list(ends), axis=axis)
 
 
-@translates("stack")
-def stack(values: Any, axis: int = 0) -> Expression:
-    return ops("stack", list(values), axis=axis)
-
-
-@translates("unstack")
-def unstack(value: Any, num: Any = None, axis: int = 0) -> Expression:
-    return ops("unstack", value, num, axis=axis)
-
-
-@translates("concat")
-def concat(values: Any, axis: int) -> Expression:
-    return ops("concatenate", list(values), axis=axis)
-
-
-@translates("tile")
-def tile(input: Any, multiples: Any) -> Expression:
-    return ops("tile", input, list(multiples))
-
-
-@translates("repeat")
-def repeat(input: Any, repeats: Any, axis: Any = None) -> Expression:
-    return ops("repeat", input, repeats, axis=axis)
-
-
 @translates("reverse")
 def reverse(tensor: Any, axis: Any) -> Expression:
     return ops("flip", tensor, axis=axis[0] if len(axis) == 1 else tuple(axis))
-
-
-@translates("broadcast_to")
-def broadcast_to(input: Any, shape: Any) -> Expression:
-    return ops("broadcast_to", input, tuple(shape))
-
-
-@translates("fill")
-def fill(dims: Any, value: Any) -> Expression:
-    return ops("full", tuple(dims), value, dtype=value.dtype.name)
-
-
-@translates("zeros")
-def zeros(shape: Any, dtype: Any) -> Expression:
-    return ops("zeros", tuple(shape), dtype.name)
 
 
 @translates("range")
@@ -92,16 +58,6 @@ def arange(start: Any, limit: Any = None, delta: Any = 1) -> Expression:
     ends = [0, start] if limit is None else [start, limit]
     shortest = ends[1:] if limit is None and delta == 1 else ends
     return ops("arange", *shortest, *([] if delta == 1 else [delta]), dtype="int32")
-
-
-@translates("one_hot")
-def one_hot(indices: Any, depth: Any, dtype: Any) -> Expression:
-    return ops("one_hot", indices, depth, dtype=dtype.name)
-
-
-@translates("pad")
-def pad(tensor: Any, paddings: Any, constant_values: Any = 0) -> Any:
-    return padded(tensor, paddings, constant_values)
 
 
 def padded(x: Any, paddings: Any, value: Any = 0) -> Any:
@@ -166,11 +122,6 @@ def strided_slice(
         for axis, (start, stop, step) in enumerate(zip(begin, end, steps, strict=True))
     ]
     return item(input_, *keys)
-
-
-@translates("scatter_nd")
-def scatter_nd(indices: Any, updates: Any, shape: Any) -> Expression:
-    return ops("scatter", indices, updates, tuple(shape))
 
 
 @translates("space_to_batch")

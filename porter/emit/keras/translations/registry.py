@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 TRANSLATIONS: dict[str, Callable[..., Any]] = {}
+
+
+def translate_all(table: Mapping[str, Callable[..., Any]]) -> None:
+    """Register translations by the names of TensorFlow's functions."""
+    for name, function in table.items():
+        translates(name)(function)
 
 
 def translates(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
