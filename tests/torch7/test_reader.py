@@ -67,15 +67,15 @@ def test_flattened_parameters_share_one_storage() -> None:
     assert len({weight.key for weight in weights}) == len(weights) > 0
 
 
-def objects(value: Any, seen: set[int]) -> list[TorchObject]:
+def objects(value: Any, visited: set[int]) -> list[TorchObject]:
     """All Torch objects in `value`, once each."""
-    if id(value) in seen:
+    if id(value) in visited:
         return []
     if not isinstance(value, (Table, TorchObject)):
         return []
-    seen.add(id(value))
+    visited.add(id(value))
     items = value.items if isinstance(value, Table) else value.fields
-    below = [o for child in items.values() for o in objects(child, seen)]
+    below = [o for child in items.values() for o in objects(child, visited)]
     return [value, *below] if isinstance(value, TorchObject) else below
 
 

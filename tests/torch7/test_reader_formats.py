@@ -78,14 +78,14 @@ def entry(value: Any) -> dict[str, Any] | None:
     return None
 
 
-def count_entries(value: Any, seen: set[int]) -> int:
+def count_entries(value: Any, visited: set[int]) -> int:
     """How many entries a complete description of `value` has."""
-    if id(value) in seen:
+    if id(value) in visited:
         return 1
     if isinstance(value, TorchObject) or (isinstance(value, Table) and value.typename == "table"):
-        seen.add(id(value))
+        visited.add(id(value))
     own = entry(value) is not None
-    return own + sum(count_entries(child, seen) for _, child in children(value))
+    return own + sum(count_entries(child, visited) for _, child in children(value))
 
 
 def describe_tensor(tensor: Tensor) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def test_an_ascii_file_holds_the_same_numbers() -> None:
             np.testing.assert_allclose(theirs.tensor(name).array, value.array, rtol=1e-8)
 
 
-def compare(ours: Any, theirs: Any, seen: set[int]) -> int:
+def compare(ours: Any, theirs: Any, visited: set[int]) -> int:
     """How many tensors are equal in both trees; torchfile has bytes for strings."""
     if isinstance(ours, (Tensor, Storage)):
         if theirs is not None and ours.array.size:
@@ -160,16 +160,16 @@ def compare(ours: Any, theirs: Any, seen: set[int]) -> int:
         return 1
     if isinstance(ours, str):
         assert ours.encode("utf-8", "surrogateescape") in (theirs, getattr(theirs, "name", theirs))
-    if id(ours) in seen or not isinstance(ours, (Table, TorchObject)):
+    if id(ours) in visited or not isinstance(ours, (Table, TorchObject)):
         return 0
-    seen.add(id(ours))
+    visited.add(id(ours))
     items = ours.items if isinstance(ours, Table) else ours.fields
     theirs = theirs._obj if isinstance(ours, TorchObject) else theirs
     total = 0
     for key, value in items.items():
         if isinstance(key, (str, int)):
             name = key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
-            total += compare(value, theirs[name], seen)
+            total += compare(value, theirs[name], visited)
     return total
 
 

@@ -31,7 +31,7 @@ def test_syntax() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Write the named Lua chunks as files, then run the recorder with the given arguments."""
+    """Write the named Lua chunks as files, then run the recorder with arguments."""
 
     def run(*args: str, nn: str = "old", **files: str) -> subprocess.CompletedProcess[str]:
         for name, chunk in files.items():
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def record(run: Run, tmp_path: Path) -> Callable[..., Any]:
-    """Record a model given as a Lua expression; returns the recording."""
+    """Record a model that is a Lua expression; returns the recording."""
 
     def record(model: str, *options: str, input: str = INPUT, nn: str = "old") -> Any:
         files = (

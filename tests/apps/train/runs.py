@@ -27,12 +27,12 @@ from porter.apps.train.session import Session
 from porter.apps.train.trainer import Hooks
 
 paths = ("style_image", "descriptor", "output", "data")
-told = json.loads(sys.argv[1])
-options = TrainOptions(**{k: Path(v) if k in paths and v else v for k, v in told.items()})
+arguments = json.loads(sys.argv[1])
+options = TrainOptions(**{k: Path(v) if k in paths and v else v for k, v in arguments.items()})
 losses = []
 try:
     session = Session(options)
-    done = session.trainer.train(Hooks(on_progress=lambda made: losses.append(made.total)))
+    done = session.trainer.train(Hooks(on_progress=lambda progress: losses.append(progress.total)))
 except PorterError as error:
     print(json.dumps({"error": error.message}))
     sys.exit(error.exit_code)
@@ -49,7 +49,7 @@ class Run:
     out: IO[str]
     errors: IO[str]
 
-    def told(self) -> Any:
+    def reported(self) -> Any:
         """What it said when it ended well."""
         with self.out, self.errors:
             code = self.process.wait(timeout=300)

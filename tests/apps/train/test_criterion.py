@@ -31,16 +31,18 @@ def test_content_and_style_are_texture_nets(options: Make, descriptor: Path) -> 
     asked = options(content_weight=2.0, style_weight=3.0)
     describe = open_descriptor(descriptor, LAYERS)
     random = np.random.default_rng(1)
-    made, photos = (random.uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32) for _ in "ab")
+    outputs, photos = (random.uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32) for _ in "ab")
     style = random.uniform(0, 255, (1, 40, 36, 3)).astype(np.float32)
-    losses = criterion(describe, tf.constant(style), asked)(tf.constant(made), tf.constant(photos))
+    losses = criterion(describe, tf.constant(style), asked)(
+        tf.constant(outputs), tf.constant(photos)
+    )
 
-    one, other, wanted = (
-        {k: v.numpy() for k, v in describe(x).items()} for x in (made, photos, style)
+    one, other, target = (
+        {k: v.numpy() for k, v in describe(x).items()} for x in (outputs, photos, style)
     )
     content = 2 * np.mean((one["relu2_2"].astype(np.float64) - other["relu2_2"]) ** 2)
     each = [
-        np.mean((gram(one[name][i]) - gram(wanted[name][0])) ** 2)
+        np.mean((gram(one[name][i]) - gram(target[name][0])) ** 2)
         for i in range(2)
         for name in ("relu1_1", "relu2_1")
     ]
@@ -52,18 +54,18 @@ def test_content_and_style_are_texture_nets(options: Make, descriptor: Path) -> 
 def test_coarser_scales_count_less(options: Make, descriptor: Path) -> None:
     describe = open_descriptor(descriptor, LAYERS)
     random = np.random.default_rng(2)
-    made, photos = (random.uniform(0, 255, (1, SIZE, SIZE, 3)).astype(np.float32) for _ in "ab")
+    outputs, photos = (random.uniform(0, 255, (1, SIZE, SIZE, 3)).astype(np.float32) for _ in "ab")
     style = random.uniform(0, 255, (1, SIZE, SIZE, 3)).astype(np.float32)
 
-    def content(scales: int, made: np.ndarray, photos: np.ndarray) -> float:
+    def content(scales: int, outputs: np.ndarray, photos: np.ndarray) -> float:
         asked = options(pyramid_loss=scales, pyramid_decay=0.5)
         compare = criterion(describe, tf.constant(style), asked)
-        return float(compare(tf.constant(made), tf.constant(photos))["content"])
+        return float(compare(tf.constant(outputs), tf.constant(photos))["content"])
 
-    fine, coarse = content(1, made, photos), content(1, pooled(made), pooled(photos))
-    np.testing.assert_allclose(content(2, made, photos), fine + 0.5 * coarse, rtol=1e-5)
+    fine, coarse = content(1, outputs, photos), content(1, pooled(outputs), pooled(photos))
+    np.testing.assert_allclose(content(2, outputs, photos), fine + 0.5 * coarse, rtol=1e-5)
     with pytest.raises(UsageError, match="leaves nothing"):
-        content(6, made, photos)
+        content(6, outputs, photos)
 
 
 def test_total_variation_has_torchs_gradient() -> None:
@@ -72,10 +74,10 @@ def test_total_variation_has_torchs_gradient() -> None:
     with tf.GradientTape() as tape:
         variable = tf.Variable(x)
         loss = total_variation(variable)
-    wanted = np.zeros_like(x)
+    target = np.zeros_like(x)
     right = x[:, :-1, :-1] - x[:, :-1, 1:]
     below = x[:, :-1, :-1] - x[:, 1:, :-1]
-    wanted[:, :-1, :-1] += right + below
-    wanted[:, :-1, 1:] -= right
-    wanted[:, 1:, :-1] -= below
-    np.testing.assert_allclose(tape.gradient(loss, variable).numpy(), wanted, atol=1e-5)
+    target[:, :-1, :-1] += right + below
+    target[:, :-1, 1:] -= right
+    target[:, 1:, :-1] -= below
+    np.testing.assert_allclose(tape.gradient(loss, variable).numpy(), target, atol=1e-5)

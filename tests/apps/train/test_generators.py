@@ -65,8 +65,8 @@ def outline(root: TorchObject) -> list[Any]:
 
 def test_a_slim_johnson_is_the_one_that_torch_saved() -> None:
     saved = torch7.read(FIXTURES / "nets/texture_nets_johnson_slim/model.t7").root
-    made = generator(Architecture("johnson", slim=4), seed=1)
-    assert outline(made) == outline(saved)
+    root = generator(Architecture("johnson", slim=4), seed=1)
+    assert outline(root) == outline(saved)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_a_slim_johnson_is_the_one_that_torch_saved() -> None:
 def test_generators_have_the_modules_that_torch_saved(
     name: str, classes: dict[str, int], numbers: int
 ) -> None:
-    made = generator(Architecture(name, slim=2), seed=1)
-    assert histogram(made) == Counter(classes)
-    weights = [m.get(n) for _, m in submodules(made) for n in ("weight", "bias")]
+    root = generator(Architecture(name, slim=2), seed=1)
+    assert histogram(root) == Counter(classes)
+    weights = [m.get(n) for _, m in submodules(root) for n in ("weight", "bias")]
     assert sum(w.numel for w in weights if w is not None) == numbers
 
 
@@ -130,8 +130,8 @@ def test_equal_seeds_give_equal_weights_and_others_do_not() -> None:
 @pytest.mark.parametrize("mode", ["style", "texture"])
 def test_a_generator_keeps_the_size_of_its_input(name: str, mode: str) -> None:
     root = generator(Architecture(name, mode, slim=4), seed=1)
-    (made,) = leaves(model(root).walk(TensorType((2, 3, 64, 96))).outputs)
-    assert made.type.static == (2, 3, 64, 96)
+    (output,) = leaves(model(root).walk(TensorType((2, 3, 64, 96))).outputs)
+    assert output.type.static == (2, 3, 64, 96)
 
 
 def without_noise(module: TorchObject) -> TorchObject:
@@ -147,11 +147,11 @@ def test_a_texture_is_a_torus(name: str) -> None:
     """Noise shifted around the edge gives the texture shifted around the edge: there is no seam."""
     net = model(without_noise(generator(Architecture(name, "texture", slim=8), seed=3)))
     graph = net.walk(TensorType((1, 3, 64, 64)))
-    (given,), (made,) = leaves(graph.inputs), leaves(graph.outputs)
+    (fed,), (output,) = leaves(graph.inputs), leaves(graph.outputs)
     noise = randn(1, 3, 64, 64).astype(np.float64)
 
     def texture(x: Any) -> Any:
-        return reference.run(graph, {given.id: x})[made.id]
+        return reference.run(graph, {fed.id: x})[output.id]
 
     shifted = texture(np.roll(noise, (32, 32), axis=(2, 3)))
     np.testing.assert_allclose(

@@ -21,9 +21,9 @@ from tests.build import FIXTURES, conv, relu, sequential
 
 
 def network(root: TorchObject) -> TrainableNetwork:
-    made = TrainableNetwork(root, UNIT, VGG)
-    made.make_variables(2, 32)
-    return made
+    net = TrainableNetwork(root, UNIT, VGG)
+    net.make_variables(2, 32)
+    return net
 
 
 def levels(seed: int = 0) -> tf.Tensor:

@@ -54,9 +54,9 @@ def test_underscores_and_dashes_mean_the_same() -> None:
     assert parsed("--tv-weight", "2").tv_weight == parsed("--tv_weight", "2").tv_weight == 2
 
 
-@pytest.mark.parametrize(("given", "meant"), [([], True), (["true"], True), (["false"], False)])
-def test_vgg_no_pad_is_a_flag_or_a_word(given: list[str], meant: bool) -> None:
-    assert parsed("--vgg_no_pad", *given).vgg_no_pad is meant
+@pytest.mark.parametrize(("arguments", "meant"), [([], True), (["true"], True), (["false"], False)])
+def test_vgg_no_pad_is_a_flag_or_a_word(arguments: list[str], meant: bool) -> None:
+    assert parsed("--vgg_no_pad", *arguments).vgg_no_pad is meant
 
 
 @pytest.mark.parametrize(

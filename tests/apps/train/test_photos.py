@@ -69,8 +69,8 @@ def test_shares_together_are_the_whole_batch(photos: Path) -> None:
     found = PhotoFolder(photo_files(photos), SIZE, 3)
 
     def batches(share: Share) -> list[np.ndarray]:
-        made = samples(found, SIZE, 4, share, range(5, 8), threads=2)
-        return [each.numpy() for each in made]
+        batches = samples(found, SIZE, 4, share, range(5, 8), threads=2)
+        return [each.numpy() for each in batches]
 
     whole = batches(Share())
     first, second = batches(Share(2, 1, 0)), batches(Share(2, 1, 1))

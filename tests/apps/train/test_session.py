@@ -33,12 +33,12 @@ def test_a_run_ends_in_a_port_that_every_command_takes(
         *("--sample_every", 3, "--json"),
     ]
     assert cli.main(list(map(str, arguments))) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["iterations"] == 6
-    assert told["last_losses"]["style"] > 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["iterations"] == 6
+    assert report["last_losses"]["style"] > 0
     run = asked.output
-    made = {path.name for path in run.iterdir()}
-    assert {"training.json", "checkpoints", "model.t7", "model_3.t7", "model_6.t7"} <= made
+    names = {path.name for path in run.iterdir()}
+    assert {"training.json", "checkpoints", "model.t7", "model_3.t7", "model_6.t7"} <= names
     assert [f.name for f in sorted((run / "samples").iterdir())] == [
         "000000.png",
         "000003.png",
@@ -50,11 +50,11 @@ def test_a_run_ends_in_a_port_that_every_command_takes(
     model = run / "model"
     assert cli.main(["diff", str(run / "model.t7"), str(model)]) == 0
     photo = picture(tmp_path / "photo.png", 36, 44, 3)
-    assert cli.main(["stylize", str(model), str(photo), "-o", str(tmp_path / "made.png")]) == 0
-    assert size_of(tmp_path / "made.png") == (44, 36)
+    assert cli.main(["stylize", str(model), str(photo), "-o", str(tmp_path / "output.png")]) == 0
+    assert size_of(tmp_path / "output.png") == (44, 36)
     assert cli.main(["inspect", str(run / "model.t7")]) == 0
-    told = json.loads((run / "training.json").read_text())
-    assert told["result"]["iterations"] == 6
+    report = json.loads((run / "training.json").read_text())
+    assert report["result"]["iterations"] == 6
 
     # The same command has nothing left to do, and going on from the result is another run.
     again = options(init=run, output=tmp_path / "further", num_iterations=1)
@@ -68,9 +68,9 @@ def test_fine_tuning_starts_from_the_port_itself(options: Make) -> None:
     original = torch7.read(OILPAINT / "model.t7").root
     weights = [m.get("weight") for m in original.list("modules")]
     kept = [m.get("weight") for m in before.list("modules")]
-    for wanted, found in zip(weights, kept, strict=True):
-        if wanted is not None:
-            assert np.array_equal(wanted.array, found.array)
+    for expected, found in zip(weights, kept, strict=True):
+        if expected is not None:
+            assert np.array_equal(expected.array, found.array)
     session.trainer.train(Hooks())
     after = [m.get("weight") for m in session.network.trained(0.0).list("modules")]
     moved = [
@@ -87,9 +87,9 @@ def test_a_converted_folder_gives_its_weights_to_the_model_that_is_named(
     net = FIXTURES / "nets" / "texture_nets_johnson_slim" / "model.t7"
     port = convert(Request(net, tmp_path / "port")).output
     session = Session(options(init=port, slim=4, image_size=32))
-    wanted = torch7.read(net).root.list("modules")[1].tensor("weight").array
+    expected = torch7.read(net).root.list("modules")[1].tensor("weight").array
     found = session.network.trained(0.0).list("modules")[1].tensor("weight").array
-    assert np.array_equal(wanted, found)
+    assert np.array_equal(expected, found)
     with pytest.raises(UsageError, match="weights of another architecture"):
         Session(options(init=port, slim=8, output=tmp_path / "other"))
 

@@ -23,7 +23,7 @@ LAYERS = ("relu1_1", "relu2_1")
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A texture generator that is not trained; its last layer is made loud."""
+    """A texture generator that is not trained; its last layer is amplified."""
     root = generator(Architecture("pyramid", "texture", slim=8), 1)
     root.list("modules")[-2].tensor("weight").array[...] *= 200
     return write_t7(tmp_path / "net.t7", root)
@@ -36,13 +36,13 @@ def test_a_generator_makes_textures_of_any_multiple_of_32(file: Path) -> None:
 
 
 def test_seed_and_number_choose_the_noise(file: Path) -> None:
-    made = {
+    textures = {
         (seed, number): Textures(file, seed)((64, 64), number).image.tobytes()
         for seed in (1, 2)
         for number in (0, 1)
     }
-    assert len(set(made.values())) == 4
-    assert Textures(file, 1)((64, 64), 0).image.tobytes() == made[1, 0]
+    assert len(set(textures.values())) == 4
+    assert Textures(file, 1)((64, 64), 0).image.tobytes() == textures[1, 0]
 
 
 def test_a_net_without_noise_is_refused(tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ def test_the_seam_is_measured() -> None:
 
 def test_optimisation_finds_the_style(style: Path, descriptor: Path) -> None:
     levels = read_photo(style).levels
-    made = optimise(open_descriptor(descriptor, LAYERS), levels, LAYERS, (32, 40), 30, seed=1)
-    assert made.image.shape == (32, 40, 3)
-    assert made.losses[-1] < 0.2 * made.losses[0]
+    texture = optimise(open_descriptor(descriptor, LAYERS), levels, LAYERS, (32, 40), 30, seed=1)
+    assert texture.image.shape == (32, 40, 3)
+    assert texture.losses[-1] < 0.2 * texture.losses[0]
     again = optimise(open_descriptor(descriptor, LAYERS), levels, LAYERS, (32, 40), 30, seed=1)
-    assert np.array_equal(made.image, again.image)
+    assert np.array_equal(texture.image, again.image)
 
 
 def test_the_command_writes_a_picture(

@@ -23,7 +23,7 @@ from tests.apps.train.runs import last_kept, start
 def run(options: TrainOptions) -> tuple[TrainingSummary, list[float], dict[str, np.ndarray]]:
     """Train without the port at the end; how it went, losses and weights."""
     session, losses = Session(options), []
-    done = session.trainer.train(Hooks(on_progress=lambda made: losses.append(made.total)))
+    done = session.trainer.train(Hooks(on_progress=lambda progress: losses.append(progress.total)))
     weights = {name: v.numpy() for name, v in session.network.variables.by_name.items()}
     return done, losses, weights
 
@@ -83,14 +83,14 @@ def test_a_killed_run_goes_on_exactly(options: Make, tmp_path: Path) -> None:
     killed.kill()
     kept = last_kept(long)
     finished = kept + 3
-    again = start(options(output=long.output, num_iterations=finished)).told()
+    again = start(options(output=long.output, num_iterations=finished)).reported()
     assert again["start"] == kept
     if kept == 3:
-        assert again["weights"] == whole.told()["weights"]
+        assert again["weights"] == whole.reported()["weights"]
     else:  # The machine was fast: compare with a run as long as that.
-        whole.told()
+        whole.reported()
         other = start(options(output=tmp_path / "longer", num_iterations=finished))
-        assert again["weights"] == other.told()["weights"]
+        assert again["weights"] == other.reported()["weights"]
 
 
 def test_a_finished_run_has_nothing_left_to_do(options: Make) -> None:
@@ -104,8 +104,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
 ) -> None:
     session = Session(options(num_iterations=9))
 
-    def poison(made: TrainingProgress) -> None:
-        if made.iteration == 4:
+    def poison(progress: TrainingProgress) -> None:
+        if progress.iteration == 4:
             weight = session.network.trainable[0]
             weight.assign(weight * float("nan"))
 
@@ -118,8 +118,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
 def test_weights_that_are_no_numbers_are_never_kept(options: Make) -> None:
     session = Session(options(num_iterations=3))
 
-    def poison(made: TrainingProgress) -> None:
-        if made.iteration == 3:
+    def poison(progress: TrainingProgress) -> None:
+        if progress.iteration == 3:
             weight = session.network.trainable[0]
             weight.assign(weight * float("inf"))
 
@@ -132,8 +132,8 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(options: Make) -> None:
     session = Session(options())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def fill(made: TrainingProgress) -> None:
-        if made.iteration == 5:
+    def fill(progress: TrainingProgress) -> None:
+        if progress.iteration == 5:
             resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
 
     try:

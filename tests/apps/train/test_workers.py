@@ -16,8 +16,8 @@ from tests.apps.train.runs import last_kept, start, start_workers
 def test_two_workers_equal_one_with_the_same_batch(options: Make, tmp_path: object) -> None:
     asked = {"batch_size": 4, "num_iterations": 20, "save_every": 20}
     workers = start_workers(options(**asked, output=options().output / "two"), 2)
-    first, second = (each.told() for each in workers)
-    alone = start(options(**asked, output=options().output / "one")).told()
+    first, second = (each.reported() for each in workers)
+    alone = start(options(**asked, output=options().output / "one")).reported()
     assert first["losses"] == second["losses"]
     assert first["weights"] == second["weights"]
     assert len(first["losses"]) == 20
@@ -35,7 +35,7 @@ def test_a_worker_that_dies_comes_back_from_the_last_checkpoint(options: Make) -
     assert chief.died() != 0, "the other worker is needed for every iteration"
     kept = last_kept(asked)
     again = [
-        each.told() for each in start_workers(options(batch_size=2, num_iterations=kept + 2), 2)
+        each.reported() for each in start_workers(options(batch_size=2, num_iterations=kept + 2), 2)
     ]
     assert [each["start"] for each in again] == [kept, kept]
     assert again[0]["weights"] == again[1]["weights"]

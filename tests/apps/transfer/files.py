@@ -25,14 +25,14 @@ Array = Any
 def weights(seed: int = 3) -> dict[str, tuple[Array, Array]]:
     """Filters HWIO for BGR and biases by name."""
     random = np.random.default_rng(seed)
-    made = {}
+    pairs = {}
     for name, (planes, outputs) in PLANES.items():
         filters = random.standard_normal((3, 3, planes, outputs)) / np.sqrt(4.5 * planes)
-        made[name] = (
+        pairs[name] = (
             filters.astype(np.float32),
             random.uniform(-1, 1, outputs).astype(np.float32),
         )
-    return made
+    return pairs
 
 
 def ends_block(name: str) -> bool:
@@ -79,9 +79,9 @@ def npz(folder: Path, **changes: Any) -> Path:
 
 def npy(folder: Path, layers: dict[str, Any] | None = None) -> Path:
     """A pickled dict, as caffe-tensorflow wrote it."""
-    held = layers or {name: [filters, bias] for name, (filters, bias) in weights().items()}
+    content = layers or {name: [filters, bias] for name, (filters, bias) in weights().items()}
     path = folder / "vgg.npy"
-    np.save(path, np.array(held, dtype=object), allow_pickle=True)
+    np.save(path, np.array(content, dtype=object), allow_pickle=True)
     return path
 
 
@@ -108,14 +108,14 @@ def keras_model(top: bool = False) -> Any:
     from porter.system.tensorflow import tf
 
     layers = tf.keras.layers
-    x = given = tf.keras.Input((16, 16, 3) if top else (None, None, 3), name="picture")
+    x = image = tf.keras.Input((16, 16, 3) if top else (None, None, 3), name="image")
     for name, (_, bias) in weights().items():
         x = layers.Conv2D(len(bias), 3, padding="same", activation="relu", name=keras_name(name))(x)
         if ends_block(name):
             x = layers.MaxPooling2D(2, name=f"block{name[4]}_pool")(x)
     if top:
         x = layers.Dense(5, name="predictions")(layers.Flatten(name="flatten")(x))
-    model = tf.keras.Model(given, x, name="vgg")
+    model = tf.keras.Model(image, x, name="vgg")
     for name, pair in weights().items():
         model.get_layer(keras_name(name)).set_weights(pair)
     return model

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file or a picture is told before the run, and nothing is lost."""
+"""Whatever is wrong with a file or an image is reported before the run, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def test_a_layer_that_does_not_exist_lists_those_that_do(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [(np.zeros, "all weights are zero"), (np.ones, "the same number"), (np.empty, "not finite")],
 )
-def test_weights_that_give_a_black_picture(value: Any, told: str, tmp_path: Path) -> None:
+def test_weights_that_give_a_black_picture(value: Any, message: str, tmp_path: Path) -> None:
     weight = value((3, 3, 8, 12), np.float32)
     weight[...] = np.nan if value is np.empty else weight
     error = refused(files.npz(tmp_path, conv2_1_W=weight))
     assert isinstance(error, WeightError)
-    assert told in error.message
+    assert message in error.message
     assert "conv2_1" in str(error)
 
 
@@ -158,14 +158,14 @@ def test_files_of_fully_connected_layers_only(tmp_path: Path) -> None:
 
 
 def test_a_pickle_that_runs_code_runs_none(tmp_path: Path) -> None:
-    target = tmp_path / "made"
+    target = tmp_path / "touched"
     error = refused(files.evil_npy(tmp_path / "evil.npy", target))
     assert "would run code" in error.message
     assert not target.exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("vgg19.t7", b"<!DOCTYPE html><html>", "web page"),
         ("vgg19.npz", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
@@ -173,9 +173,11 @@ def test_a_pickle_that_runs_code_runs_none(tmp_path: Path) -> None:
         ("vgg19.pth", b"\x80\x02\x8a\nl\xfc", "PyTorch"),
     ],
 )
-def test_what_people_download_instead(name: str, content: bytes, told: str, tmp_path: Path) -> None:
+def test_what_people_download_instead(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
-    assert told in refused(tmp_path / name).message
+    assert message in refused(tmp_path / name).message
 
 
 def test_theanos_order_of_axes(tmp_path: Path) -> None:
@@ -237,12 +239,15 @@ def test_pictures_of_any_size_and_mode(tmp_path: Path) -> None:
 
 def test_a_matched_style_has_the_contents_colours() -> None:
     content, style = levels(20, 24), (levels(18, 30, 1) // 3 + 20).astype(np.uint8)
-    _, (made,) = prepared(content, [style], "match")
-    wanted, got = content.reshape(-1, 3), recoloured(style.astype(float), content).reshape(-1, 3)
-    np.testing.assert_allclose(got.mean(0), wanted.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(np.cov(got.T), np.cov(wanted.T), rtol=1e-2, atol=1)
-    assert made.min() >= 0
-    assert made.max() <= 255
+    _, (output,) = prepared(content, [style], "match")
+    target, recolored = (
+        content.reshape(-1, 3),
+        recoloured(style.astype(float), content).reshape(-1, 3),
+    )
+    np.testing.assert_allclose(recolored.mean(0), target.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(np.cov(recolored.T), np.cov(target.T), rtol=1e-2, atol=1)
+    assert output.min() >= 0
+    assert output.max() <= 255
 
 
 def test_luminance_keeps_the_contents_colours(tmp_path: Path) -> None:
@@ -250,11 +255,11 @@ def test_luminance_keeps_the_contents_colours(tmp_path: Path) -> None:
     content = np.zeros((24, 24, 3), np.uint8)
     content[..., 0] = np.linspace(60, 220, 24, dtype=np.uint8)
     recipe = read_recipe("texture-nets", evaluations=8, colour="luminance", **TINY)
-    made = transfer(content, levels(24, 24), net, recipe).image.astype(np.float64)
-    chroma = made - luminance(made)[..., None]
-    wanted = content - luminance(content.astype(np.float64))[..., None]
-    inside = (made > 0).all(-1) & (made < 255).all(-1)
-    np.testing.assert_allclose(chroma[inside], wanted[inside], atol=2)
+    output = transfer(content, levels(24, 24), net, recipe).image.astype(np.float64)
+    chroma = output - luminance(output)[..., None]
+    expected = content - luminance(content.astype(np.float64))[..., None]
+    inside = (output > 0).all(-1) & (output < 255).all(-1)
+    np.testing.assert_allclose(chroma[inside], expected[inside], atol=2)
 
 
 # A loss that is no number -------------------------------------------------------------------------

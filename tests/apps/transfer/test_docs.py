@@ -46,8 +46,15 @@ def test_every_choice_is_described() -> None:
     for choice in ("content_loss", "style_loss", "tv_loss"):
         assert all(f"`{name}`" in PAGE for name in CHOICES[choice])
     options = {f"--{each.name.replace('_', '-')}" for each in fields(Recipe)}
-    told = set(re.findall(r"(--[a-z][a-z0-9-]*)", PAGE))
-    assert options - told <= {"--name", "--source", "--noise", "--memory", "--tv-loss", "--pooling"}
+    documented = set(re.findall(r"(--[a-z][a-z0-9-]*)", PAGE))
+    assert options - documented <= {
+        "--name",
+        "--source",
+        "--noise",
+        "--memory",
+        "--tv-loss",
+        "--pooling",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,11 +28,11 @@ CLOSE = 1e-5
 def gram(x: Any) -> Any:
     """Sums of products, one pair of features after the other."""
     n, h, w, c = x.shape
-    made = np.zeros((n, c, c))
+    matrix = np.zeros((n, c, c))
     for i in range(c):
         for j in range(c):
-            made[:, i, j] = (x[..., i] * x[..., j]).sum(axis=(1, 2)) / (h * w)
-    return made
+            matrix[:, i, j] = (x[..., i] * x[..., j]).sum(axis=(1, 2)) / (h * w)
+    return matrix
 
 
 def test_gram_matrices() -> None:
@@ -60,8 +60,8 @@ def test_style_loss_is_its_sources_formula(form: Any) -> None:
         "texture-nets": ((g - a) ** 2 / (positions * c) ** 2).mean(axis=(1, 2)),
         "mean": ((g - a) ** 2 / positions**2).mean(axis=(1, 2)),
     }[form].mean()
-    made = style_loss(gram_matrix(X), gram_matrix(Y), form, positions, pixels)
-    np.testing.assert_allclose(made, expected, rtol=CLOSE)
+    loss = style_loss(gram_matrix(X), gram_matrix(Y), form, positions, pixels)
+    np.testing.assert_allclose(loss, expected, rtol=CLOSE)
 
 
 @pytest.mark.parametrize("form", ["squared", "absolute", "keras"])
@@ -93,17 +93,17 @@ def objective(folder: Path, dtype: str, recipe: str, **changes: Any) -> Objectiv
 
 @pytest.mark.parametrize("recipe", NAMES)
 def test_the_total_of_every_recipe(recipe: str, tmp_path: Path) -> None:
-    made = objective(tmp_path, "float32", recipe, tv_weight=0.5)
-    net, chosen = made.descriptor, made.recipe
+    compared = objective(tmp_path, "float32", recipe, tv_weight=0.5)
+    net, chosen = compared.descriptor, compared.recipe
     picture = RANDOM.uniform(0, 255, CONTENT.shape)
 
-    def seen(x: Any) -> dict[str, Any]:
+    def describe(x: Any) -> dict[str, Any]:
         features = net(tf.constant(x[None], tf.float32))
         return {name: np.asarray(each, np.float64) for name, each in features.items()}
 
-    of, content = seen(picture), seen(CONTENT)
+    of, content = describe(picture), describe(CONTENT)
     blend = {
-        name: 0.25 * gram(seen(STYLES[0][0])[name]) + 0.75 * gram(seen(STYLES[1][0])[name])
+        name: 0.25 * gram(describe(STYLES[0][0])[name]) + 0.75 * gram(describe(STYLES[1][0])[name])
         for name in chosen.style_layers
     }
     squares = ((of["relu2_1"] - content["relu2_1"]) ** 2).sum()
@@ -121,7 +121,7 @@ def test_the_total_of_every_recipe(recipe: str, tmp_path: Path) -> None:
         }[chosen.style_loss]
         wanted_style += chosen.style_weight * weight * factor * difference
     variation = np.asarray(total_variation(tf.constant(picture[None]), chosen.tv_loss)) * 0.5  # type: ignore[arg-type]
-    losses = made(picture).losses
+    losses = compared(picture).losses
     np.testing.assert_allclose(losses.content, wanted_content, rtol=CLOSE)
     np.testing.assert_allclose(losses.style, wanted_style, rtol=CLOSE)
     np.testing.assert_allclose(losses.variation, variation, rtol=CLOSE)
@@ -131,14 +131,14 @@ def test_the_total_of_every_recipe(recipe: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", NAMES)
 def test_gradients_pass_finite_differences(recipe: str, tmp_path: Path) -> None:
-    made = objective(tmp_path, "float64", recipe, tv_weight=0.5)
+    compared = objective(tmp_path, "float64", recipe, tv_weight=0.5)
     picture = RANDOM.uniform(0, 255, CONTENT.shape)
-    gradient = made(picture).gradient
+    gradient = compared(picture).gradient
     step = 1e-4
     for _ in range(4):
         way = RANDOM.standard_normal(picture.shape)
         way /= np.linalg.norm(way)
-        ahead, behind = (made.losses_of(picture + side * step * way).total for side in (1, -1))
+        ahead, behind = (compared.losses_of(picture + side * step * way).total for side in (1, -1))
         slope = (ahead - behind) / (2 * step)
         assert abs(slope - (gradient * way).sum()) <= 1e-5 * np.linalg.norm(gradient)
 

@@ -27,7 +27,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
 
 
-def made(
+def transferred(
     net: Any, evaluations: int = 25, checkpointing: Checkpointing | None = None, **changes: Any
 ) -> TransferResult:
     """A small transfer."""
@@ -42,8 +42,8 @@ def bests(result: TransferResult) -> list[float]:
 
 
 def test_lbfgs_overtakes_adam(net: Any) -> None:
-    slow = made(net, 60, optimizer="adam")
-    fast = made(net, 60, optimizer="lbfgs")
+    slow = transferred(net, 60, optimizer="adam")
+    fast = transferred(net, 60, optimizer="lbfgs")
     for result in (slow, fast):
         assert len(result.history) == 60
         assert result.best_loss < 0.1 * result.history[0][1].total
@@ -54,13 +54,13 @@ def test_lbfgs_overtakes_adam(net: Any) -> None:
 
 
 def test_the_same_seed_makes_the_same_picture(net: Any) -> None:
-    one, same, other = (made(net, init="noise", seed=seed) for seed in (3, 3, 4))
+    one, same, other = (transferred(net, init="noise", seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.image, same.image)
     assert (one.image != other.image).any()
 
 
 def test_scales_share_the_budget_and_reset_the_best(net: Any) -> None:
-    result = made(net, 20, scales=(0.5, 1.0))
+    result = transferred(net, 20, scales=(0.5, 1.0))
     assert [scale for scale, _ in result.history] == [0] * 10 + [1] * 10
     assert result.best_step > 10
     assert result.image.shape == (32, 48, 3)
@@ -69,9 +69,9 @@ def test_scales_share_the_budget_and_reset_the_best(net: Any) -> None:
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_resumed_run_goes_on(net: Any, optimizer: str, tmp_path: Path) -> None:
     state = tmp_path / "run.npz"
-    whole = made(net, 24, optimizer=optimizer)
-    made(net, 10, Checkpointing(state, every=4), optimizer=optimizer)
-    resumed = made(net, 24, Checkpointing(state, resume=True), optimizer=optimizer)
+    whole = transferred(net, 24, optimizer=optimizer)
+    transferred(net, 10, Checkpointing(state, every=4), optimizer=optimizer)
+    resumed = transferred(net, 24, Checkpointing(state, resume=True), optimizer=optimizer)
     assert len(resumed.history) == 24
     if optimizer == "adam":
         np.testing.assert_array_equal(resumed.image, whole.image)
@@ -82,14 +82,14 @@ def test_a_resumed_run_goes_on(net: Any, optimizer: str, tmp_path: Path) -> None
 
 def test_a_killed_run_goes_on_from_its_last_state(net: Any, tmp_path: Path) -> None:
     state = tmp_path / "run.npz"
-    whole = made(net, 12, optimizer="adam")
-    seen: list[int] = []
+    whole = transferred(net, 12, optimizer="adam")
+    counts: list[int] = []
 
     class Killed(BaseException):
         pass
 
     def kill(progress: Any, losses: Any) -> None:
-        seen.append(progress.count)
+        counts.append(progress.count)
         if progress.count == 7:
             raise Killed
 
@@ -104,7 +104,7 @@ def test_a_killed_run_goes_on_from_its_last_state(net: Any, tmp_path: Path) -> N
             checkpointing=Checkpointing(state, every=5),
             on_progress=kill,
         )
-    resumed = made(net, 12, Checkpointing(state, resume=True), optimizer="adam")
+    resumed = transferred(net, 12, Checkpointing(state, resume=True), optimizer="adam")
     np.testing.assert_array_equal(resumed.image, whole.image)
 
 
@@ -121,7 +121,7 @@ def test_ctrl_c_gives_the_best_picture(net: Any) -> None:
 
 
 def test_bounds_hold(net: Any) -> None:
-    bounded = made(net, 15, bounded=True, init="noise", noise=80.0)
+    bounded = transferred(net, 15, bounded=True, init="noise", noise=80.0)
     assert bounded.best_loss < bounded.history[0][1].total
 
 

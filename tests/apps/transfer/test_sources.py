@@ -50,18 +50,18 @@ def pooled(x: Any, reduce: Any = np.max, ceil: bool = True) -> Any:
     return np.stack([np.stack(row, axis=1) for row in rows], axis=1)
 
 
-def expected(picture: Any, ceil: bool, pool: Any = np.max, pad: int = 1) -> dict[str, Any]:
+def features_by_numpy(picture: Any, ceil: bool, pool: Any = np.max, pad: int = 1) -> dict[str, Any]:
     """Features by NumPy."""
     x = picture[..., ::-1].astype(np.float64) - np.array(BGR_MEAN)
-    made = {}
+    features = {}
     for name, (filters, bias) in files.weights().items():
         x = correlate(x, filters.astype(np.float64), bias, pad)
-        made[name] = x
+        features[name] = x
         x = np.maximum(x, 0)
-        made[name.replace("conv", "relu")] = x
+        features[name.replace("conv", "relu")] = x
         if files.ends_block(name):
             x = pooled(x, pool, ceil)
-    return made
+    return features
 
 
 def keras(folder: Path, name: str, top: bool = False) -> Path:
@@ -91,10 +91,12 @@ def test_every_format_describes_a_picture_as_numpy_does(format: str, tmp_path: P
     write, ceil = FORMATS[format]
     layers = [name for name in LAYERS if name.startswith("relu") or "keras" not in format]
     descriptor = open_descriptor(write(tmp_path), layers)
-    made, wanted = descriptor(tf.constant(PICTURE)), expected(PICTURE, ceil)
-    assert list(made) == layers
+    features, expected = descriptor(tf.constant(PICTURE)), features_by_numpy(PICTURE, ceil)
+    assert list(features) == layers
     for name in layers:
-        np.testing.assert_allclose(made[name], wanted[name], rtol=1e-4, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(
+            features[name], expected[name], rtol=1e-4, atol=1e-3, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("format", ["torch", "npz", "caffe", "keras"])
@@ -102,19 +104,23 @@ def test_pooling_and_padding_are_changed(format: str, tmp_path: Path) -> None:
     write, ceil = FORMATS[format]
     path = write(tmp_path)
     mean = open_descriptor(path, ["relu3_1"], pooling="average", padding="valid")
-    wanted = expected(PICTURE, ceil, np.mean, pad=0)["relu3_1"]
-    np.testing.assert_allclose(mean(tf.constant(PICTURE))["relu3_1"], wanted, rtol=1e-4, atol=1e-3)
+    expected = features_by_numpy(PICTURE, ceil, np.mean, pad=0)["relu3_1"]
+    np.testing.assert_allclose(
+        mean(tf.constant(PICTURE))["relu3_1"], expected, rtol=1e-4, atol=1e-3
+    )
     same = open_descriptor(path, ["relu3_1"], pooling="max", padding="same")
-    wanted = expected(PICTURE, ceil)["relu3_1"]
-    np.testing.assert_allclose(same(tf.constant(PICTURE))["relu3_1"], wanted, rtol=1e-4, atol=1e-3)
+    expected = features_by_numpy(PICTURE, ceil)["relu3_1"]
+    np.testing.assert_allclose(
+        same(tf.constant(PICTURE))["relu3_1"], expected, rtol=1e-4, atol=1e-3
+    )
 
 
 def test_layers_without_names_go_by_torch_path(tmp_path: Path) -> None:
     path = files.torch_vgg(tmp_path, named=False)
     descriptor = open_descriptor(path, ["1", "12"], preprocessing="imagenet-caffe")
-    made, wanted = descriptor(tf.constant(PICTURE)), expected(PICTURE, ceil=True)
-    np.testing.assert_allclose(made["1"], wanted["conv1_1"], rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(made["12"], wanted["relu3_1"], rtol=1e-4, atol=1e-3)
+    features, expected = descriptor(tf.constant(PICTURE)), features_by_numpy(PICTURE, ceil=True)
+    np.testing.assert_allclose(features["1"], expected["conv1_1"], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(features["12"], expected["relu3_1"], rtol=1e-4, atol=1e-3)
 
 
 def test_a_converted_folder_describes_as_its_t7(tmp_path: Path) -> None:
@@ -123,9 +129,9 @@ def test_a_converted_folder_describes_as_its_t7(tmp_path: Path) -> None:
     # The rounding of ceil mode is that of the size for which the classifier was converted.
     layers, x = ["1", "12"], tf.constant(PICTURE[:, :24, :28])
     for pooling, padding in [("as-saved", "as-saved"), ("average", "valid")]:
-        given = {"pooling": pooling, "padding": padding, "preprocessing": "imagenet-caffe"}
-        torch = open_descriptor(path, layers, **given)(x)
-        folder = open_descriptor(tmp_path / "converted", layers, **given)(x)
+        options = {"pooling": pooling, "padding": padding, "preprocessing": "imagenet-caffe"}
+        torch = open_descriptor(path, layers, **options)(x)
+        folder = open_descriptor(tmp_path / "converted", layers, **options)(x)
         for name in layers:
             np.testing.assert_allclose(folder[name], torch[name], rtol=1e-5, atol=1e-4)
 
@@ -134,15 +140,15 @@ def test_alexnet_has_groups_and_normalisation(tmp_path: Path) -> None:
     layers = files.alexnet_layers()
     picture = np.random.default_rng(1).uniform(0, 255, (1, 67, 71, 3)).astype(np.float32)
     descriptor = open_descriptor(files.npy(tmp_path, layers), ["conv1", "norm1", "relu2"])
-    made = descriptor(tf.constant(picture))
+    features = descriptor(tf.constant(picture))
     x = picture[..., ::-1].astype(np.float64) - np.array(BGR_MEAN)
     first = correlate(x, *layers["conv1"], pad=0, stride=4)
-    np.testing.assert_allclose(made["conv1"], first, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(features["conv1"], first, rtol=1e-4, atol=1e-3)
     active = np.maximum(first, 0)
     squares = np.pad(active**2, ((0, 0), (0, 0), (0, 0), (2, 2)))
     sums = sum(squares[..., i : i + active.shape[-1]] for i in range(5))
     normal = active / (1 + 1e-4 / 5 * sums) ** 0.75
-    np.testing.assert_allclose(made["norm1"], normal, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(features["norm1"], normal, rtol=1e-4, atol=1e-3)
     height, width = (-(-(n - 3) // 2) + 1 for n in normal.shape[1:3])
     pool = np.stack(
         [
@@ -155,7 +161,7 @@ def test_alexnet_has_groups_and_normalisation(tmp_path: Path) -> None:
         1,
     )
     second = np.maximum(correlate(pool, *layers["conv2"], pad=2, groups=2), 0)
-    np.testing.assert_allclose(made["relu2"], second, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(features["relu2"], second, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -252,6 +258,6 @@ def test_preprocessing_of_every_preset() -> None:
 
     levels = np.random.default_rng(2).integers(0, 256, (1, 5, 7, 3)).astype(np.uint8)
     for preset in BUILT_IN.values():
-        made = to_numbers(tf.constant(levels.astype(np.float32)), preset.input)
-        wanted = levels_to_numbers(levels, preset.input)
-        np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=2e-5, err_msg=preset.name)
+        features = to_numbers(tf.constant(levels.astype(np.float32)), preset.input)
+        expected = levels_to_numbers(levels, preset.input)
+        np.testing.assert_allclose(features, expected, rtol=1e-5, atol=2e-5, err_msg=preset.name)
