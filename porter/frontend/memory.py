@@ -103,8 +103,8 @@ class TorchTensor:
     """The view that made it: the layer, which of its outputs, and the window that it was fed."""
 
 
-AppendNode = Callable[[LayerMap, Sequence[Value], tuple[TensorType, ...], int], tuple[Value, ...]]
-"""Add a node to the graph: layer, inputs, types of the outputs, and the storage they lie in."""
+AppendNode = Callable[..., tuple[Value, ...]]
+"""Add a node to the graph: layer, inputs, types of the outputs, and the storages they lie in."""
 
 
 NameValue = Callable[[TensorType, int], Value]
@@ -249,7 +249,7 @@ class TensorMemory:
     ) -> tuple[Value, ...]:
         """A node that changes nothing: what it makes is what is in these windows now."""
         types = tuple(TensorType(window.shape, inputs[0].dtype) for window in windows)
-        values = self.append(op, inputs, types, storage.number)
+        values = self.append(op, inputs, types, *[storage.number] * len(types))
         for window, value in zip(windows, values, strict=True):
             self.note(storage, window, value)
         return values

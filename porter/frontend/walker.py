@@ -20,6 +20,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, cast
 
 from porter.errors import (
@@ -271,10 +272,14 @@ class Walk:
         op: LayerMap,
         inputs: Sequence[Value],
         types: tuple[TensorType, ...],
-        storage: int | None = None,
+        *storages: int | None,
     ) -> tuple[Value, ...]:
-        """Add a node that reads these values themselves, whatever is in memory now."""
-        outputs = tuple(self.count_value(type, storage) for type in types)
+        """Add a node that reads these values themselves, whatever is in memory now.
+
+        `storages` are those that the outputs lie in, as far as they are not new.
+        """
+        known = zip_longest(types, storages[: len(types)])
+        outputs = tuple(self.count_value(type, storage) for type, storage in known)
         count = self.counts[self.path] + 1
         self.nodes.append(Node(self.path, op, tuple(inputs), outputs, (self.path,), count))
         return outputs
@@ -339,9 +344,15 @@ class Walk:
         """A node whose outputs lie in the memory of its first input, written anew or not."""
         storage, source = inputs[0].storage, inputs[0].window
         if op.inplace:
-            op = self.fed_own_output(op, inputs[1:], storage, source, first=1)
+            # The module points its output at the first entry before it reads the others.
+            returned = self.memory.outputs.get(keys[0])
+            others = [inputs[0] if tensor is returned else tensor for tensor in inputs[1:]]
+            op = self.fed_own_output(op, others, storage, source, first=1)
         values = self.append(
-            op, [self.memory.read(tensor) for tensor in inputs], types, storage.number
+            op,
+            [self.memory.read(tensor) for tensor in inputs],
+            types,
+            *[storage.number] * len(types),
         )
         join = op.put_together()
         if join is not None:
@@ -376,7 +387,8 @@ class Walk:
         for tensor, window in zip(tensors, windows, strict=True):
             if tensor is not None:
                 op = self.fed_own_output(op, inputs, tensor.storage, window)
-        values = self.append(op, contents, types)
+        storages = [None if tensor is None else tensor.storage.number for tensor in tensors]
+        values = self.append(op, contents, types, *storages)
         for key, tensor, window, value in zip(keys, tensors, windows, values, strict=True):
             if tensor is None:
                 tensor = self.memory.allocate(value)

@@ -1,0 +1,219 @@
+"""Random nets whose modules are called again and again, against Torch's memory rules in NumPy.
+
+`python -m tests.frontend.test_output_buffers 500 SEED` runs more of them.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter.errors import PorterError
+from porter.frontend.inputs import types_of
+from porter.ir import graph as graphs
+from porter.ir.nested import leaves
+from porter.parity import compare as parity
+from porter.parity.measure import compare
+from porter.runtime import reference
+from porter.torch7 import TorchObject
+from tests.build import (
+    batch_norm,
+    concat_table,
+    container,
+    conv,
+    identity,
+    model,
+    parallel_table,
+    randn,
+    relu,
+    sequential,
+    torch_module,
+    view,
+)
+from tests.torch_memory import Torch, Unusable, arrays, tensor_of
+
+PLANES = 3
+NETS = 60
+
+
+class Generator:
+    """Nets from an image to images; with `reuse`, modules that were made before come again."""
+
+    def __init__(self, seed: int, reuse: float) -> None:
+        self.random = random.Random(seed)
+        self.reuse = reuse
+        self.made: dict[str, list[TorchObject]] = {}
+
+    def again(self, kind: str, make: Any) -> TorchObject:
+        """A module of this kind: a new one, or with some luck one that is there already."""
+        kept = self.made.setdefault(kind, [])
+        if kept and self.random.random() < self.reuse:
+            return self.random.choice(kept)
+        kept.append(make())
+        return kept[-1]
+
+    def layer(self) -> TorchObject:
+        """A layer that keeps the shape of an image."""
+        seed = self.random.randrange(9)
+        kinds = {
+            "conv3": lambda: conv(PLANES, PLANES, pad=1, seed=seed),
+            "conv1": lambda: conv(PLANES, PLANES, kernel=1, seed=seed),
+            "pool": lambda: torch_module(
+                "nn.SpatialMaxPooling", kW=3, kH=3, dW=1, dH=1, padW=1, padH=1
+            ),
+            "bn": lambda: batch_norm(PLANES, seed=seed, train=False),
+            "relu": relu,
+            "relu in place": lambda: relu(inplace=True),
+            "leaky in place": lambda: torch_module("nn.LeakyReLU", negval=0.2, inplace=True),
+            "tanh": lambda: torch_module("nn.Tanh"),
+            "square": lambda: torch_module("nn.Square"),
+            "times": lambda: torch_module("nn.MulConstant", constant_scalar=2, inplace=True),
+            "plus": lambda: torch_module("nn.AddConstant", constant_scalar=-0.5),
+            "identity": identity,
+            "contiguous": lambda: torch_module("nn.Contiguous"),
+        }
+        kind = self.random.choice(list(kinds))
+        return self.again(kind, kinds[kind])
+
+    def views(self) -> TorchObject:
+        """Through views and back to the same shape."""
+        inner = self.layer_for_anything()
+        kind = self.random.choice(["unsqueeze", "flat", "slices", "replicate"])
+        if kind == "unsqueeze":
+            return sequential(
+                self.again("unsqueeze", lambda: torch_module("nn.Unsqueeze", pos=2)),
+                inner,
+                self.again("squeeze", lambda: torch_module("nn.Squeeze", dim=2)),
+            )
+        if kind == "replicate":
+            return sequential(
+                self.again("rep", lambda: torch_module("nn.Replicate", nfeatures=2, dim=1)),
+                inner,
+                self.again("first", lambda: torch_module("nn.SplitTable", dimension=1)),
+                torch_module("nn.SelectTable", index=self.random.choice([1, 2, -1])),
+            )
+        if kind == "flat":
+            return sequential(
+                self.again("flat", lambda: view(PLANES, 16)),
+                inner,
+                self.again("unflat", lambda: view(PLANES, 4, 4)),
+            )
+        parts = [self.layer_for_anything() for _ in range(PLANES)]
+        unsqueezes = [
+            self.again("unsqueeze", lambda: torch_module("nn.Unsqueeze", pos=2))
+            for _ in range(PLANES)
+        ]
+        return sequential(
+            torch_module("nn.SplitTable", dimension=2),
+            parallel_table(*parts),
+            parallel_table(*unsqueezes),
+            self.again("join", lambda: torch_module("nn.JoinTable", dimension=2)),
+        )
+
+    def layer_for_anything(self) -> TorchObject:
+        """A layer for tensors of any shape."""
+        kinds = {
+            "relu": relu,
+            "relu in place": lambda: relu(inplace=True),
+            "tanh": lambda: torch_module("nn.Tanh"),
+            "times": lambda: torch_module("nn.MulConstant", constant_scalar=2, inplace=True),
+            "plus in place": lambda: torch_module(
+                "nn.AddConstant", constant_scalar=0.5, inplace=True
+            ),
+            "identity": identity,
+        }
+        kind = self.random.choice(list(kinds))
+        return self.again(kind, kinds[kind])
+
+    def merge(self, count: int) -> list[TorchObject]:
+        """A table of images made one image."""
+        kind = self.random.choice(["add", "add in place", "mul", "max", "select", "join"])
+        if kind == "join":
+            joined = [self.again("join", lambda: torch_module("nn.JoinTable", dimension=2))]
+            return [*joined, self.again(f"less {count}", lambda: conv(PLANES * count, PLANES, 1))]
+        if kind == "select":
+            return [torch_module("nn.SelectTable", index=self.random.randint(1, count))]
+        table = {"mul": "nn.CMulTable", "max": "nn.CMaxTable"}.get(kind, "nn.CAddTable")
+        inplace = kind == "add in place"
+        return [self.again(kind, lambda: torch_module(table, inplace=inplace))]
+
+    def block(self, depth: int) -> TorchObject:
+        """A net from an image to one of the same shape."""
+        kinds = ["layer", "layer", "views", "chain", "branches", "concat", "tables"]
+        kind = self.random.choice(kinds[: 3 if depth == 0 else None])
+        if kind == "layer":
+            return self.layer()
+        if kind == "views":
+            return self.views()
+        if self.random.random() < self.reuse / 3:
+            return self.again("block", lambda: self.new_block(kind, depth))
+        return self.new_block(kind, depth)
+
+    def new_block(self, kind: str, depth: int) -> TorchObject:
+        parts = [self.block(depth - 1) for _ in range(self.random.randint(2, 3))]
+        if kind == "chain":
+            return sequential(*parts)
+        if kind == "concat":
+            joined = container("nn.Concat", *parts, dimension=2)
+            fewer = self.again(
+                f"less {len(parts)}", lambda: conv(PLANES * len(parts), PLANES, kernel=1)
+            )
+            return sequential(joined, fewer)
+        branches = concat_table(*parts)
+        if kind == "branches":
+            return sequential(branches, *self.merge(len(parts)))
+        nested = concat_table(branches, self.block(depth - 1))
+        flat = torch_module("nn.FlattenTable")
+        if self.random.random() < 0.5:
+            narrow = torch_module("nn.NarrowTable", offset=self.random.randint(1, 2), length=2)
+            return sequential(nested, flat, narrow, *self.merge(2))
+        each = parallel_table(*(self.block(depth - 1) for _ in range(len(parts) + 1)))
+        return sequential(nested, flat, each, *self.merge(len(parts) + 1))
+
+    def net(self) -> TorchObject:
+        start = conv(3, PLANES, pad=1, seed=self.random.randrange(9))
+        body = [self.block(depth=2) for _ in range(self.random.randint(1, 3))]
+        if self.random.random() < 0.3:
+            body.append(concat_table(self.block(1), self.block(1)))
+        if self.random.random() < self.reuse / 2:
+            # At another size: what was returned before is resized.
+            smaller = torch_module("nn.SpatialMaxPooling", kW=2, kH=2, dW=2, dH=2)
+            body += [smaller, self.layer_for_anything(), self.layer_for_anything()]
+        return sequential(start, *body)
+
+
+def check(seed: int) -> str:
+    """Compare a random net with Torch's rules; returns what came of it."""
+    chance = random.Random(seed)
+    net = Generator(seed, reuse=chance.choice([0.0, 0.3, 0.6])).net()
+    x = randn(chance.randint(2, 3), 3, 4, 4, seed=seed)
+    try:
+        expected = [*leaves(arrays(Torch().forward(net, tensor_of(x))))]
+    except Unusable as refused:
+        with pytest.raises(PorterError):
+            model(net).walk(types_of(x))
+        return f"refused: {refused}"
+    graph = model(net).walk(types_of(x))
+    graphs.verify(graph)
+    values = reference.run(graph, parity.bind(graph.inputs, x))
+    outputs = [values[value.id] for value in leaves(graph.outputs)]
+    assert [each.shape for each in outputs] == [each.shape for each in expected]
+    for mine, theirs in zip(outputs, expected, strict=True):
+        assert compare(theirs, mine).within(1e-12), f"seed {seed}"
+    return "agrees"
+
+
+@pytest.mark.parametrize("seed", range(NETS))
+def test_a_net_with_shared_modules_means_what_torch_does(seed: int) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        check(seed)
+
+
+if __name__ == "__main__":
+    count, first = int(sys.argv[1]), int(sys.argv[2])
+    print(Counter(check(seed) for seed in range(first, first + count)))
