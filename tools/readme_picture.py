@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.stylize import run
-from porter.imaging.photos import Photo, read_photo, write_picture
+from porter.imaging.photos import Photo, read_image, write_image
 from porter.imaging.pixels import Array
 
 HOME = Path(__file__).resolve().parent.parent
@@ -33,8 +33,8 @@ GAP, CAPTION, TEXT = 8, 52, 19
 
 
 def main(output: Path = OUTPUT) -> None:
-    photo = read_photo(FIXTURE / f"{PHOTO}.png").levels
-    torch = read_photo(FIXTURE / f"{PHOTO}.torch.png").levels
+    photo = read_image(FIXTURE / f"{PHOTO}.png").levels
+    torch = read_image(FIXTURE / f"{PHOTO}.torch.png").levels
     net, spec = open_net(FIXTURE / "model.t7", LoadOptions())
     (port,) = run(net, spec, photo[None], 1)
     apart = np.abs(port.astype(int) - torch)
@@ -47,7 +47,7 @@ def main(output: Path = OUTPUT) -> None:
     ]
     sheet = contact_sheet([(each[CROP], *captions) for each, *captions in pictures])
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(output, sheet, Photo(sheet))
+    write_image(output, sheet, Photo(sheet))
 
 
 def spots(apart: Array) -> Array:

@@ -42,7 +42,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.imaging.photos import Photo, format_of, write_picture
+    from porter.imaging.photos import Photo, format_of, write_image
 
     size = size_of(options.size)
     format_of(options.output)
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
             hint="porter synthesize MODEL -o T.png",
         )
     texture = from_style(options, size) if by_style else from_model(options, size)
-    write_picture(options.output, texture.image, Photo(texture.image))
+    write_image(options.output, texture.image, Photo(texture.image))
     body: dict[str, Any] = {"output": str(options.output), "seam": texture.seam}
     if texture.losses:
         body |= {"first_loss": texture.losses[0], "last_loss": texture.losses[-1]}
@@ -83,12 +83,12 @@ def from_style(options: argparse.Namespace, size: tuple[int, int]) -> Any:
     from porter.apps.train.synthesize import optimise
     from porter.apps.transfer.descriptor import open_descriptor
     from porter.apps.transfer.source import Opening
-    from porter.imaging.photos import read_photo
+    from porter.imaging.photos import read_image
     from porter.report.console import progress
 
     if options.steps < 1:
         raise UsageError("--steps is a positive number", received=str(options.steps))
-    style = read_photo(options.style_image).levels
+    style = read_image(options.style_image).levels
     layers = split(options.style_layers)
     descriptor = open_descriptor(
         options.descriptor,

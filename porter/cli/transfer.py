@@ -142,12 +142,12 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     recipe = recipe_of(options)
     require_sensible(options)
-    from porter.imaging.photos import write_picture
+    from porter.imaging.photos import write_image
     from porter.report.console import out, show_error
 
     state = options.output.with_suffix(".state.npz")
     result = optimised(options, recipe, state)
-    write_picture(options.output, result.image, result.content)
+    write_image(options.output, result.image, result.content)
     if options.curve:
         from porter.apps.transfer.curve import write_curve
 
@@ -195,12 +195,12 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Trans
     from porter.apps.transfer.objective import Losses
     from porter.apps.transfer.run import TransferProgress
     from porter.apps.transfer.source import Opening
-    from porter.imaging.photos import Photo, write_picture
+    from porter.imaging.photos import Photo, write_image
     from porter.report.console import progress
 
     def snapshot(picture: Any, count: int) -> None:
         name = f"{options.output.stem}_{count:05d}{options.output.suffix}"
-        write_picture(options.output.with_name(name), picture, Photo(picture))
+        write_image(options.output.with_name(name), picture, Photo(picture))
 
     repeatable()
     with progress() as display:

@@ -16,7 +16,7 @@ from porter.emit.image_signature import NAME
 from porter.errors import ParityError
 from porter.frontend.inputs import types_of
 from porter.imaging.image_spec import ImageSpec
-from porter.imaging.pixels import probabilities, to_net, to_pictures
+from porter.imaging.pixels import probabilities, to_images, to_net
 from porter.ir.nested import leaves
 from porter.parity import compare as parity
 from porter.runtime import reference
@@ -52,7 +52,7 @@ def judge(
         most = MAX_PROBABILITY if exact else 1.0
         return compare_classes(outputs, probabilities(expected, spec), most)
     levels = MAX_LEVELS if exact else 255
-    return compare_pictures(outputs[NAME], to_pictures(expected, photos, spec), levels)
+    return compare_images(outputs[NAME], to_images(expected, photos, spec), levels)
 
 
 def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:
@@ -65,7 +65,7 @@ def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:
     return result.transpose(0, 2, 3, 1) if result.ndim == 4 else result
 
 
-def compare_pictures(pictures: Array, expected: Array, most: int = MAX_LEVELS) -> str:
+def compare_images(pictures: Array, expected: Array, most: int = MAX_LEVELS) -> str:
     """The share of levels that differ. Raises ParityError where one differs by more than `most`."""
     if pictures.shape != expected.shape:
         raise ParityError(

@@ -67,7 +67,7 @@ def levels_to_numbers(image: Any, side: PixelEncoding) -> Any:
 
 
 def picture(output: Any, image: Any, spec: ImageSpec, side: PixelEncoding) -> Any:
-    """The finished 8-bit picture (`pixels.to_pictures`)."""
+    """The finished 8-bit picture (`pixels.to_images`)."""
     geometry = spec.geometry
     before = lost(spec.preset, geometry)
     padded = [tf.shape(stretched(image, spec))[axis] for axis in (1, 2)]

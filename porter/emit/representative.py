@@ -19,7 +19,7 @@ from porter.emit.port import Port
 from porter.emit.subprocess_runner import Named
 from porter.errors import UsageError
 from porter.imaging.files import photos_in
-from porter.imaging.photos import read_photo, resized
+from porter.imaging.photos import read_image, resized
 from porter.imaging.pixels import to_net
 from porter.ir.fields import Array
 from porter.ir.layout import from_torch, image_layout
@@ -86,7 +86,7 @@ def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
     ((name, value),) = named_leaves(job.port.graph.inputs, "input")
     height, width = value.type.shape[-2:]
     for path in photos_in(folder):
-        photo = read_photo(path, LONGEST)
+        photo = read_image(path, LONGEST)
         photo = resized(photo, height or photo.size[0], width or photo.size[1])
         fed = to_net(photo.levels[None], job.image_spec)
         yield {name: from_torch(np.moveaxis(fed, -1, 1), image_layout(4, job.options.data_format))}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import histogram
-from porter.imaging.geometry import last_picture
+from porter.imaging.geometry import output_image
 from porter.imaging.presets import BUILT_IN, Preset
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
@@ -34,7 +34,7 @@ def detect(opened: ModelFile, graph: Graph) -> tuple[Preset, str] | None:
 def planes(graph: Graph) -> tuple[int, int] | None:
     """Channels of the one input and of the picture made, or None."""
     inputs = list(leaves(graph.inputs))
-    picture = last_picture(graph)
+    picture = output_image(graph)
     if len(inputs) != 1 or inputs[0].type.rank != 4 or picture is None:
         return None
     return inputs[0].shape[1], picture.shape[1]

@@ -39,7 +39,7 @@ class Geometry:
     size: tuple[int, int] | None = None
 
 
-def last_picture(graph: Graph) -> Value | None:
+def output_image(graph: Graph) -> Value | None:
     """The picture that a net makes: its output, or what a last layer flattened to its output."""
     outputs = list(leaves(graph.outputs))
     if len(outputs) != 1:
@@ -59,14 +59,14 @@ def measure(model: Model, type: TensorType) -> Geometry:
     multiple = next((m for m in MULTIPLES if takes_multiples(model, planes, m)), None)
     if multiple is None:
         graph = model.walk(type)
-        picture = last_picture(graph)
+        picture = output_image(graph)
         output_height = height if picture is None else picture.shape[2]
         scale = max(1, round(output_height / height))
         return Geometry(1, scale, scale * height - output_height, is_flat(graph), (height, width))
     for unit in (each for each in UNITS if each >= multiple):
         sizes = [unit * count for count in (3, 4, 5)]
         graphs = [model.walk(image(planes, size, size)) for size in sizes]
-        pictures = [picture.shape[2] for graph in graphs if (picture := last_picture(graph))]
+        pictures = [picture.shape[2] for graph in graphs if (picture := output_image(graph))]
         if len(pictures) < len(graphs):
             return Geometry(multiple)
         growth = [after - before for before, after in pairwise(pictures)]
@@ -80,7 +80,7 @@ def measure(model: Model, type: TensorType) -> Geometry:
 
 def is_flat(graph: Graph) -> bool:
     """Whether the picture is flattened at the end."""
-    picture = last_picture(graph)
+    picture = output_image(graph)
     return picture is not None and picture not in leaves(graph.outputs)
 
 

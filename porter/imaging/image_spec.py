@@ -11,7 +11,7 @@ from porter.frontend.inputs import Shapes, with_batch
 from porter.frontend.model_file import ModelFile
 from porter.frontend.walker import Model
 from porter.imaging.detect import detect
-from porter.imaging.geometry import Geometry, last_picture, measure
+from porter.imaging.geometry import Geometry, measure, output_image
 from porter.imaging.presets import BUILT_IN, Preset, find, parse_preset
 from porter.ir.graph import FLOAT, Graph, TensorType
 from porter.ir.nested import leaves
@@ -117,7 +117,7 @@ def require_fits(preset: Preset, graph: Graph) -> None:
     (input,) = leaves(graph.inputs)
     if input.shape[1] != preset.input.planes:
         raise misfit(preset, "takes", preset.input.planes, input.shape[1])
-    picture = last_picture(graph)
+    picture = output_image(graph)
     outputs = ", ".join(str(value.type) for value in leaves(graph.outputs))
     if preset.output is None:
         (scores, *others) = leaves(graph.outputs)

@@ -53,7 +53,7 @@ class Photo:
         return self.levels.shape[0], self.levels.shape[1]
 
 
-def read_photo(path: Path, longest: int | None = None) -> Photo:
+def read_image(path: Path, longest: int | None = None) -> Photo:
     """A photograph as it is to be looked at: turned by its EXIF tag, 16 bits rounded to 8.
 
     `longest` scales it (Lanczos) so that its longer side has that many pixels. Raises
@@ -131,7 +131,7 @@ def to_eight_bits(grey: Array, where: str) -> Array:
     return np.rint(grey / 257).astype(np.uint8)
 
 
-def write_picture(path: Path, levels: Array, photo: Photo) -> None:
+def write_image(path: Path, levels: Array, photo: Photo) -> None:
     """A picture, with the photo's transparency and colour profile; whole or not at all.
 
     Raises EmitError where it cannot be written, UsageError for a name without a known format.

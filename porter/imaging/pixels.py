@@ -1,6 +1,6 @@
 """The arithmetic of presets in NumPy: 8-bit RGB pictures N×H×W×3 to a net's numbers and back.
 
-`signature.py` says the same in TensorFlow; `proof.py` lays both side by side.
+`emit/image_signature.py` has the same in TensorFlow; `emit/image_parity.py` compares both.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def to_net(images: Array, spec: ImageSpec) -> Array:
     return levels_to_numbers(stretched(images, rows, columns), spec.preset.input)
 
 
-def to_pictures(output: Array, images: Array, spec: ImageSpec) -> Array:
+def to_images(output: Array, images: Array, spec: ImageSpec) -> Array:
     """8-bit RGB pictures of what the net made (stored N×h×w×C, or flat in Torch's order).
 
     Raises UnreadablePicture where it made numbers that are none.

@@ -10,7 +10,7 @@ from PIL import Image
 
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
-from porter.emit.image_parity import compare_classes, compare_pictures
+from porter.emit.image_parity import compare_classes, compare_images
 from porter.emit.settings import ExportOptions
 from porter.errors import ParityError, UsageError
 from porter.ir.fields import Array
@@ -121,12 +121,12 @@ def test_pictures_that_differ_by_two_levels_fail() -> None:
     wanted = np.full((1, 4, 4, 3), 9, np.uint8)
     made = wanted.copy()
     made[0, 0, 0, 0] = 10
-    assert "2.083% of 48 levels differ, by at most 1" in compare_pictures(made, wanted)
+    assert "2.083% of 48 levels differ, by at most 1" in compare_images(made, wanted)
     made[0, 0, 0, 0] = 7
     with pytest.raises(ParityError, match="other pictures"):
-        compare_pictures(made, wanted)
+        compare_images(made, wanted)
     with pytest.raises(ParityError, match="another size"):
-        compare_pictures(made[:, 1:], wanted)
+        compare_images(made[:, 1:], wanted)
 
 
 def test_other_probabilities_fail_and_ties_do_not() -> None:

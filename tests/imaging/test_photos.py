@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from porter.errors import UnreadablePicture, UsageError
-from porter.imaging.photos import Photo, format_of, read_photo, strip, write_picture
+from porter.imaging.photos import Photo, format_of, read_image, strip, write_image
 
 LEVELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 
@@ -22,25 +22,25 @@ def saved(path: Path, levels: Any, **options: Any) -> Path:
 
 
 def test_an_rgb_file(tmp_path: Path) -> None:
-    photo = read_photo(saved(tmp_path / "a.png", LEVELS))
+    photo = read_image(saved(tmp_path / "a.png", LEVELS))
     np.testing.assert_array_equal(photo.levels, LEVELS)
     assert photo.alpha is None
 
 
 def test_a_grey_file_gets_three_channels(tmp_path: Path) -> None:
-    photo = read_photo(saved(tmp_path / "a.png", LEVELS[..., 0]))
+    photo = read_image(saved(tmp_path / "a.png", LEVELS[..., 0]))
     np.testing.assert_array_equal(photo.levels, np.repeat(LEVELS[..., :1], 3, axis=-1))
 
 
 def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
     deep = np.array([[0, 128, 129, 65535]], np.uint16)
-    photo = read_photo(saved(tmp_path / "a.png", deep))
+    photo = read_image(saved(tmp_path / "a.png", deep))
     assert photo.levels[0, :, 0].tolist() == [0, 0, 1, 255]
 
 
 def test_numbers_without_a_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadablePicture, match="white is not known"):
-        read_photo(saved(tmp_path / "a.tif", np.ones((2, 2), np.float32)))
+        read_image(saved(tmp_path / "a.tif", np.ones((2, 2), np.float32)))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -51,9 +51,9 @@ def test_transparency_is_kept(tmp_path: Path, mode: str) -> None:
         picture = picture.quantize()
     picture = picture.convert(mode)
     picture.save(tmp_path / "a.png")
-    photo = read_photo(tmp_path / "a.png")
+    photo = read_image(tmp_path / "a.png")
     assert photo.alpha is not None
-    write_picture(tmp_path / "b.png", photo.levels, photo)
+    write_image(tmp_path / "b.png", photo.levels, photo)
     with Image.open(tmp_path / "b.png") as again:
         assert again.mode == "RGBA"
         np.testing.assert_array_equal(np.asarray(again)[..., 3], photo.alpha)
@@ -62,14 +62,14 @@ def test_transparency_is_kept(tmp_path: Path, mode: str) -> None:
 def test_transparency_follows_the_size_of_the_picture(tmp_path: Path) -> None:
     photo = Photo(LEVELS, np.full((4, 6), 7, np.uint8))
     for height, width in ((2, 4), (5, 8), (8, 12)):
-        write_picture(tmp_path / "b.png", np.zeros((height, width, 3), np.uint8), photo)
+        write_image(tmp_path / "b.png", np.zeros((height, width, 3), np.uint8), photo)
         with Image.open(tmp_path / "b.png") as again:
             assert again.size == (width, height)
             assert set(again.getchannel("A").tobytes()) == {7}
 
 
 def test_jpeg_has_no_transparency(tmp_path: Path) -> None:
-    write_picture(tmp_path / "b.jpg", LEVELS, Photo(LEVELS, np.zeros((4, 6), np.uint8)))
+    write_image(tmp_path / "b.jpg", LEVELS, Photo(LEVELS, np.zeros((4, 6), np.uint8)))
     with Image.open(tmp_path / "b.jpg") as again:
         assert again.mode == "RGB"
 
@@ -77,23 +77,23 @@ def test_jpeg_has_no_transparency(tmp_path: Path) -> None:
 def test_a_photo_is_turned_by_its_exif_tag(tmp_path: Path) -> None:
     tags = Image.Exif()
     tags[0x0112] = 6
-    turned = read_photo(saved(tmp_path / "a.png", LEVELS, exif=tags))
+    turned = read_image(saved(tmp_path / "a.png", LEVELS, exif=tags))
     np.testing.assert_array_equal(turned.levels, np.rot90(LEVELS, -1))
 
 
 def test_a_photo_is_scaled_by_its_longer_side(tmp_path: Path) -> None:
-    assert read_photo(saved(tmp_path / "a.png", LEVELS), 3).size == (2, 3)
+    assert read_image(saved(tmp_path / "a.png", LEVELS), 3).size == (2, 3)
 
 
 def test_the_first_frame_is_taken_and_said(tmp_path: Path) -> None:
     frames = [Image.fromarray(LEVELS), Image.fromarray(255 - LEVELS)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert read_photo(tmp_path / "a.gif").notes == ("the first of 2 frames",)
+    assert read_image(tmp_path / "a.gif").notes == ("the first of 2 frames",)
 
 
 def test_the_colour_profile_is_kept(tmp_path: Path) -> None:
-    photo = read_photo(saved(tmp_path / "a.png", LEVELS, icc_profile=b"a profile"))
-    write_picture(tmp_path / "b.png", photo.levels, photo)
+    photo = read_image(saved(tmp_path / "a.png", LEVELS, icc_profile=b"a profile"))
+    write_image(tmp_path / "b.png", photo.levels, photo)
     with Image.open(tmp_path / "b.png") as again:
         assert again.info["icc_profile"] == b"a profile"
 
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_picture(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(content)
     with pytest.raises(UnreadablePicture) as caught:
-        read_photo(file)
+        read_image(file)
     assert caught.value.where == str(file)
 
 
@@ -111,7 +111,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
     file = saved(tmp_path / "a.png", noise())
     file.write_bytes(file.read_bytes()[:9_000])
     with pytest.raises(UnreadablePicture, match="cannot be read"):
-        read_photo(file)
+        read_image(file)
 
 
 def noise() -> Any:
@@ -123,7 +123,7 @@ def test_a_picture_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for limit in (20, 10):  # above the limit Pillow warns, above twice the limit it refuses
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(UnreadablePicture, match=f"more than {limit} pixels"):
-            read_photo(file)
+            read_image(file)
 
 
 def test_a_name_without_a_format_is_refused() -> None:
@@ -134,7 +134,7 @@ def test_a_name_without_a_format_is_refused() -> None:
 def test_without_pillow_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(UsageError, match="Pillow"):
-        read_photo(tmp_path / "a.png")
+        read_image(tmp_path / "a.png")
 
 
 def test_a_strip_shows_both() -> None:

@@ -10,7 +10,7 @@ import pytest
 from porter.errors import UnreadablePicture
 from porter.imaging.geometry import Geometry
 from porter.imaging.image_spec import ImageSpec
-from porter.imaging.pixels import Array, levels_to_numbers, median, to_net, to_pictures
+from porter.imaging.pixels import Array, levels_to_numbers, median, to_images, to_net
 from porter.imaging.presets import BUILT_IN, PixelEncoding, Preset
 
 PICTURES = [preset for preset in BUILT_IN.values() if preset.output is not None]
@@ -48,7 +48,7 @@ def test_numbers_by_hand() -> None:
 def test_a_net_that_does_nothing_gives_the_photo_back(preset: Preset) -> None:
     same = spec(replace(preset, output=preset.input, median_filter=0))
     photo = levels(2, 7, 9, 3)
-    apart = to_pictures(to_net(photo, same), photo, same).astype(int) - photo
+    apart = to_images(to_net(photo, same), photo, same).astype(int) - photo
     # torch/image's two matrices are inverse to three digits only.
     assert np.abs(apart).max() <= (1 if preset.input.channels == "Y" else 0)
 
@@ -56,14 +56,14 @@ def test_a_net_that_does_nothing_gives_the_photo_back(preset: Preset) -> None:
 def test_levels_are_clipped_and_rounded_to_the_nearest() -> None:
     made = np.array([-3, 0.4, 0.6, 254.4, 254.6, 300], np.float32).reshape(1, 1, 2, 3)
     plain = spec(Preset("levels", PixelEncoding(), PixelEncoding("RGB", (0.0, 255.0))))
-    made_of = to_pictures(made, levels(1, 1, 2, 3), plain)
+    made_of = to_images(made, levels(1, 1, 2, 3), plain)
     assert made_of.ravel().tolist() == [0, 0, 1, 254, 255, 255]
 
 
 def test_numbers_that_are_none_are_refused() -> None:
     made = np.full((1, 2, 2, 3), np.nan, np.float32)
     with pytest.raises(UnreadablePicture, match="not finite"):
-        to_pictures(made, levels(1, 2, 2, 3), spec(BUILT_IN["plain"]))
+        to_images(made, levels(1, 2, 2, 3), spec(BUILT_IN["plain"]))
 
 
 def test_the_median_filter_cuts_the_border_as_torch_does() -> None:
@@ -81,7 +81,7 @@ def test_a_border_is_repeated_and_a_multiple_filled_and_both_cut_again() -> None
     np.testing.assert_array_equal(fed[0, 3:12, 3:13], photo[0] / np.float32(255))
     np.testing.assert_array_equal(fed[0, :3, 3], np.repeat(fed[0, 3:4, 3], 3, axis=0))
     made = np.zeros((1, 2 * 16 - 12, 2 * 16 - 12, 3), np.float32)
-    assert to_pictures(made, photo, wanted).shape == (1, 18, 20, 3)
+    assert to_images(made, photo, wanted).shape == (1, 18, 20, 3)
 
 
 @pytest.mark.parametrize("preset", PICTURES, ids=lambda preset: preset.name)
@@ -103,6 +103,6 @@ def test_tensorflow_makes_the_same_pictures(preset: Preset, geometry: dict[str, 
     made = fed[:, cut : fed.shape[1] - cut, cut : fed.shape[2] - cut]
     assert preset.output is not None
     picture = image_signature.picture(tf.constant(made), tf.constant(photo), said, preset.output)
-    wanted = to_pictures(made, photo, said)
+    wanted = to_images(made, photo, said)
     assert picture.shape == wanted.shape
     assert np.abs(np.asarray(picture).astype(int) - wanted).max() <= 1

@@ -108,13 +108,13 @@ class Checker:
         try:
             result = self.adjusted(expected).compare(fixture)
             if result.status == "pass":
-                result = self.hold(fixture, result, expected)
+                result = self.judge(fixture, result, expected)
         except UnmappedModules as error:
             result = CheckResult(str(fixture.path), fixture.kind, "unmapped", message=str(error))
         except PorterError as error:
             result = CheckResult(str(fixture.path), fixture.kind, "error", message=str(error))
         if expected.status != "pass":
-            result = turned(result, expected.status)
+            result = against_expected_status(result, expected.status)
         return replace(result, seconds=time.perf_counter() - started)
 
     def adjusted(self, expected: Expectation) -> Checker:
@@ -126,7 +126,7 @@ class Checker:
             self.expectations,
         )
 
-    def hold(self, fixture: Fixture, result: CheckResult, expected: Expectation) -> CheckResult:
+    def judge(self, fixture: Fixture, result: CheckResult, expected: Expectation) -> CheckResult:
         """A result that passed, held against what is expected of this model."""
         broken = expected.broken(
             fixture.path, result.isolated, result.accumulated, result.transposes
@@ -278,7 +278,7 @@ class Checker:
         return replace(result, transposes=port.plan.transposes)
 
 
-def turned(result: CheckResult, status: str) -> CheckResult:
+def against_expected_status(result: CheckResult, status: str) -> CheckResult:
     """The result of a fixture that should be refused."""
     if result.status == status:
         first = result.message.partition("\n")[0]

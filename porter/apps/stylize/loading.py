@@ -16,7 +16,7 @@ from porter.frontend.model_file import open_model
 from porter.frontend.run_mode import decide
 from porter.frontend.search import solve
 from porter.frontend.walker import Model
-from porter.imaging.geometry import Geometry, last_picture
+from porter.imaging.geometry import Geometry, output_image
 from porter.imaging.image_spec import (
     ImageSpec,
     from_json,
@@ -75,7 +75,7 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     shapes = requested(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
     spec = image_spec_of(opened, model, shapes, choices.preset)
     if spec is None:
-        raise pictureless(path, model, shapes) or untold(path)
+        raise not_of_images(path, model, shapes) or unknown_encoding(path)
     from porter.apps.stylize.runners import TracedNet
     from porter.emit.port import build_widest
     from porter.emit.settings import ExportOptions
@@ -86,14 +86,14 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     ), spec
 
 
-def pictureless(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
+def not_of_images(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
     """The error of a net that no preset could help, or None."""
     type = image_type(shapes)
     if type is None:
         shown = ", ".join(str(each) for each in leaves(shapes.types[0]))
         return UsageError(f"{path.name} takes {shown}, and no pictures")
     graph = walked(model, type)
-    if last_picture(graph) is not None:
+    if output_image(graph) is not None:
         return None
     shown = ", ".join(str(value.type) for value in leaves(graph.outputs))
     return UsageError(f"{path.name} makes {shown}, and no pictures")
@@ -104,7 +104,7 @@ def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     artefact = part_of(path)
     recorded = described(artefact)
     if choices.preset is None and recorded is None:
-        raise untold(path)
+        raise unknown_encoding(path)
     net = loader(artefact)(artefact)
     if choices.preset is None:
         assert recorded is not None
@@ -162,7 +162,7 @@ def loader(artefact: Path) -> Callable[[Path], Net]:
     return kinds.get(artefact.suffix, runners.SavedModelNet)
 
 
-def untold(path: Path) -> UsageError:
+def unknown_encoding(path: Path) -> UsageError:
     """Nothing says what the numbers mean, and a guess would make wrong colours."""
     return UsageError(
         f"{path} does not tell how pictures become its numbers",

@@ -13,8 +13,8 @@ from porter.apps.stylize.runners import Net, mixes
 from porter.errors import PorterError, UsageError
 from porter.imaging.files import Pair
 from porter.imaging.image_spec import ImageSpec
-from porter.imaging.photos import Photo, read_photo, resized, strip, write_picture
-from porter.imaging.pixels import Array, padding, to_net, to_pictures
+from porter.imaging.photos import Photo, read_image, resized, strip, write_image
+from porter.imaging.pixels import Array, padding, to_images, to_net
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,7 +154,7 @@ def read_all(
     """Photos one after the other; those that cannot be read go to `failed`."""
     for pair in pairs:
         try:
-            photo = read_photo(pair.source, longest)
+            photo = read_image(pair.source, longest)
         except PorterError as error:
             failed(StylizeResult(pair.source, pair.target, error=error))
         else:
@@ -187,32 +187,32 @@ def run_batch(
         for pair, _ in batch:
             yield StylizeResult(pair.source, pair.target, error=error)
         return
-    for (pair, original), photo, picture in zip(batch, photos, results, strict=True):
+    for (pair, original), photo, image in zip(batch, photos, results, strict=True):
         if settings.crop:
-            picture = picture[: photo.size[0], : photo.size[1]]
-        write_picture(pair.target, picture, photo)
+            image = image[: photo.size[0], : photo.size[1]]
+        write_image(pair.target, image, photo)
         if pair.strip is not None:
-            write_picture(pair.strip, strip(photo.levels, picture), Photo(photo.levels))
+            write_image(pair.strip, strip(photo.levels, image), Photo(photo.levels))
         notes = (*original.notes, *adjustments(original, spec))
-        yield StylizeResult(pair.source, pair.target, original.size, picture.shape[:2], notes)
+        yield StylizeResult(pair.source, pair.target, original.size, image.shape[:2], notes)
 
 
-def run(net: Net, spec: ImageSpec, pictures: Array, batch_size: int) -> Array:
+def run(net: Net, spec: ImageSpec, images: Array, batch_size: int) -> Array:
     """8-bit pictures through the net; a net with a fixed batch gets the last one repeated.
 
     Raises UsageError where the net makes no pictures of the preset's kind.
     """
-    count, side = len(pictures), spec.preset.output
+    count, side = len(images), spec.preset.output
     assert side is not None
     if net.batch is not None and count < batch_size:
-        pictures = np.concatenate([pictures, np.repeat(pictures[-1:], batch_size - count, axis=0)])
-    output = net(to_net(pictures, spec))
+        images = np.concatenate([images, np.repeat(images[-1:], batch_size - count, axis=0)])
+    output = net(to_net(images, spec))
     if not spec.geometry.flat and (output.ndim != 4 or output.shape[-1] != side.planes):
         raise UsageError(
             f"the preset {spec.preset.name} is for nets that make N×H×W×{side.planes}",
             received="a net that makes " + "×".join(map(str, output.shape)),
         )
-    return to_pictures(output, pictures, spec)[:count]
+    return to_images(output, images, spec)[:count]
 
 
 def fitted(photo: Photo, spec: ImageSpec) -> Photo:

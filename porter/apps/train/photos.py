@@ -17,7 +17,7 @@ import numpy as np
 
 from porter.errors import PorterError, UsageError
 from porter.imaging.files import photos_in
-from porter.imaging.photos import read_photo
+from porter.imaging.photos import read_image
 from porter.ir.fields import Array
 
 TRIES = 1_000
@@ -66,7 +66,7 @@ class PhotoFolder:
         if file in self.kept:
             return self.kept[file]
         try:
-            pixels = read_photo(file).levels
+            pixels = read_image(file).levels
         except PorterError as error:
             self.skip(file, error.message)
             return None

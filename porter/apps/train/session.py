@@ -32,7 +32,7 @@ from porter.apps.transfer.descriptor import open_descriptor
 from porter.apps.transfer.images import to_uint8
 from porter.apps.transfer.source import Opening
 from porter.errors import UnreadablePicture, UsageError
-from porter.imaging.photos import Photo, lanczos, read_photo, write_picture
+from porter.imaging.photos import Photo, lanczos, read_image, write_image
 from porter.ir.fields import Array
 from porter.system.atomic import EVENTS, write_text
 from porter.system.tensorflow import tf
@@ -183,7 +183,7 @@ class Session:
         if self.options.mode == "style":
             rows.insert(0, np.concatenate(list(shown), axis=1))
         grid = np.concatenate(rows)
-        write_picture(folder / f"{iteration:06d}.png", grid, Photo(grid))
+        write_image(folder / f"{iteration:06d}.png", grid, Photo(grid))
         return grid
 
     def evaluate(self, images: Any, step: Any) -> Any:
@@ -226,7 +226,7 @@ def style_image_of(options: TrainOptions) -> Array:
     Raises UsageError where it is smaller than the crop or cannot be read.
     """
     try:
-        image = read_photo(options.style_image).levels
+        image = read_image(options.style_image).levels
     except UnreadablePicture as error:
         raise UsageError(
             f"the style image cannot be used: {error.message}", where=str(options.style_image)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from porter.apps.transfer.recipe import Recipe
 from porter.errors import UnreadablePicture, UsageError
-from porter.imaging.photos import Photo, lanczos, read_photo
+from porter.imaging.photos import Photo, lanczos, read_image
 from porter.imaging.pixels import YUV, coloured
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,7 @@ def open_image(image: ImageInput, longest: int | None = None) -> Photo:
     if not isinstance(image, np.ndarray):
         if not Path(image).is_file():
             raise UsageError(f"there is no image '{image}'")
-        return read_photo(Path(image), longest)
+        return read_image(Path(image), longest)
     if image.dtype != np.uint8 or image.ndim not in (2, 3):
         raise UsageError(
             "an image is a uint8 array H×W×3",

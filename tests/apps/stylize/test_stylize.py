@@ -169,7 +169,7 @@ def test_a_disk_that_cannot_be_written_ends_the_run(
     def full(path: Path, *rest: Any) -> None:
         raise EmitError(f"{path} cannot be written: No space left on device")
 
-    monkeypatch.setattr(stylizing, "write_picture", full)
+    monkeypatch.setattr(stylizing, "write_image", full)
     with pytest.raises(EmitError, match="No space"):
         run(Negative(), photos)
 

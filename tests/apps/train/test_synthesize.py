@@ -14,7 +14,7 @@ from porter.apps.train.options import Architecture
 from porter.apps.train.synthesize import Texture, Textures, optimise
 from porter.apps.transfer.descriptor import open_descriptor
 from porter.errors import UsageError
-from porter.imaging.photos import read_photo
+from porter.imaging.photos import read_image
 from porter.torch7.writer import write_t7
 from tests.apps.train.conftest import size_of
 
@@ -60,7 +60,7 @@ def test_the_seam_is_measured() -> None:
 
 
 def test_optimisation_finds_the_style(style: Path, descriptor: Path) -> None:
-    levels = read_photo(style).levels
+    levels = read_image(style).levels
     texture = optimise(open_descriptor(descriptor, LAYERS), levels, LAYERS, (32, 40), 30, seed=1)
     assert texture.image.shape == (32, 40, 3)
     assert texture.losses[-1] < 0.2 * texture.losses[0]

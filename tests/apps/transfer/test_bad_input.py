@@ -24,7 +24,7 @@ from porter.errors import (
     UsageError,
     WeightError,
 )
-from porter.imaging.photos import read_photo
+from porter.imaging.photos import read_image
 from porter.system.tensorflow import tf
 from tests.apps.transfer import files
 
@@ -320,8 +320,8 @@ def test_the_command_writes_what_it_says(
     body = json.loads(capsys.readouterr().out)
     assert body["evaluations"] == 6
     assert body["recipe"]["style_layers"] == {"relu1_1": 0.5, "relu2_1": 1.0}
-    assert read_photo(tmp_path / "out.png").size == (16, 20)
-    assert read_photo(curve).size == (420, 960)
+    assert read_image(tmp_path / "out.png").size == (16, 20)
+    assert read_image(curve).size == (420, 960)
     assert {path.name for path in tmp_path.glob("out*")} == {
         "out.png",
         "out_00003.png",
