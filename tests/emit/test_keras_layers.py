@@ -160,8 +160,10 @@ def test_a_map_that_computes_by_other_means_is_refused(registry: Registry) -> No
 
 
 def test_modules_that_share_a_weight_are_one_layer() -> None:
-    shared = linear(4, 4)
-    made, network = build(plan(model(sequential(shared, shared)).walk(types_of(randn(2, 4)))))
+    first = linear(4, 4)
+    weight, bias = (first.fields.get(name) for name in ("weight", "bias"))
+    net = sequential(first, torch_module("nn.Linear", weight=weight, bias=bias))
+    made, network = build(plan(model(net).walk(types_of(randn(2, 4)))))
     assert [type(layer).__name__ for layer in made.layers] == ["InputLayer", "Dense"]
     assert made.count_params() == 20
     assert not network.split
