@@ -100,7 +100,7 @@ def checks(
         VerificationSample(
             report.input,
             store_named(port.plan, sample),
-            report.wanted,
+            report.expected,
             report.allowed,
             recording is not None,
         )

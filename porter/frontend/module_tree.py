@@ -30,13 +30,13 @@ def submodules(root: TorchObject) -> Iterator[tuple[str, TorchObject]]:
 
     Below an nn.gModule the number is the node's position in `forwardnodes`.
     """
-    seen: set[int] = set()
+    visited: set[int] = set()
     pending: list[tuple[str, TorchObject]] = [("", root)]
     while pending:
         path, module = pending.pop()
-        if module.index in seen:
+        if module.index in visited:
             continue
-        seen.add(module.index)
+        visited.add(module.index)
         yield path, module
         children = [(f"{path}.{n}" if path else str(n), child) for n, child in parts(module)]
         pending.extend(reversed(children))

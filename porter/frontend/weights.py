@@ -65,11 +65,11 @@ def collect(root: TorchObject) -> Weights:
         paths[module.index] = path
         for name, tensor in tensors(module):
             full = free(join(path, name), arrays, aliases)
-            known = names.setdefault((tensor.key, tensor.dtype), full)
-            if known == full:
+            first = names.setdefault((tensor.key, tensor.dtype), full)
+            if first == full:
                 arrays[full] = tensor.array
             else:
-                aliases[full] = known
+                aliases[full] = first
     for path, module in modules(root):
         for number, child in parts(module):
             other = join(path, str(number))
@@ -131,16 +131,16 @@ def collect_as_tensorflow(root: TorchObject, registry: Registry) -> Weights:
 
 def modules(root: TorchObject) -> Iterator[tuple[str, TorchObject]]:
     """Every module once: those that containers number, then those that other fields hold."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     pending = deque([("", root)])
     while pending:
         start, top = pending.popleft()
-        if top.index in seen:
+        if top.index in visited:
             continue
         for below, module in submodules(top):
-            if module.index in seen:
+            if module.index in visited:
                 continue
-            seen.add(module.index)
+            visited.add(module.index)
             path = join(start, below)
             yield path, module
             pending.extend(
@@ -177,8 +177,8 @@ def escaped(name: str) -> str:
     return printable(name).replace("/", "_")
 
 
-def free(name: str, *taken: dict[str, Any]) -> str:
+def free(name: str, *used: dict[str, Any]) -> str:
     """`name`, with as many underscores behind it as make it new."""
-    while any(name in names for names in taken):
+    while any(name in names for names in used):
         name += "_"
     return name

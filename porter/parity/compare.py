@@ -149,15 +149,15 @@ def measured(measure: Measure | None) -> float | None:
 class Report:
     """All rows for one input, in the order in which Torch runs the modules.
 
-    `wanted` holds the oracle's values of the model's outputs, in Torch's order; `strip` shows them
-    beside the port's where they are pictures; `allowed` is how far an emitted port may be from it.
+    `expected` has the oracle's values of the model's outputs, in Torch's order; `strip` shows them
+    beside the port's where they are images; `allowed` is how far an emitted port may be from them.
     `overflow` is the path of the first layer of which float32 does not hold what the oracle makes.
     """
 
     rows: tuple[Row, ...]
     input: str
     oracle: str
-    wanted: tuple[Array, ...] = field(default=(), repr=False, compare=False)
+    expected: tuple[Array, ...] = field(default=(), repr=False, compare=False)
     graph: Graph | None = field(default=None, repr=False, compare=False)
     strip: Strip | None = field(default=None, repr=False, compare=False)
     allowed: float = Tolerance.accumulated
@@ -201,32 +201,32 @@ class Comparison:
         if self.overflow is None and any(overflows(array) for array in self.outputs_of(node)):
             self.overflow = node.path
 
-    def add_isolated(self, step: Step, made: list[Array]) -> None:
+    def add_isolated(self, step: Step, computed: list[Array]) -> None:
         """Measure a layer fed the oracle's inputs; where it fails, look for the cause."""
         node, limit = step.node, self.tolerance.isolated
-        key, wanted = (node.path, node.count), self.outputs_of(node)
-        measures = [compare(a, b) for a, b in zip(wanted, made, strict=True)]
+        key, expected = (node.path, node.count), self.outputs_of(node)
+        measures = [compare(a, b) for a, b in zip(expected, computed, strict=True)]
         self.isolated.setdefault(key, []).extend(measures)
-        for measure, a, b in zip(measures, wanted, made, strict=True):
+        for measure, a, b in zip(measures, expected, computed, strict=True):
             self.worst.offer(key, measure.max_rel, a, b)
         failing = not all(measure.within(limit) for measure in measures)
         if failing and key not in self.hints and len(self.hints) < EXPLAINED:
-            taken = self.inputs_of(node)
-            self.hints[key] = explain(step, taken, tuple(wanted), tuple(made), limit)
+            inputs = self.inputs_of(node)
+            self.hints[key] = explain(step, inputs, tuple(expected), tuple(computed), limit)
 
-    def add_float64(self, node: Node, exact: list[Array], made: list[Array]) -> None:
-        errors = [relative_error(a, b) for a, b in zip(exact, made, strict=True)]
+    def add_float64(self, node: Node, exact: list[Array], computed: list[Array]) -> None:
+        errors = [relative_error(a, b) for a, b in zip(exact, computed, strict=True)]
         self.float64.setdefault((node.path, node.count), []).extend(errors)
 
     def add_noise(self, node: Node, exact: list[Array], rounded: list[Array]) -> None:
         errors = [relative_error(a, b) for a, b in zip(exact, rounded, strict=True)]
         self.noise.setdefault((node.path, node.count), []).extend(errors)
 
-    def add_accumulated(self, value: Value, made: Array) -> None:
+    def add_accumulated(self, value: Value, computed: Array) -> None:
         summary = self.oracle.summaries.get(value.id)
-        measure = compare(self.oracle.values[value.id], made)
+        measure = compare(self.oracle.values[value.id], computed)
         if summary is not None:
-            measure = Measure.worst([measure, compare_summary(summary, made)])
+            measure = Measure.worst([measure, compare_summary(summary, computed)])
         self.accumulated[value.id] = measure
 
     @property
@@ -246,29 +246,29 @@ class Comparison:
     def allowed(self, values: Sequence[Value]) -> tuple[Tolerance, str]:
         """How far these outputs of a call may be off, and why where that is further than usual."""
         usual = self.tolerance
-        known = [self.rounding[value.id] for value in values if value.id in self.rounding]
+        roundings = [self.rounding[value.id] for value in values if value.id in self.rounding]
         measures = [self.accumulated[v.id] for v in values if v.id in self.accumulated]
         if all(measure.within(usual.accumulated) for measure in measures):
             return usual, ""
-        found = rounding_allowance(measures, known, usual.float64)
-        if found is None:
+        allowance = rounding_allowance(measures, roundings, usual.float64)
+        if allowance is None:
             return usual, ""
-        limit, most = found
+        limit, most = allowance
         return replace(usual, accumulated=limit), most.note()
 
     def allowed_isolated(self, key: tuple[str, int], values: Sequence[Value]) -> tuple[float, str]:
         """How far a layer by itself may be off: one layer can amplify the rounding of its input."""
         usual, errors = self.tolerance.isolated, self.isolated.get(key, [])
-        computed = all(self.oracle.sources.get(value.id) == REFERENCE for value in values)
+        by_reference = all(self.oracle.sources.get(value.id) == REFERENCE for value in values)
         needless = all(measure.within(usual) for measure in errors)
-        if needless or not computed or self.tolerance.stricter:
+        if needless or not by_reference or self.tolerance.stricter:
             return usual, ""
         both = zip(self.noise.get(key, []), self.float64.get(key, []), strict=True)
-        known = [Rounding(rounded, exact) for rounded, exact in both]
-        found = rounding_allowance(errors, known, self.tolerance.float64)
-        if found is None:
+        roundings = [Rounding(rounded, exact) for rounded, exact in both]
+        allowance = rounding_allowance(errors, roundings, self.tolerance.float64)
+        if allowance is None:
             return usual, ""
-        limit, most = found
+        limit, most = allowance
         return limit, most.note("the layer")
 
     def rows(self, accumulated: bool = True) -> tuple[Row, ...]:
@@ -281,7 +281,7 @@ class Comparison:
             if not (call.is_leaf or key in self.isolated or contradiction):
                 continue
             outputs = list(leaves(call.output))
-            seen = [self.accumulated[v.id] for v in outputs if v.id in self.accumulated]
+            along = [self.accumulated[v.id] for v in outputs if v.id in self.accumulated]
             tolerance, why = self.allowed(outputs)
             isolated, cause = self.allowed_isolated(key, outputs)
             measures = self.isolated.get(key, [])
@@ -295,7 +295,7 @@ class Comparison:
                     ", ".join(str(v.type) for v in outputs),
                     " and ".join(sorted(sources)),
                     Measure.worst(measures) if measures else None,
-                    Measure.worst(seen) if seen and accumulated else None,
+                    Measure.worst(along) if along and accumulated else None,
                     max(self.float64[key], default=None) if key in self.float64 else None,
                     max(self.noise[key], default=None) if key in self.noise else None,
                     call.count,
@@ -313,14 +313,14 @@ def overflows(array: Array) -> bool:
     return array.size > 0 and bool(np.fmax.reduce(np.abs(array), axis=None) > MAX_FLOAT32)
 
 
-def compare_summary(summary: Summary, made: Array) -> Measure:
+def compare_summary(summary: Summary, computed: Array) -> Measure:
     """Compare with what a recording kept of a large activation."""
-    if summary.shape != made.shape:
-        return failed(f"shape {made.shape} where Torch recorded {summary.shape}")
-    magnitude = np.abs(made.astype(np.float64))
-    wanted = np.array([summary.absmax, summary.mean, summary.abssum / made.size])
-    got = np.array([magnitude.max(), made.mean(dtype=np.float64), magnitude.mean()])
-    return compare(wanted, got)
+    if summary.shape != computed.shape:
+        return failed(f"shape {computed.shape} where Torch recorded {summary.shape}")
+    magnitude = np.abs(computed.astype(np.float64))
+    expected = np.array([summary.absmax, summary.mean, summary.abssum / computed.size])
+    summarised = np.array([magnitude.max(), computed.mean(dtype=np.float64), magnitude.mean()])
+    return compare(expected, summarised)
 
 
 def verify(
@@ -336,7 +336,7 @@ def verify(
     deep: bool = True,
     data_format: str = "channels_last",
     progress: Callable[[str], None] = lambda path: None,
-    watch: Watch = lambda node, wanted, made: None,
+    watch: Watch = lambda node, expected, computed: None,
 ) -> Report:
     """Compare every layer of `model` on `inputs` (Torch's order) with the oracle.
 
@@ -351,50 +351,52 @@ def verify(
     layout = plan(graph, data_format)
     oracle = recorded_values(graph, inputs, recording, source)
     comparison = Comparison(graph, oracle, tolerance or Tolerance())
-    held = variables[precision]
+    weights = variables[precision]
     double = variables["float64"] if deep else None
-    assert isinstance(held, runner.Variables)
+    assert isinstance(weights, runner.Variables)
     dead = dead_values(graph)
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
 
-    def see(step: Step, made: list[object]) -> None:
+    def judge(step: Step, computed: list[object]) -> None:
         """Judge one layer right after the port ran it; afterwards its inputs may be let go."""
         node = step.node
         progress(node.path)
         oracle.complete(node)
         comparison.note_overflow(node)
-        taken = comparison.inputs_of(node)
-        comparison.add_isolated(step, runner.run_isolated(step, list(taken), held))
+        node_inputs = comparison.inputs_of(node)
+        comparison.add_isolated(step, runner.run_isolated(step, list(node_inputs), weights))
         if isinstance(double, runner.Variables):
-            exact = reference.run_node(node, taken, np.float64)
+            exact = reference.run_node(node, node_inputs, np.float64)
             doubles = runner.run_isolated(
-                step, [in_precision(np.float64, a) for a in taken], double
+                step, [in_precision(np.float64, a) for a in node_inputs], double
             )
             comparison.add_float64(node, exact, doubles)
-            comparison.add_noise(node, exact, reference.run_node(node, taken, np.float32))
-        arrays = [runner.load(tensor, at) for tensor, at in zip(made, step.outputs, strict=True)]
+            comparison.add_noise(node, exact, reference.run_node(node, node_inputs, np.float32))
+        arrays = [
+            runner.load(tensor, at) for tensor, at in zip(computed, step.outputs, strict=True)
+        ]
         watch(node, comparison.outputs_of(node), arrays)
         for i, (value, at) in enumerate(zip(node.outputs, step.outputs, strict=True)):
-            array, wanted = arrays[i], oracle.values[value.id]
+            array, expected = arrays[i], oracle.values[value.id]
             comparison.add_accumulated(value, array)
-            if array.shape != wanted.shape:
+            if array.shape != expected.shape:
                 # The layers behind it could not run on that, and would be blamed in its place.
-                made[i] = runner.store(wanted, value, at, held.precision)
+                computed[i] = runner.store(expected, value, at, weights.precision)
         for identity in dead.get(positions[id(node)], ()):
             oracle.values.pop(identity, None)
 
-    made = run_accumulated(layout, inputs, held, see)
+    computed = run_accumulated(layout, inputs, weights, judge)
     if comparison.only_accumulates and precision == "float32":
         exactly = variables["float64"]
         comparison.rounding = accumulated_rounding(layout, inputs, exactly, progress)
-    wanted = map_leaves(lambda value: oracle.values[value.id], graph.outputs)
+    expected = map_leaves(lambda value: oracle.values[value.id], graph.outputs)
     return Report(
         comparison.rows(),
         label,
         source if recording is not None else REFERENCE,
-        tuple(leaves(wanted)),
+        tuple(leaves(expected)),
         graph,
-        strip(inputs, wanted, map_leaves(lambda value: made[value.id], graph.outputs)),
+        strip(inputs, expected, map_leaves(lambda value: computed[value.id], graph.outputs)),
         comparison.allowed(list(leaves(graph.outputs)))[0].accumulated,
         overflow=comparison.overflow,
     )
@@ -404,7 +406,7 @@ def run_accumulated(
     layout: Plan,
     inputs: Nested[Array],
     variables: object,
-    see: Callable[[Step, list[object]], None],
+    judge: Callable[[Step, list[object]], None],
 ) -> dict[int, Array]:
     """The whole port on its own intermediate results; returns its outputs in Torch's order."""
     from porter.runtime import runner
@@ -416,5 +418,7 @@ def run_accumulated(
         identity: runner.store(arrays[identity], by_id[identity], at, variables.precision)
         for identity, at in layout.inputs.items()
     }
-    made = runner.run(layout, stored, variables, see)
-    return {identity: runner.load(made[identity], at) for identity, at in layout.outputs.items()}
+    computed = runner.run(layout, stored, variables, judge)
+    return {
+        identity: runner.load(computed[identity], at) for identity, at in layout.outputs.items()
+    }

@@ -52,15 +52,15 @@ def compare(reference: Array, computed: Array) -> Measure:
         return failed(f"shape {_show(computed.shape)} where {_show(reference.shape)} is expected")
     if reference.size == 0:
         return Measure()
-    wanted, got = np.asarray(reference, np.float64), np.asarray(computed, np.float64)
-    finite = np.isfinite(wanted)
-    if not finite.all() or not np.isfinite(got).all():
-        place = _first_difference(wanted, got)
+    expected, actual = np.asarray(reference, np.float64), np.asarray(computed, np.float64)
+    finite = np.isfinite(expected)
+    if not finite.all() or not np.isfinite(actual).all():
+        place = _first_difference(expected, actual)
         if place is not None:
             return failed(f"NaN or infinity at other places, first at {place}")
-        wanted, got = np.where(finite, wanted, 0.0), np.where(finite, got, 0.0)
-    difference = np.abs(wanted - got)
-    scale = float(np.abs(wanted).max()) or 1.0
+        expected, actual = np.where(finite, expected, 0.0), np.where(finite, actual, 0.0)
+    difference = np.abs(expected - actual)
+    scale = float(np.abs(expected).max()) or 1.0
     worst = int(difference.argmax())
     largest = float(difference.flat[worst])
     middle, high = np.quantile(_sample(difference), [0.5, 0.99]) / scale
@@ -69,7 +69,7 @@ def compare(reference: Array, computed: Array) -> Measure:
         largest / scale,
         float(middle),
         float(high),
-        _cosine(wanted, got, scale),
+        _cosine(expected, actual, scale),
         tuple(int(i) for i in np.unravel_index(worst, difference.shape)),
         nonfinite=finite.size - int(np.count_nonzero(finite)),
     )

@@ -34,8 +34,8 @@ class Oracle:
         """Compute in NumPy what was not recorded of a node's outputs; its inputs are there."""
         if all(value.id in self.values for value in node.outputs):
             return
-        taken = tuple(self.values[value.id] for value in node.inputs)
-        for value, array in zip(node.outputs, reference.run_node(node, taken), strict=True):
+        inputs = tuple(self.values[value.id] for value in node.inputs)
+        for value, array in zip(node.outputs, reference.run_node(node, inputs), strict=True):
             if value.id not in self.values:
                 self.values[value.id] = array
                 self.sources[value.id] = REFERENCE

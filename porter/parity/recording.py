@@ -95,13 +95,13 @@ def numbers(array: Array, what: str) -> Array:
     return array
 
 
-def with_elements(given: Nested[Array]) -> Nested[Array]:
+def with_elements(recorded_input: Nested[Array]) -> Nested[Array]:
     """An input, if it can be fed to a model. Raises BadField."""
-    for array in leaves(given):
+    for array in leaves(recorded_input):
         if not array.size:
             shown = "×".join(map(str, array.shape))
             raise BadField("the recorded input should have elements", received=shown)
-    return given
+    return recorded_input
 
 
 def from_t7(root: Table, source: str) -> Recording:
@@ -128,11 +128,11 @@ def from_t7(root: Table, source: str) -> Recording:
             outputs[path, call] = as_arrays(record["output"], f"record {position}")
         elif isinstance(summary, Table):
             summaries[path, call] = _summary(summary)
-    given, made = root.get("input"), root.get("output")
+    recorded_input, recorded_output = root.get("input"), root.get("output")
     return Recording(
         source,
-        None if given is None else with_elements(as_arrays(given, "input")),
-        None if made is None else as_arrays(made, "output"),
+        None if recorded_input is None else with_elements(as_arrays(recorded_input, "input")),
+        None if recorded_output is None else as_arrays(recorded_output, "output"),
         outputs,
         summaries,
         types,
@@ -167,17 +167,17 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
     """A recording out of an `.npz`; files with pickled objects are refused."""
     name = os.fspath(path)
     outputs: dict[tuple[str, int], Nested[Array]] = {}
-    given: Nested[Array] | None = None
-    made: Array | None = None
+    recorded_input: Nested[Array] | None = None
+    recorded_output: Array | None = None
     try:
         with open(name, "rb") as file, zipped(np.load(file, allow_pickle=False)) as archive:
             require_room(archive, name)
             for key in archive.files:
                 array = numbers(archive[key], f"'{key}' of {name}")
                 if key == "input":
-                    given = with_elements(array)
+                    recorded_input = with_elements(array)
                 elif key == "output":
-                    made = array
+                    recorded_output = array
                 else:
                     module, _, call = key.partition("#")
                     outputs[module, int(call or 1)] = array
@@ -185,7 +185,7 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
         raise T7Error("There is no such file.", where=name) from error
     except BROKEN as error:
         raise T7Error(f"The recording cannot be read: {error}", where=name) from error
-    return Recording(name, given, made, outputs)
+    return Recording(name, recorded_input, recorded_output, outputs)
 
 
 def require_room(archive: NpzFile, name: str) -> None:

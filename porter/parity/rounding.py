@@ -57,18 +57,18 @@ class Rounding:
 
 
 def rounding_allowance(
-    measures: Sequence[Measure], known: Sequence[Rounding], agreement: float
+    measures: Sequence[Measure], roundings: Sequence[Rounding], agreement: float
 ) -> tuple[float, Rounding] | None:
     """The error that rounding explains and the worst it does, if that covers all measures.
 
     `agreement` is the largest accepted error in float64.
     """
-    if not known:
+    if not roundings:
         return None
-    limit = min(each.allows(agreement) for each in known)
+    limit = min(each.allows(agreement) for each in roundings)
     if not all(measure.within(limit) for measure in measures):
         return None
-    return limit, max(known, key=lambda each: each.float32)
+    return limit, max(roundings, key=lambda each: each.float32)
 
 
 def accumulated_rounding(
@@ -90,20 +90,20 @@ def accumulated_rounding(
     rounded = {i: in_precision(np.float32, array) for i, array in exact.items()}
     dead = dead_values(graph)
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
-    found: dict[int, Rounding] = {}
+    roundings: dict[int, Rounding] = {}
 
-    def see(step: Step, made: list[object]) -> None:
+    def judge(step: Step, tensors: list[object]) -> None:
         node = step.node
         progress(node.path)
         for values, precision in ((exact, np.float64), (rounded, np.float32)):
-            taken = tuple(values[value.id] for value in node.inputs)
-            arrays = reference.run_node(node, taken, precision)
+            node_inputs = tuple(values[value.id] for value in node.inputs)
+            arrays = reference.run_node(node, node_inputs, precision)
             values.update({v.id: array for v, array in zip(node.outputs, arrays, strict=True)})
-        for value, tensor, at in zip(node.outputs, made, step.outputs, strict=True):
-            wanted, got = exact[value.id], runner.load(tensor, at)
-            found[value.id] = Rounding(
-                relative_error(wanted, rounded[value.id]),
-                relative_error(wanted, got) if wanted.shape == got.shape else np.inf,
+        for value, tensor, at in zip(node.outputs, tensors, step.outputs, strict=True):
+            expected, computed = exact[value.id], runner.load(tensor, at)
+            roundings[value.id] = Rounding(
+                relative_error(expected, rounded[value.id]),
+                relative_error(expected, computed) if expected.shape == computed.shape else np.inf,
             )
         for identity in dead.get(positions[id(node)], ()):
             exact.pop(identity, None)
@@ -114,8 +114,8 @@ def accumulated_rounding(
         identity: runner.store(exact[identity], by_id[identity], at, double.precision)
         for identity, at in layout.inputs.items()
     }
-    runner.run(layout, stored, double, see)
-    return found
+    runner.run(layout, stored, double, judge)
+    return roundings
 
 
 def in_precision(precision: type, array: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Small pictures of activations, which a report keeps when the activations themselves are gone."""
+"""Small images of activations, which a report keeps when the activations themselves are gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from porter.ir.nested import Nested, leaves
 SIDE = 64
 """Largest height and width of a layer's thumbnail."""
 IMAGE_SIDE = 128
-"""Largest height and width of a picture that a net takes or makes."""
+"""Largest height and width of an image that a net takes or makes."""
 KEPT = 6
 """How many layers of one input keep a thumbnail: those with the largest errors."""
 
@@ -22,11 +22,11 @@ KEPT = 6
 class Thumbnail:
     """The plane of an activation in which the error is largest, at most SIDE × SIDE.
 
-    `wanted` is what the oracle says (averages), `error` the absolute difference of the port
+    `expected` is what the oracle says (averages), `error` the absolute difference of the port
     (maxima, so that a single wrong pixel is not lost); `place` names sample and plane.
     """
 
-    wanted: Array
+    expected: Array
     error: Array
     place: str
 
@@ -39,29 +39,29 @@ class Strip:
     """
 
     fed: Array
-    wanted: Array
-    made: Array
+    expected: Array
+    computed: Array
     difference: Array
     largest: float
 
 
 @dataclass
 class Worst:
-    """Thumbnails of the few layers with the largest errors seen so far: bounded memory."""
+    """Thumbnails of the few layers with the largest errors so far: bounded memory."""
 
     kept: int = KEPT
     found: dict[Hashable, tuple[float, Thumbnail]] = field(default_factory=dict)
 
-    def offer(self, key: Hashable, error: float, wanted: Array, made: Array) -> None:
+    def offer(self, key: Hashable, error: float, expected: Array, computed: Array) -> None:
         """Keep a thumbnail of this layer if its error is among the largest."""
-        if wanted.shape != made.shape or not wanted.size or not error > 0:
+        if expected.shape != computed.shape or not expected.size or not error > 0:
             return
         if len(self.found) >= self.kept:
             least = min(self.found, key=lambda each: self.found[each][0])
             if error <= self.found[least][0]:
                 return
             del self.found[least]
-        self.found[key] = (error, thumbnail(wanted, made))
+        self.found[key] = (error, thumbnail(expected, computed))
 
     def get(self, key: Hashable) -> Thumbnail | None:
         """The thumbnail of a layer, if it has one."""
@@ -69,16 +69,16 @@ class Worst:
         return None if entry is None else entry[1]
 
 
-def thumbnail(wanted: Array, made: Array) -> Thumbnail:
+def thumbnail(expected: Array, computed: Array) -> Thumbnail:
     """Both activations have the same shape, in Torch's order; vectors are folded to a square."""
-    error = np.abs(np.asarray(wanted, np.float64) - np.asarray(made, np.float64))
+    error = np.abs(np.asarray(expected, np.float64) - np.asarray(computed, np.float64))
     worst = np.unravel_index(int(np.argmax(np.nan_to_num(error, nan=np.inf))), error.shape)
     depth = max(error.ndim - 2, 0) if error.ndim > 2 else max(error.ndim - 1, 0)
     leading = tuple(int(i) for i in worst[:depth])
     names = ("sample", "plane") if depth == 2 else ("sample", "plane", "frame")
     place = ", ".join(f"{name} {index + 1}" for name, index in zip(names, leading, strict=False))
     return Thumbnail(
-        shrink(folded(np.asarray(wanted, np.float64)[leading]), SIDE, np.add),
+        shrink(folded(np.asarray(expected, np.float64)[leading]), SIDE, np.add),
         shrink(folded(error[leading]), SIDE, np.maximum),
         place,
     )
@@ -111,30 +111,30 @@ def shrink(plane: Array, side: int, reduction: np.ufunc) -> Array:
     return small.astype(np.float32)
 
 
-def strip(fed: Nested[Array], wanted: Nested[Array], made: Nested[Array]) -> Strip | None:
+def strip(fed: Nested[Array], expected: Nested[Array], computed: Nested[Array]) -> Strip | None:
     """The first sample of a net that turns one image into one of 1 or 3 planes; else None."""
-    pictures: list[Array] = []
-    for nested in (fed, wanted, made):
+    images: list[Array] = []
+    for nested in (fed, expected, computed):
         arrays = list(leaves(nested))
-        picture = as_image(arrays[0]) if len(arrays) == 1 else None
-        if picture is None:
+        image = as_image(arrays[0]) if len(arrays) == 1 else None
+        if image is None:
             return None
-        pictures.append(picture)
-    taken, expected, got = pictures
-    if expected.shape != got.shape:
+        images.append(image)
+    fed_image, expected_image, computed_image = images
+    if expected_image.shape != computed_image.shape:
         return None
-    difference = np.abs(expected.astype(np.float64) - got).max(axis=-1)
+    difference = np.abs(expected_image.astype(np.float64) - computed_image).max(axis=-1)
     return Strip(
-        shrink(taken, IMAGE_SIDE, np.add),
-        shrink(expected, IMAGE_SIDE, np.add),
-        shrink(got, IMAGE_SIDE, np.add),
+        shrink(fed_image, IMAGE_SIDE, np.add),
+        shrink(expected_image, IMAGE_SIDE, np.add),
+        shrink(computed_image, IMAGE_SIDE, np.add),
         shrink(difference, IMAGE_SIDE, np.maximum),
         float(difference.max()),
     )
 
 
 def as_image(array: Array) -> Array | None:
-    """The first sample of N×C×H×W or C×H×W as H×W×C, where it can be shown as a picture."""
+    """The first sample of N×C×H×W or C×H×W as H×W×C, where it can be shown as an image."""
     if array.ndim == 4 and len(array):
         array = array[0]
     if array.ndim != 3 or array.shape[0] not in (1, 3) or min(array.shape[1:]) < 4:

@@ -64,11 +64,11 @@ class Logbook:
 
     def pictures(self, strip: Strip, step: int) -> None:
         """Both sides on one scale; the difference from black (none) to white (the largest)."""
-        low, high = extent(np.stack([strip.wanted, strip.made]))
+        low, high = extent(np.stack([strip.expected, strip.computed]))
         for writer, name, array, span in (
             (self.oracle, "input", strip.fed, extent(strip.fed)),
-            (self.oracle, "output", strip.wanted, (low, high)),
-            (self.port, "output", strip.made, (low, high)),
+            (self.oracle, "output", strip.expected, (low, high)),
+            (self.port, "output", strip.computed, (low, high)),
             (self.port, "difference", strip.difference[..., None], extent(strip.difference)),
         ):
             with writer.as_default(step):

@@ -50,7 +50,7 @@ def rectified(layer: TorchObject, x: Array) -> tuple[Array, Array]:
     graph = ported.walk(types_of(x))
     values = reference.run(graph, parity.bind(graph.inputs, x))
     (output,) = leaves(graph.outputs)
-    return values[output.id], report.wanted[0]
+    return values[output.id], report.expected[0]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_masks_of_batches_and_of_one_sample(sample_rank: int, shape: tuple[int, 
         assert report.passed
         linear_alone = run(module.list("modules")[0], x)
         expected = linear_alone if x.any() else np.zeros_like(linear_alone)
-        np.testing.assert_array_equal(report.wanted[0], expected)
+        np.testing.assert_array_equal(report.expected[0], expected)
 
 
 def test_a_replaced_method_is_one_warning_line() -> None:

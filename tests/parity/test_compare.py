@@ -87,12 +87,12 @@ def test_every_layer_has_a_row_with_all_measures() -> None:
         assert row.float64 < 1e-12
         assert row.summary() == "no error"
     assert report.rows[0].shape == "2×4×8×8"
-    assert [array.shape for array in report.wanted] == [(2, 2, 4, 4)]
+    assert [array.shape for array in report.expected] == [(2, 2, 4, 4)]
 
 
 def test_the_accumulated_error_of_the_last_layer_is_that_of_the_port() -> None:
     x = randn(2, 3, 8, 8)
-    (wanted,) = verified(small_net(), x).wanted
+    (wanted,) = verified(small_net(), x).expected
     np.testing.assert_array_equal(wanted, run(small_net(), x))
 
 

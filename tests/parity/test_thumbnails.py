@@ -21,17 +21,17 @@ def test_the_plane_with_the_largest_error_is_kept_and_its_worst_pixel_survives()
     made[1, 2, 117, 33] += 5
     small = thumbnail(wanted, made)
     assert small.place == "sample 2, plane 3"
-    assert small.wanted.shape == small.error.shape == (SIDE, SIDE)
+    assert small.expected.shape == small.error.shape == (SIDE, SIDE)
     assert small.error.max() == pytest.approx(5, rel=1e-5)
-    assert small.wanted.mean() == pytest.approx(wanted[1, 2].mean(), abs=0.01)
+    assert small.expected.mean() == pytest.approx(wanted[1, 2].mean(), abs=0.01)
 
 
 def test_vectors_are_folded() -> None:
     wanted = np.arange(20.0).reshape(2, 10)
     small = thumbnail(wanted, wanted + np.array([[0.0], [1.0]]))
     assert small.place == "sample 2"
-    assert small.wanted.shape == (3, 4)
-    assert np.isnan(small.wanted).sum() == 2
+    assert small.expected.shape == (3, 4)
+    assert np.isnan(small.expected).sum() == 2
 
 
 def test_averages_and_maxima_of_blocks() -> None:
@@ -56,7 +56,7 @@ def test_a_strip_of_an_image_net() -> None:
     shown = strip(fed, wanted, wanted + 0.5)
     assert shown is not None
     assert shown.fed.shape == (IMAGE_SIDE, 20, 3)
-    assert shown.made.shape == (IMAGE_SIDE, 20, 1)
+    assert shown.computed.shape == (IMAGE_SIDE, 20, 1)
     assert shown.largest == pytest.approx(0.5, rel=1e-6)
     assert strip(fed, randn(2, 10), randn(2, 10)) is None
     assert strip([fed, fed], wanted, wanted) is None

@@ -61,7 +61,7 @@ def test_both_runs_have_a_histogram_of_every_layer_and_input(
 def test_a_histogram_counts_what_the_layer_made(written: tuple[Conversion, Path]) -> None:
     done, folder = written
     for i, report in enumerate(done.reports):
-        (wanted,) = report.wanted
+        (wanted,) = report.expected
         key = ("layers/3 nn.SpatialConvolution", i)
         for run in ("oracle", "port"):
             left, right, count = values(folder / run)[key].T
@@ -78,7 +78,7 @@ def test_pictures_of_both_sides_are_png(written: tuple[Conversion, Path]) -> Non
     for held, name in ((oracle, "input"), (oracle, "output"), (port, "output")):
         width, height, *pngs = held[f"pictures/{name}", 0]
         picture = tf.io.decode_png(pngs[0]).numpy()
-        assert (int(height), int(width), 3) == picture.shape == strip.wanted.shape
+        assert (int(height), int(width), 3) == picture.shape == strip.expected.shape
     assert ("pictures/difference", 0) in port
     one, other = (
         tf.io.decode_png(held["pictures/output", 0][2]).numpy() for held in (oracle, port)

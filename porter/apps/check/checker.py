@@ -273,7 +273,7 @@ class Checker:
         if fixture.kind == "layer":
             return summarise(fixture, reports, Measure(), self.tolerance)
         port = build_widest(model, types_of(arrays), variables["float32"])
-        emitted = run_emitted(port, arrays, single.wanted)
+        emitted = run_emitted(port, arrays, single.expected)
         result = summarise(fixture, reports, emitted, self.tolerance)
         return replace(result, transposes=port.plan.transposes)
 

@@ -65,24 +65,26 @@ class Hint:
         )
 
 
-def explain(step: Step, inputs: Arrays, wanted: Arrays, made: Arrays, limit: float) -> Hint | None:
-    """The hypothesis that explains why TensorFlow made `made` where the oracle says `wanted`.
+def explain(
+    step: Step, inputs: Arrays, expected: Arrays, computed: Arrays, limit: float
+) -> Hint | None:
+    """The hypothesis that explains why TensorFlow's `computed` differs from the `expected` arrays.
 
     All arrays are in Torch's order. `limit` is the error up to which numbers count as the same.
     Returns None where nothing explains it.
     """
     node = step.node
-    taken = tuple(
+    doubles = tuple(
         x.astype(np.float64) if value.dtype == FLOAT else x
         for x, value in zip(inputs, node.inputs, strict=True)
     )
-    at = Situation(node.op, taken, step.inputs, step.outputs)
+    at = Situation(node.op, doubles, step.inputs, step.outputs)
     plain = attempt(Hypothesis("", at.run))
     if plain is None:
         return None
     # Where the reference agrees with the port, both contradict the oracle: explain the oracle.
-    side: Suspect = "oracle" if error(made, plain) <= limit else "port"
-    target = wanted if side == "oracle" else made
+    side: Suspect = "oracle" if error(computed, plain) <= limit else "port"
+    target = expected if side == "oracle" else computed
     before = error(target, plain)
     if before <= limit:
         return None
@@ -109,14 +111,14 @@ def tried(
                 yield hypothesis.cause, after
 
 
-def hypotheses(at: Situation, made: Arrays) -> Iterator[Hypothesis]:
-    """All without fitted numbers, about a layer whose reference makes `made`; simple ones first."""
+def hypotheses(at: Situation, outputs: Arrays) -> Iterator[Hypothesis]:
+    """All without fitted numbers, simple ones first; `outputs` are those of the reference."""
     yield from about_fields(at)
     yield from about_parameters(at)
     yield from about_padding(at)
     yield from about_layouts(at)
     yield from about_inputs(at)
-    yield from about_outputs(at, made)
+    yield from about_outputs(at, outputs)
 
 
 def attempt(hypothesis: Hypothesis) -> Arrays | None:

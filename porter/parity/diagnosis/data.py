@@ -33,10 +33,10 @@ def about_layouts(at: Situation) -> Iterator[Hypothesis]:
 
     def outputs() -> Arrays:
         stored = tuple(from_torch(x, lay) for x, lay in zip(at.inputs, at.layouts, strict=True))
-        made = at.run(inputs=stored)
+        outputs = at.run(inputs=stored)
         return tuple(
             to_torch(y, lay) if lay.flat is not None or y.ndim == len(lay.order) else y
-            for y, lay in zip(made, at.output_layouts, strict=True)
+            for y, lay in zip(outputs, at.output_layouts, strict=True)
         )
 
     flat = any(layout.flat is not None for layout in at.layouts)
@@ -69,16 +69,16 @@ def about_inputs(at: Situation) -> Iterator[Hypothesis]:
     yield changed("the input has the other sign", every(np.negative, at.inputs))
 
 
-def about_outputs(at: Situation, made: Arrays) -> Iterator[Hypothesis]:
+def about_outputs(at: Situation, outputs: Arrays) -> Iterator[Hypothesis]:
     """The right numbers in other places, through another function, or the layer left out."""
 
     def changed(cause: str, change: Callable[[Array], Array]) -> Hypothesis:
-        return Hypothesis(cause, partial(every, change, made))
+        return Hypothesis(cause, partial(every, change, outputs))
 
     for position, x in enumerate(at.inputs, start=1):
         which = f"input {position}" if len(at.inputs) > 1 else "the input"
         yield Hypothesis(f"{which} is handed on unchanged", partial(tuple, (x,)))
-    rank = made[0].ndim
+    rank = outputs[0].ndim
     for a, b in itertools.combinations(range(rank), 2):
         yield changed(f"axes {a} and {b} of the output are swapped", swapped(a, b))
     for axis in range(rank):

@@ -34,12 +34,12 @@ class Situation:
 
         The shape rule is asked first: it refuses settings with which the reference never ends.
         """
-        op, taken = op or self.op, self.inputs if inputs is None else inputs
-        types = op.output_types(*(TensorType(x.shape, FLOAT) for x in taken))
+        op, arrays = op or self.op, self.inputs if inputs is None else inputs
+        types = op.output_types(*(TensorType(x.shape, FLOAT) for x in arrays))
         if sum(math.prod(type.static) for type in types) > MAX_ELEMENTS:
             raise ValueError("a setting that makes a much larger output explains nothing")
-        made = op.reference(*taken)
-        return tuple(made) if isinstance(made, tuple) else (made,)
+        outputs = op.reference(*arrays)
+        return tuple(outputs) if isinstance(outputs, tuple) else (outputs,)
 
 
 @dataclass(frozen=True)

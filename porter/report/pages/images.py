@@ -29,12 +29,12 @@ class Picture:
 
 def strip_pictures(strip: Strip) -> list[Picture]:
     """Input, oracle, port and difference. Oracle and port share one scale, so that they compare."""
-    both = np.stack([strip.wanted, strip.made])
+    both = np.stack([strip.expected, strip.computed])
     low, high = extent(both)
     return [
         coloured("input", scaled(strip.fed, *extent(strip.fed))),
-        coloured("oracle", scaled(strip.wanted, low, high)),
-        coloured("TensorFlow", scaled(strip.made, low, high)),
+        coloured("oracle", scaled(strip.expected, low, high)),
+        coloured("TensorFlow", scaled(strip.computed, low, high)),
         mapped(f"difference (white: {strip.largest:.1e})", strip.difference, MAGMA),
     ]
 
@@ -43,7 +43,7 @@ def thumbnail_pictures(thumbnail: Thumbnail) -> list[Picture]:
     """The activation and, beside it, where it is wrong."""
     largest = float(np.nanmax(thumbnail.error))
     return [
-        mapped("activation", thumbnail.wanted, VIRIDIS),
+        mapped("activation", thumbnail.expected, VIRIDIS),
         mapped(f"error (white: {largest:.1e})", thumbnail.error, MAGMA),
     ]
 

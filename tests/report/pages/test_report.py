@@ -94,8 +94,8 @@ def test_the_worst_layers_keep_small_thumbnails(document: Document) -> None:
     assert errors == sorted(errors, reverse=True)
     for row in worst:
         assert row.thumbnail is not None
-        assert row.thumbnail.wanted.shape == row.thumbnail.error.shape
-        assert max(row.thumbnail.wanted.shape) <= 64
+        assert row.thumbnail.expected.shape == row.thumbnail.error.shape
+        assert max(row.thumbnail.expected.shape) <= 64
 
 
 @pytest.mark.parametrize("kind", ["html", "markdown"])
