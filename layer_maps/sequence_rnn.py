@@ -12,6 +12,7 @@ import numpy as np
 
 from porter.maps import (
     Array,
+    HasStates,
     LayerMap,
     Nested,
     OpContext,
@@ -33,7 +34,7 @@ from porter.maps import (
 )
 
 
-class OverSequence(LayerMap):
+class OverSequence(HasStates):
     """Common to the layers over T×N×D (N×T×D if `batchfirst`).
 
     The input is x, or a table that ends in x and begins with the states before the first step.
@@ -110,7 +111,12 @@ class OverSequence(LayerMap):
         ]
         return made[: len(made) - len(states)] + states
 
-    def reference(self, *xs: Array) -> Array:
+    def states(self, x: TensorType) -> tuple[Shape, ...]:
+        if not self.batch_first:
+            return ()
+        return tuple((x.static[0], features) for features in self.state_sizes())
+
+    def reference_states(self, *xs: Array) -> tuple[Array, ...]:
         *given, x = xs
         x = np.swapaxes(x, 0, 1) if self.batch_first else x
         states = self.initial(
@@ -124,13 +130,23 @@ class OverSequence(LayerMap):
                 states = [np.where(kept, state, 0) for state in states]
             outputs.append(states[-1])
         out = np.stack(outputs)
-        return np.swapaxes(out, 0, 1) if self.batch_first else out
+        return (np.swapaxes(out, 0, 1) if self.batch_first else out, *states)
 
     def cell(self, x: Array, *states: Array) -> list[Array]:
         """One step in NumPy: the new states, output last."""
         raise NotImplementedError
 
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
+        return self.unrolled(tf, *xs, at=at, kept=0)[0]
+
+    def apply_states(self, tf: Any, *xs: Any, at: OpContext) -> tuple[Any, ...]:
+        count = len(self.state_sizes())
+        output, *others = self.unrolled(tf, *xs, at=at, kept=count - 1)
+        last = output[:, -1] if self.batch_first else output[-1]
+        return (output, *(sequence[-1] for sequence in others), last)
+
+    def unrolled(self, tf: Any, *xs: Any, at: OpContext, kept: int) -> tuple[Any, ...]:
+        """The output, and the first `kept` states after every step (T×N×…)."""
         *given, x = xs
         x = tf.transpose(x, [1, 0, 2]) if self.batch_first else x
         weight = at.variable(self.weight)
@@ -154,13 +170,14 @@ class OverSequence(LayerMap):
             after = self.step(tf, elements[0], before, narrow, extra)
             if self.mask_zero:
                 after = [tf.where(elements[1], s, tf.zeros_like(s)) for s in after]
-            return [after[-1]], after
+            return [after[-1], *after[:kept]], after
 
         unbatched = at.inputs[-1].shape[0 if self.batch_first else 1]
-        shapes = [(unbatched, n) for n in (self.outputs, *self.state_sizes())]
-        steps = size(tf, x, 0)
-        (out,) = over_time(tf, step, steps, sequences, states, shapes, [at.dtype] * len(shapes))
-        return tf.transpose(out, [1, 0, 2]) if self.batch_first else out
+        sizes = self.state_sizes()
+        shapes = [(unbatched, n) for n in (self.outputs, *sizes[:kept], *sizes)]
+        steps, dtypes = size(tf, x, 0), [at.dtype] * len(shapes)
+        out, *others = over_time(tf, step, steps, sequences, states, shapes, dtypes)
+        return (tf.transpose(out, [1, 0, 2]) if self.batch_first else out, *others)
 
     def extra_weights(self, at: OpContext) -> list[Any]:
         """Variables of `step` besides the gates' weights; read once, before the loop."""

@@ -28,6 +28,7 @@ from porter.frontend.recurrence import (
     previous,
     step_clone,
 )
+from porter.frontend.stepping import HasStates
 from porter.frontend.walker import Walk
 from porter.ir.fields import (
     Array,
@@ -78,6 +79,7 @@ __all__ = [
     "BadTable",
     "DerivedParam",
     "Field",
+    "HasStates",
     "LayerMap",
     "Layout",
     "LuaFunction",

@@ -1,7 +1,8 @@
 """`saved_model/`: runs wherever TensorFlow runs, without porter; CPU or GPU unchanged.
 
 Signatures: `serving_default` (named inputs and outputs), `activations` (every layer's output by
-Torch path) and, where the encoding of the images is known, `image` (8-bit images).
+Torch path) and, where the encoding of the images is known, `image` (8-bit images). A language model
+that remembers has `step`: tokens and states to scores and states.
 `tf.saved_model.load(DIR)(x)` also works. With `trainable=True`, `(x, training=True)` computes what
 Torch does in training, and `trainable_variables` lists what there is to learn.
 """
@@ -12,6 +13,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from porter.emit import step_signature
 from porter.emit.formats import ExportJob, ExportResult, Format, size_of
 from porter.emit.quality import Quality, judge
 from porter.emit.subprocess_runner import run_saved_model, train_saved_model
@@ -42,6 +44,8 @@ class SavedModel(Format):
             from porter.emit.image_signature import NAME, image_signature
 
             signatures[NAME] = image_signature(job.image_spec, port, job.options.data_format)
+        if step_signature.state_types(job):
+            signatures[step_signature.NAME] = step_signature.step_signature(job)
         with quiet_stderr():
             tf.saved_model.save(port.module, str(target), signatures=signatures)
         name_by_content(target / "fingerprint.pb")
@@ -68,7 +72,11 @@ class SavedModel(Format):
             note = f"also on {job.larger.label}"
             job = replace(job, checks=(*job.checks, job.larger))
         outputs, proof = self.run(job, folder)
-        return job.compare(outputs), "; ".join(filter(None, (proof, note)))
+        measures = [job.compare(outputs)]
+        if step_signature.state_types(job):
+            measures.append(step_signature.verify_steps(job, folder / self.name))
+            note = "; ".join(filter(None, (note, "also part by part, with its states")))
+        return Measure.worst(measures), "; ".join(filter(None, (proof, note)))
 
     def run(
         self, job: ExportJob, folder: Path, exact: bool = True
