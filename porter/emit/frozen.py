@@ -90,7 +90,7 @@ def constant_graph(port: Port) -> Any:
         raise EmitError(
             "a GraphDef cannot hold the model's weights",
             received=f"{size:,} bytes of at most {LARGEST:,}",
-            hint="leave `frozen` out of --format",
+            hint="leave `frozen` out of `formats=`",
         )
     with quiet_stderr():
         return convert_variables_to_constants_v2(
