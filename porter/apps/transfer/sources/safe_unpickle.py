@@ -99,7 +99,7 @@ def read_arrays(path: Path) -> Any:
 
 def loads(file: Any) -> Any:
     """The object in an open file. Raises Forbidden, Malformed, ValueError and their like."""
-    return Reader().run(operations(file))
+    return StackMachine().run(operations(file))
 
 
 OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
@@ -121,7 +121,7 @@ MARK = object()
 NUMPY = "numpy.core.multiarray"
 
 
-class Reader:
+class StackMachine:
     """The stack machine of a pickle, for data alone."""
 
     def __init__(self) -> None:
@@ -214,10 +214,10 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def join(count: int) -> Callable[[Reader, Any], None]:
+def join(count: int) -> Callable[[StackMachine, Any], None]:
     """Make a tuple of the topmost `count` objects."""
 
-    def action(reader: Reader, _: Any) -> None:
+    def action(reader: StackMachine, _: Any) -> None:
         items = tuple(reader.stack[-count:])
         if len(items) < count or any(each is MARK for each in items):
             raise Malformed("a tuple of too few items")
@@ -227,36 +227,36 @@ def join(count: int) -> Callable[[Reader, Any], None]:
     return action
 
 
-def gather(make: Callable[[list[Any]], Any]) -> Callable[[Reader, Any], None]:
+def gather(make: Callable[[list[Any]], Any]) -> Callable[[StackMachine, Any], None]:
     """Make a container of what was pushed since the mark."""
     return lambda reader, _: reader.stack.append(make(reader.since_mark()))
 
 
-def gather_dict(reader: Reader, _: Any) -> None:
+def gather_dict(reader: StackMachine, _: Any) -> None:
     items = reader.since_mark()
     reader.stack.append({})
     reader.set_items(items)
 
 
-def set_item(reader: Reader, _: Any) -> None:
+def set_item(reader: StackMachine, _: Any) -> None:
     value, key = reader.stack.pop(), reader.stack.pop()
     reader.set_items([key, value])
 
 
-ACTIONS: dict[str, Callable[[Reader, Any], Any]] = {
+ACTIONS: dict[str, Callable[[StackMachine, Any], Any]] = {
     **dict.fromkeys(
         ("STRING", "BINSTRING", "SHORT_BINSTRING"),
         lambda reader, argument: reader.stack.append(text_of(argument)),
     ),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), Reader.remember),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), StackMachine.remember),
     **dict.fromkeys(
         ("GET", "BINGET", "LONG_BINGET"),
         lambda reader, argument: reader.stack.append(reader.memo[argument]),
     ),
-    "GLOBAL": Reader.push_name,
-    "STACK_GLOBAL": Reader.stack_global,
-    "REDUCE": Reader.reduce,
-    "BUILD": Reader.build,
+    "GLOBAL": StackMachine.push_name,
+    "STACK_GLOBAL": StackMachine.stack_global,
+    "REDUCE": StackMachine.reduce,
+    "BUILD": StackMachine.build,
     "TUPLE": gather(tuple),
     "TUPLE1": join(1),
     "TUPLE2": join(2),
