@@ -17,6 +17,7 @@ from layer_maps.gradients import with_gradient_of
 from porter.maps import (
     Accepts,
     Array,
+    HasKerasLayer,
     LayerMap,
     OpContext,
     Options,
@@ -31,7 +32,7 @@ from porter.maps import (
 
 
 @register("nn.ReLU", "nn.Rectifier", "cudnn.ReLU")
-class ReLU(LayerMap):
+class ReLU(LayerMap, HasKerasLayer):
     """max(x, 0). NaN becomes 0 in THNN, and stays NaN in place and in cuDNN.
 
     TensorFlow's own treats NaN in one way alone and in another fused, and is taken where none can
@@ -44,8 +45,8 @@ class ReLU(LayerMap):
     nan = False
     """Whether NaN may come."""
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["nan"] = options.nan
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self.evolve(nan=options.nan)
 
     @property
     def drops_nan(self) -> bool:
@@ -79,13 +80,10 @@ class Threshold(LayerMap):
     inplace = flag("inplace")
     accepts = Accepts.ELEMENTWISE
 
-    def adapt(self, module: TorchObject, options: Options) -> LayerMap | None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         if self.threshold != 0 or self.value != 0:
-            return None
-        rectifier = ReLU(inplace=self.inplace)
-        rectifier.typename = self.typename
-        rectifier.__dict__["nan"] = options.nan
-        return rectifier
+            return self
+        return ReLU(inplace=self.inplace).evolve(typename=self.typename, nan=options.nan)
 
     def reference(self, x: Array) -> Array:
         if self.inplace:
@@ -100,7 +98,7 @@ class Threshold(LayerMap):
 
 
 @register("cudnn.ClippedReLU")
-class ClippedReLU(LayerMap):
+class ClippedReLU(LayerMap, HasKerasLayer):
     """min(max(x, 0), ceiling)."""
 
     ceiling = number("ceiling")
@@ -135,7 +133,7 @@ class BinaryActivation(LayerMap):
         return with_gradient_of(tf, tf.sign(x), tf.where(passes, x, tf.zeros_like(x)))
 
 
-class Leaky(LayerMap):
+class Leaky(LayerMap, HasKerasLayer):
     """x if x > 0, else slope · x."""
 
     accepts = Accepts.ELEMENTWISE
@@ -189,9 +187,10 @@ class RReLU(Leaky):
     inplace = flag("inplace")
     depends_on_mode = True
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if options.in_training(module):
-            self.notes += ("Torch draws slopes in training mode; the port takes the mean slope",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if not options.in_training(module):
+            return self
+        return self.with_notes("Torch draws slopes in training mode; the port takes the mean slope")
 
     @property
     def negative_slope(self) -> float:
@@ -203,7 +202,7 @@ class RReLU(Leaky):
 
 
 @register("nn.PReLU")
-class PReLU(LayerMap):
+class PReLU(LayerMap, HasKerasLayer):
     """x if x > 0, else w · x with one learned slope (`nOutputPlane` 0) or one for each channel.
 
     Channels are dimension 2 of any input with two or more dimensions: Torch takes no unbatched
@@ -252,7 +251,7 @@ class PReLU(LayerMap):
 
 
 @register("nn.ELU")
-class ELU(LayerMap):
+class ELU(LayerMap, HasKerasLayer):
     """x if x > 0, else alpha · (exp(x) − 1)."""
 
     alpha = number("alpha", 1.0)

@@ -19,14 +19,16 @@ from porter.maps import (
     BadField,
     Field,
     LayerMap,
-    Layout,
+    Layouts,
     NotDynamic,
     OpContext,
+    Options,
     Param,
     Shape,
     Tensor,
     TensorType,
     TorchObject,
+    Types,
     as_param,
     flag,
     optional_integer,
@@ -261,14 +263,15 @@ class Constant(LayerMap):
     value = any_rank_param("value", trainable=False)
     sample_rank = optional_integer("nInputDim")
 
-    def adapt(self, module: TorchObject, options: Any) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         if not isinstance(module.get("value"), Tensor):
             raise BadField(f"'value' of {module.typename} should be a tensor")
+        return self
 
     def batched(self, rank: int) -> bool:
         return self.sample_rank is not None and rank > self.sample_rank
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
         batch = x.static[:1] if self.batched(x.rank) else ()
         return (TensorType((*batch, *self.value.shape), FLOAT),)
@@ -284,10 +287,5 @@ class Constant(LayerMap):
         shape = [size(tf, x, at.axis(0)), *self.value.shape]
         return tf.broadcast_to(tf.expand_dims(value, 0), shape)
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        return given, (torch_order(outputs[0].rank),)
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        return available, (torch_order(outputs[0].rank),)

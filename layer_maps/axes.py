@@ -5,22 +5,23 @@ Source: torch/nn Squeeze.lua, Unsqueeze.lua, Replicate.lua, Transpose.lua.
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import numpy as np
 
-from layer_maps.shape import Layouts
 from porter.maps import (
     Array,
     BadField,
     Field,
     LayerMap,
-    Layout,
+    Layouts,
     OpContext,
     Shape,
     Table,
     TensorType,
     TorchObject,
+    Types,
     Window,
     complete,
     integer,
@@ -34,17 +35,12 @@ from porter.maps import (
 class Renaming(LayerMap):
     """Axes come, go or change places; the elements stay where they are stored."""
 
+    @abc.abstractmethod
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
         """For every output axis the input axis that it was, None for a new one."""
-        raise NotImplementedError
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> Layouts:
-        before = given[0] if given[0].flat is None else torch_order(inputs[0].rank)
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        before = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
         sources = self.sources(inputs[0].shape)
         core = [sources.index(axis) for axis in before.order if axis in sources]
         return (before,), (complete(core, len(sources)),)
@@ -97,9 +93,9 @@ class Insertion(Renaming):
 
     is_view = True
 
+    @abc.abstractmethod
     def axis(self, rank: int) -> int:
         """Where the new axis goes, for inputs of this rank."""
-        raise NotImplementedError
 
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
         axis, rank = self.axis(len(shape)), len(shape)

@@ -14,16 +14,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from porter.maps import (
+    AffinePerPlane,
     Array,
     BadField,
+    HasKerasLayer,
+    HintsInput,
     LayerMap,
-    Layout,
+    Layouts,
+    MakesBatch,
+    NormalizesPlanes,
     OpContext,
     Options,
     PlaneNormalization,
     Shape,
     TensorType,
     TorchObject,
+    Types,
     flag,
     number,
     optional_param,
@@ -72,16 +78,13 @@ class PerPlane(LayerMap):
     Works wherever the planes are stored, also on features flattened channels-last.
     """
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        return given, given
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        return available, available
 
 
-class BatchNormalizationBase(PerPlane):
+class PlaneBatchNormalization(
+    PerPlane, AffinePerPlane, HasKerasLayer, HintsInput, MakesBatch, NormalizesPlanes
+):
     """Batch normalisation; subclasses fix the rank of a batch.
 
     Torch (BatchNormalization.lua `updateOutput`) normalises with the statistics of its batch where
@@ -108,22 +111,22 @@ class BatchNormalizationBase(PerPlane):
     }
     reads_before_writing = True  # THNN BatchNormalization.c: plane by plane, statistics first
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["uses_batch"] = options.in_training(module)
-        if self.uses_batch:
-            self.notes += ("normalises with the statistics of each batch (training mode)",)
-        if "running_var" not in module and "running_std" in module:
-            mean, std = self.running_mean, module.tensor("running_std")
-            if std.shape != mean.shape:
-                raise BadField(
-                    f"'running_std' of {self.typename} should have {mean.shape[0]} elements",
-                    received="×".join(map(str, std.shape)),
-                )
-            variance = std.array.astype(np.float64) ** -2 - self.eps
-            self.__dict__["running_var"] = mean.with_array(
-                variance.astype(std.dtype), tag="variance from running_std"
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        op = self.evolve(uses_batch=options.in_training(module))
+        if op.uses_batch:
+            op = op.with_notes("normalises with the statistics of each batch (training mode)")
+        if "running_var" in module or "running_std" not in module:
+            return op
+        mean, std = self.running_mean, module.tensor("running_std")
+        if std.shape != mean.shape:
+            raise BadField(
+                f"'running_std' of {self.typename} should have {mean.shape[0]} elements",
+                received="×".join(map(str, std.shape)),
             )
-            self.notes += ("variance from the old field `running_std`",)
+        variance = (std.array.astype(np.float64) ** -2 - self.eps).astype(std.dtype)
+        computed = mean.with_array(variance, tag="variance from running_std")
+        op = op.evolve(running_var=computed)
+        return op.with_notes("variance from the old field `running_std`")
 
     def makes_batch(self, x: TensorType) -> bool:
         unbatched = x.rank == self.batch_rank - 1
@@ -224,7 +227,7 @@ class BatchNormalizationBase(PerPlane):
 
 
 @register("nn.BatchNormalization", "cudnn.BatchNormalization")
-class BatchNormalization(BatchNormalizationBase):
+class BatchNormalization(PlaneBatchNormalization):
     """Batch normalisation of N×C, feature by feature."""
 
     batch_rank = 2
@@ -232,7 +235,7 @@ class BatchNormalization(BatchNormalizationBase):
 
 
 @register("nn.SpatialBatchNormalization", "cudnn.SpatialBatchNormalization")
-class SpatialBatchNormalization(BatchNormalizationBase):
+class SpatialBatchNormalization(PlaneBatchNormalization):
     """Batch normalisation of N×C×H×W, plane by plane."""
 
     batch_rank = 4
@@ -240,7 +243,7 @@ class SpatialBatchNormalization(BatchNormalizationBase):
 
 
 @register("nn.VolumetricBatchNormalization", "cudnn.VolumetricBatchNormalization")
-class VolumetricBatchNormalization(BatchNormalizationBase):
+class VolumetricBatchNormalization(PlaneBatchNormalization):
     """Batch normalisation of N×C×T×H×W, plane by plane."""
 
     batch_rank = 5
@@ -248,7 +251,7 @@ class VolumetricBatchNormalization(BatchNormalizationBase):
 
 
 @register("inn.ConstAffine", "nn.SpatialConstDiagonal")
-class ConstAffine(PerPlane):
+class ConstAffine(PerPlane, AffinePerPlane):
     """a·x + b for each plane of N×C or N×C×H×W: a batch normalisation that was folded."""
 
     a = param("C", trainable=False)

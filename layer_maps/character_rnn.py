@@ -6,6 +6,7 @@ LanguageModel.lua.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from porter.maps import (
     Array,
     BadField,
     Field,
+    HintsInput,
     LayerMap,
     Nested,
     OpContext,
     Shape,
     ShapeMismatch,
+    TakesIndices,
     TensorType,
     TorchObject,
     Value,
@@ -39,7 +42,7 @@ from porter.maps import (
 
 
 @register("OneHot")
-class OneHot(LayerMap):
+class CharacterOneHot(LayerMap, HintsInput, TakesIndices):
     """N×`outputSize` zeros for N indices from 1, with a 1 at each sample's index."""
 
     classes = integer("outputSize")
@@ -60,7 +63,7 @@ class OneHot(LayerMap):
     def input_hint(self) -> TensorType:
         return TensorType((None,), INT)
 
-    def largest_index(self) -> int:
+    def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
         return self.classes
 
 

@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.shape import Layouts, Reshaping
-from layer_maps.table import Join, Split
+from layer_maps.shape import Reshaping
+from layer_maps.table import Join, Joining, Split
 from porter.maps import (
     Array,
     BadField,
     BadTable,
     LayerMap,
-    Layout,
+    Layouts,
     Nested,
     OpContext,
     Shape,
     ShapeMismatch,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     integer,
@@ -173,7 +174,7 @@ def parallel(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]
     return walk.emit(Join(axis=axis), *made)
 
 
-class CentredJoin(Join):
+class CentredJoin(Joining):
     """Tensors joined along `axis`, in all other axes padded with zeros to the largest.
 
     A tensor smaller by m starts at floor(m/2).
@@ -297,13 +298,8 @@ class Unfuse(LayerMap):
         target = [*batch, -1, *rest]
         return tf.reshape(x, [target[axis] for axis in at.output_layouts[0].order])
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> Layouts:
-        made = regrouped(given[0], inputs[0], outputs[0], first=(1, self.count))
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        made = regrouped(available[0], inputs[0], outputs[0], first=(1, self.count))
         if made is not None:
-            return given, (made,)
-        return (torch_order(inputs[0].rank), given[1]), (torch_order(outputs[0].rank),)
+            return available, (made,)
+        return (torch_order(inputs[0].rank), available[1]), (torch_order(outputs[0].rank),)

@@ -2,7 +2,7 @@
 
 Source: torch/nn SpatialConvolution.lua, SpatialConvolutionMM.lua, SpatialDilatedConvolution.lua;
 THNN SpatialConvolutionMM.c, SpatialDilatedConvolution.c; cudnn.torch SpatialConvolution.lua,
-SpatialDilatedConvolution.lua; dpnn SpatialBinaryConvolution.lua; waifu2x
+SpatialDilatedConvolution.lua; waifu2x
 RandomBinaryConvolution.lua, EdgeFilter.lua.
 """
 
@@ -15,13 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
-from layer_maps.gradients import with_gradient_of
 from porter.maps import (
     Accepts,
     Array,
     BadField,
     Field,
+    HasKerasLayer,
+    HintsInput,
     LayerMap,
+    LinearInPlanes,
     OpContext,
     Options,
     Param,
@@ -37,7 +39,7 @@ from porter.maps import (
 )
 
 
-class Convolution(LayerMap):
+class Correlation(LayerMap, HintsInput):
     """y[o] = b[o] + Σ w[o, i, k] · x[i, stride·p + dilation·k − pad], a cross-correlation.
 
     `weight` is nOutputPlane × nInputPlane/groups × kernel. Output planes of one group see the input
@@ -58,19 +60,19 @@ class Convolution(LayerMap):
     apart: ClassVar[bool] = False
     """Whether TensorFlow's convolution knows no groups on CPU."""
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if "padding" in module and not (self.typename.startswith("cudnn") and "padW" in module):
-            self.__dict__["pad"] = (module.integer("padding"),) * self.spatial_rank
-            self.notes += ("padding from the old field `padding`",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if "padding" not in module or (self.typename.startswith("cudnn") and "padW" in module):
+            return self
+        pad = (module.integer("padding"),) * self.spatial_rank
+        return self.evolve(pad=pad).with_notes("padding from the old field `padding`")
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride)
         check_sizes(self.typename, 1, dilation=self.dilation, groups=(self.groups,))
         check_sizes(self.typename, 0, padding=self.pad)
-        self.__dict__["weight"] = self.bound_weight()
-        super().bind_axes()
+        return self.evolve(weight=self.full_weight())
 
-    def bound_weight(self) -> Param:
+    def full_weight(self) -> Param:
         """The weight in its full shape; raises where it contradicts the module's sizes."""
         outputs = self.weight.shape[0] if self.outputs is None else self.outputs
         if self.planes % self.groups or outputs % self.groups:
@@ -127,24 +129,6 @@ class Convolution(LayerMap):
         if self.bias is not None:
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
-
-    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
-        computed = type(self).tensor_filters is not Convolution.tensor_filters
-        unbatched = at.inputs[0].rank != self.spatial_rank + 2
-        if computed or unbatched or self.first_stride() != self.stride:
-            return None
-        return k(
-            f"Conv{self.spatial_rank}D",
-            k.padded(x, self.pads()),
-            weights=[at.variable(self.weight), self.bias and at.variable(self.bias)],
-            filters=self.output_planes(),
-            kernel_size=self.kernel,
-            strides=self.stride,
-            dilation_rate=self.dilation,
-            groups=self.groups,
-            use_bias=self.bias is not None,
-            data_format="channels_last",
-        )
 
     def convolve(self, tf: Any, x: Any, at: OpContext, filters: Any = None) -> Any:
         """The convolution without bias, channels last, with other `filters` if they are given.
@@ -204,26 +188,36 @@ class Convolution(LayerMap):
             return (*self.stride[:-1], 1)
         return self.stride
 
-    def plane_axis(self, output: TensorType) -> int | None:
-        return output.rank - self.spatial_rank - 1
-
     def input_hint(self) -> TensorType:
         return TensorType((None, self.planes, *[None] * self.spatial_rank))
 
 
-@register(
-    "nn.SpatialConvolution",
-    "nn.SpatialConvolutionMM",
-    "cudnn.SpatialConvolution",
-    "w2nn.RandomBinaryConvolution",
-    "w2nn.EdgeFilter",
-)
-class SpatialConvolution(Convolution):
-    """Cross-correlation over N×C×H×W or C×H×W with zero padding.
+class WeightedCorrelation(Correlation, HasKerasLayer, LinearInPlanes):
+    """A convolution whose filters are its weight."""
 
-    Old files have a 2-D weight, and one `padding` in place of `padW` and `padH`. Only cudnn has
-    groups. The filters of RandomBinaryConvolution and EdgeFilter are saved like any others.
-    """
+    def keras(self, k: Any, x: Any, at: OpContext) -> Any:
+        unbatched = at.inputs[0].rank != self.spatial_rank + 2
+        if unbatched or self.first_stride() != self.stride:
+            return None
+        return k(
+            f"Conv{self.spatial_rank}D",
+            k.padded(x, self.pads()),
+            weights=[at.variable(self.weight), self.bias and at.variable(self.bias)],
+            filters=self.output_planes(),
+            kernel_size=self.kernel,
+            strides=self.stride,
+            dilation_rate=self.dilation,
+            groups=self.groups,
+            use_bias=self.bias is not None,
+            data_format="channels_last",
+        )
+
+    def plane_axis(self, output: TensorType) -> int | None:
+        return output.rank - self.spatial_rank - 1
+
+
+class SpatialCorrelation(Correlation):
+    """Over N×C×H×W or C×H×W."""
 
     weight = param("OIHW", to="HWIO")
     kernel = integers("kH", "kW")
@@ -256,48 +250,24 @@ class SpatialConvolution(Convolution):
         return "SAME" if kept else None
 
 
+@register(
+    "nn.SpatialConvolution",
+    "nn.SpatialConvolutionMM",
+    "cudnn.SpatialConvolution",
+    "w2nn.RandomBinaryConvolution",
+    "w2nn.EdgeFilter",
+)
+class SpatialConvolution(SpatialCorrelation, WeightedCorrelation):
+    """Cross-correlation over N×C×H×W or C×H×W with zero padding.
+
+    Old files have a 2-D weight, and one `padding` in place of `padW` and `padH`. Only cudnn has
+    groups. The filters of RandomBinaryConvolution and EdgeFilter are saved like any others.
+    """
+
+
 @register("nn.SpatialDilatedConvolution", "cudnn.SpatialDilatedConvolution")
-class SpatialDilatedConvolution(SpatialConvolution):
+class SpatialDilatedConvolution(SpatialCorrelation, WeightedCorrelation):
     """The same with `dilation` − 1 unused pixels between the taps of the kernel."""
 
     dilation = integers("dilationH", "dilationW", default=1)
     reads_before_writing = False  # the bias is written first
-
-
-@register("nn.SpatialBinaryConvolution")
-class SpatialBinaryConvolution(SpatialConvolution):
-    """Convolution with sign(w), each output plane scaled by its mean |w|; the sign of 0 is +1."""
-
-    reads_before_writing = False
-
-    def filters(self) -> Array:
-        weight = self.weight.array.astype(np.float64)
-        scales: Array = np.abs(weight).mean(axis=(1, 2, 3), keepdims=True)
-        return np.where(weight >= 0, scales, -scales)
-
-    def tensor_filters(self, tf: Any, at: OpContext) -> Any:
-        weight = at.variable(self.weight)
-        positive = tf.cast(tf.greater_equal(weight, tf.zeros_like(weight)), weight.dtype)
-        signs = tf.subtract(tf.add(positive, positive), tf.ones_like(weight))
-        return tf.multiply(signs, tf.reduce_mean(tf.abs(weight), axis=[0, 1, 2], keepdims=True))
-
-    def convolve(self, tf: Any, x: Any, at: OpContext, filters: Any = None) -> Any:
-        """In training the weight learns as if it were the filters, which it is not.
-
-        The gradient of the input is taken with other filters: the signs, scaled by the mean |w| of
-        each input plane in place of each output plane.
-        """
-        if not at.training:
-            return super().convolve(tf, x, at, filters)
-        weight = tf.convert_to_tensor(at.variable(self.weight))
-        binary = self.tensor_filters(tf, at)
-        learned = with_gradient_of(tf, binary, weight)
-        scales = tf.reduce_mean(tf.abs(weight), axis=[0, 1, 3], keepdims=True)
-        others = tf.stop_gradient(tf.multiply(tf.sign(binary), scales))
-        out = super().convolve(tf, tf.stop_gradient(x), at, learned)
-        through = super().convolve(tf, x, at, others)
-        return tf.add(out, tf.subtract(through, tf.stop_gradient(through)))
-
-    def plane_axis(self, output: TensorType) -> int | None:
-        """None: scaling the weight scales what its sign is scaled by, but not a negative scale."""
-        return None

@@ -15,6 +15,7 @@ from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, 
 from porter.maps import (
     Accepts,
     Array,
+    HintsInput,
     LayerMap,
     OpContext,
     Options,
@@ -31,7 +32,7 @@ from porter.maps import (
 
 
 @register("nn.SpatialDepthWiseConvolution")
-class SpatialDepthWiseConvolution(LayerMap):
+class SpatialDepthWiseConvolution(LayerMap, HintsInput):
     """y[i·M + m] = b[m, i] + (w[m, i] correlated with x[i]); M planes made of each input plane.
 
     `weight` is M × nInputPlane × kH × kW, in some files 2-D. THNN confuses the two sides of the
@@ -47,23 +48,21 @@ class SpatialDepthWiseConvolution(LayerMap):
     pad = integers("padH", "padW", default=0)
     accepts = Accepts.CHANNELS_LAST
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if "padding" in module:
-            self.__dict__["pad"] = (module.integer("padding"),) * 2
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if "padding" not in module:
+            return self
+        return self.evolve(pad=(module.integer("padding"),) * 2)
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride)
         check_sizes(self.typename, 0, padding=self.pad)
-        wanted = (self.weight.shape[0], self.planes, *self.kernel)
-        self.__dict__["weight"] = shaped(self.weight, wanted, self.typename)
-        super().bind_axes()
+        full = (self.weight.shape[0], self.planes, *self.kernel)
+        return self.evolve(weight=shaped(self.weight, full, self.typename))
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
         *batch, planes, height, width = x
         self.require(planes == self.planes, f"takes {self.planes} input planes", x)
-        swapped = "reads planes of H×W as W×H, as THNN does where an image is not square"
-        self.notes = (swapped,) if height != width else ()
         made = tuple(
             (extent + 2 * pad - kernel) // stride + 1
             for extent, pad, kernel, stride in zip(
@@ -73,6 +72,11 @@ class SpatialDepthWiseConvolution(LayerMap):
         self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
         self.require(math.prod(made) < MAX_ELEMENTS, f"makes planes of {made}: too large", x)
         return (*batch, planes * self.weight.shape[0], *made)
+
+    def notes_on(self, *inputs: TensorType) -> tuple[str, ...]:
+        height, width = inputs[0].shape[-2:]
+        swapped = "reads planes of H×W as W×H, as THNN does where an image is not square"
+        return self.notes if height == width else (*self.notes, swapped)
 
     def reference(self, x: Array) -> Array:
         batch, (planes, height, width) = x.shape[:-3], x.shape[-3:]
@@ -118,7 +122,7 @@ class SpatialDepthWiseConvolution(LayerMap):
 
 
 @register("nn.SpatialSubSampling")
-class SpatialSubSampling(LayerMap):
+class SpatialSubSampling(LayerMap, HintsInput):
     """y[c] = w[c] · (sum over each window of x[c]) + b[c], over N×C×H×W or C×H×W, unpadded.
 
     THNN reads w[c] as the c-th number of the weight's memory. Old files hold C×kH×kW of them, of
@@ -131,15 +135,16 @@ class SpatialSubSampling(LayerMap):
     stride = integers("dH", "dW", default=1)
     accepts = Accepts.CHANNELS_LAST
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        weight = self.__dict__.get("weight")
-        if weight is not None and len(weight.shape) == 3:
-            first = weight.array.reshape(-1)[: weight.shape[0]]
-            self.__dict__["weight"] = weight.with_array(first, tag="the first number of each plane")
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if not self.has("weight") or len(self.weight.shape) != 3:
+            return self
+        first = self.weight.array.reshape(-1)[: self.weight.shape[0]]
+        weight = self.weight.with_array(first, tag="the first number of each plane")
+        return self.evolve(weight=weight)
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride)
-        super().bind_axes()
+        return self
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)

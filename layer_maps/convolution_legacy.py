@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.convolution import SpatialConvolution
+from layer_maps.convolution import SpatialConvolution, SpatialCorrelation, WeightedCorrelation
 from layer_maps.correlation import check_sizes
 from porter.maps import (
     Array,
@@ -21,6 +21,7 @@ from porter.maps import (
     BadTable,
     LayerMap,
     Layout,
+    Layouts,
     Nested,
     OpContext,
     Options,
@@ -28,8 +29,10 @@ from porter.maps import (
     Shape,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
+    flag,
     integer,
     integers,
     param,
@@ -40,7 +43,7 @@ from porter.maps import (
 
 
 @register("nn.SpatialConvolutionFFT", "nn.SpatialConvolutionCuFFT", "nn.SpatialConvolutionFBFFT")
-class SpatialConvolutionFFT(SpatialConvolution):
+class SpatialConvolutionFFT(SpatialCorrelation, WeightedCorrelation):
     """The same convolution by Fourier transforms, with a padding for each side."""
 
     reads_before_writing = False
@@ -48,15 +51,15 @@ class SpatialConvolutionFFT(SpatialConvolution):
     pad = integers("padUp", "padLeft", default=0)
     pad_after = integers("padDown", "padRight", default=0)
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 0, padding=self.pad_after)
-        super().bind_axes()
+        return super().checked()
 
     def pads(self) -> tuple[tuple[int, int], ...]:
         return tuple(zip(self.pad, self.pad_after, strict=True))
 
 
-class BatchLastConvolution(SpatialConvolution):
+class BatchLastCorrelation(SpatialCorrelation, WeightedCorrelation):
     """Cross-correlation over C×H×W×N; `weight` is I/groups × kH × kW × O, maybe written as 2-D."""
 
     reads_before_writing = False
@@ -65,10 +68,10 @@ class BatchLastConvolution(SpatialConvolution):
     padding = integer("padding", 0)
     order: ClassVar[Layout] = Layout((3, 1, 2, 0))
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        """`padding` is no old spelling here."""
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self  # `padding` is no old spelling here
 
-    def bound_weight(self) -> Param:
+    def full_weight(self) -> Param:
         weight = self.weight
         outputs = weight.shape[-1] if self.outputs is None else self.outputs
         wanted = (self.planes // self.groups, *self.kernel, outputs)
@@ -94,12 +97,7 @@ class BatchLastConvolution(SpatialConvolution):
     def reference(self, x: Array) -> Array:
         return np.moveaxis(super().reference(np.moveaxis(x, -1, 0)), 0, -1)
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         return (self.order,), (self.order,)
 
     def plane_axis(self, output: TensorType) -> int | None:
@@ -110,18 +108,18 @@ class BatchLastConvolution(SpatialConvolution):
 
 
 @register("nn.SpatialConvolutionCUDA")
-class SpatialConvolutionCUDA(BatchLastConvolution):
+class SpatialConvolutionCUDA(BatchLastCorrelation):
     """Over C×H×W×N, without bias. `padding` counts the zeros of both sides together."""
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["bias"] = None
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self.evolve(bias=None)
 
     def pads(self) -> tuple[tuple[int, int], ...]:
         return ((self.padding // 2, self.padding - self.padding // 2),) * 2
 
 
 @register("ccn2.SpatialConvolution")
-class CudaConvnetConvolution(BatchLastConvolution):
+class CudaConvnetConvolution(BatchLastCorrelation):
     """Over C×H×W×N with square kernels, `padding` on each side; the last window may reach out."""
 
     kernel = integers("kH", "kH")
@@ -139,7 +137,7 @@ class Enlarge(LayerMap):
     """
 
     scale = integers("scaleH", "scaleW")
-    interleaved = False
+    interleaved = flag("interleaved")
 
     def output_shape(self, x: Shape) -> Shape:
         down, right = self.scale
@@ -168,12 +166,6 @@ class Enlarge(LayerMap):
         return tf.ensure_shape(out, [None, planes, None, None][4 - rank :])
 
 
-class EnlargeInterleaved(Enlarge):
-    """The same for the class of FluidNet."""
-
-    interleaved = True
-
-
 @structure("nn.SpatialConvolutionUpsample", "cudnn.SpatialConvolutionUpsample")
 def spatial_convolution_upsample(
     walk: Walk, module: TorchObject, x: Nested[Value]
@@ -185,7 +177,7 @@ def spatial_convolution_upsample(
     """
     if "modules" in module:
         scale = (module.integer("scaleH"), module.integer("scaleW"))
-        enlarge: Enlarge = EnlargeInterleaved(scale=scale)
+        enlarge = Enlarge(scale=scale, interleaved=True)
         planes = walk(walk.only_child(module), x, at="1")
     else:
         if not isinstance(x, Value):

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.convolution import SpatialConvolution
+from layer_maps.convolution import SpatialCorrelation
 from layer_maps.convolution_transposed import FullConvolution
 from layer_maps.correlation import check_sizes
 from porter.maps import (
     Accepts,
     Array,
     BadField,
+    HintsInput,
     LayerMap,
+    LinearInPlanes,
     OpContext,
     Param,
     Shape,
@@ -32,7 +34,7 @@ from porter.maps import (
 )
 
 
-class ConnectionTable(LayerMap):
+class ConnectionTable(LayerMap, LinearInPlanes):
     """Filters for some pairs of planes: `connTable` has the input and the output plane of each.
 
     Planes count from 1. A pair that is listed twice has the sum of its filters, one that is not
@@ -47,7 +49,7 @@ class ConnectionTable(LayerMap):
     kernel = integers("kH", "kW")
     stride = integers("dH", "dW", default=1)
 
-    def bound_weight(self) -> Param:
+    def full_weight(self) -> Param:
         """The weight as it is saved; raises where the table contradicts the number of planes."""
         table = self.connections.array
         inside = table.ndim == 2 and table.shape[1] == 2 and np.all(table >= 1)
@@ -71,6 +73,9 @@ class ConnectionTable(LayerMap):
         """Input and output plane of each filter, from 0."""
         return self.connections.array.astype(np.int64) - 1
 
+    def plane_axis(self, output: TensorType) -> int | None:
+        return output.rank - 3
+
     def full_filters(self) -> Array:
         """I × O × kH × kW, with zeros where there is no connection."""
         full = np.zeros((self.planes, self.made, *self.kernel))
@@ -85,7 +90,7 @@ class ConnectionTable(LayerMap):
 
 
 @register("nn.SpatialConvolutionMap")
-class SpatialConvolutionMap(ConnectionTable, SpatialConvolution):
+class SpatialConvolutionMap(ConnectionTable, SpatialCorrelation):
     """Cross-correlation without padding, between the connected planes only."""
 
     reads_before_writing = False
@@ -112,7 +117,7 @@ class SpatialFullConvolutionMap(ConnectionTable, FullConvolution):
 
 
 @register("nn.SpatialConvolutionLocal")
-class SpatialConvolutionLocal(LayerMap):
+class SpatialConvolutionLocal(LayerMap, HintsInput):
     """A convolution whose filters and bias are others at every place of the output.
 
     `weight` is oH × oW × O × I × kH × kW, `bias` O × oH × oW; the size of the input is fixed.
@@ -128,7 +133,7 @@ class SpatialConvolutionLocal(LayerMap):
     pad = integers("padH", "padW", default=0)
     accepts = Accepts.CHANNELS_LAST
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride, image=self.image)
         check_sizes(self.typename, 0, padding=self.pad)
         wanted = (*self.places(), self.made, self.planes, *self.kernel)
@@ -139,10 +144,10 @@ class SpatialConvolutionLocal(LayerMap):
                 f"'weight' of {self.typename} should have the shape {'×'.join(map(str, wanted))}",
                 received="×".join(map(str, weight.shape)),
             )
-        if weight.shape == flat:
-            full = weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
-            self.__dict__["weight"] = full
-        super().bind_axes()
+        if weight.shape == wanted:
+            return self
+        full = weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
+        return self.evolve(weight=full)
 
     def places(self) -> tuple[int, ...]:
         """Height and width of the output."""

@@ -14,19 +14,19 @@ from porter.maps import (
     Accepts,
     Array,
     BadField,
+    HintsInput,
     LayerMap,
+    LinearInPlanes,
     OpContext,
-    Options,
     Param,
     Shape,
     TensorType,
-    TorchObject,
     param,
     register,
 )
 
 
-class PixelByPixel(LayerMap):
+class PixelByPixel(LayerMap, HintsInput, LinearInPlanes):
     """y = W·x + b at each pixel of an image; `weight` is O×I."""
 
     weight = param("OI", to="IO")
@@ -62,14 +62,15 @@ class SpatialConvolution1Forward(PixelByPixel):
 
     bias = param("AOHW")
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def checked(self) -> LayerMap:
         outputs = self.weight.shape[0]
         if self.bias.shape != (1, outputs, 1, 1):
             raise BadField(
                 f"'bias' of {self.typename} should be 1×{outputs}×1×1",
                 received="×".join(map(str, self.bias.shape)),
             )
-        self.__dict__["bias"] = self.bias.with_array(self.bias.array.reshape(outputs), "O")
+        bias = self.bias.with_array(self.bias.array.reshape(outputs), "O")
+        return self.evolve(bias=bias)
 
     def offsets(self) -> Param:
         return self.bias

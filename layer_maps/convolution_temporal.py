@@ -14,11 +14,14 @@ import numpy as np
 from layer_maps.correlation import check_sizes, correlate, shaped
 from porter.maps import (
     Array,
+    HasKerasLayer,
+    HintsInput,
     LayerMap,
-    Layout,
+    Layouts,
     OpContext,
     Shape,
     TensorType,
+    Types,
     channels_last,
     flag,
     integer,
@@ -29,8 +32,7 @@ from porter.maps import (
 )
 
 
-@register("nn.TemporalConvolution")
-class TemporalConvolution(LayerMap):
+class FrameConvolution(LayerMap, HasKerasLayer, HintsInput):
     """y[t, o] = b[o] + Σ w[o, k, f] · x[stride·t + k, f], over N×T×F or T×F.
 
     `weight` is outputFrameSize × (kW · inputFrameSize), frame by frame.
@@ -43,12 +45,11 @@ class TemporalConvolution(LayerMap):
     stride = integer("dW", 1)
     pad: int = 0
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=(self.kernel,), stride=(self.stride,))
         check_sizes(self.typename, 0, padding=(self.pad,))
-        wanted = (self.weight.shape[0], self.kernel, self.features)
-        self.__dict__["weight"] = shaped(self.weight, wanted, self.typename)
-        super().bind_axes()
+        full = (self.weight.shape[0], self.kernel, self.features)
+        return self.evolve(weight=shaped(self.weight, full, self.typename))
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) in (2, 3), "takes N×T×F or T×F", x)
@@ -100,8 +101,13 @@ class TemporalConvolution(LayerMap):
         return TensorType((None, None, self.features))
 
 
+@register("nn.TemporalConvolution")
+class TemporalConvolution(FrameConvolution):
+    """Convolution over time without padding."""
+
+
 @register("cudnn.TemporalConvolution")
-class CudnnTemporalConvolution(TemporalConvolution):
+class CudnnTemporalConvolution(FrameConvolution):
     """The same, with zero padding; its fields are those of an image T high and F wide."""
 
     kernel = integer("kH")
@@ -110,7 +116,7 @@ class CudnnTemporalConvolution(TemporalConvolution):
 
 
 @register("nn.TemporalRowConvolution")
-class TemporalRowConvolution(LayerMap):
+class TemporalRowConvolution(LayerMap, HintsInput):
     """y[t, f] = b[f] + Σ w[f, k] · x[stride·t + k, f]: one filter for each feature.
 
     Takes N×T×F or T×F; with `featFirst` N×F×T or F×T. `weight` is F × 1 × kW. With a stride other
@@ -123,11 +129,10 @@ class TemporalRowConvolution(LayerMap):
     stride = integer("dW", 1)
     features_first = flag("featFirst")
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=(self.kernel,), stride=(self.stride,))
-        wanted = (self.weight.shape[0], 1, self.kernel)
-        self.__dict__["weight"] = shaped(self.weight, wanted, self.typename)
-        super().bind_axes()
+        full = (self.weight.shape[0], 1, self.kernel)
+        return self.evolve(weight=shaped(self.weight, full, self.typename))
 
     def output_shape(self, x: Shape) -> Shape:
         shapes = "N×F×T or F×T" if self.features_first else "N×T×F or T×F"
@@ -164,12 +169,7 @@ class TemporalRowConvolution(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         rank = inputs[0].rank
         order = channels_last(rank, 1) if self.features_first else torch_order(rank)
         return (order,), (order,)
@@ -180,7 +180,7 @@ class TemporalRowConvolution(LayerMap):
 
 
 @register("nn.TemporalSubSampling")
-class TemporalSubSampling(LayerMap):
+class TemporalSubSampling(LayerMap, HintsInput):
     """y[t, f] = w[f] · (sum of kW frames of x[·, f]) + b[f], over T×F."""
 
     weight = param("F")
@@ -188,9 +188,9 @@ class TemporalSubSampling(LayerMap):
     kernel = integer("kW")
     stride = integer("dW", 1)
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=(self.kernel,), stride=(self.stride,))
-        super().bind_axes()
+        return self
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) == 2, "takes T×F", x)

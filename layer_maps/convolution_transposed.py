@@ -18,7 +18,10 @@ from porter.maps import (
     Array,
     BadField,
     Field,
+    HasKerasLayer,
+    HintsInput,
     LayerMap,
+    LinearInPlanes,
     OpContext,
     Options,
     Param,
@@ -35,7 +38,7 @@ from porter.maps import (
 )
 
 
-class FullConvolution(LayerMap):
+class FullConvolution(LayerMap, HintsInput):
     """y[o, stride·p + k − pad] += w[i, o, k] · x[i, p], plus a bias.
 
     Every axis grows to (size − 1)·stride − 2·pad + kernel + adj. A table {x, target} gives the
@@ -54,7 +57,7 @@ class FullConvolution(LayerMap):
     accepts = Accepts.CHANNELS_LAST
     takes: ClassVar[str] = "N×C×H×W or C×H×W"
 
-    def bind_axes(self) -> None:
+    def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride)
         check_sizes(self.typename, 0, padding=self.pad, adjustment=self.adj)
         if any(adj >= stride for adj, stride in zip(self.adj, self.stride, strict=True)):
@@ -62,10 +65,9 @@ class FullConvolution(LayerMap):
                 f"{self.typename} should have an adjustment smaller than its stride",
                 received=f"adjustment {self.adj}, stride {self.stride}",
             )
-        self.__dict__["weight"] = self.bound_weight()
-        super().bind_axes()
+        return self.evolve(weight=self.full_weight())
 
-    def bound_weight(self) -> Param:
+    def full_weight(self) -> Param:
         """The weight in its full shape; raises where it contradicts the module's sizes."""
         outputs = self.outputs or math.prod(self.weight.shape[1:]) // math.prod(self.kernel)
         return shaped(self.weight, (self.planes, outputs, *self.kernel), self.typename)
@@ -140,26 +142,6 @@ class FullConvolution(LayerMap):
             out = tf.nn.bias_add(out, at.variable(self.bias))
         return out if batched else tf.squeeze(out, 0)
 
-    def keras(self, k: Any, x: Any, target: Any = None, *, at: OpContext) -> Any:
-        sizes = zip(self.kernel, self.stride, self.pad, self.adj, strict=True)
-        # Keras makes an output no smaller than the strides; what Torch leaves out is cropped.
-        crops = [[pad, max(kernel, step) - kernel + pad - adj] for kernel, step, pad, adj in sizes]
-        computed = type(self).tensor_filters is not FullConvolution.tensor_filters
-        unbatched = at.inputs[0].rank != self.spatial_rank + 2
-        if computed or target is not None or unbatched or min(map(min, crops)) < 0:
-            return None
-        out = k(
-            f"Conv{self.spatial_rank}DTranspose",
-            x,
-            weights=[at.variable(self.weight), self.bias and at.variable(self.bias)],
-            filters=self.output_planes(),
-            kernel_size=self.kernel,
-            strides=self.stride,
-            use_bias=self.bias is not None,
-            data_format="channels_last",
-        )
-        return k.cropped(out, crops)
-
     def convolve(self, tf: Any, x: Any, at: OpContext) -> Any:
         """With the module's own `adj`.
 
@@ -214,9 +196,6 @@ class FullConvolution(LayerMap):
             padding=padding,
         )
 
-    def plane_axis(self, output: TensorType) -> int | None:
-        return output.rank - self.spatial_rank - 1
-
     def input_hint(self) -> TensorType:
         return TensorType((None, self.planes, *[None] * self.spatial_rank))
 
@@ -228,8 +207,34 @@ def grown(tf: Any, extent: Any, stride: int, reach: int) -> Any:
     return tf.add(tf.multiply(extent, stride), reach - stride)
 
 
+class WeightedFullConvolution(FullConvolution, HasKerasLayer, LinearInPlanes):
+    """A full convolution whose filters are its weight."""
+
+    def keras(self, k: Any, x: Any, target: Any = None, *, at: OpContext) -> Any:
+        sizes = zip(self.kernel, self.stride, self.pad, self.adj, strict=True)
+        # Keras makes an output no smaller than the strides; what Torch leaves out is cropped.
+        crops = [[pad, max(kernel, step) - kernel + pad - adj] for kernel, step, pad, adj in sizes]
+        unbatched = at.inputs[0].rank != self.spatial_rank + 2
+        if target is not None or unbatched or min(map(min, crops)) < 0:
+            return None
+        out = k(
+            f"Conv{self.spatial_rank}DTranspose",
+            x,
+            weights=[at.variable(self.weight), self.bias and at.variable(self.bias)],
+            filters=self.output_planes(),
+            kernel_size=self.kernel,
+            strides=self.stride,
+            use_bias=self.bias is not None,
+            data_format="channels_last",
+        )
+        return k.cropped(out, crops)
+
+    def plane_axis(self, output: TensorType) -> int | None:
+        return output.rank - self.spatial_rank - 1
+
+
 @register("nn.SpatialFullConvolution", "cudnn.SpatialFullConvolution")
-class SpatialFullConvolution(FullConvolution):
+class SpatialFullConvolution(WeightedFullConvolution):
     """Over N×C×H×W or C×H×W. Old files have no `adj`; cudnn's `groups` is always 1."""
 
     reads_before_writing = True  # THNN SpatialFullConvolution.c multiplies each sample first
@@ -241,7 +246,7 @@ class SpatialFullConvolution(FullConvolution):
 
 
 @register("nn.VolumetricFullConvolution", "cudnn.VolumetricFullConvolution")
-class VolumetricFullConvolution(FullConvolution):
+class VolumetricFullConvolution(WeightedFullConvolution):
     """Over N×C×T×H×W or C×T×H×W.
 
     Files from before `adj` have the weight as nOutputPlane × nInputPlane × kernel, and the padding
@@ -257,15 +262,17 @@ class VolumetricFullConvolution(FullConvolution):
     spatial_rank = 3
     takes = "N×C×T×H×W or C×T×H×W"
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        op = self
         if "padW" not in module and "pW" in module:
-            self.__dict__["pad"] = tuple(module.integer(name) for name in ("pT", "pH", "pW"))
-        if "adjW" in module or not {"weight", "planes"} <= self.__dict__.keys():
-            return
-        weight = self.weight
+            op = op.evolve(pad=tuple(module.integer(name) for name in ("pT", "pH", "pW")))
+        if "adjW" in module or not op.has("weight", "planes"):
+            return op
+        weight = op.weight
         # nOutputPlane may equal nInputPlane: then only the missing field tells.
-        outputs = self.planes if self.outputs is None else self.outputs
-        if weight.shape[:2] == (outputs, self.planes):
-            turned = np.swapaxes(weight.array, 0, 1)
-            self.__dict__["weight"] = weight.with_array(turned, weight.axes, weight.to, "turned")
-            self.notes += ("weight turned from nOutputPlane × nInputPlane, as old files have it",)
+        outputs = op.planes if op.outputs is None else op.outputs
+        if weight.shape[:2] != (outputs, op.planes):
+            return op
+        turned = np.swapaxes(weight.array, 0, 1)
+        op = op.evolve(weight=weight.with_array(turned, weight.axes, weight.to, "turned"))
+        return op.with_notes("weight turned from nOutputPlane × nInputPlane, as old files have it")

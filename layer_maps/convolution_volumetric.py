@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from layer_maps.convolution import Convolution
+from layer_maps.convolution import WeightedCorrelation
 from porter.maps import Field, integers, param, register
 
 
-@register("nn.VolumetricConvolution", "nn.VolumetricConvolutionMM", "cudnn.VolumetricConvolution")
-class VolumetricConvolution(Convolution):
-    """Cross-correlation over N×C×T×H×W or C×T×H×W with zero padding; `weight` is O×I×kT×kH×kW."""
+class VolumetricCorrelation(WeightedCorrelation):
+    """Over N×C×T×H×W or C×T×H×W; `weight` is O×I×kT×kH×kW."""
 
     weight = param("OITHW", to="THWIO")
     kernel = integers("kT", "kH", "kW")
@@ -40,8 +39,13 @@ class VolumetricConvolution(Convolution):
         return tf.nn.conv3d(x, filters, strides=[1, *stride, 1], padding="VALID")
 
 
+@register("nn.VolumetricConvolution", "nn.VolumetricConvolutionMM", "cudnn.VolumetricConvolution")
+class VolumetricConvolution(VolumetricCorrelation):
+    """Cross-correlation over N×C×T×H×W or C×T×H×W with zero padding."""
+
+
 @register("nn.VolumetricDilatedConvolution", "cudnn.VolumetricDilatedConvolution")
-class VolumetricDilatedConvolution(VolumetricConvolution):
+class VolumetricDilatedConvolution(VolumetricCorrelation):
     """The same with `dilation` − 1 unused places between the taps of the kernel."""
 
     dilation = integers("dilationT", "dilationH", "dilationW", default=1)

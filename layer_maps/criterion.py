@@ -16,10 +16,12 @@ from layer_maps.containers import tensors
 from porter.maps import (
     INT,
     Array,
+    HintsInputs,
     LayerMap,
     Nested,
     OpContext,
     Shape,
+    TakesIndices,
     TensorType,
     TorchObject,
     UnmappedModules,
@@ -43,7 +45,7 @@ def criterion_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested
     return walk(criterion, [*tensors(module, x)], at="criterion")
 
 
-class Loss(LayerMap):
+class Loss(LayerMap, HintsInputs):
     """Mean (`sizeAverage`) or sum of a loss over all elements."""
 
     average = flag("sizeAverage", default=True)
@@ -160,7 +162,7 @@ class BCECriterion(Loss):
 
 
 @register("nn.ClassNLLCriterion")
-class ClassNLLCriterion(LayerMap):
+class ClassNLLCriterion(LayerMap, HintsInputs, TakesIndices):
     """−Σ w · x[target], over the sum of the weights with `sizeAverage`.
 
     x is N×C (or C), target N (or 1) with classes from 1; `ignoreIndex` marks rows to leave out.

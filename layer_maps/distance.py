@@ -14,6 +14,7 @@ import numpy as np
 from porter.maps import (
     Array,
     BadField,
+    HintsInput,
     LayerMap,
     OpContext,
     Options,
@@ -28,7 +29,7 @@ from porter.maps import (
 )
 
 
-class Templates(LayerMap):
+class Templates(LayerMap, HintsInput):
     """Compares N×I or I with each of O learned templates: N×O or O."""
 
     weight: ClassVar[Any]
@@ -90,10 +91,11 @@ class WeightedEuclidean(Templates):
     weight = param("IO")
     scales = param("IO", name="diagCov")
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if "weight" not in module and "templates" in module:
-            self.__dict__["weight"] = as_param("templates", module.tensor("templates"), "IO")
-            self.notes += ("templates from the old field `templates`",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if "weight" in module or "templates" not in module:
+            return self
+        op = self.evolve(weight=as_param("templates", module.tensor("templates"), "IO"))
+        return op.with_notes("templates from the old field `templates`")
 
     def reference(self, x: Array) -> Array:
         apart = (x[..., None] - self.weight.array) * self.scales.array
@@ -166,9 +168,10 @@ class PairwiseDistance(PairMeasure):
 
     power = number("norm", 2.0)
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def checked(self) -> LayerMap:
         if self.power == 0:
             raise BadField(f"'norm' of {self.typename} is the root of a sum", received="0")
+        return self
 
     def reference_measure(self, a: Array, b: Array) -> Array:
         return np.asarray((np.abs(a - b) ** self.power).sum(axis=-1) ** (1 / self.power))

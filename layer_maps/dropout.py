@@ -16,9 +16,11 @@ from typing import Any
 from porter.maps import (
     Accepts,
     Array,
+    HasKerasLayer,
     LayerMap,
     OpContext,
     Options,
+    Skippable,
     TorchObject,
     flag,
     number,
@@ -31,17 +33,17 @@ TRAINING = "Torch drops at random in training mode; the port computes what evalu
 NOISE = "Torch adds noise in training mode; the port computes what evaluate mode does"
 
 
-class Scaling(LayerMap):
+class Scaling(LayerMap, Skippable):
     """x times the share that training keeps, or x where training already made up for it."""
 
     accepts = Accepts.ELEMENTWISE
     depends_on_mode = True
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if options.in_training(module):
-            self.notes += (TRAINING,)
-        if module.boolean("stochastic_inference"):
-            self.notes += ("Torch drops at random also in evaluation; the port takes the mean",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        op = self.with_notes(TRAINING) if options.in_training(module) else self
+        if not module.boolean("stochastic_inference"):
+            return op
+        return op.with_notes("Torch drops at random also in evaluation; the port takes the mean")
 
     @property
     @abc.abstractmethod
@@ -65,7 +67,7 @@ def drop(tf: Any, x: Any, shape: Any, p: float, scale: float = 1.0) -> Any:
 
 
 @register("nn.Dropout", "cudnn.Dropout")
-class Dropout(Scaling):
+class Dropout(Scaling, HasKerasLayer):
     """x in version 2, which scales in training; (1 - p)·x in version 1, where `v2` is nil."""
 
     p = number("p", 0.5)
@@ -87,7 +89,7 @@ class Dropout(Scaling):
 
 
 @register("nn.SpatialDropout", "nn.VolumetricDropout")
-class SpatialDropout(Scaling):
+class SpatialDropout(Scaling, HasKerasLayer):
     """(1 - p)·x: planes are dropped without making up for it."""
 
     p = number("p", 0.5)
@@ -163,9 +165,8 @@ class WhiteNoise(LayerMap):
     accepts = Accepts.ELEMENTWISE
     depends_on_mode = True
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if options.in_training(module, True):
-            self.notes += (NOISE,)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self.with_notes(NOISE) if options.in_training(module, True) else self
 
     def reference(self, x: Array) -> Array:
         return x + self.mean

@@ -14,6 +14,7 @@ from layer_maps.correlation import correlate
 from layer_maps.table_math import TableArithmetic
 from porter.maps import (
     Array,
+    HintsInput,
     LayerMap,
     OpContext,
     Shape,
@@ -28,7 +29,7 @@ from porter.maps import (
 
 
 @register("nn.TemporalConvolutionTBC")
-class TemporalConvolutionTBC(LayerMap):
+class TemporalConvolutionTBC(LayerMap, HintsInput):
     """y[t, n, o] = b[o] + Σ w[k, i, o] · x[t + k − pad, n, i], over T×N×I with zero padding."""
 
     weight = param("KIO")

@@ -68,7 +68,7 @@ class FractionalMaxPooling(LayerMap):
     sample_order: ClassVar[tuple[int, ...]] = (1, 0)
     """Which of a plane's samples belongs to each spatial axis."""
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         if self.sizes is None and self.ratios is None:
             raise BadField(f"{self.typename} has neither output sizes nor ratios")
         if self.ratios is not None and not all(0 < ratio < 1 for ratio in self.ratios):
@@ -76,15 +76,17 @@ class FractionalMaxPooling(LayerMap):
                 f"{self.typename} should have ratios between 0 and 1", received=str(self.ratios)
             )
         if self.samples is None:
-            self.notes += ("pooling regions that Torch draws at random are spaced evenly",)
+            note = "pooling regions that Torch draws at random are spaced evenly"
         elif not self.fixed:
-            self.notes += ("pooling regions that Torch draws anew each time are those of the file",)
-        if self.samples is None or not self.fixed:
-            regions = "spaces them evenly" if self.samples is None else "takes those of the file"
-            self.warning = (
-                f"{self.typename} draws its pooling regions at random, so that no two runs of "
-                f"Torch agree; the port {regions}"
-            )
+            note = "pooling regions that Torch draws anew each time are those of the file"
+        else:
+            return self
+        regions = "spaces them evenly" if self.samples is None else "takes those of the file"
+        warning = (
+            f"{self.typename} draws its pooling regions at random, so that no two runs of "
+            f"Torch agree; the port {regions}"
+        )
+        return self.evolve(warning=warning).with_notes(note)
 
     def made(self, n: int, axis: int) -> int:
         """The output's size along a spatial axis of n elements."""

@@ -43,7 +43,7 @@ class SpatialGlimpse(LayerMap):
     depth = integer("depth", 3)
     scale = number("scale", 2.0)
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         shrinking = module.get("module")
         averages = isinstance(shrinking, TorchObject) and shrinking.typename.endswith(
             "SpatialAveragePooling"
@@ -56,6 +56,7 @@ class SpatialGlimpse(LayerMap):
             )
         if max(self.crops()[-1]) > MAX_CROP:
             raise BadField(f"{self.typename} has crops of more than {MAX_CROP:,} rows or columns")
+        return self
 
     def crops(self) -> list[tuple[int, int]]:
         """Height and width of each crop."""

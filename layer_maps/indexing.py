@@ -18,6 +18,7 @@ from porter.maps import (
     OpContext,
     Shape,
     TensorType,
+    Types,
     integer,
     register,
     size,
@@ -119,7 +120,7 @@ class MaskedSelect(LayerMap):
     How many there are depends on the mask, so the output's size is open.
     """
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         x, mask = inputs
         self.require(x.shape == mask.shape, "takes a mask as large as the tensor", x, mask)
         return (TensorType((None,), x.dtype),)

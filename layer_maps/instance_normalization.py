@@ -25,7 +25,10 @@ from porter.maps import (
     Accepts,
     Array,
     Field,
+    HasKerasLayer,
+    HintsInput,
     LayerMap,
+    NormalizesPlanes,
     OpContext,
     Options,
     PlaneNormalization,
@@ -51,7 +54,7 @@ def is_adain_style(module: TorchObject) -> bool:
 
 
 @register("nn.InstanceNormalization")
-class InstanceNormalization(LayerMap):
+class InstanceNormalization(LayerMap, HasKerasLayer, HintsInput, NormalizesPlanes):
     """Instance normalisation of N×C×H×W; AdaIN-style's also of C×H×W, and may be `disabled`.
 
     Weight and bias are the module's own, never those of its `bn`; without `affine` there are none.
@@ -137,9 +140,8 @@ class AdaptiveInstanceNormalization(LayerMap):
     disabled = flag("disabled")
     accepts = Accepts.ANY_ORDER
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if self.disabled:
-            self.__dict__["is_view"] = True
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self.evolve(is_view=True) if self.disabled else self
 
     def output_shape(self, content: Shape, style: Shape) -> Shape:
         if self.disabled:

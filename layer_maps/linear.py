@@ -14,14 +14,18 @@ from layer_maps.containers import sequential
 from porter.maps import (
     Array,
     BadField,
+    HasKerasLayer,
+    HintsInput,
     LayerMap,
-    Layout,
+    Layouts,
+    LinearInPlanes,
     Nested,
     OpContext,
     Options,
     Shape,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     as_param,
@@ -33,7 +37,7 @@ from porter.maps import (
 )
 
 
-class FullyConnected(LayerMap):
+class FullyConnected(LayerMap, HasKerasLayer, HintsInput, LinearInPlanes):
     """y = W·x + b for x of N×I or I; `weight` is O×I.
 
     Accepts features that were flattened channels-last: the rows of the kernel are put in that
@@ -73,13 +77,8 @@ class FullyConnected(LayerMap):
             use_bias=self.bias is not None,
         )
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        taken = torch_order(inputs[0].rank) if given[0].flat is None else given[0]
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        taken = torch_order(inputs[0].rank) if available[0].flat is None else available[0]
         return (taken,), (torch_order(outputs[0].rank),)
 
     def plane_axis(self, output: TensorType) -> int | None:
@@ -101,7 +100,7 @@ class PartialLinear(FullyConnected):
     Torch builds it of other modules and keeps W, all rows, in the nn.LookupTable among them.
     """
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         rows = module.tensor("partition").array.reshape(-1).astype(np.int64) - 1
         every = as_param("weight", self.lookup_table(module).tensor("weight"), "OI", "IO")
         outputs = every.shape[0]
@@ -110,18 +109,15 @@ class PartialLinear(FullyConnected):
                 f"'partition' of {self.typename} picks from {outputs} rows",
                 received=f"{rows.min() + 1} to {rows.max() + 1}",
             )
-        self.__dict__["weight"] = every.with_array(
-            every.array[rows], "OI", "IO", tag=f"rows {rows.tolist()}"
-        )
+        tag = f"rows {rows.tolist()}"
+        op = self.evolve(weight=every.with_array(every.array[rows], "OI", "IO", tag), bias=None)
         bias = module.optional_tensor("bias")
-        self.__dict__["bias"] = None
-        if bias is not None:
-            flat = as_param("bias", bias, "1O")
-            if flat.array.size != outputs:
-                raise BadField(f"'bias' of {self.typename} should have {outputs} elements")
-            self.__dict__["bias"] = flat.with_array(
-                flat.array.reshape(-1)[rows], "O", tag=f"rows {rows.tolist()}"
-            )
+        if bias is None:
+            return op
+        flat = as_param("bias", bias, "1O")
+        if flat.array.size != outputs:
+            raise BadField(f"'bias' of {self.typename} should have {outputs} elements")
+        return op.evolve(bias=flat.with_array(flat.array.reshape(-1)[rows], "O", tag=tag))
 
     def lookup_table(self, module: TorchObject) -> TorchObject:
         """`network.modules[1].modules[2]`."""

@@ -19,6 +19,7 @@ from porter.maps import (
     Array,
     BadField,
     Field,
+    HintsInput,
     LayerMap,
     Nested,
     OpContext,
@@ -55,15 +56,18 @@ class SpatialCrossMapLRN(LayerMap):
     k = number("k", 1.0)
     accepts = Accepts.ANY_ORDER
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if "K" in module:
-            self.__dict__["k"] = module.number("K")
-            self.notes += ("k from the old field `K`",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if "K" not in module:
+            return self
+        return self.evolve(k=module.number("K")).with_notes("k from the old field `K`")
+
+    def checked(self) -> LayerMap:
         if not 1 <= self.window <= MAX_WINDOW:
             raise BadField(
                 f"'size' of {self.typename} should be 1 to {MAX_WINDOW}",
                 received=str(self.window),
             )
+        return self
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -159,7 +163,7 @@ def estimator_kernel(lua_name: str) -> Field[Param]:
     return Field(read)
 
 
-class Neighbourhood(LayerMap):
+class Neighbourhood(LayerMap, HintsInput):
     """A weighted mean over the pixels around each pixel and over all planes.
 
     Zeros beyond the border count in neither the sum nor the weights: sums are divided by what the

@@ -18,13 +18,18 @@ from porter.maps import (
     Array,
     BadField,
     Field,
+    HasKerasLayer,
+    HintsInput,
+    HintsInputs,
     LayerMap,
-    Layout,
+    Layouts,
     OpContext,
     Options,
     Shape,
+    TakesIndices,
     TensorType,
     TorchObject,
+    Types,
     flag,
     integer,
     number,
@@ -36,7 +41,7 @@ from porter.maps import (
 )
 
 
-class Lookup(LayerMap):
+class Lookup(LayerMap, HasKerasLayer, HintsInput, TakesIndices):
     """Row i of `weight` for each index i of a vector C or a matrix N×C: C×O or N×C×O.
 
     Indices may be Long or real tensors. With `maxNorm`, rows with a larger p-norm (p is `normType`)
@@ -56,14 +61,16 @@ class Lookup(LayerMap):
     features_first = flag("featuresInDim2")
     """Whether a batch comes out as N×O×C."""
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         if self.max_norm is not None and self.power <= 0:
             raise BadField(
                 f"'normType' of {self.typename} should be positive", received=str(self.power)
             )
         weight = self.weight
-        if len(weight.shape) > 2:
-            self.__dict__["weight"] = weight.with_array(weight.array, "IOPQRS"[: len(weight.shape)])
+        if len(weight.shape) <= 2:
+            return self
+        axes = "IOPQRS"[: len(weight.shape)]
+        return self.evolve(weight=weight.with_array(weight.array, axes))
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) in (1, 2), "takes N×C or C indices", x)
@@ -71,7 +78,7 @@ class Lookup(LayerMap):
             return (x[0], *self.weight.shape[1:], x[1])
         return (*x, *self.weight.shape[1:])
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         return (TensorType(self.output_shape(inputs[0].static)),)
 
     def written_as(self, output: TensorType) -> Shape | None:
@@ -164,7 +171,7 @@ class Lookup(LayerMap):
     def input_hint(self) -> TensorType:
         return TensorType((None, None), INT)
 
-    def largest_index(self) -> int:
+    def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
         return self.first + self.weight.shape[0] - 1
 
 
@@ -192,7 +199,7 @@ class LookupTableMaskZero(Lookup):
 
 
 @register("nn.Index")
-class Index(LayerMap):
+class Index(LayerMap, HintsInputs, TakesIndices):
     """Slices of the first tensor along `dimension`, picked by the indices in the second."""
 
     dimension = integer("dimension")
@@ -218,11 +225,6 @@ class Index(LayerMap):
         places = tf.subtract(tf.cast(indices, tf.int64), 1)
         return tf.gather(x, places, axis=at.axis(self.dimension - 1))
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        taken = given[0] if given[0].flat is None else torch_order(inputs[0].rank)
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        taken = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
         return (taken, torch_order(inputs[1].rank)), (taken,)

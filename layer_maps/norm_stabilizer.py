@@ -20,6 +20,7 @@ from porter.maps import (
     Start,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     keep,
@@ -40,7 +41,7 @@ class NormPenalty(LayerMap):
     beta = number("beta", 1.0)
     accepts = Accepts.TORCH
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         h, before, started = inputs
         self.require(h.rank == 2 and h.shape == before.shape, "takes N×H", h.static)
         return (h, started)

@@ -21,8 +21,9 @@ from porter.maps import (
     BadField,
     BadTable,
     DerivedParam,
+    HintsInput,
     LayerMap,
-    Layout,
+    Layouts,
     MadeTensor,
     Nested,
     OpContext,
@@ -31,6 +32,7 @@ from porter.maps import (
     Tensor,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     as_param,
@@ -81,13 +83,8 @@ class Normalize(LayerMap):
             return tf.multiply(x, tf.math.rsqrt(total))
         return tf.divide(x, total if self.p == 1 else tf.pow(total, 1 / self.p))
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        return given, given
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        return available, available
 
 
 @register("nn.Normalization")
@@ -115,7 +112,7 @@ class UnitLength(LayerMap):
 
 
 @register("nn.SpatialFeatNormalization")
-class SpatialFeatNormalization(LayerMap):
+class SpatialFeatNormalization(LayerMap, HintsInput):
     """(x - mean) / std for each plane of N×C×H×W or C×H×W, with fixed numbers."""
 
     mean = param("C", trainable=False)

@@ -18,7 +18,9 @@ from layer_maps.gradients import with_gradient_of
 from porter.maps import (
     Accepts,
     Array,
+    BySample,
     Field,
+    HasKerasLayer,
     LayerMap,
     OpContext,
     Options,
@@ -33,7 +35,7 @@ from porter.maps import (
 )
 
 
-class Border(LayerMap):
+class Border(LayerMap, BySample):
     """`pads` elements before and behind each spatial axis; negative amounts remove elements."""
 
     pads: Field[tuple[int, ...]] = integers("pad_t", "pad_b", "pad_l", "pad_r")
@@ -91,8 +93,7 @@ class Mirror(Border):
         """`source` for a vector of places."""
 
 
-@register("nn.SpatialReplicationPadding")
-class SpatialReplicationPadding(Mirror):
+class ReplicationPadding(Mirror):
     """aaa[abcd]ddd: the nearest element."""
 
     def source(self, i: int, n: int) -> int:
@@ -102,8 +103,13 @@ class SpatialReplicationPadding(Mirror):
         return tf.clip_by_value(places, 0, tf.subtract(n, 1))
 
 
+@register("nn.SpatialReplicationPadding")
+class SpatialReplicationPadding(ReplicationPadding):
+    """The nearest element, around H and W."""
+
+
 @register("nn.VolumetricReplicationPadding")
-class VolumetricReplicationPadding(SpatialReplicationPadding):
+class VolumetricReplicationPadding(ReplicationPadding):
     """The nearest element, around T, H and W."""
 
     pads = integers("pfront", "pback", "ptop", "pbottom", "pleft", "pright")
@@ -153,10 +159,11 @@ class SpatialCircularPadding(Mirror):
     Torch fills rows first and then takes columns out of the padded rows, and fails at borders of 0.
     """
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if not module.boolean("active", True):
-            self.__dict__["pads"] = (0, 0, 0, 0)
-            self.notes += ("no border, since `active` is false",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if module.boolean("active", True):
+            return self
+        op = self.evolve(pads=(0, 0, 0, 0))
+        return op.with_notes("no border, since `active` is false")
 
     def check(self, x: Shape, n: int, before: int, behind: int) -> None:
         self.require(max(before, behind) <= n, f"wraps {self.pads}: more than its input has", x)
@@ -185,9 +192,8 @@ class SpatialCircularPadding(Mirror):
         return with_gradient_of(tf, out, tf.multiply(out, kept))
 
 
-@register("nn.SpatialZeroPadding")
-class SpatialZeroPadding(Border):
-    """Zeros around H and W."""
+class ZeroPadding(Border, HasKerasLayer):
+    """Zeros around the image."""
 
     def check(self, x: Shape, n: int, before: int, behind: int) -> None:
         left = n + min(before, 0) + min(behind, 0)
@@ -223,8 +229,13 @@ class SpatialZeroPadding(Border):
         return k.padded(cropped, [(max(a, 0), max(b, 0)) for a, b in sides])
 
 
+@register("nn.SpatialZeroPadding")
+class SpatialZeroPadding(ZeroPadding):
+    """Zeros around H and W."""
+
+
 @register("nn.ShaveImage")
-class ShaveImage(SpatialZeroPadding):
+class ShaveImage(ZeroPadding):
     """`size` elements less on all four sides of N×C×H×W."""
 
     pads = Field(lambda module: (-module.integer("size"),) * 4)

@@ -33,9 +33,11 @@ from porter.maps import (
     Options,
     Shape,
     ShapeMismatch,
+    Skippable,
     Tensor,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     number,
@@ -70,8 +72,8 @@ def print_size(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
     return x
 
 
-class Same(LayerMap):
-    """x, in memory of its own."""
+class Passing(LayerMap, Skippable):
+    """x as it is, in evaluation."""
 
     accepts = Accepts.ELEMENTWISE
 
@@ -85,8 +87,12 @@ class Same(LayerMap):
         return True
 
 
+class Same(Passing):
+    """x, in memory of its own."""
+
+
 @register("nn.Contiguous")
-class Contiguous(Same):
+class Contiguous(Passing):
     """x itself, or a copy where its elements do not lie in order."""
 
     is_view = True
@@ -94,7 +100,7 @@ class Contiguous(Same):
 
 
 @register("w2nn.GradWeight", note="a copy; scales gradients only")
-class GradWeight(Same):
+class GradWeight(Passing):
     """A copy of x; its gradients are scaled by `weight`."""
 
     weight = number("weight", 1.0)
@@ -102,8 +108,8 @@ class GradWeight(Same):
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         return with_gradient_of(tf, x, tf.multiply(x, self.weight))
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.notes += ("identity: scales gradients only",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self.with_notes("identity: scales gradients only")
 
 
 class Cast(LayerMap):
@@ -112,7 +118,7 @@ class Cast(LayerMap):
     dtype = raw("dtype")
     accepts = Accepts.ELEMENTWISE
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         return (TensorType(inputs[0].shape, self.dtype),)
 
     def reference(self, x: Array) -> Array:
@@ -228,9 +234,10 @@ class ShakeShakeTable(LayerMap):
 
     accepts = Accepts.ELEMENTWISE
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if module.get("train") is True:
-            self.notes += ("saved in training mode, run in evaluation",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if module.get("train") is not True:
+            return self
+        return self.with_notes("saved in training mode, run in evaluation")
 
     def output_shape(self, x: Shape, y: Shape) -> Shape:
         self.require(x == y, "adds two tensors of one shape", x, y)

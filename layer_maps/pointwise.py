@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.maps import Accepts, Array, LayerMap, OpContext, flag, number, register
+from porter.maps import Accepts, Array, HasKerasLayer, LayerMap, OpContext, flag, number, register
 
 
 @register("nn.Abs")
@@ -122,7 +122,7 @@ class Power(LayerMap):
 
 
 @register("nn.MulConstant")
-class MulConstant(LayerMap):
+class MulConstant(LayerMap, HasKerasLayer):
     """constant_scalar · x."""
 
     factor = number("constant_scalar")

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.windows import LOWEST, Pads, Windows, surround, taps
+from layer_maps.windows import LOWEST, Pads, SlidingWindows, surround, taps
 from porter.maps import (
     Array,
     BadField,
     Field,
+    HasKerasLayer,
+    LayerMap,
     OpContext,
     Options,
     Shape,
@@ -29,7 +31,7 @@ from porter.maps import (
 )
 
 
-class MaxPooling(Windows):
+class MaxPooling(SlidingWindows, HasKerasLayer):
     """The largest element of each window; padding never wins.
 
     A window without any element of the image (ceil mode, stride > kernel) is the lowest number in
@@ -63,8 +65,7 @@ class MaxPooling(Windows):
         return x
 
 
-@register("nn.SpatialMaxPooling", "nn.SpatialDilatedMaxPooling")
-class SpatialMaxPooling(MaxPooling):
+class ImageMaxPooling(MaxPooling):
     """Maximum over kH × kW elements, `dilation` apart, of N×C×H×W or C×H×W."""
 
     def pool(self, tf: Any, x: Any, pads: Pads, at: OpContext) -> Any:
@@ -77,22 +78,27 @@ class SpatialMaxPooling(MaxPooling):
         return tf.nn.max_pool2d(x, self.kernel, self.stride, padding)
 
 
+@register("nn.SpatialMaxPooling", "nn.SpatialDilatedMaxPooling")
+class SpatialMaxPooling(ImageMaxPooling):
+    """Maximum over windows of an image."""
+
+
 @register("cudnn.SpatialMaxPooling")
-class CudnnSpatialMaxPooling(SpatialMaxPooling):
+class CudnnSpatialMaxPooling(ImageMaxPooling):
     """As nn.SpatialMaxPooling, but in ceil mode no window is dropped."""
 
     is_cudnn = True
 
 
 @register("inn.SpatialMaxPooling")
-class InnSpatialMaxPooling(SpatialMaxPooling):
+class InnSpatialMaxPooling(ImageMaxPooling):
     """As nn.SpatialMaxPooling, always in ceil mode."""
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["ceil"] = True
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self.evolve(ceil=True)
 
 
-class AveragePooling(Windows):
+class AveragePooling(SlidingWindows, HasKerasLayer):
     """The sum of each window, divided by its number of elements.
 
     With `count_include_pad` these are all of the window, padding included, but only up to the end
@@ -165,9 +171,24 @@ class AveragePooling(Windows):
         return functools.reduce(tf.multiply, factors)
 
 
+class ImageAveragePooling(AveragePooling):
+    """Average over kH × kW elements of N×C×H×W or C×H×W, or their sum without `divide`."""
+
+    divide = flag("divide", default=True)
+
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if self.divide:
+            return self
+        why = "false" if "divide" in module else "nil"
+        return self.with_notes(f"sum pooling, since `divide` is {why}")
+
+    def mean(self, tf: Any, x: Any, at: OpContext) -> Any:
+        return tf.nn.avg_pool2d(x, self.kernel, self.stride, "VALID")
+
+
 @register("nn.SpatialAveragePooling")
-class SpatialAveragePooling(AveragePooling):
-    """Average over kH × kW elements of N×C×H×W or C×H×W.
+class SpatialAveragePooling(ImageAveragePooling):
+    """Average over windows of an image.
 
     Where `divide` is false or, in files older than that field, nil, it is the sum: the average
     times the size of the kernel. Old files lack padding and ceil mode too.
@@ -175,33 +196,22 @@ class SpatialAveragePooling(AveragePooling):
 
     divide = flag("divide")
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if not self.divide:
-            why = "false" if "divide" in module else "nil"
-            self.notes += (f"sum pooling, since `divide` is {why}",)
-
-    def mean(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return tf.nn.avg_pool2d(x, self.kernel, self.stride, "VALID")
-
 
 @register("cudnn.SpatialAveragePooling")
-class CudnnSpatialAveragePooling(SpatialAveragePooling):
+class CudnnSpatialAveragePooling(ImageAveragePooling):
     """As nn.SpatialAveragePooling with cuDNN's rules for ceil mode and padding."""
 
-    divide = flag("divide", default=True)
     is_cudnn = True
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def checked(self) -> LayerMap:
         if not self.divide:
             raise BadField(f"{self.typename} cannot make sums", received="`divide` is false")
+        return self
 
 
 @register("inn.SpatialAveragePooling")
-class InnSpatialAveragePooling(SpatialAveragePooling):
+class InnSpatialAveragePooling(ImageAveragePooling):
     """As nn.SpatialAveragePooling, always in ceil mode; old files without `divide` averaged."""
 
-    divide = flag("divide", default=True)
-
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        super().adapt(module, options)
-        self.__dict__["ceil"] = True
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return super().adapt(module, options).evolve(ceil=True)

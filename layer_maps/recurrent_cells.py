@@ -32,6 +32,7 @@ from porter.maps import (
     Tensor,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     as_param,
@@ -94,8 +95,7 @@ def lstm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
 
 def torch_rnn_lstm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """The class of the same name in jcjohnson/torch-rnn: a whole sequence, batch first."""
-    op = SeqLSTM.from_torch(module, walk.model.options)
-    op.__dict__["batch_first"] = True
+    op = SeqLSTM.from_torch(module, walk.model.options).evolve(batch_first=True)
     walk.note("torch-rnn's nn.LSTM: N×T×D; it starts from zero state at every call")
     return walk.emit(op, *leaves(x))
 
@@ -165,7 +165,7 @@ def zeros_of(module: TorchObject, size: Any, batch: Shape) -> Nested[Start]:
 class FirstStep(LayerMap):
     """One value at the first step of a loop, another at all later ones."""
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         _, first, later = inputs
         self.require(first == later, "makes the same shape at every step", first, later)
         return (first,)

@@ -17,9 +17,11 @@ from porter.maps import (
     Array,
     LayerMap,
     Layout,
+    Layouts,
     OpContext,
     Shape,
     TensorType,
+    Types,
     flag,
     integer,
     optional_integer,
@@ -55,22 +57,17 @@ class Reduction(LayerMap):
         one = () if self.drops_axis(len(x)) else (1,)
         return (*x[: dimension - 1], *one, *x[dimension:])
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         rank, made = inputs[0].rank, torch_order(outputs[0].rank)
-        axis, (layout,) = self.reduced_axis(rank), given
+        axis, (layout,) = self.reduced_axis(rank), available
         if layout.flat is not None:
             if axis == rank - 1 and not self.ordered:
-                return given, (made,)
+                return available, (made,)
             return (torch_order(rank),), (made,)
         if self.drops_axis(rank):
             made = Layout(tuple(each - (each > axis) for each in layout.order if each != axis))
-            return given, (made,)
-        return given, given
+            return available, (made,)
+        return available, available
 
 
 class AlongDimension(Reduction):
@@ -188,7 +185,7 @@ class ArgMax(Reduction):
     def reduced_dimension(self, rank: int) -> int:
         return self.dimension + int(rank > self.sample_rank)
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
         return (TensorType(self.output_shape(x.static), INT if self.as_long else x.dtype),)
 
@@ -218,7 +215,7 @@ class OneHot(LayerMap):
 
     classes = integer("outputSize")
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
         self.require(self.classes > 0, f"makes vectors of {self.classes} elements", x.static)
         return (TensorType((*x.static, self.classes), FLOAT),)

@@ -20,7 +20,6 @@ from porter.maps import (
     LayerMap,
     Nested,
     OpContext,
-    Options,
     Shape,
     TorchObject,
     Value,
@@ -50,12 +49,13 @@ class ROIPooling(LayerMap):
     scale = number("spatial_scale", 1.0)
     rounds = flag("v2")
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def checked(self) -> LayerMap:
         if min(self.rows, self.columns) < 1:
             raise BadField(
                 f"{self.typename} should have at least one bin",
                 received=f"{self.rows}×{self.columns}",
             )
+        return self
 
     def output_shape(self, x: Shape, regions: Shape) -> Shape:
         fits = len(x) == 4 and len(regions) == 2 and regions[1] == 5

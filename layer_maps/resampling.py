@@ -16,11 +16,10 @@ from porter.maps import (
     Accepts,
     Array,
     BadField,
+    BySample,
     LayerMap,
     OpContext,
-    Options,
     Shape,
-    TorchObject,
     integer,
     optional_number,
     register,
@@ -29,7 +28,7 @@ from porter.maps import (
 )
 
 
-class ReSampling(LayerMap):
+class ReSampling(LayerMap, BySample):
     """Two neighbouring axes in another size: `oheight` × `owidth`, or by the ratios of both."""
 
     height = optional_number("oheight")
@@ -40,10 +39,11 @@ class ReSampling(LayerMap):
     rounding: ClassVar[float] = 0.0
     """What is added to a size before its fraction is cut off."""
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def checked(self) -> LayerMap:
         for name, fixed, ratio in self.by_axis():
             if fixed is None and ratio is None:
                 raise BadField(f"{self.typename} has neither 'o{name}' nor 'r{name}'")
+        return self
 
     def by_axis(self) -> tuple[tuple[str, float | None, float | None], ...]:
         """Name, size and ratio of both axes."""
@@ -124,10 +124,10 @@ class SpatialReSamplingEx(ReSampling):
     row_dimension = integer("yDim", 2)
     rounding = 0.5
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        super().adapt(module, options)
+    def checked(self) -> LayerMap:
         if self.mode not in ("bilinear", "simple", "average"):
             raise BadField(f"'mode' of {self.typename} is none of its modes", received=self.mode)
+        return super().checked()
 
     @property
     def first_axis(self) -> int:

@@ -6,6 +6,7 @@ SeqReverseSequence.lua.
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from porter.maps import (
     Array,
     HasStates,
+    HintsInput,
     LayerMap,
     Nested,
     OpContext,
@@ -34,7 +36,7 @@ from porter.maps import (
 )
 
 
-class OverSequence(HasStates):
+class OverSequence(HasStates, HintsInput):
     """Common to the layers over T×N×D (N×T×D if `batchfirst`).
 
     The input is x, or a table that ends in x and begins with the states before the first step.
@@ -52,11 +54,12 @@ class OverSequence(HasStates):
     gates: int
     """How many gates there are, one behind the other in the columns of `weight`."""
 
-    def adapt(self, module: TorchObject, options: Options) -> LayerMap | None:
-        remembered = module.get("_remember")
-        if remembered in ("eval", "both") or module.boolean("remember_states", False):
-            self.notes = ("Torch remembers the state between calls; here every call starts anew",)
-        return None
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        remembers = module.get("_remember") in ("eval", "both")
+        if not remembers and not module.boolean("remember_states", False):
+            return self
+        note = "Torch remembers the state between calls; here every call starts anew"
+        return self.with_notes(note)
 
     @property
     def width(self) -> int:
@@ -132,9 +135,9 @@ class OverSequence(HasStates):
         out = np.stack(outputs)
         return (np.swapaxes(out, 0, 1) if self.batch_first else out, *states)
 
+    @abc.abstractmethod
     def cell(self, x: Array, *states: Array) -> list[Array]:
         """One step in NumPy: the new states, output last."""
-        raise NotImplementedError
 
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         return self.unrolled(tf, *xs, at=at, kept=0)[0]
@@ -183,18 +186,17 @@ class OverSequence(HasStates):
         """Variables of `step` besides the gates' weights; read once, before the loop."""
         return []
 
+    @abc.abstractmethod
     def step(
         self, tf: Any, share: Any, states: list[Any], weight: Any, extra: list[Any]
     ) -> list[Any]:
         """One step in TensorFlow: the new states, output last."""
-        raise NotImplementedError
 
     def input_hint(self) -> TensorType:
         return TensorType((None, None, self.features))
 
 
-@register("nn.SeqLSTM")
-class SeqLSTM(OverSequence):
+class LongShortTermMemory(OverSequence):
     """c = σ(f)·c + σ(i)·tanh(g), h = σ(o)·tanh(c); the gates i, f, o, g are x·Wx + h·Wh + b.
 
     Takes x, {h, x} or {c, h, x}.
@@ -225,8 +227,13 @@ class SeqLSTM(OverSequence):
         return [c, tf.multiply(tf.sigmoid(o), tf.tanh(c))]
 
 
+@register("nn.SeqLSTM")
+class SeqLSTM(LongShortTermMemory):
+    """An LSTM over a whole sequence."""
+
+
 @register("nn.SeqLSTMP")
-class SeqLSTMP(SeqLSTM):
+class SeqLSTMP(LongShortTermMemory):
     """An LSTM whose output, and what it hands to its next step, is projected: h·`weightO`."""
 
     projection = param("HR", name="weightO")

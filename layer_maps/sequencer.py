@@ -28,6 +28,7 @@ from porter.maps import (
     Table,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     forgetting,
@@ -113,7 +114,7 @@ class Unstack(LayerMap):
 
     moves = True
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
         return (TensorType(x.shape[1:], x.dtype),) * x.static[0]
 
@@ -215,7 +216,7 @@ class ZeroRows(LayerMap):
 
     sample_rank = integer("nInputDim")
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
         return (TensorType(x.shape[: x.rank - self.sample_rank] or (1,), INT),)
 
@@ -233,7 +234,7 @@ class ZeroRows(LayerMap):
 class MaskedFill(LayerMap):
     """Zeros where the mask says 1, for a whole sample each, or for all where it is one number."""
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         x, mask = inputs
         one_for_each = mask.shape in ((1,), x.shape[:1])
         self.require(one_for_each, "masks the samples of", x, mask)

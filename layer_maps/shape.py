@@ -14,15 +14,17 @@ from porter.maps import (
     Array,
     BadField,
     Field,
+    HasKerasLayer,
+    HintsInput,
     LayerMap,
-    Layout,
+    Layouts,
     Nested,
     NotDynamic,
     OpContext,
-    Options,
     Shape,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     flattened,
@@ -36,8 +38,6 @@ from porter.maps import (
     torch_order,
 )
 
-Layouts = tuple[tuple[Layout, ...], tuple[Layout, ...]]
-
 
 @structure("nn.Identity")
 def identity(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
@@ -45,7 +45,7 @@ def identity(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]
     return x
 
 
-class Reshaping(LayerMap):
+class Reshaping(LayerMap, HasKerasLayer):
     """The same elements in the same Torch order, in another shape.
 
     Flattening an image that is stored channels-last moves nothing: the features are relabelled.
@@ -97,33 +97,29 @@ class Reshaping(LayerMap):
             target[unknown[0]] = -1
         return [target[axis] for axis in at.output_layouts[0].order]
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> Layouts:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         merged = self.leading(inputs[0], outputs[0])
-        made = flattened(given[0], inputs[0], outputs[0]) or regrouped(
-            given[0], inputs[0], outputs[0], first=(merged, int(merged > 0))
+        made = flattened(available[0], inputs[0], outputs[0]) or regrouped(
+            available[0], inputs[0], outputs[0], first=(merged, int(merged > 0))
         )
         if made is not None:
-            return given, (made,)
+            return available, (made,)
         return (torch_order(inputs[0].rank),), (torch_order(outputs[0].rank),)
 
 
-class Sized(Reshaping):
+class Sized(Reshaping, HintsInput):
     """A reshape to `size`, a list of sizes of which one may be -1: whatever is left."""
 
     size = sizes("size")
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        size = self.__dict__.get("size", (1,))
+    def checked(self) -> LayerMap:
+        size = self.size
         if not size or min(size) < -1 or 0 in size or size.count(-1) > 1:
             raise BadField(
                 f"'size' of {self.typename} should be positive sizes, one of them perhaps -1",
                 received=str(size),
             )
+        return self
 
     @property
     def known(self) -> int:

@@ -16,6 +16,7 @@ from porter.maps import (
     Array,
     BadField,
     BadTable,
+    HasKerasLayer,
     LayerMap,
     Nested,
     OpContext,
@@ -70,7 +71,7 @@ class OverFeatures(LayerMap):
 
 
 @register("nn.SoftMax", "nn.SpatialSoftMax")
-class SoftMax(OverFeatures):
+class SoftMax(OverFeatures, HasKerasLayer):
     """exp(x) / sum of exp(x) over the features, at each place of an image by itself."""
 
     def reference(self, x: Array) -> Array:
@@ -84,7 +85,7 @@ class SoftMax(OverFeatures):
 
 
 @register("nn.LogSoftMax", "nn.SpatialLogSoftMax")
-class LogSoftMax(OverFeatures):
+class LogSoftMax(OverFeatures, HasKerasLayer):
     """Logarithm of the softmax over the features."""
 
     def reference(self, x: Array) -> Array:
@@ -104,7 +105,7 @@ class LogSoftMax(OverFeatures):
 def masked_softmax(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Softmax of {x, mask} over the features whose mask is 0; Torch overwrites the others in x."""
     data, mask = pair_of_tensors(module, x)
-    filled = walk.run(MaskedFill(value=-9999999.0, inplace=True), data, mask)
+    filled = walk.run(FillWhereMasked(value=-9999999.0, inplace=True), data, mask)
     return walk.emit(SoftMax(), *filled)
 
 
@@ -117,7 +118,7 @@ def pair_of_tensors(module: TorchObject, x: Nested[Value]) -> tuple[Value, Value
     raise BadTable(f"{module.typename} should be given a tensor and a mask")
 
 
-class MaskedFill(LayerMap):
+class FillWhereMasked(LayerMap):
     """`value` where the mask is not 0, elsewhere x."""
 
     value = number("value")
@@ -170,13 +171,15 @@ class CudnnSoftMax(LayerMap):
     CHANNEL: ClassVar[str] = "CUDNN_SOFTMAX_MODE_CHANNEL"
     LOG: ClassVar[str] = "CUDNN_SOFTMAX_LOG"
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         name = module.typename
         over_all = name in ("cudnn.SoftMax", "cudnn.LogSoftMax")
-        self.__dict__["mode"] = self.mode or (self.INSTANCE if over_all else self.CHANNEL)
-        self.__dict__["algorithm"] = self.algorithm or (self.LOG if "Log" in name else "")
-        if self.mode not in (self.INSTANCE, self.CHANNEL):
-            raise BadField(f"'mode' of {name} is no mode of cuDNN's softmax", received=self.mode)
+        mode = self.mode or (self.INSTANCE if over_all else self.CHANNEL)
+        if mode not in (self.INSTANCE, self.CHANNEL):
+            raise BadField(f"'mode' of {name} is no mode of cuDNN's softmax", received=mode)
+        return self.evolve(
+            mode=mode, algorithm=self.algorithm or (self.LOG if "Log" in name else "")
+        )
 
     @property
     def spatial_axes(self) -> int:

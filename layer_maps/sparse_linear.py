@@ -21,6 +21,7 @@ from porter.maps import (
     Shape,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     integer,
@@ -82,8 +83,7 @@ def sparse_linear(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
     op = SparseLinear.from_torch(module, walk.model.options)
     if not isinstance(x, Value):
         return walk.emit(op, *table_of_tensors(module, x))
-    op.__dict__["single"] = x.type.rank == 2
-    return walk.emit(op, x)
+    return walk.emit(op.evolve(single=x.type.rank == 2), x)
 
 
 def head_columns(module: TorchObject) -> int:
@@ -126,7 +126,7 @@ class IndexLinear(LayerMap):
             return (outputs,)
         return (shapes[2][0] if self.form == "flat" else half, outputs)
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         return (TensorType(self.output_shape(*(each.static for each in inputs))),)
 
     def reference(self, *xs: Array) -> Array:
@@ -181,8 +181,8 @@ def index_linear(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Va
     entries = table(module, x)
     tensors = [entry for entry in entries if isinstance(entry, Value)]
     if len(entries) == len(tensors) and len(entries) in (2, 3):
-        op.__dict__["form"] = "single" if len(entries) == 2 else "flat"
-        return walk.emit(op, *tensors)
+        form = "single" if len(entries) == 2 else "flat"
+        return walk.emit(op.evolve(form=form), *tensors)
     if tensors or len(entries) != 2:
         raise BadTable(f"{module.typename} should be given keys and values")
     keys, values = (table_of_tensors(module, entry) for entry in entries)

@@ -16,6 +16,7 @@ from layer_maps.gradients import with_gradient_of
 from porter.maps import (
     Accepts,
     Array,
+    HasKerasLayer,
     LayerMap,
     OpContext,
     Options,
@@ -34,13 +35,12 @@ class Sigmoidal(LayerMap):
     inplace = flag("inplace")
     accepts = Accepts.ELEMENTWISE
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if not module.typename.startswith("cudnn."):
-            self.__dict__["inplace"] = False
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self if module.typename.startswith("cudnn.") else self.evolve(inplace=False)
 
 
 @register("nn.Tanh", "cudnn.Tanh")
-class Tanh(Sigmoidal):
+class Tanh(Sigmoidal, HasKerasLayer):
     """tanh(x)."""
 
     def reference(self, x: Array) -> Array:
@@ -54,7 +54,7 @@ class Tanh(Sigmoidal):
 
 
 @register("nn.Sigmoid", "cudnn.Sigmoid")
-class Sigmoid(Sigmoidal):
+class Sigmoid(Sigmoidal, HasKerasLayer):
     """1 / (1 + exp(−x))."""
 
     def reference(self, x: Array) -> Array:
@@ -68,7 +68,7 @@ class Sigmoid(Sigmoidal):
 
 
 @register("nn.LogSigmoid")
-class LogSigmoid(LayerMap):
+class LogSigmoid(LayerMap, HasKerasLayer):
     """log(1 / (1 + exp(−x))), computed without overflow."""
 
     accepts = Accepts.ELEMENTWISE
@@ -102,7 +102,7 @@ class SoftPlus(LayerMap):
 
 
 @register("nn.SoftSign")
-class SoftSign(LayerMap):
+class SoftSign(LayerMap, HasKerasLayer):
     """x / (1 + |x|)."""
 
     accepts = Accepts.ELEMENTWISE

@@ -13,6 +13,7 @@ import numpy as np
 from porter.maps import (
     Accepts,
     Array,
+    BySample,
     LayerMap,
     OpContext,
     Shape,
@@ -26,7 +27,7 @@ EPSILON = 1e-5
 
 
 @register("nn.Normalize2")
-class Normalize2(LayerMap):
+class Normalize2(LayerMap, BySample):
     """x / √(Σ x² + 1e-5), the sum over the planes of N×C×H×W, at each pixel by itself."""
 
     accepts = Accepts.ANY_ORDER

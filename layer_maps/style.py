@@ -16,8 +16,9 @@ from porter.maps import (
     Accepts,
     Array,
     Field,
+    HintsInput,
     LayerMap,
-    Layout,
+    Layouts,
     MissingField,
     Nested,
     OpContext,
@@ -25,6 +26,7 @@ from porter.maps import (
     Shape,
     TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     channels_last,
@@ -114,12 +116,7 @@ class GramMatrix(LayerMap):
             return gram
         return tf.divide(gram, tf.cast(tf.reduce_prod(tf.shape(x)[-3:]), at.dtype))
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         return (channels_last(inputs[0].rank, 2),), (torch_order(outputs[0].rank),)
 
 
@@ -135,9 +132,10 @@ class Noise(LayerMap):
     stream = Field(lambda module: module.index, 0)
     accepts = Accepts.ANY_ORDER
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["stream"] = (options.seed * 0x9E3779B1 + module.index * 0x85EBCA6B) & BITS
-        self.notes += (f"noise with seed {options.seed}, the same at every call",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        stream = (options.seed * 0x9E3779B1 + module.index * 0x85EBCA6B) & BITS
+        note = f"noise with seed {options.seed}, the same at every call"
+        return self.evolve(stream=stream).with_notes(note)
 
     def reference_uniform(self, counters: Array) -> Array:
         """Uniform numbers in [0, 1), in NumPy."""
@@ -180,10 +178,10 @@ class NoiseFill(Noise):
     mult = number("mult", 1.0)
     appends = Field(lambda module: "buffer" in module, False)
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["inplace"] = "mult" not in module
-        if self.planes > 0 and self.mult != 0:
-            super().adapt(module, options)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        draws = self.planes > 0 and self.mult != 0
+        op = super().adapt(module, options) if draws else self
+        return op.evolve(inplace="mult" not in module)
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) >= 2, "takes N×C×…", x)
@@ -221,7 +219,7 @@ class GenNoise(Noise):
     planes = integer("num_planes")
     mult = number("mult", 1.0)
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         if "num_planes" not in module:
             raise MissingField(
                 f"this {self.typename} does not say how many planes of noise it makes: it has no "
@@ -231,7 +229,7 @@ class GenNoise(Noise):
                 "`layer_maps=`, or treat it as a class that does the same: "
                 f"`map={self.typename}=KNOWN.CLASS`",
             )
-        super().adapt(module, options)
+        return super().adapt(module, options)
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) >= 2, "takes N×C×…", x)
@@ -257,7 +255,7 @@ class GenNoise(Noise):
 
 
 @register("nn.Inspiration")
-class Inspiration(LayerMap):
+class Inspiration(LayerMap, HintsInput):
     """y = Pᵀ·x at each pixel of N×C×H×W or C×H×W, where P = `Weight`·`target`, both C×C.
 
     `target` is the Gram matrix of the style that was set last.

@@ -15,8 +15,11 @@ from porter.maps import (
     Array,
     BadField,
     BadTable,
+    BySample,
+    HasKerasLayer,
     LayerMap,
     Layout,
+    Layouts,
     Nested,
     OpContext,
     Shape,
@@ -24,6 +27,7 @@ from porter.maps import (
     TensorType,
     TooLarge,
     TorchObject,
+    Types,
     Value,
     Walk,
     Window,
@@ -36,12 +40,19 @@ MAX_SLICES = 10_000
 """Tensors that splitting one may make: as many as a model may call modules on."""
 
 
-class Join(LayerMap):
-    """Tensors one behind the other along one axis; the others are equal."""
+class Joining(LayerMap, BySample):
+    """Tensors one behind the other along one axis."""
 
     axis = integer("axis")
     accepts = Accepts.ANY_ORDER
     moves = True
+
+    def is_by_sample(self) -> bool:
+        return self.axis > 0
+
+
+class Join(Joining, HasKerasLayer):
+    """Tensors joined whose other axes are equal."""
 
     def output_shape(self, *shapes: Shape) -> Shape:
         first, axis = shapes[0], self.axis
@@ -60,9 +71,6 @@ class Join(LayerMap):
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         return tf.concat(list(xs), axis=at.axis(self.axis))
 
-    def is_by_sample(self) -> bool:
-        return self.axis > 0
-
     def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
         return k("Concatenate", *xs, axis=at.axis(self.axis)) if len(xs) > 1 else None
 
@@ -80,7 +88,7 @@ class Split(LayerMap):
     def put_together(self) -> LayerMap:
         return Stack(axis=self.axis)
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
         # A Lua vector would be split into numbers, which no module takes.
         self.require(x.rank > 1, "splits tensors of two or more dimensions", x)
@@ -98,13 +106,8 @@ class Split(LayerMap):
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tuple(tf.unstack(x, num=len(at.outputs), axis=at.axis(self.axis)))
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        taken = given[0] if given[0].flat is None else torch_order(inputs[0].rank)
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        taken = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
         kept = [axis for axis in taken.order if axis != self.axis]
         made = Layout(tuple(axis - (axis > self.axis) for axis in kept))
         return (taken,), (made,) * len(outputs)

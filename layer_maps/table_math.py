@@ -1,13 +1,12 @@
 """Arithmetic over the tensors of a table.
 
 Source: torch/nn CAddTable.lua, CSubTable.lua, CMulTable.lua, CDivTable.lua, CMaxTable.lua,
-CMinTable.lua, MixtureTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua; fairseq BeamableMM.lua.
+CMinTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua; fairseq BeamableMM.lua.
 """
 
 from __future__ import annotations
 
 import abc
-import copy
 import math
 from typing import Any, ClassVar
 
@@ -19,19 +18,18 @@ from porter.maps import (
     Array,
     BadTable,
     Field,
+    HasKerasLayer,
     LayerMap,
-    Layout,
+    Layouts,
     Nested,
     OpContext,
     Shape,
-    TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     flag,
-    integer,
     register,
-    size,
     structure,
     torch_order,
 )
@@ -48,8 +46,6 @@ class TableArithmetic(LayerMap):
     takes_table = True
     reads: ClassVar[int | None] = None
     """How many tensors are read; Torch ignores those behind them."""
-    merge: ClassVar[str | None] = None
-    """The layer of Keras that computes the same."""
     running: Field[tuple[int, ...]] = Field(lambda module: (), ())
     """Positions of entries that are the tensor which the result is computed in."""
 
@@ -59,33 +55,17 @@ class TableArithmetic(LayerMap):
         self.require(agree, "takes tensors of one size", *shapes)
         return shapes[0]
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         if len({each.shape for each in inputs}) == 1:
-            return super().layouts(given, inputs, outputs)
+            return super().layouts(available, inputs, outputs)
         return tuple(torch_order(each.rank) for each in inputs), (torch_order(outputs[0].rank),)
-
-    def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
-        read = xs[: self.reads]
-        alike = len({type.shape for type in at.inputs[: self.reads]}) == 1
-        if self.merge is None or not alike or len(read) < 2 or self.running:
-            return None
-        return k(self.merge, *read)
 
     def fed_own_output(self, positions: tuple[int, ...]) -> LayerMap:
         """Torch copies the first tensor to the output and goes on there: an entry that is the
         output holds the result so far. Entries that are not read do not matter.
         """
         running = tuple(position for position in positions if position > 0)
-        if not running:
-            return self
-        changed = copy.copy(self)
-        changed.__dict__["running"] = running
-        return changed
+        return self.evolve(running=running) if running else self
 
     @abc.abstractmethod
     def reference_step(self, total: Array, x: Array) -> Array:
@@ -113,8 +93,20 @@ class TableArithmetic(LayerMap):
         return total
 
 
+class KerasMerge(TableArithmetic, HasKerasLayer):
+    """Keras merges the tensors that are read by a layer of its own."""
+
+    merge: ClassVar[str]
+
+    def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
+        read = xs[: self.reads]
+        alike = len({type.shape for type in at.inputs[: self.reads]}) == 1
+        fits = alike and len(read) > 1 and not self.running
+        return k(self.merge, *read) if fits else None
+
+
 @register("nn.CAddTable")
-class CAddTable(TableArithmetic):
+class CAddTable(KerasMerge):
     """Sum of all tensors. In place, Torch writes into the first."""
 
     merge = "Add"
@@ -128,7 +120,7 @@ class CAddTable(TableArithmetic):
 
 
 @register("nn.CSubTable")
-class CSubTable(TableArithmetic):
+class CSubTable(KerasMerge):
     """First tensor minus second."""
 
     merge = "Subtract"
@@ -142,7 +134,7 @@ class CSubTable(TableArithmetic):
 
 
 @register("nn.CMulTable")
-class CMulTable(TableArithmetic):
+class CMulTable(KerasMerge):
     """Product of all tensors."""
 
     merge = "Multiply"
@@ -198,77 +190,6 @@ def add_tensor_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Neste
         raise BadTable(f"{module.typename} should be given a tensor and a table of tensors")
     first, others = pair[0], table_of_tensors(module, pair[1])
     return [walk.emit(CAddTable(), first, other) for other in others]
-
-
-class MixtureOfTensors(LayerMap):
-    """Σ gate_i · expert_i over a table of experts of one shape.
-
-    Gates are N×G for experts with a batch axis, or G numbers for all elements of an expert.
-    """
-
-    def output_shape(self, gates: Shape, *experts: Shape) -> Shape:
-        self.require(len(gates) in (1, 2), "takes gates of N×G or G", gates)
-        self.require(gates[-1] == len(experts), f"takes {len(experts)} gates", gates)
-        self.require(len(set(experts)) == 1, "takes experts of one shape", *experts)
-        self.require(gates[:-1] in ((), experts[0][:1]), "takes gates for each sample", gates)
-        return experts[0]
-
-    def reference(self, gates: Array, *experts: Array) -> Array:
-        unit = (1,) * (experts[0].ndim + 1 - gates.ndim)
-        columns = np.moveaxis(gates, -1, 0)
-        shaped = [column.reshape(column.shape + unit) for column in columns]
-        weighted = [g * e for g, e in zip(shaped, experts, strict=True)]
-        return np.asarray(np.sum(weighted, axis=0))
-
-    def apply(self, tf: Any, gates: Any, *experts: Any, at: OpContext) -> Any:
-        batch = [-1] if at.inputs[0].rank == 2 else []
-        unit = [1] * (at.inputs[1].rank - len(batch))
-        columns = tf.unstack(gates, num=len(experts), axis=-1)
-        shaped = [tf.reshape(column, batch + unit) for column in columns]
-        return tf.add_n([tf.multiply(g, e) for g, e in zip(shaped, experts, strict=True)])
-
-
-class MixtureAlongAxis(LayerMap):
-    """Σ gate_i · expert_i where the experts are the slices of one tensor across an axis."""
-
-    axis = integer("axis")
-
-    def output_shape(self, gates: Shape, experts: Shape) -> Shape:
-        self.require(len(gates) in (1, 2), "takes gates of N×G or G", gates)
-        fits = len(gates) <= self.axis + 1 <= len(experts) and gates[-1] == experts[self.axis]
-        dimension = self.axis + 1
-        self.require(fits, f"takes a gate for each entry of dimension {dimension}", gates, experts)
-        self.require(gates[:-1] in ((), experts[:1]), "takes gates for each sample", gates, experts)
-        return experts[: self.axis] + experts[self.axis + 1 :]
-
-    def reference(self, gates: Array, experts: Array) -> Array:
-        shape = [1] * experts.ndim
-        shape[0] = gates.shape[0] if gates.ndim == 2 else 1
-        shape[self.axis] = gates.shape[-1]
-        return np.asarray((gates.reshape(shape) * experts).sum(axis=self.axis))
-
-    def apply(self, tf: Any, gates: Any, experts: Any, at: OpContext) -> Any:
-        target: list[Any] = [1] * at.inputs[1].rank
-        if at.inputs[0].rank == 2:
-            target[0] = size(tf, gates, 0)
-        target[self.axis] = size(tf, gates, -1)
-        return tf.reduce_sum(tf.multiply(tf.reshape(gates, target), experts), axis=self.axis)
-
-
-@structure("nn.MixtureTable")
-def mixture_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """Experts weighted by a gater: {gates, {expert, …}} or {gates, experts along `dim`}.
-
-    `dim` is 2 where it was never set, and 1 for gates without batch axis.
-    """
-    pair = table(module, x)
-    if len(pair) != 2 or not isinstance(pair[0], Value):
-        raise BadTable(f"{module.typename} should be given gates and experts")
-    gates, experts = pair[0], pair[1]
-    if not isinstance(experts, Value):
-        return walk.emit(MixtureOfTensors(), gates, *table_of_tensors(module, experts))
-    dimension = module.integer("dim", min(gates.type.rank, 2))
-    return walk.emit(MixtureAlongAxis(axis=dimension - 1), gates, experts)
 
 
 @register("nn.MM", "nn.BeamableMM")

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from porter.maps import Array, LayerMap, OpContext, Shape, integer, number, register, size
+from porter.maps import (
+    Array,
+    LayerMap,
+    OpContext,
+    Shape,
+    integer,
+    number,
+    register,
+    size,
+)
 
 
 @register("nn.TemporalMaxPooling")

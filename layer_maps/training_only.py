@@ -19,6 +19,7 @@ from porter.maps import (
     OpContext,
     Options,
     Shape,
+    Skippable,
     TorchObject,
     Value,
     Walk,
@@ -42,7 +43,7 @@ def identity(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]
     return x
 
 
-class GradientOnly(LayerMap):
+class GradientOnly(LayerMap, Skippable):
     """The very same tensor; its gradient is another in training."""
 
     accepts = Accepts.ELEMENTWISE
@@ -144,9 +145,10 @@ class ColorTransform(LayerMap):
     accepts = Accepts.ANY_ORDER
     depends_on_mode = True
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if options.in_training(module):
-            self.notes += ("Torch changes colours in training mode; the port leaves them",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if not options.in_training(module):
+            return self
+        return self.with_notes("Torch changes colours in training mode; the port leaves them")
 
     def reference(self, x: Array) -> Array:
         return x.copy()
@@ -214,9 +216,10 @@ class Reinforce(LayerMap):
     accepts = Accepts.ELEMENTWISE
     depends_on_mode = True
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if module.boolean("stochastic") or options.in_training(module, True):
-            self.notes += ("Torch would draw a sample; the port hands on the expected value",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if not module.boolean("stochastic") and not options.in_training(module, True):
+            return self
+        return self.with_notes("Torch would draw a sample; the port hands on the expected value")
 
     def output_shape(self, x: Shape, stdev: Shape | None = None) -> Shape:
         self.require(

@@ -58,8 +58,7 @@ def max_unpooling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
             hint="The file must hold the very module that pools: save the model again with sharing "
             "kept (`referenced` not false, no clone of the pooling).",
         )
-    undo = unpooling(pooling=op)
-    undo.typename = module.typename
+    undo = unpooling(pooling=op).evolve(typename=module.typename)
     # The pooling's input as it was then, even if an in-place layer has overwritten it since.
     pooled = walk.memory.constant(call.inputs[0])
     return walk.call_op(undo, [walk.memory.tensor(one_tensor(module, x)), pooled])[0]

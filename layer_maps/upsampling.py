@@ -17,13 +17,15 @@ from porter.maps import (
     Accepts,
     Array,
     BadField,
+    BySample,
+    HasKerasLayer,
     LayerMap,
-    Layout,
+    Layouts,
     Nested,
     OpContext,
     Shape,
-    TensorType,
     TorchObject,
+    Types,
     Value,
     Walk,
     channels_last,
@@ -35,7 +37,7 @@ from porter.maps import (
 )
 
 
-class UpSampling(LayerMap):
+class UpSampling(LayerMap, BySample):
     """What enlarges the spatial axes: H and W, or T, H and W of a tensor with five axes.
 
     nn.UpSampling takes batches of images or volumes, the spatial classes images, batched or not.
@@ -57,19 +59,14 @@ class UpSampling(LayerMap):
     def enlarged(self, n: int, axis: int) -> int:
         """The output's size along an axis (counted from the end) of n elements."""
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         rank = inputs[0].rank
         wanted = channels_last(rank, max(rank - 2, 2))
         return (wanted,), (wanted,)
 
 
 @register("nn.SpatialUpSamplingNearest")
-class UpSamplingNearest(UpSampling):
+class UpSamplingNearest(UpSampling, HasKerasLayer):
     """Each element `scale_factor` times along every spatial axis."""
 
     moves = True

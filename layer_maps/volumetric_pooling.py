@@ -11,7 +11,7 @@ from typing import Any
 
 from layer_maps.pooling import AveragePooling, MaxPooling
 from layer_maps.windows import LOWEST, Pads, surround, taps
-from porter.maps import OpContext, Options, TorchObject, integers, register
+from porter.maps import LayerMap, OpContext, Options, TorchObject, integers, register
 
 CEIL_MODE_SINCE = 2
 """Class version of nn.VolumetricMaxPooling from which on Torch believes a saved `ceil_mode`."""
@@ -43,10 +43,11 @@ class VolumetricMaxPooling(VolumetricMax):
     inherits that rule but has no version of its own, and so always loses its ceil mode.
     """
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        if self.ceil and module.version < CEIL_MODE_SINCE:
-            self.__dict__["ceil"] = False
-            self.notes += ("floor mode: Torch ignores `ceil_mode` of this class version",)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if not self.ceil or module.version >= CEIL_MODE_SINCE:
+            return self
+        op = self.evolve(ceil=False)
+        return op.with_notes("floor mode: Torch ignores `ceil_mode` of this class version")
 
 
 @register("cudnn.VolumetricMaxPooling")
@@ -56,8 +57,7 @@ class CudnnVolumetricMaxPooling(VolumetricMax):
     is_cudnn = True
 
 
-@register("nn.VolumetricAveragePooling")
-class VolumetricAveragePooling(AveragePooling):
+class VolumetricAverage(AveragePooling):
     """Average over kT × kH × kW elements of N×C×T×H×W or C×T×H×W."""
 
     kernel = integers("kT", "kH", "kW")
@@ -75,11 +75,16 @@ class VolumetricAveragePooling(AveragePooling):
         return tf.nn.avg_pool3d(x, self.kernel, self.stride, "VALID")
 
 
+@register("nn.VolumetricAveragePooling")
+class VolumetricAveragePooling(VolumetricAverage):
+    """Average over windows of a volume."""
+
+
 @register("cudnn.VolumetricAveragePooling")
-class CudnnVolumetricAveragePooling(VolumetricAveragePooling):
+class CudnnVolumetricAveragePooling(VolumetricAverage):
     """As nn.VolumetricAveragePooling with cuDNN's rules; padding always counts."""
 
     is_cudnn = True
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        self.__dict__["count_pad"] = True
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        return self.evolve(count_pad=True)

@@ -60,7 +60,7 @@ def taps(tf: Any, x: Any, axis: int, kernel: int, stride: int, dilation: int = 1
     return found
 
 
-class Windows(LayerMap):
+class SlidingWindows(LayerMap):
     """Windows that slide over the spatial axes, axis by axis: all that poolings have in common.
 
     Along an axis of n elements there are ⌊(n + 2·pad - window) / stride⌋ + 1 of them, or ⌈…⌉ + 1 in

@@ -30,6 +30,19 @@ from porter.frontend.recurrence import (
 )
 from porter.frontend.stepping import HasStates
 from porter.frontend.walker import Walk
+from porter.ir.capabilities import (
+    AffinePerPlane,
+    BySample,
+    HasKerasLayer,
+    HintsInput,
+    HintsInputs,
+    LinearInPlanes,
+    MakesBatch,
+    NormalizesPlanes,
+    PlaneNormalization,
+    Skippable,
+    TakesIndices,
+)
 from porter.ir.fields import (
     Array,
     DerivedParam,
@@ -51,10 +64,11 @@ from porter.ir.fields import (
     sizes,
     string,
 )
-from porter.ir.graph import FLOAT, INT, Shape, TensorType, Value
-from porter.ir.layer_map import Accepts, LayerMap, PlaneNormalization
+from porter.ir.graph import FLOAT, INT, Shape, TensorType, Types, Value
+from porter.ir.layer_map import Accepts, LayerMap
 from porter.ir.layout import (
     Layout,
+    Layouts,
     NotDynamic,
     OpContext,
     channels_last,
@@ -74,18 +88,27 @@ __all__ = [
     "FLOAT",
     "INT",
     "Accepts",
+    "AffinePerPlane",
     "Array",
     "BadField",
     "BadTable",
+    "BySample",
     "DerivedParam",
     "Field",
+    "HasKerasLayer",
     "HasStates",
+    "HintsInput",
+    "HintsInputs",
     "LayerMap",
     "Layout",
+    "Layouts",
+    "LinearInPlanes",
     "LuaFunction",
     "MadeTensor",
+    "MakesBatch",
     "MissingField",
     "Nested",
+    "NormalizesPlanes",
     "NotDynamic",
     "OpContext",
     "Options",
@@ -94,13 +117,16 @@ __all__ = [
     "Registry",
     "Shape",
     "ShapeMismatch",
+    "Skippable",
     "Start",
     "Storage",
     "Table",
+    "TakesIndices",
     "Tensor",
     "TensorType",
     "TooLarge",
     "TorchObject",
+    "Types",
     "UnmappedModules",
     "Value",
     "Walk",

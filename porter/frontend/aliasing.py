@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from porter.ir.capabilities import Mergeable
+from porter.ir.declared import Declared
 from porter.ir.fields import Array, raw
-from porter.ir.graph import Shape, TensorType
+from porter.ir.graph import Shape, TensorType, Types
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, NotDynamic, OpContext, size
+from porter.ir.layout import Layout, Layouts, NotDynamic, OpContext, size
 
 
-class Reinterpret(LayerMap):
+class Reinterpret(LayerMap, Mergeable):
     """The same elements in another shape."""
 
     shape = raw("shape")
@@ -23,7 +25,7 @@ class Reinterpret(LayerMap):
         self.require(math.prod(x) == math.prod(self.shape), f"sees {self.shape} elements", x)
         return tuple(self.shape)
 
-    def merged(self, other: LayerMap) -> LayerMap | None:
+    def merged(self, other: object) -> LayerMap | None:
         """Shapes may differ in sizes: what is emitted reads them from the graph's types."""
         same = isinstance(other, Reinterpret) and len(self.shape) == len(other.shape)
         return self if same else None
@@ -75,7 +77,7 @@ class Patchwork(LayerMap):
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (TensorType(self.elements.shape, inputs[0].dtype),)
 
-    def same_as(self, other: LayerMap) -> bool:
+    def same_as(self, other: Declared) -> bool:
         return isinstance(other, Patchwork) and np.array_equal(self.elements, other.elements)
 
     def reference(self, *xs: Array) -> Array:
@@ -102,11 +104,6 @@ class MakeBatch(LayerMap):
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.expand_dims(x, at.output_layouts[0].axis(0))
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        order = (0, *(axis + 1 for axis in given[0].order))
-        return given, (Layout(order, given[0].flat),)
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        order = (0, *(axis + 1 for axis in available[0].order))
+        return available, (Layout(order, available[0].flat),)

@@ -14,8 +14,9 @@ from typing import TypeVar
 from porter.errors import WalkError
 from porter.frontend.batch_rows import cuts_samples
 from porter.frontend.walker import Model
-from porter.ir.graph import Graph, TensorType, merge
+from porter.ir.graph import Graph, TensorType
 from porter.ir.layout import NotDynamic
+from porter.ir.merge import merge
 from porter.ir.nested import Nested, leaves, map_leaves
 
 STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)

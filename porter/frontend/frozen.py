@@ -41,14 +41,14 @@ def tensors_of(module: TorchObject) -> Iterator[Hashable]:
     return (value.key for value in module.fields.values() if isinstance(value, Tensor))
 
 
-def freeze(op: LayerMap, memory: frozenset[Hashable]) -> bool:
-    """Let a layer learn none of these tensors; returns whether it had any to learn."""
-    changed = False
-    for name, parameter in op.params().items():
-        kept = frozen(parameter, memory)
-        if kept is not parameter:
-            op.__dict__[name], changed = kept, True
-    return changed
+def freeze(op: LayerMap, memory: frozenset[Hashable]) -> LayerMap:
+    """The layer, which learns none of these tensors; `op` itself if it would learn none anyway."""
+    if not memory:
+        return op
+    params = op.params()
+    changed = {name: frozen(parameter, memory) for name, parameter in params.items()}
+    changed = {name: param for name, param in changed.items() if param is not params[name]}
+    return op.evolve(**changed) if changed else op
 
 
 def frozen(parameter: Param, memory: frozenset[Hashable]) -> Param:

@@ -6,6 +6,7 @@ Torch's recordings and tensors do not tell: indices travel as floats. What reads
 from __future__ import annotations
 
 from porter.frontend.loop import Loop
+from porter.ir.capabilities import Skippable, TakesIndices
 from porter.ir.graph import Graph, Node
 from porter.ir.nested import leaves
 
@@ -33,9 +34,12 @@ def read_as_indices(node: Node, limits: dict[int, int]) -> dict[int, int]:
         _, *inner = leaves(op.body.inputs)
         inside = index_limits(op.body)
         return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
-    if op.is_view or op.moves or op.is_identity():
+    skips = isinstance(op, Skippable) and op.is_identity()
+    if op.is_view or op.moves or skips:
         behind = [limits[value.id] for value in node.outputs if value.id in limits]
         return dict.fromkeys(range(len(node.inputs)), min(behind)) if behind else {}
     types = tuple(value.type for value in node.inputs)
+    if not isinstance(op, TakesIndices):
+        return {}
     found = ((i, op.index_limit(i, types)) for i in range(len(node.inputs)))
     return {i: limit for i, limit in found if limit is not None}

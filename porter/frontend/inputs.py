@@ -12,6 +12,7 @@ from porter.frontend.index_inputs import index_limits
 from porter.frontend.module_tree import submodules
 from porter.frontend.probe import InputProbe, Reader, first_reader
 from porter.frontend.walker import Model
+from porter.ir.capabilities import HintsInput
 from porter.ir.fields import Array
 from porter.ir.graph import FLOAT, INT, Graph, Shape, TensorType
 from porter.ir.map_errors import attribute_errors
@@ -99,7 +100,8 @@ def hint_at(model: Model, path: str, module: TorchObject) -> TensorType | None:
     """What one layer takes. Raises the error of a malformed one, with its path."""
     try:
         with attribute_errors(model.handler(module), path, module.typename):
-            return model.op(module).input_hint()
+            op = model.op(module)
+            return op.input_hint() if isinstance(op, HintsInput) else None
     except PorterError as error:
         error.where = error.where or f"{path or 'the root'} ({module.typename})"
         raise

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from porter.ir.capabilities import Mergeable
 from porter.ir.fields import Array, integer, optional_integer, raw
-from porter.ir.graph import FLOAT, TensorType, Value, merge
+from porter.ir.graph import FLOAT, TensorType, Types, Value
 from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext, plan, size
+from porter.ir.merge import merge
 from porter.ir.nested import leaves
 from porter.runtime import reference
 from porter.runtime.interpreter import LayerCalls, interpret
 
 
-class Loop(LayerMap):
+class Loop(LayerMap, Mergeable):
     """(o₁ … o_T), where (o_t, s_t) = body(t, x_t, s_(t-1), constants).
 
     Takes the sequences (T × …), the states before the first step, and what the body reads from
@@ -32,20 +34,17 @@ class Loop(LayerMap):
     states = integer("states")
     steps = optional_integer("steps")
 
-    def merged(self, other: LayerMap) -> LayerMap | None:
+    def merged(self, other: object) -> Loop | None:
         """Bodies may differ in sizes, as the graphs around them do."""
         if not isinstance(other, Loop) or self.counts() != other.counts():
             return None
         if len(self.body.inputs) != len(other.body.inputs):
             return None
         body = merge(self.body, other.body)
-        return None if body is None else Loop(body=body, **self.counts())
+        return None if body is None else self.evolve(body=body)
 
     def counts(self) -> dict[str, int | None]:
         return {"sequences": self.sequences, "states": self.states, "steps": self.steps}
-
-    def same_as(self, other: LayerMap) -> bool:
-        return self is other or self.merged(other) is not None
 
     def split(self, xs: tuple[Any, ...]) -> tuple[list[Any], list[Any], list[Any]]:
         """The inputs as sequences, states and constants."""
@@ -57,7 +56,7 @@ class Loop(LayerMap):
         """What the body makes: outputs, then states."""
         return list(leaves(self.body.outputs))
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         steps = inputs[0].static[0] if self.steps is None else self.steps
         outputs = self.made[: len(self.made) - self.states]
         return tuple(TensorType((steps, *value.type.shape), value.dtype) for value in outputs)

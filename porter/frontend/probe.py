@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from porter.errors import MALFORMED, BadTable, WalkError
 from porter.frontend.memory import TorchTensor
 from porter.frontend.walker import Model, Walk
+from porter.ir.capabilities import HintsInputs
 from porter.ir.graph import Graph, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
 from porter.ir.nested import Nested, leaves, map_leaves
@@ -62,7 +63,8 @@ class Probe(Walk):
             return super().call_op(op, inputs)
         position = types.index(None)
         shared = next((each for each in types if each is not None), None)
-        hint = op.input_hint_at(position, types) or shared
+        hint = op.input_hint_at(position, types) if isinstance(op, HintsInputs) else None
+        hint = hint or shared
         if hint is not None:
             # Inputs are the first values of a walk, numbered from 1.
             raise TypeNeeded(values[position].id - 1, Reader(op, self.active[-1], hint))

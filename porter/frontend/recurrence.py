@@ -23,7 +23,7 @@ from porter.frontend.loop import Loop
 from porter.frontend.memory import Storage
 from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Param, optional_integer, raw
-from porter.ir.graph import INT, Call, Graph, Node, Shape, TensorType, Value, verify
+from porter.ir.graph import INT, Call, Graph, Node, Shape, TensorType, Types, Value, verify
 from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext, size
 from porter.ir.nested import Nested, leaves, map_leaves, same_structure
@@ -40,7 +40,7 @@ class InitialState(LayerMap):
     axis = optional_integer("axis")
     given = raw("given")
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         if self.given is not None:
             return (TensorType(self.given.shape),)
         batch = () if self.axis is None else (inputs[0].static[self.axis],)

@@ -13,6 +13,7 @@ from typing import Any
 
 from porter.errors import WalkError
 from porter.frontend.walker import Model, Walk
+from porter.ir.declared import Declared
 from porter.ir.fields import Array, Param, raw
 from porter.ir.graph import Graph, Shape, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
@@ -55,7 +56,7 @@ class WithStates(LayerMap):
         found: dict[str, Param] = self.layer.params()
         return found
 
-    def same_as(self, other: LayerMap) -> bool:
+    def same_as(self, other: Declared) -> bool:
         return isinstance(other, WithStates) and self.layer.same_as(other.layer)
 
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:

@@ -36,6 +36,7 @@ from porter.errors import (
 from porter.frontend.aliasing import MakeBatch
 from porter.frontend.frozen import freeze, frozen_memory
 from porter.frontend.memory import CLONE, Storage, TensorMemory, TorchTensor, contiguous
+from porter.ir.capabilities import MakesBatch
 from porter.ir.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
 from porter.ir.map_errors import attribute_errors
@@ -292,7 +293,11 @@ class Walk:
     def run(self, op: LayerMap, *inputs: Value) -> tuple[Value, ...]:
         """Add a node; returns its outputs as a tuple."""
         tensors = [self.memory.tensor(value) for value in inputs]
-        if len(tensors) == 1 and op.makes_batch(tensors[0].value.type):
+        if (
+            len(tensors) == 1
+            and isinstance(op, MakesBatch)
+            and op.makes_batch(tensors[0].value.type)
+        ):
             self.make_batch(tensors[0])
         # In place on an expanded tensor (stride 0), Torch writes each element once per repeat.
         for _ in range(tensors[0].window.repeats - 1 if op.inplace and tensors else 0):
@@ -301,7 +306,8 @@ class Walk:
 
     def call_op(self, op: LayerMap, inputs: list[TorchTensor]) -> tuple[Value, ...]:
         """Add a node that reads tensors, and write its outputs where Torch writes them."""
-        if self.model.frozen and freeze(op, self.model.frozen):
+        trainable, op = op, freeze(op, self.model.frozen)
+        if op is not trainable:
             self.note("frozen: its accGradParameters is a function of the file's")
         fewest, most = op.arity()
         if not fewest <= len(inputs) <= most:
@@ -310,7 +316,7 @@ class Walk:
                 received=", ".join(str(each.value.type) for each in inputs) or "an empty table",
             )
         types = op.output_types(*(tensor.value.type for tensor in inputs))
-        for note in op.notes:
+        for note in op.notes_on(*(tensor.value.type for tensor in inputs)):
             self.note(note)
         keys = self.output_keys(op, len(types))
         windows: tuple[Window | None, ...] = (None,)

@@ -58,6 +58,9 @@ class TensorType:
         return "×".join("?" if size is None else str(size) for size in self.shape) or "scalar"
 
 
+Types = tuple[TensorType, ...]
+
+
 @dataclass(frozen=True)
 class Value:
     """One tensor, made once and never changed.
@@ -147,44 +150,6 @@ def verify(graph: Graph) -> None:
     for value in leaves(graph.outputs):
         if defined.get(value.id) != value:
             raise InvariantError(f"output {value} is never computed")
-
-
-def merge(first: Graph, second: Graph) -> Graph | None:
-    """One graph for both sizes, with `None` where shapes differ; `None` if more than shapes differ.
-
-    Two walks of one model with two input sizes tell which dimensions are free. They may differ in
-    nothing else: same layers in the same order on the same values.
-    """
-    if len(first.nodes) != len(second.nodes):
-        return None
-    merged: dict[int, Value] = {}
-
-    def join(a: Value, b: Value) -> Value | None:
-        if a.id != b.id or a.type.rank != b.type.rank or a.dtype != b.dtype:
-            return None
-        shape = tuple(
-            i if i == j else None for i, j in zip(a.type.shape, b.type.shape, strict=True)
-        )
-        merged[a.id] = replace(a, type=TensorType(shape, a.dtype))
-        return merged[a.id]
-
-    for a, b in zip(leaves(first.inputs), leaves(second.inputs), strict=True):
-        if join(a, b) is None:
-            return None
-    nodes: list[Node] = []
-    for one, other in zip(first.nodes, second.nodes, strict=True):
-        op = one.op.merged(other.op)
-        if op is None or [v.id for v in one.inputs] != [v.id for v in other.inputs]:
-            return None
-        nodes.append(replace(one, op=op))
-        if len(one.outputs) != len(other.outputs):
-            return None
-        for a, b in zip(one.outputs, other.outputs, strict=True):
-            if join(a, b) is None:
-                return None
-    if [v.id for v in leaves(first.outputs)] != [v.id for v in leaves(second.outputs)]:
-        return None
-    return rename(replace(first, nodes=tuple(nodes)), merged)
 
 
 def rename(graph: Graph, values: dict[int, Value]) -> Graph:

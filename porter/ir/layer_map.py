@@ -19,19 +19,21 @@ from __future__ import annotations
 import abc
 import inspect
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import Enum
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from porter.errors import BadField, MissingField, ShapeMismatch
-from porter.ir.fields import Array, Field, Param
-from porter.ir.graph import Shape, TensorType
-from porter.ir.layout import Layout, OpContext, channels_last, torch_order
+from porter.ir.declared import Declared
+from porter.ir.fields import Array, Field
+from porter.ir.graph import Shape, TensorType, Types
+from porter.ir.layout import Layouts, channels_last, torch_order
 from porter.ir.options import Options
 from porter.ir.window import Window
 from porter.torch7 import TorchObject
+
+M = TypeVar("M", bound="LayerMap")
 
 
 class Accepts(Enum):
@@ -47,23 +49,7 @@ class Accepts(Enum):
     """Anything, because each element is computed by itself."""
 
 
-@dataclass(frozen=True)
-class PlaneNormalization:
-    """y = (x - mean) / sqrt(var + eps) · weight + bias for each plane on axis 1.
-
-    `mean` and `variance` are kept from training, or None: then they are each plane's own, of every
-    sample by itself, or `over_batch`.
-    """
-
-    weight: Param | None
-    bias: Param | None
-    eps: float
-    mean: Param | None = None
-    variance: Param | None = None
-    over_batch: bool = False
-
-
-class LayerMap(abc.ABC):
+class LayerMap(Declared, abc.ABC):
     """One Torch layer. Instances are made by `from_torch`, or by `Cls(field=value, ...)`."""
 
     typename: str = ""
@@ -98,55 +84,56 @@ class LayerMap(abc.ABC):
     warning: str = ""
     """What whoever converts the model should be warned of, such as numbers drawn at random."""
     unread: Mapping[str, MissingField | BadField] = {}
-    """Why declared fields could not be read; raised when one of them is asked for."""
+    """Why declared fields could not be read; raised where one of them is needed."""
     inplace: bool | Field[bool] = False
     """Whether Torch overwrites the first input with the output."""
 
     def __init__(self, **values: Any) -> None:
-        declared = self.fields()
-        for name, value in values.items():
-            assert name in declared, f"{type(self).__name__} declares no field {name}"
-            self.__dict__[name] = value
+        super().__init__(**values)
         self.typename = self.typename or type(self).__name__
 
     @classmethod
-    @cache
-    def fields(cls) -> dict[str, Field[Any]]:
-        """Declared fields by name, base classes first."""
-        found: dict[str, Field[Any]] = {}
-        for base in reversed(cls.__mro__):
-            found |= {n: f for n, f in vars(base).items() if isinstance(f, Field)}
-        return found
-
-    @classmethod
     def from_torch(cls, module: TorchObject, options: Options) -> LayerMap:
-        """Read the declared fields of a module; legacy spellings are put right by `adapt`."""
+        """Read the declared fields of a module, adapt what was read, and check it.
+
+        Raises MissingField and BadField.
+        """
         op = cls.__new__(cls)
         op.typename = module.typename
-        op.unread = {}
+        unread: dict[str, MissingField | BadField] = {}
         for name, field in cls.fields().items():
             try:
                 op.__dict__[name] = field.read(module)
             except (MissingField, BadField) as error:
-                op.unread[name] = error
-        rewritten = op.adapt(module, options)
-        for name, why in op.unread.items():
-            if name not in op.__dict__:
+                unread[name] = error
+        op.unread = unread
+        adapted = op.adapt(module, options)
+        for name, why in adapted.unread.items():
+            if not adapted.has(name):
                 raise why
-        op.bind_axes()
-        return rewritten if rewritten is not None else op
+        checked = adapted.checked()
+        checked.check_axes()
+        return checked
 
-    def adapt(self, module: TorchObject, options: Options) -> LayerMap | None:
-        """Put right what old versions of the class saved differently; set `self.notes`.
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        """Put right what old versions of the class saved differently: `self.evolve(pad=…)`.
 
         Runs after the declared fields are read and before they are required, so it may supply one.
         May return another map to stand in the layer's place.
         """
-        return None
+        return self
 
-    def bind_axes(self) -> None:
-        """Check that equal axis letters of the parameters have equal sizes."""
-        bound: dict[str, tuple[int, str]] = {}
+    def checked(self) -> LayerMap:
+        """Refuse fields that contradict each other; parameters may be evolved to full shape."""
+        return self
+
+    def with_notes(self: M, *notes: str) -> M:
+        """A copy of which the report says more."""
+        return self.evolve(notes=(*self.notes, *notes))
+
+    def check_axes(self) -> None:
+        """Raise BadField unless equal axis letters of the parameters have equal sizes."""
+        sizes: dict[str, tuple[int, str]] = {}
         for name, parameter in self.params().items():
             if len(parameter.axes) != len(parameter.shape):
                 raise BadField(
@@ -155,33 +142,13 @@ class LayerMap(abc.ABC):
                     received="×".join(map(str, parameter.shape)),
                 )
             for letter, size in zip(parameter.axes, parameter.shape, strict=True):
-                expected, owner = bound.setdefault(letter, (size, name))
+                expected, owner = sizes.setdefault(letter, (size, name))
                 if expected != size:
                     raise BadField(
                         f"'{name}' of {self.typename} contradicts '{owner}': axis {letter} should "
                         f"have {expected} elements",
                         received=str(size),
                     )
-
-    def params(self) -> dict[str, Param]:
-        """The parameters of this instance by field name."""
-        return {
-            name: self.__dict__[name]
-            for name in self.fields()
-            if isinstance(self.__dict__.get(name), Param)
-        }
-
-    def same_as(self, other: LayerMap) -> bool:
-        """Whether both compute the same function."""
-        if self is other:
-            return True
-        return type(self) is type(other) and all(
-            self.__dict__.get(name) == other.__dict__.get(name) for name in self.fields()
-        )
-
-    def merged(self, other: LayerMap) -> LayerMap | None:
-        """One layer for two walks with different input sizes; None if they differ in more."""
-        return self if self.same_as(other) else None
 
     def require(self, condition: bool, expected: str, *received: object) -> None:
         """Raise `ShapeMismatch` unless `condition`; the walker adds the module path."""
@@ -212,10 +179,14 @@ class LayerMap(abc.ABC):
         first: Shape = shapes[0]
         return first
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         """Shape and dtype of every output: by default one, of the first input's dtype."""
         shape = self.output_shape(*(each.static for each in inputs))
         return (TensorType(tuple(shape), inputs[0].dtype),)
+
+    def notes_on(self, *inputs: TensorType) -> tuple[str, ...]:
+        """What the report should say of the layer on inputs of these types."""
+        return self.notes
 
     # Memory (porter/frontend/aliasing.py) ---------------------------------------------------------
 
@@ -245,10 +216,6 @@ class LayerMap(abc.ABC):
         """
         return None
 
-    def makes_batch(self, x: TensorType) -> bool:
-        """Whether Torch first resizes the caller's own tensor to a batch of one."""
-        return False
-
     @abc.abstractmethod
     def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
         """The layer in NumPy, in Torch's order and in the inputs' precision."""
@@ -265,19 +232,13 @@ class LayerMap(abc.ABC):
         """
         return self.apply(tf, *inputs, **at)
 
-    def call(self, tf: Any, *inputs: Any, at: OpContext) -> Any:
-        """`train` or `apply`, as the site says."""
-        return (self.train if at.training else self.apply)(tf, *inputs, at=at)
-
     # Layout -------------------------------------------------------------------------------------
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        """Layouts wanted of the inputs, and made of the outputs, when `given` is what there is."""
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        """Layouts that the layer takes its inputs in, and those that its outputs then have.
+
+        `available` are the layouts in which the inputs lie: those cost no transpose.
+        """
         if self.accepts is Accepts.CHANNELS_LAST:
             return (
                 tuple(channels_last(each.rank, self.spatial_rank) for each in inputs),
@@ -285,68 +246,11 @@ class LayerMap(abc.ABC):
             )
         if self.accepts in (Accepts.ANY_ORDER, Accepts.ELEMENTWISE):
             same_rank = len({each.rank for each in (*inputs, *outputs)}) == 1
-            agreed = len(set(given)) == 1 and self.accepts is Accepts.ELEMENTWISE
-            kept = [each for each in given if not each.is_torch and (agreed or each.flat is None)]
-            if kept and same_rank:
-                return (kept[0],) * len(inputs), (kept[0],) * len(outputs)
+            agreed = len(set(available)) == 1 and self.accepts is Accepts.ELEMENTWISE
+            for layout in available:
+                if same_rank and not layout.is_torch and (agreed or layout.flat is None):
+                    return (layout,) * len(inputs), (layout,) * len(outputs)
         return (
             tuple(torch_order(each.rank) for each in inputs),
             tuple(torch_order(each.rank) for each in outputs),
         )
-
-    # Keras (emit/keras/) ------------------------------------------------------------------------
-
-    def keras(self, k: Any, *inputs: Any, **at: Any) -> Any:
-        """The layer made of Keras's own layers, as `k` makes them (`emit/keras/network.py`).
-
-        None where Keras has none: then the layer is written from `apply`, in keras.ops.
-        """
-        return None
-
-    # Speed (porter/optimize) --------------------------------------------------------------------
-
-    def is_by_sample(self) -> bool:
-        """Whether each sample of a batch of images is made of that sample of the inputs alone."""
-        return self.accepts in (Accepts.CHANNELS_LAST, Accepts.ELEMENTWISE)
-
-    # Folding (fuse.py) --------------------------------------------------------------------------
-
-    def is_identity(self) -> bool:
-        """Whether the output holds the numbers of the only input, whatever they are."""
-        return False
-
-    def plane_axis(self, output: TensorType) -> int | None:
-        """The axis of the output that `weight` and `bias` make plane by plane.
-
-        Plane o is `bias[o]` plus something linear in what `weight` holds for letter O. None where
-        that is not so.
-        """
-        return None
-
-    def per_plane_affine(self) -> tuple[Array, Array] | None:
-        """Scale and shift of each plane on axis 1 where the layer is y = scale · x + shift."""
-        return None
-
-    def plane_normalization(self) -> PlaneNormalization | None:
-        """What the layer normalises by, if that is what it does to batches (porter/passes/)."""
-        return None
-
-    # Help for the user --------------------------------------------------------------------------
-
-    def input_hint(self) -> TensorType | None:
-        """What this layer must be fed, where it is a model's first: `None` marks a free size."""
-        return None
-
-    def input_hint_at(
-        self, position: int, inputs: Sequence[TensorType | None]
-    ) -> TensorType | None:
-        """What input `position` must be, where the others are known as far as `inputs` says."""
-        return self.input_hint() if position == 0 else None
-
-    def largest_index(self) -> int | None:
-        """The largest integer that this layer can be fed, where it takes indices."""
-        return None
-
-    def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
-        """The largest index that input `position` may hold, where the layer reads it as indices."""
-        return self.largest_index() if position == 0 else None

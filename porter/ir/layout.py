@@ -46,6 +46,9 @@ class Layout:
         return "torch" if self.is_torch else "order " + "".join(map(str, self.order))
 
 
+Layouts = tuple[Layout, ...]
+
+
 def torch_order(rank: int) -> Layout:
     """Torch's own order of `rank` axes."""
     return Layout(tuple(range(rank)))

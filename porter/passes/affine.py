@@ -13,10 +13,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from porter.ir.capabilities import PlaneNormalization
 from porter.ir.fields import Param
 from porter.ir.graph import Graph, Node
-from porter.ir.layer_map import LayerMap, PlaneNormalization
+from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext
+from porter.passes.matchers import plane_normalization
 from porter.passes.replacement_ops import (
     Respelled,
     bias_of,
@@ -62,7 +64,7 @@ def fuse_fixed_normalizations(graph: Graph) -> Graph:
     """Every normalisation of image batches by kept statistics respelled for its convolution."""
     instead: dict[int, Node] = {}
     for maker, node in pairs(graph):
-        found = node.op.plane_normalization()
+        found = plane_normalization(node.op)
         if found is None or found.mean is None or not is_image_batch(node):
             continue
         added = bias_of(maker)

@@ -22,15 +22,16 @@ paths of all its layers in `origin`: parity lines up.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
 
+from porter.ir.capabilities import AffinePerPlane, Skippable
 from porter.ir.fields import Array, Param
 from porter.ir.graph import Graph, Node, Value, rename, verify
 from porter.ir.layer_map import LayerMap
 from porter.ir.liveness import reader_counts
+from porter.passes.matchers import plane_axis
 
 
 def fuse(graph: Graph) -> Graph:
@@ -45,7 +46,7 @@ def drop_identities(graph: Graph) -> Graph:
     instead: dict[int, Value] = {}
     kept: list[Node] = []
     for node in graph.nodes:
-        if not node.op.is_identity():
+        if not (isinstance(node.op, Skippable) and node.op.is_identity()):
             kept.append(node)
             continue
         (given,), (made,) = node.inputs, node.outputs
@@ -74,8 +75,8 @@ def fold_affines(graph: Graph) -> Graph:
 
 def fold(maker: Node, node: Node) -> Node | None:
     """Both as one node; None where that is not legal."""
-    affine = node.op.per_plane_affine()
-    if affine is None or maker.op.plane_axis(maker.outputs[0].type) != 1:
+    affine = node.op.per_plane_affine() if isinstance(node.op, AffinePerPlane) else None
+    if affine is None or plane_axis(maker) != 1:
         return None
     op = scaled(maker.op, *affine, tag=f"folded with {node.path}")
     if op is None:
@@ -99,11 +100,9 @@ def scaled(op: LayerMap, scale: Array, shift: Array, tag: str) -> LayerMap | Non
     along = tuple(-1 if axis == planes else 1 for axis in range(len(weight.shape)))
     product = weight.array.astype(np.float64) * scale.reshape(along)
     moved = shift if bias is None else bias.array.astype(np.float64) * scale + shift
-    folded = copy.copy(op)
-    folded.__dict__["weight"] = weight.with_array(product, weight.axes, weight.to, tag)
-    folded.__dict__["bias"] = (
-        Param.constant("bias", moved, "O", trainable=True)
+    return op.evolve(
+        weight=weight.with_array(product, weight.axes, weight.to, tag),
+        bias=Param.constant("bias", moved, "O", trainable=True)
         if bias is None
-        else bias.with_array(moved, "O", tag=tag)
+        else bias.with_array(moved, "O", tag=tag),
     )
-    return folded

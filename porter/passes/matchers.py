@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from porter.ir.capabilities import LinearInPlanes, NormalizesPlanes, PlaneNormalization
 from porter.ir.fields import Param
-from porter.ir.graph import TensorType
+from porter.ir.graph import Node, TensorType
 from porter.ir.layer_map import LayerMap
 
 
@@ -21,12 +22,25 @@ class PlainConvolution:
     pad: tuple[int, ...]
 
 
+def plane_axis(node: Node) -> int | None:
+    """The axis of a node's output whose planes are linear in the weight, each in its own part."""
+    op = node.op
+    return op.plane_axis(node.outputs[0].type) if isinstance(op, LinearInPlanes) else None
+
+
+def plane_normalization(op: LayerMap) -> PlaneNormalization | None:
+    """By what a layer normalises planes, if that is what it does."""
+    return op.plane_normalization() if isinstance(op, NormalizesPlanes) else None
+
+
 def plain_convolution(op: LayerMap) -> PlainConvolution | None:
     """What `op` is, where it is a convolution whose filters are its weight."""
     weight, bias = op.params().get("weight"), op.params().get("bias")
     if weight is None or (weight.axes, weight.to) != ("OIHW", "HWIO"):
         return None
-    if op.plane_axis(TensorType((None,) * 4)) != 1 or (bias and bias.axes != "O"):
+    if not isinstance(op, LinearInPlanes) or op.plane_axis(TensorType((None,) * 4)) != 1:
+        return None
+    if bias is not None and bias.axes != "O":
         return None
     held: dict[str, Any] = {name: getattr(op, name, None) for name in op.fields()}
     if any(held.get(name) is None for name in ("kernel", "stride", "pad")):

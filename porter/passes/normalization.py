@@ -26,9 +26,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from porter.ir.capabilities import PlaneNormalization
 from porter.ir.graph import Graph, Node
-from porter.ir.layer_map import LayerMap, PlaneNormalization
+from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext
+from porter.passes.matchers import plane_normalization
 from porter.passes.replacement_ops import (
     Respelled,
     bias_of,
@@ -148,7 +150,7 @@ def fuse_normalizations(graph: Graph) -> Graph:
 
 def own_statistics(node: Node) -> PlaneNormalization | None:
     """What a node normalises image batches by, if it keeps no statistics."""
-    found = node.op.plane_normalization()
+    found = plane_normalization(node.op)
     if found is None or found.mean is not None or not is_image_batch(node):
         return None
     return found

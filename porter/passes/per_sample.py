@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from porter.ir.capabilities import BySample
 from porter.ir.graph import FLOAT, Graph, Node, TensorType, rename
+from porter.ir.layer_map import Accepts
 from porter.ir.nested import leaves
+from porter.passes.matchers import plane_normalization
 from porter.passes.replacement_ops import Respelled
 from porter.passes.winograd_regions import Tiled
 
@@ -40,9 +43,11 @@ def is_sample_by_sample(node: Node) -> bool:
     if isinstance(node.op, Tiled):
         return all(map(is_sample_by_sample, node.op.nodes))
     if isinstance(node.op, Respelled):
-        found = node.op.original.plane_normalization()
+        found = plane_normalization(node.op.original)
         return found is None or not found.over_batch
-    return node.op.is_by_sample()
+    if isinstance(node.op, BySample):
+        return node.op.is_by_sample()
+    return node.op.accepts in (Accepts.CHANNELS_LAST, Accepts.ELEMENTWISE)
 
 
 def sample_by_sample(

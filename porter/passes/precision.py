@@ -24,11 +24,12 @@ from enum import Enum
 from typing import Any
 
 from porter.ir.fields import Param
-from porter.ir.graph import Graph, Node, TensorType
+from porter.ir.graph import Graph, Node, Types
 from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Layout, OpContext
+from porter.ir.layout import Layouts, OpContext
 from porter.ir.nested import leaves
 from porter.passes.affine import FixedNormalization
+from porter.passes.matchers import plane_axis
 from porter.passes.normalization import FusedNormalization
 from porter.passes.replacement_ops import Respelled
 
@@ -52,13 +53,8 @@ class InPrecision(Respelled):
         super().__init__(original)
         self.kind, self.precision = kind, precision
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
-        return self.original.layouts(given, inputs, outputs)
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        return self.original.layouts(available, inputs, outputs)
 
     def apply(self, tf: Any, *inputs: Any, at: OpContext) -> Any:
         wanted = tf.as_dtype(self.wanted([x.dtype.name for x in inputs]))
@@ -102,7 +98,7 @@ def kind_of(node: Node) -> Kind:
     inner = op.original if isinstance(op, Respelled) else op
     weight = inner.params().get("weight")
     if weight is not None and len(weight.axes) > 1:
-        linear = inner.plane_axis(node.outputs[0].type) is not None
+        linear = plane_axis(replace(node, op=inner)) is not None
         return Kind.PRODUCT if linear else Kind.OTHER
     if isinstance(op, FusedNormalization):
         together = op.normalization.over_batch or node.inputs[0].type.shape[0] == 1

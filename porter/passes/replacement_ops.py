@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from porter.ir.fields import Array, Param
-from porter.ir.graph import FLOAT, Graph, Node, TensorType
+from porter.ir.graph import FLOAT, Graph, Node, TensorType, Types
 from porter.ir.layer_map import Accepts, LayerMap
-from porter.ir.layout import Layout, channels_last
+from porter.ir.layout import Layouts, channels_last
 from porter.ir.liveness import reader_counts
+from porter.passes.matchers import plane_axis
 
 
 class Respelled(LayerMap):
@@ -32,18 +32,13 @@ class Respelled(LayerMap):
     def params(self) -> dict[str, Param]:
         return self.original.params()
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         return self.original.output_types(*inputs)
 
     def reference(self, *inputs: Any, **_: Any) -> Array | tuple[Array, ...]:
         return self.original.reference(*inputs)
 
-    def layouts(
-        self,
-        given: tuple[Layout, ...],
-        inputs: tuple[TensorType, ...],
-        outputs: tuple[TensorType, ...],
-    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         wanted = tuple(channels_last(each.rank, each.rank - 2) for each in inputs)
         return wanted, tuple(channels_last(each.rank, each.rank - 2) for each in outputs)
 
@@ -70,7 +65,7 @@ def bias_of(maker: Node | None) -> Param | None:
     """The bias that a node adds to each of its planes, if it could also leave it out."""
     if maker is None or not is_image_batch(maker):
         return None
-    if maker.op.plane_axis(maker.outputs[0].type) != 1 or "bias" not in maker.op.fields():
+    if plane_axis(maker) != 1 or "bias" not in maker.op.fields():
         return None
     bias = maker.op.params().get("bias")
     return bias if bias is not None and bias.axes == "O" else None
@@ -78,9 +73,7 @@ def bias_of(maker: Node | None) -> Param | None:
 
 def without_bias(node: Node) -> Node:
     """The node without its bias."""
-    op = copy.copy(node.op)
-    op.__dict__["bias"] = None
-    return replace(node, op=op)
+    return replace(node, op=node.op.evolve(bias=None))
 
 
 def replaced(graph: Graph, instead: dict[int, Node]) -> Graph:

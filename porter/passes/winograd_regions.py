@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from porter.ir.fields import Array, Param
-from porter.ir.graph import Graph, Node, TensorType, Value
+from porter.ir.graph import Graph, Node, TensorType, Types, Value
 from porter.ir.layer_map import Accepts, LayerMap
 from porter.ir.layout import OpContext, Step, channels_last, size
 from porter.ir.nested import leaves
@@ -49,7 +49,7 @@ class Tiled(LayerMap):
             for name, param in node.op.params().items()
         }
 
-    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+    def output_types(self, *inputs: TensorType) -> Types:
         types = dict(zip((value.id for value in self.inputs), inputs, strict=True))
         for node in self.nodes:
             made = node.op.output_types(*(types[value.id] for value in node.inputs))

@@ -92,8 +92,9 @@ class LayerCalls:
     context: Callable[[Step], OpContext]
 
     def apply(self, step: Step, inputs: list[Any]) -> list[Any]:
-        result = step.node.op.call(self.tf, *inputs, at=self.context(step))
-        return output_list(step.node, result)
+        op, at = step.node.op, self.context(step)
+        compute = op.train if at.training else op.apply
+        return output_list(step.node, compute(self.tf, *inputs, at=at))
 
     def convert(self, step: LayoutConversion, tensor: Any) -> Any:
         return step.apply(self.tf, tensor)

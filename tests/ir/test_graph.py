@@ -9,8 +9,9 @@ import pytest
 
 from porter.errors import InvariantError, ShapeMismatch
 from porter.ir.fields import integer
-from porter.ir.graph import INT, Graph, Node, TensorType, Value, merge, verify
+from porter.ir.graph import INT, Graph, Node, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
+from porter.ir.merge import merge
 from porter.ir.nested import leaves
 
 

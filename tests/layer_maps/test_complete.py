@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +17,9 @@ import layer_maps
 from layer_maps import default_registry
 from porter.apps import coverage
 from porter.frontend.inputs import types_of
+from porter.ir import capabilities
+from porter.ir.capabilities import HasKerasLayer
+from porter.ir.layer_map import LayerMap
 from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import CASES, RECORDED, cases
 from tests.layer_maps.published import PUBLISHED
@@ -134,3 +143,68 @@ def test_every_measured_error_is_within_the_tolerance() -> None:
 def test_every_class_of_torch_nn_is_handled() -> None:
     standard = json.loads((CASES / "TORCH_NN.json").read_text(encoding="utf-8"))
     assert set(standard) - REGISTERED.keys() == set()
+
+
+# Abstract or final --------------------------------------------------------------------------------
+
+
+def subclasses(cls: type) -> Iterator[type]:
+    """All classes below a class that are defined in porter or in its layer maps."""
+    for each in cls.__subclasses__():
+        if each.__module__.startswith(("porter.", "layer_maps.")):
+            yield each
+        yield from subclasses(each)
+
+
+importlib.import_module("porter.passes")
+CLASSES = sorted(set(subclasses(LayerMap)), key=lambda cls: (cls.__module__, cls.__name__))
+BASES = {base for cls in CLASSES for base in cls.__mro__[1:]}
+
+
+def test_a_registered_class_is_final() -> None:
+    """Shared code stands in bases that no Torch class is mapped to."""
+    registered = set(default_registry().layer_maps().values())
+    assert sorted(cls.__name__ for cls in registered & BASES) == []
+
+
+def test_a_class_that_is_instantiated_is_final() -> None:
+    """No base is ever called: what has subclasses is abstract, whether or not Python knows it."""
+    by_name = {cls.__name__: cls for cls in CLASSES}
+    called = {
+        node.func.id
+        for module in {sys.modules[cls.__module__] for cls in CLASSES}
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    instantiated = {by_name[name] for name in called & by_name.keys()}
+    assert len(instantiated) > 20
+    assert sorted(cls.__name__ for cls in instantiated & BASES) == []
+
+
+def test_no_two_layer_maps_have_one_name() -> None:
+    names = Counter(cls.__name__ for cls in CLASSES)
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+CAPABILITIES = [
+    each
+    for each in vars(capabilities).values()
+    if isinstance(each, type) and inspect.isabstract(each)
+]
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda each: each.__name__)
+def test_what_has_a_capabilitys_methods_inherits_it(capability: type) -> None:
+    """Clients ask with isinstance: a method without its class would never be called."""
+    methods: frozenset[str] = capability.__abstractmethods__  # type: ignore[attr-defined]
+    having = {cls for cls in CLASSES if any(hasattr(cls, name) for name in methods)}
+    assert having
+    assert sorted(cls.__name__ for cls in having if not issubclass(cls, capability)) == []
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_what_keras_computes_is_what_the_map_computes(cls: type[LayerMap]) -> None:
+    """No class says what it computes below the class that says how Keras does."""
+    if issubclass(cls, HasKerasLayer):
+        owner = next(each for each in cls.__mro__ if {"keras", "apply"} & vars(each).keys())
+        assert "keras" in vars(owner)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from porter.frontend.walker import Model
 from porter.imaging.presets import PixelEncoding
 from porter.ir.fields import Array
 from porter.ir.graph import TensorType
-from porter.ir.layer_map import LayerMap
-from porter.ir.layout import Plan, plan
+from porter.ir.layout import LayoutConversion, Plan, Step, plan
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
@@ -92,8 +92,8 @@ class TrainableNetwork:
         layout = self.plan(tuple(images.shape[:3]))
         (fed,) = layout.inputs
         x = levels_to_numbers(images, self.input_encoding)
-        with noise_of(self.model.ops.values(), step):
-            outputs = run(layout, {fed: x}, self.variables, training=training)
+        noisy = with_noise_of(step, layout)
+        outputs = run(noisy, {fed: x}, self.variables, training=training)
         (value,) = leaves(layout.graph.outputs)
         return numbers_to_levels(outputs[value.id], self.output_encoding)
 
@@ -171,26 +171,17 @@ def torch_order(array: Array, axes: str, to: str, rows: tuple[int, ...]) -> Arra
     return array.transpose([to.index(letter) for letter in axes])
 
 
-class noise_of:  # noqa: N801
-    """While open, layers that draw noise draw that of a step."""
+def with_noise_of(step: Any, layout: Plan) -> Plan:
+    """The plan with layers that draw the noise of a step of training."""
 
-    def __init__(self, ops: Any, step: Any) -> None:
-        self.before = {op: op.stream for op in ops if hasattr(op, "stream")}
-        self.step = step
+    def moved(each: Step | LayoutConversion) -> Step | LayoutConversion:
+        if isinstance(each, LayoutConversion) or "stream" not in each.node.op.fields():
+            return each
+        stream = tf.cast(step, tf.int64) * STRIDE + each.node.op.stream  # type: ignore[attr-defined]
+        stream = tf.bitwise.bitwise_and(stream, tf.constant(0xFFFFFFFF, tf.int64))
+        return replace(each, node=replace(each.node, op=each.node.op.evolve(stream=stream)))
 
-    def __enter__(self) -> None:
-        for op, stream in self.before.items():
-            moved = tf.cast(self.step, tf.int64) * STRIDE + stream
-            set_stream(op, tf.bitwise.bitwise_and(moved, tf.constant(0xFFFFFFFF, tf.int64)))
-
-    def __exit__(self, *error: object) -> None:
-        for op, stream in self.before.items():
-            set_stream(op, stream)
-
-
-def set_stream(op: LayerMap, stream: Any) -> None:
-    """Where the noise of a layer begins."""
-    op.__dict__["stream"] = stream
+    return replace(layout, steps=tuple(map(moved, layout.steps)))
 
 
 LOSSES = ("nn.TVLoss", "nn.TotalVariation")

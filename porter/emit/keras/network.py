@@ -21,6 +21,7 @@ from porter.emit.keras.custom_layers import (
     write_conversion,
 )
 from porter.emit.keras.library import keras
+from porter.ir.capabilities import HasKerasLayer
 from porter.ir.layout import LayoutConversion, Plan, Step
 from porter.ir.nested import named_leaves
 from porter.runtime.interpreter import interpret
@@ -97,7 +98,7 @@ class FunctionalModel:
     def apply(self, step: Step, inputs: list[Any]) -> list[Any]:
         """One Torch layer: by layers of Keras if its map has any, else written."""
         node, output = step.node, None
-        if defines_both(type(node.op)):
+        if isinstance(node.op, HasKerasLayer) and defines_both(type(node.op)):
             at = op_context(step, self.variables)
             output = node.op.keras(KerasBuilder(self, node.path), *inputs, at=at)
         if output is None:

@@ -6,7 +6,6 @@ side only, or made of something else.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -110,8 +109,7 @@ def padded(
         image = np.pad(x, around, mode=mode)
         if not field:
             return (image,)
-        op = copy.copy(at.op)
-        op.__dict__[field] = tuple(0 for _ in pairs)
-        return at.run(op, (image,))
+        unpadded = at.op.evolve(**{field: tuple(0 for _ in pairs)})
+        return at.run(unpadded, (image,))
 
     return Hypothesis(cause, outputs)

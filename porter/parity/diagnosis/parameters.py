@@ -5,7 +5,6 @@ Left out, added twice, transposed, flipped, read in another order, exchanged wit
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,10 +33,11 @@ def exchanged(at: Situation, a: str, b: str, parameters: dict[str, Param]) -> Hy
     """Two parameters of one shape in each other's place."""
 
     def outputs() -> Arrays:
-        op = copy.copy(at.op)
-        op.__dict__[a] = replace(parameters[a], array=parameters[b].array)
-        op.__dict__[b] = replace(parameters[b], array=parameters[a].array)
-        return at.run(op)
+        exchanged = {
+            a: replace(parameters[a], array=parameters[b].array),
+            b: replace(parameters[b], array=parameters[a].array),
+        }
+        return at.run(at.op.evolve(**exchanged))
 
     return Hypothesis(f"`{a}` and `{b}` are exchanged", outputs)
 

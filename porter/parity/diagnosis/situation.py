@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,8 +53,6 @@ def varied(at: Situation, cause: str, name: str, value: Any) -> Hypothesis:
     """The layer with one field or parameter changed."""
 
     def outputs() -> Arrays:
-        op = copy.copy(at.op)
-        op.__dict__[name] = value
-        return at.run(op)
+        return at.run(at.op.evolve(**{name: value}))
 
     return Hypothesis(cause, outputs)

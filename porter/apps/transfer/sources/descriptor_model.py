@@ -13,9 +13,10 @@ from porter.errors import ShapeMismatch, UsageError, WeightError
 from porter.frontend.inputs import hint_of
 from porter.frontend.memory import TorchTensor
 from porter.frontend.walker import Model, Walk
-from porter.ir.graph import Graph, Shape, TensorType, Value, merge
+from porter.ir.graph import Graph, Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
 from porter.ir.layout import Plan, plan
+from porter.ir.merge import merge
 from porter.ir.nested import Nested, map_leaves
 from porter.torch7 import TorchObject
 
