@@ -106,16 +106,26 @@ def require_mapped(root: TorchObject, registry: Registry) -> None:
 def container_like(module: TorchObject) -> str | None:
     """Torch's container that an unknown class may extend, by its fields; None without modules.
 
-    nn.ConcatTable and nn.ParallelTable have no fields of their own: their likes look like an
-    nn.Sequential, and only their Lua code tells.
+    A guess: nn.ConcatTable and nn.ParallelTable have no fields of their own, but they start with
+    tables as `output`, and the latter as `gradInput` (ConcatTable.lua, ParallelTable.lua). An
+    nn.Sequential has the output of its last module.
     """
     if "forwardnodes" in module:
         return "nn.gModule"
-    if not any(isinstance(number, int) for number, _ in parts(module)):
+    children = [child for number, child in parts(module) if isinstance(number, int)]
+    if not children:
         return None
     if "inputDimension" in module and "outputDimension" in module:
         return "nn.Parallel"
-    return "nn.Concat" if "dimension" in module else "nn.Sequential"
+    if "dimension" in module:
+        return "nn.Concat"
+    makes_table, last_does = (
+        isinstance(each.get("output"), Table) for each in (module, children[-1])
+    )
+    if makes_table and not last_does:
+        takes_table = isinstance(module.get("gradInput"), Table)
+        return "nn.ParallelTable" if takes_table else "nn.ConcatTable"
+    return "nn.Sequential"
 
 
 def require_nothing_inside(path: str, module: TorchObject) -> None:

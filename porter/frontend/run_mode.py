@@ -22,6 +22,8 @@ from porter.torch7 import TorchObject
 RUN_AS_SAVED = ("pix2pix", "cyclegan")
 """Presets of projects whose test scripts never call `evaluate()`."""
 TANH = ("nn.Tanh", "cudnn.Tanh")
+ENLARGING = "SpatialFullConvolution"
+"""pix2pix models.lua builds every generator of it, in nn's or cuDNN's class."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,10 @@ def run_as_saved(root: TorchObject, preset: str | None) -> str:
     if preset is not None:
         return f"the preset {preset} does" if preset in RUN_AS_SAVED else ""
     leaves = [module for _, module in submodules(root) if not any(True for _ in parts(module))]
-    if "forwardnodes" in root and leaves and leaves[-1].typename in TANH:
-        return "pix2pix's generators do (an nn.gModule that ends with Tanh)"
+    names = [module.typename for module in leaves]
+    generates = any(name.endswith(ENLARGING) for name in names)
+    if "forwardnodes" in root and generates and names[-1] in TANH:
+        return "pix2pix's generators do (an nn.gModule of convolutions that ends with Tanh)"
     return ""
 
 

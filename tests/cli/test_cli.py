@@ -21,7 +21,7 @@ import cli
 from layer_maps import default_registry
 from porter import Conversion
 from porter.errors import UsageError
-from porter.frontend.module_tree import require_mapped
+from porter.frontend.module_tree import container_like, require_mapped
 from porter.ir.registry import load_layer_maps, with_identity
 from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
 from tests.write_t7 import write_t7
@@ -694,6 +694,23 @@ def test_a_class_is_not_treated_as_an_unknown_one(
     ran = porter("inspect", subclass, "--map", pair)
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    ("fields", "guess"),
+    [
+        ({}, "nn.Sequential"),
+        ({"output": table(), "gradInput": randn(1)}, "nn.ConcatTable"),
+        ({"output": table(), "gradInput": table()}, "nn.ParallelTable"),
+        ({"dimension": 2}, "nn.Concat"),
+        ({"inputDimension": 1, "outputDimension": 2}, "nn.Parallel"),
+        ({"forwardnodes": []}, "nn.gModule"),
+    ],
+)
+def test_the_class_that_a_container_may_extend_is_guessed(
+    fields: dict[str, Any], guess: str
+) -> None:
+    assert container_like(torch_module("my.Net", modules=[relu(), relu()], **fields)) == guess
 
 
 def test_identity_does_not_empty_a_net(porter: Porter, subclass: Path) -> None:

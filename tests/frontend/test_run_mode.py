@@ -46,12 +46,17 @@ def classifier(train: bool = True) -> TorchObject:
     return sequential(linear(3, 4), normalization, linear(4, 2), torch_module("nn.LogSoftMax"))
 
 
-def generator() -> TorchObject:
+def generator(
+    last: str = "nn.Tanh", enlarging: str = "cudnn.SpatialFullConvolution"
+) -> TorchObject:
     """As pix2pix builds it: an nn.gModule that ends with Tanh."""
-    nodes = [
-        graph_node(module)
-        for module in (None, conv(3, 4, 3), batch_norm(4, train=True), torch_module("nn.Tanh"))
-    ]
+    modules = (
+        conv(3, 4, 3),
+        batch_norm(4, train=True),
+        torch_module(enlarging),
+        torch_module(last),
+    )
+    nodes = [graph_node(module) for module in (None, *modules)]
     for source, reader in itertools.pairwise(nodes):
         link(source, reader)
     return graph_module(*nodes)
@@ -78,6 +83,19 @@ def test_a_pix2pix_generator_keeps_the_statistics_of_its_batch() -> None:
     assert mode.options.bn == "as-saved"
     assert "as pix2pix's generators do" in mode.warning
     assert "`bn=evaluate`" in mode.warning
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        generator(last="nn.Linear"),
+        generator(enlarging="nn.Linear"),
+        sequential(conv(3, 4, 3), batch_norm(4, train=True), torch_module("nn.Tanh")),
+        sequential(conv(3, 4, 3), batch_norm(4, train=True)),
+    ],
+)
+def test_other_nets_are_evaluated(net: TorchObject) -> None:
+    assert decide(net, Options()).options.bn == "evaluate"
 
 
 @pytest.mark.parametrize(
