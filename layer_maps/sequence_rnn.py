@@ -1,7 +1,6 @@
 """Recurrent layers over a whole sequence in one module: weights of all gates in one matrix.
 
-Source: Element-Research rnn SeqLSTM.lua, SeqLSTMP.lua, SeqGRU.lua, SeqBRNN.lua,
-SeqReverseSequence.lua.
+Source: Element-Research rnn SeqLSTM.lua, SeqLSTMP.lua, SeqGRU.lua.
 """
 
 from __future__ import annotations
@@ -16,23 +15,18 @@ from porter.maps import (
     HasStates,
     HintsInput,
     LayerMap,
-    Nested,
     OpContext,
     Options,
     Param,
     Shape,
     TensorType,
     TorchObject,
-    Value,
-    Walk,
     flag,
-    integer,
     optional_param,
     over_time,
     param,
     register,
     size,
-    structure,
 )
 
 
@@ -291,26 +285,3 @@ def sigmoid(x: Array) -> Array:
     small = np.exp(-np.abs(x))
     larger: Array = np.where(x < 0, small, 1) / (1 + small)
     return larger
-
-
-@register("nn.SeqReverseSequence")
-class SeqReverseSequence(LayerMap):
-    """The elements of dimension `dim` (1-based, batch counted) in opposite order."""
-
-    dimension = integer("dim")
-
-    def output_shape(self, x: Shape) -> Shape:
-        self.require(0 < self.dimension <= len(x), f"reverses dimension {self.dimension}", x)
-        return x
-
-    def reference(self, x: Array) -> Array:
-        return np.flip(x, axis=self.dimension - 1)
-
-    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return tf.reverse(x, [self.dimension - 1])
-
-
-@structure("nn.SeqBRNN")
-def seq_brnn(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """Forward and backward in time, added: built of other modules when it was made."""
-    return walk(walk.only_child(module), x, at="1")
