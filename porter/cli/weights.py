@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         if not weights.arrays:
             raise UsageError(f"{options.file} holds no tensor", received=describe(file.root))
     elif options.order == "torch":
-        weights = collect(choose(file, str(options.file), registry, options.select).root)
+        weights = collect(choose(file, str(options.file), registry, options.select).root, registry)
     else:
         opened = choose(file, str(options.file), registry, options.select)
         weights = collect_as_tensorflow(opened.root, opened.registry)

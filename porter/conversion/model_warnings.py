@@ -21,7 +21,7 @@ def model_warnings(opened: ModelFile, mode: RunMode, model: Model) -> list[str]:
             f"{first_of(replaced)}: `updateOutput` was replaced by a Lua function, which porter "
             "does not run; converted as the class computes"
         )
-    broken = nonfinite_parameters(opened.root)
+    broken = nonfinite_parameters(opened.root, opened.registry)
     if broken:
         lines.append(f"the model holds NaN or infinity: {first_of(broken)}")
     lines += dict.fromkeys(op.warning for op in model.ops.values())

@@ -33,7 +33,11 @@ class WeightFiles(Emitter):
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         chosen = self.settings(job.settings)
-        weights = collect(job.model.root) if chosen.order == "torch" else port_weights(job)
+        weights = (
+            collect(job.model.root, job.model.registry)
+            if chosen.order == "torch"
+            else port_weights(job)
+        )
         note = f"{len(weights.arrays)} arrays in {chosen.order}'s order, read back bit by bit"
         rows: list[ExportResult] = []
         for kind in chosen.kinds:
@@ -46,7 +50,7 @@ class WeightFiles(Emitter):
 def port_weights(job: ExportJob) -> Weights:
     """The port's variables, and the Torch paths of those that Torch shares."""
     arrays = {name: variable.numpy() for name, variable in job.port.variables.by_name.items()}
-    shared = collect(job.model.root).aliases
+    shared = collect(job.model.root, job.model.registry).aliases
     aliases = {other: name for other, name in shared.items() if name in arrays}
     return Weights(arrays, aliases, "tensorflow")
 

@@ -17,11 +17,11 @@ from porter.ir.registry import Registry, is_layer_map
 from porter.torch7 import TorchObject
 
 
-def nonfinite_parameters(root: TorchObject) -> list[str]:
+def nonfinite_parameters(root: TorchObject, registry: Registry) -> list[str]:
     """Kept tensors that hold NaN or infinity, as `weight of 3 (nn.Linear)`."""
     return [
         f"{name} of {path or 'the root'} ({module.typename})"
-        for path, module in modules(root)
+        for path, module in modules(root, registry)
         for name, tensor in tensors(module)
         if tensor.dtype.kind == "f" and not np.isfinite(tensor.array).all()
     ]
@@ -31,4 +31,4 @@ def with_nan(root: TorchObject, registry: Registry, options: Options) -> Options
     """Options that say whether NaN may come: from a parameter, or of a class that makes it."""
     handlers = [registry[name] for name in histogram(root) if name in registry]
     makes_nan = any(is_layer_map(handler) and handler.makes_nan for handler in handlers)
-    return replace(options, nan=makes_nan or bool(nonfinite_parameters(root)))
+    return replace(options, nan=makes_nan or bool(nonfinite_parameters(root, registry)))

@@ -55,13 +55,13 @@ class Weights:
         }
 
 
-def collect(root: TorchObject) -> Weights:
+def collect(root: TorchObject, registry: Registry) -> Weights:
     """All tensors of the tree in Torch's order of axes, as views of the file."""
     arrays: dict[str, Array] = {}
     aliases: dict[str, str] = {}
     names: dict[Hashable, str] = {}
     paths: dict[int, str] = {}
-    for path, module in modules(root):
+    for path, module in modules(root, registry):
         paths[module.index] = path
         for name, tensor in tensors(module):
             full = free(join(path, name), arrays, aliases)
@@ -70,7 +70,7 @@ def collect(root: TorchObject) -> Weights:
                 arrays[full] = tensor.array
             else:
                 aliases[full] = first
-    for path, module in modules(root):
+    for path, module in modules(root, registry):
         for number, child in parts(module):
             other = join(path, str(number))
             if paths[child.index] != other:
@@ -115,10 +115,10 @@ def collect_as_tensorflow(root: TorchObject, registry: Registry) -> Weights:
     A kernel that follows a flattening keeps Torch's order of features: which features those are is
     known only to a converted graph (the format `weights`).
     """
-    torch = collect(root)
+    torch = collect(root, registry)
     arrays = dict(torch.arrays)
     model = Model(root, registry)
-    for path, module in modules(root):
+    for path, module in modules(root, registry):
         if module.typename not in registry or not is_layer_map(registry[module.typename]):
             continue
         for param in model.op(module).params().values():
@@ -129,7 +129,7 @@ def collect_as_tensorflow(root: TorchObject, registry: Registry) -> Weights:
     return Weights(arrays, torch.aliases, "tensorflow")
 
 
-def modules(root: TorchObject) -> Iterator[tuple[str, TorchObject]]:
+def modules(root: TorchObject, registry: Registry) -> Iterator[tuple[str, TorchObject]]:
     """Every module once: those that containers number, then those that other fields hold."""
     visited: set[int] = set()
     pending = deque([("", root)])
@@ -146,7 +146,9 @@ def modules(root: TorchObject) -> Iterator[tuple[str, TorchObject]]:
             pending.extend(
                 (join(path, escaped(name)), value)
                 for name, value in module.fields.items()
-                if isinstance(name, str) and isinstance(value, TorchObject) and is_module(value)
+                if isinstance(name, str)
+                and isinstance(value, TorchObject)
+                and is_module(value, registry)
             )
 
 

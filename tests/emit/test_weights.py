@@ -54,9 +54,13 @@ def test_what_cannot_be_converted_still_has_weights() -> None:
     unknown = open_model(
         FIXTURES / "formats" / "model_unknown_user_class.t7", default_registry()
     ).root
-    assert set(collect(unknown).arrays) >= {"1.weight", "1.bias"}
+    assert set(collect(unknown, default_registry()).arrays) >= {"1.weight", "1.bias"}
     own = torch_module("mine.Layer", scales=[np.ones(2, np.float32), np.zeros(3)], gain=np.ones(4))
-    assert set(collect(sequential(own)).arrays) == {"1.scales.1", "1.scales.2", "1.gain"}
+    assert set(collect(sequential(own), default_registry()).arrays) == {
+        "1.scales.1",
+        "1.scales.2",
+        "1.gain",
+    }
     assert set(collect_as_tensorflow(sequential(own), default_registry()).arrays) == {
         "1.scales.1",
         "1.scales.2",
@@ -70,42 +74,46 @@ def test_gradients_outputs_and_scratch_are_left_out() -> None:
         np.ones(2, np.float32),
     )
     module = torch_module("nn.Linear", weight=np.ones((2, 2)), bias=np.ones(2), **left)
-    assert set(collect(module).arrays) == {"weight", "bias"}
+    assert set(collect(module, default_registry()).arrays) == {"weight", "bias"}
     model = open_model(
         FIXTURES / "formats" / "model_with_grads_and_buffers.t7", default_registry()
     ).root
-    assert not [name for name in collect(model).arrays if "grad" in name or "output" in name]
+    assert not [
+        name
+        for name in collect(model, default_registry()).arrays
+        if "grad" in name or "output" in name
+    ]
 
 
 def test_running_statistics_are_weights() -> None:
-    names = set(collect(sequential(batch_norm(3))).arrays)
+    names = set(collect(sequential(batch_norm(3)), default_registry()).arrays)
     assert names == {f"1.{each}" for each in ("weight", "bias", "running_mean", "running_var")}
 
 
 def test_shared_memory_is_written_once() -> None:
     first, second = linear(2, 2), linear(2, 2, seed=1)
     second.fields["weight"] = first.fields["weight"]
-    weights = collect(sequential(first, second, first))
+    weights = collect(sequential(first, second, first), default_registry())
     assert set(weights.arrays) == {"1.weight", "1.bias", "2.bias"}
     assert weights.aliases == {"2.weight": "1.weight", "3": "1"}
 
 
 def test_modules_in_other_fields_are_found() -> None:
     holder = torch_module("mine.Holder", inner=linear(2, 3))
-    assert set(collect(holder).arrays) == {"inner.weight", "inner.bias"}
+    assert set(collect(holder, default_registry()).arrays) == {"inner.weight", "inner.bias"}
 
 
 def test_modules_inside_each_other_are_walked_once() -> None:
     holder = torch_module("mine.Holder", inner=linear(2, 3))
     holder.fields["itself"] = holder
-    assert set(collect(holder).arrays) == {"inner.weight", "inner.bias"}
+    assert set(collect(holder, default_registry()).arrays) == {"inner.weight", "inner.bias"}
 
 
 def test_names_of_a_file_cannot_reach_into_a_format(tmp_path: Path) -> None:
     wild = torch_module(
         "mine.Layer", **{"a/b": np.ones(2), "a_b": np.zeros(2), "\x1b[2J": np.ones(1)}
     )
-    weights = collect(wild)
+    weights = collect(wild, default_registry())
     assert set(weights.arrays) == {"a_b", "a_b_", "\\x1b[2J"}
     for kind in KINDS:
         if kind == "npz" or pytest.importorskip(arrays.NEEDS[kind].partition(".")[0]):

@@ -79,7 +79,9 @@ def test_nan_is_expected_of_weights_and_of_classes_that_make_it() -> None:
         (sequential(torch_module("nn.Sqrt"), relu()), True),
     ):
         assert with_nan(net, REGISTRY, Options()).nan is nan
-    assert nonfinite_parameters(sequential(broken, relu())) == ["weight of 1 (nn.Linear)"]
+    assert nonfinite_parameters(sequential(broken, relu()), default_registry()) == [
+        "weight of 1 (nn.Linear)"
+    ]
 
 
 def test_a_net_with_nan_is_converted_and_warned_of(tmp_path: Path) -> None:
