@@ -22,60 +22,65 @@ class AdaptivePooling(LayerMap):
     are one off what these formulas say (21 elements into 7 make windows of up to 4).
     """
 
-    made = integers("H", "W")
+    output_size = integers("H", "W")
     accepts = Accepts.CHANNELS_LAST
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
-        self.require(min(self.made) > 0, "makes at least one element", self.made)
-        return (*x[:-2], *self.made)
+        self.require(min(self.output_size) > 0, "makes at least one element", self.output_size)
+        return (*x[:-2], *self.output_size)
 
     @staticmethod
-    def windows(n: int, made: int) -> list[tuple[int, int]]:
+    def windows(n: int, output_size: int) -> list[tuple[int, int]]:
         """Start and end of each window."""
         single = np.float32
         return [
             (
-                int(np.floor(single(i) / single(made) * single(n))),
-                int(np.ceil(single(i + 1) / single(made) * single(n))),
+                int(np.floor(single(i) / single(output_size) * single(n))),
+                int(np.ceil(single(i + 1) / single(output_size) * single(n))),
             )
-            for i in range(made)
+            for i in range(output_size)
         ]
 
-    def regular(self, n: int | None, made: int) -> tuple[int, int] | None:
+    def regular(self, n: int | None, output_size: int) -> tuple[int, int] | None:
         """Kernel and stride, if a plain pooling has the same windows."""
         if n is None:
             return None
-        windows = self.windows(n, made)
-        kernel, stride = windows[0][1], windows[1][0] if made > 1 else 1
-        same = [(i * stride, i * stride + kernel) for i in range(made)]
+        windows = self.windows(n, output_size)
+        kernel, stride = windows[0][1], windows[1][0] if output_size > 1 else 1
+        same = [(i * stride, i * stride + kernel) for i in range(output_size)]
         return (kernel, stride) if stride and windows == same else None
 
     def reduce(self, x: Array, reduction: Callable[..., Array]) -> Array:
         """For the reference: `reduction` of each window, one axis after the other."""
-        for axis, made in zip((-2, -1), self.made, strict=True):
+        for axis, output_size in zip((-2, -1), self.output_size, strict=True):
             x = np.stack(
                 [
                     reduction(x.take(range(*bounds), axis), axis=axis)
-                    for bounds in self.windows(x.shape[axis], made)
+                    for bounds in self.windows(x.shape[axis], output_size)
                 ],
                 axis=axis,
             )
         return x
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        if self.made == (1, 1):
+        if self.output_size == (1, 1):
             return self.whole(tf, x)
         sizes = at.inputs[0].shape[-2:]
-        plain = [self.regular(n, made) for n, made in zip(sizes, self.made, strict=True)]
+        plain = [
+            self.regular(n, output_size)
+            for n, output_size in zip(sizes, self.output_size, strict=True)
+        ]
         if plain[0] and plain[1]:
             kernel, stride = zip(*(each for each in plain if each), strict=True)
             if at.inputs[0].rank == 4:
                 return self.pool(tf, x, kernel, stride)
             return tf.squeeze(self.pool(tf, tf.expand_dims(x, 0), kernel, stride), 0)
-        for axis, made in zip((len(x.shape) - 3, len(x.shape) - 2), self.made, strict=True):
-            n, i = size(tf, x, axis), tf.cast(tf.range(made), tf.float32)
-            whole, parts = tf.cast(n, tf.float32), float(made)
+        for axis, output_size in zip(
+            (len(x.shape) - 3, len(x.shape) - 2), self.output_size, strict=True
+        ):
+            n, i = size(tf, x, axis), tf.cast(tf.range(output_size), tf.float32)
+            whole, parts = tf.cast(n, tf.float32), float(output_size)
             start = tf.floor(tf.multiply(tf.divide(i, parts), whole))
             end = tf.math.ceil(tf.multiply(tf.divide(tf.add(i, 1.0), parts), whole))
             start = tf.expand_dims(tf.cast(start, tf.int32), 1)

@@ -68,14 +68,14 @@ def spread(at: OpContext, tensor: Param, shape: Shape) -> Any:
     return at.variable(tensor.with_array(array, axes, stored, tag=f"beside {layout}"))
 
 
-def known(shape: Extents) -> Shape:
+def fixed(shape: Extents) -> Shape:
     """`shape` where no size is left open."""
     return tuple(extent for extent in shape if extent is not None)
 
 
 def count(shape: Extents) -> int | None:
     """The number of elements, None where a size is left open."""
-    return None if None in shape else math.prod(known(shape))
+    return None if None in shape else math.prod(fixed(shape))
 
 
 class Componentwise(LayerMap):
@@ -97,7 +97,7 @@ class Componentwise(LayerMap):
         if len(own) == len(x) and all(a in (1, b) for a, b in zip(own, x, strict=True)):
             return own
         if math.prod(own) == count(x):
-            return known(x)
+            return fixed(x)
         if len(own) == len(x):
             return None
         return (1,) * len(x) if math.prod(own) == 1 else self.for_each_sample(x)
@@ -105,7 +105,7 @@ class Componentwise(LayerMap):
     def for_each_sample(self, x: Extents) -> Shape | None:
         """The shape of one sample, if the operand has as many elements."""
         fits = math.prod(self.operand.shape) == count(x[1:])
-        return (1, *known(x[1:])) if fits else None
+        return (1, *fixed(x[1:])) if fits else None
 
     def output_shape(self, x: Shape) -> Shape:
         fits = len(x) > 0 and self.operand_shape(x) is not None
@@ -113,7 +113,7 @@ class Componentwise(LayerMap):
         self.require(fits, f"takes an input that {own} can be repeated over", x)
         return x
 
-    def seen(self, x: Array) -> Array:
+    def operand_like(self, x: Array) -> Array:
         shape = self.operand_shape(x.shape)
         assert shape is not None
         return self.operand.array.reshape(shape).astype(x.dtype)
@@ -136,7 +136,7 @@ class CMul(Componentwise):
         return self.weight
 
     def reference(self, x: Array) -> Array:
-        return x * self.seen(x)
+        return x * self.operand_like(x)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.multiply(x, self.variable(at))
@@ -153,7 +153,7 @@ class CAdd(Componentwise):
         return self.bias
 
     def reference(self, x: Array) -> Array:
-        return x + self.seen(x)
+        return x + self.operand_like(x)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.add(x, self.variable(at))
@@ -175,10 +175,10 @@ class Add(Componentwise):
     def operand_shape(self, x: Extents) -> Shape | None:
         if self.scalar:
             return (1,) * len(x)
-        return known(x) if self.bias.shape == x else self.for_each_sample(x)
+        return fixed(x) if self.bias.shape == x else self.for_each_sample(x)
 
     def reference(self, x: Array) -> Array:
-        return x + self.seen(x)
+        return x + self.operand_like(x)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         return tf.add(x, self.variable(at))

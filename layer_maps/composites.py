@@ -52,9 +52,9 @@ def inception(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
 def dense_connect_layer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """A table of feature maps with one more: what two nets make of all of them joined."""
     maps: list[Nested[Value]] = [x] if isinstance(x, Value) else [*tensors(module, x)]
-    known = tensors(module, maps)
-    if known[0].type.rank < 2:
-        raise BadTable(f"{module.typename} should be given N×C×H×W", received=str(known[0].type))
-    joined = x if isinstance(x, Value) else walk.emit(Join(axis=1), *known)
+    inputs = tensors(module, maps)
+    if inputs[0].type.rank < 2:
+        raise BadTable(f"{module.typename} should be given N×C×H×W", received=str(inputs[0].type))
+    joined = x if isinstance(x, Value) else walk.emit(Join(axis=1), *inputs)
     first = walk(module.object("net1"), joined, at="1")
     return [*maps, walk(module.object("net2"), first, at="2")]

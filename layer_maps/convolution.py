@@ -80,8 +80,8 @@ class Correlation(LayerMap, HintsInput):
                 f"{self.typename} has {self.planes} input and {outputs} output planes, which "
                 f"{self.groups} groups should divide"
             )
-        wanted = (outputs, self.planes // self.groups, *self.kernel)
-        return shaped(self.weight, wanted, self.typename)
+        full = (outputs, self.planes // self.groups, *self.kernel)
+        return shaped(self.weight, full, self.typename)
 
     def output_planes(self) -> int:
         """How many planes are made."""
@@ -106,10 +106,10 @@ class Correlation(LayerMap, HintsInput):
         self.require(planes == self.planes, f"takes {self.planes} input planes", x)
         room = [size + sum(pads) for size, pads in zip(x[-rank:], self.pads(), strict=True)]
         span = [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
-        made = tuple((r - s) // d + 1 for r, s, d in zip(room, span, self.stride, strict=True))
-        self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
-        self.require(math.prod(made) < MAX_ELEMENTS, f"makes planes of {made}: too large", x)
-        return (*batch, self.output_planes(), *made)
+        extents = tuple((r - s) // d + 1 for r, s, d in zip(room, span, self.stride, strict=True))
+        self.require(min(extents) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
+        self.require(math.prod(extents) < MAX_ELEMENTS, f"makes planes of {extents}: too large", x)
+        return (*batch, self.output_planes(), *extents)
 
     def reference(self, x: Array) -> Array:
         batched = x if x.ndim == self.spatial_rank + 2 else x[None]

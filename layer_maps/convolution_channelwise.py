@@ -63,15 +63,15 @@ class SpatialDepthWiseConvolution(LayerMap, HintsInput):
         self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
         *batch, planes, height, width = x
         self.require(planes == self.planes, f"takes {self.planes} input planes", x)
-        made = tuple(
+        outputs = tuple(
             (extent + 2 * pad - kernel) // stride + 1
             for extent, pad, kernel, stride in zip(
                 (width, height), self.pad, self.kernel, self.stride, strict=True
             )
         )
-        self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
-        self.require(math.prod(made) < MAX_ELEMENTS, f"makes planes of {made}: too large", x)
-        return (*batch, planes * self.weight.shape[0], *made)
+        self.require(min(outputs) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
+        self.require(math.prod(outputs) < MAX_ELEMENTS, f"makes planes of {outputs}: too large", x)
+        return (*batch, planes * self.weight.shape[0], *outputs)
 
     def notes_on(self, *inputs: TensorType) -> tuple[str, ...]:
         height, width = inputs[0].shape[-2:]
@@ -82,13 +82,13 @@ class SpatialDepthWiseConvolution(LayerMap, HintsInput):
         batch, (planes, height, width) = x.shape[:-3], x.shape[-3:]
         turned = x.reshape(-1, planes, width, height)
         pads = tuple((pad, pad) for pad in self.pad)
-        made = [
+        outputs = [
             correlate(turned[:, [i]], self.weight.array[:, [i]], self.stride, pads, (1, 1))
             for i in range(planes)
         ]
         if self.bias is not None:
-            made = [y + self.bias.array[:, i, None, None] for i, y in enumerate(made)]
-        out = np.concatenate(made, axis=1)
+            outputs = [y + self.bias.array[:, i, None, None] for i, y in enumerate(outputs)]
+        out = np.concatenate(outputs, axis=1)
         return out.reshape(*batch, *out.shape[1:])
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
@@ -150,12 +150,12 @@ class SpatialSubSampling(LayerMap, HintsInput):
         self.require(len(x) in (3, 4), "takes N×C×H×W or C×H×W", x)
         planes = self.weight.shape[0]
         self.require(x[-3] == planes, f"takes {planes} input planes", x)
-        made = tuple(
+        outputs = tuple(
             (extent - kernel) // stride + 1
             for extent, kernel, stride in zip(x[-2:], self.kernel, self.stride, strict=True)
         )
-        self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
-        return (*x[:-2], *made)
+        self.require(min(outputs) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
+        return (*x[:-2], *outputs)
 
     def reference(self, x: Array) -> Array:
         down, right = self.stride

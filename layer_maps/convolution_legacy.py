@@ -74,13 +74,13 @@ class BatchLastCorrelation(SpatialCorrelation, WeightedCorrelation):
     def full_weight(self) -> Param:
         weight = self.weight
         outputs = weight.shape[-1] if self.outputs is None else self.outputs
-        wanted = (self.planes // self.groups, *self.kernel, outputs)
-        if weight.shape not in (wanted, (math.prod(wanted[:-1]), outputs)):
+        full = (self.planes // self.groups, *self.kernel, outputs)
+        if weight.shape not in (full, (math.prod(full[:-1]), outputs)):
             raise BadField(
-                f"'weight' of {self.typename} should have the shape {'×'.join(map(str, wanted))}",
+                f"'weight' of {self.typename} should have the shape {'×'.join(map(str, full))}",
                 received="×".join(map(str, weight.shape)),
             )
-        return weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
+        return weight.with_array(weight.array.reshape(full), weight.axes, weight.to)
 
     def output_planes(self) -> int:
         return self.weight.shape[-1]
@@ -91,8 +91,8 @@ class BatchLastCorrelation(SpatialCorrelation, WeightedCorrelation):
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) == 4, "takes C×H×W×N", x)
         *sample, batch = x
-        made = super().output_shape((batch, *sample))
-        return (*made[1:], batch)
+        shape = super().output_shape((batch, *sample))
+        return (*shape[1:], batch)
 
     def reference(self, x: Array) -> Array:
         return np.moveaxis(super().reference(np.moveaxis(x, -1, 0)), 0, -1)

@@ -45,7 +45,7 @@ class ConnectionTable(LayerMap, LinearInPlanes):
     bias = optional_param("O")
     connections = param("KC", name="connTable", trainable=False)
     planes = integer("nInputPlane")
-    made = integer("nOutputPlane")
+    output_count = integer("nOutputPlane")
     kernel = integers("kH", "kW")
     stride = integers("dH", "dW", default=1)
 
@@ -53,10 +53,10 @@ class ConnectionTable(LayerMap, LinearInPlanes):
         """The weight as it is saved; raises where the table contradicts the number of planes."""
         table = self.connections.array
         inside = table.ndim == 2 and table.shape[1] == 2 and np.all(table >= 1)
-        if not inside or np.any(table > [self.planes, self.made]):
+        if not inside or np.any(table > [self.planes, self.output_count]):
             raise BadField(
                 f"'connTable' of {self.typename} should list pairs of planes up to "
-                f"{self.planes} and {self.made}",
+                f"{self.planes} and {self.output_count}",
                 received="×".join(map(str, table.shape)),
             )
         if self.weight.shape[1:] != tuple(self.kernel):
@@ -67,7 +67,7 @@ class ConnectionTable(LayerMap, LinearInPlanes):
         return self.weight
 
     def output_planes(self) -> int:
-        return self.made
+        return self.output_count
 
     def pairs(self) -> Array:
         """Input and output plane of each filter, from 0."""
@@ -78,14 +78,14 @@ class ConnectionTable(LayerMap, LinearInPlanes):
 
     def full_filters(self) -> Array:
         """I × O × kH × kW, with zeros where there is no connection."""
-        full = np.zeros((self.planes, self.made, *self.kernel))
+        full = np.zeros((self.planes, self.output_count, *self.kernel))
         np.add.at(full, tuple(self.pairs().T), self.weight.array)
         return full
 
     def full_tensor_filters(self, tf: Any, at: OpContext) -> Any:
         """The same in TensorFlow."""
         pairs = self.connections.with_array(self.pairs(), tag="from 0")
-        shape = [self.planes, self.made, *self.kernel]
+        shape = [self.planes, self.output_count, *self.kernel]
         return tf.scatter_nd(at.variable(pairs), at.variable(self.weight), shape)
 
 
@@ -126,7 +126,7 @@ class SpatialConvolutionLocal(LayerMap, HintsInput):
     weight = param("YXOIHW", to="YXHWIO")
     bias = optional_param("OYX", to="YXO")
     planes = integer("nInputPlane")
-    made = integer("nOutputPlane")
+    output_count = integer("nOutputPlane")
     image = integers("iH", "iW")
     kernel = integers("kH", "kW")
     stride = integers("dH", "dW", default=1)
@@ -136,18 +136,18 @@ class SpatialConvolutionLocal(LayerMap, HintsInput):
     def checked(self) -> LayerMap:
         check_sizes(self.typename, 1, kernel=self.kernel, stride=self.stride, image=self.image)
         check_sizes(self.typename, 0, padding=self.pad)
-        wanted = (*self.places(), self.made, self.planes, *self.kernel)
-        flat = (math.prod(wanted[:2]), self.made, math.prod(wanted[3:]))
+        full = (*self.places(), self.output_count, self.planes, *self.kernel)
+        flat = (math.prod(full[:2]), self.output_count, math.prod(full[3:]))
         weight = self.weight
-        if weight.shape not in (wanted, flat):
+        if weight.shape not in (full, flat):
             raise BadField(
-                f"'weight' of {self.typename} should have the shape {'×'.join(map(str, wanted))}",
+                f"'weight' of {self.typename} should have the shape {'×'.join(map(str, full))}",
                 received="×".join(map(str, weight.shape)),
             )
-        if weight.shape == wanted:
+        if weight.shape == full:
             return self
-        full = weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
-        return self.evolve(weight=full)
+        reshaped = weight.with_array(weight.array.reshape(full), weight.axes, weight.to)
+        return self.evolve(weight=reshaped)
 
     def places(self) -> tuple[int, ...]:
         """Height and width of the output."""
@@ -163,7 +163,7 @@ class SpatialConvolutionLocal(LayerMap, HintsInput):
         self.require(
             len(x) in (3, 4) and x[-3:] == sample, f"takes {'×'.join(map(str, sample))}", x
         )
-        return (*x[:-3], self.made, *self.places())
+        return (*x[:-3], self.output_count, *self.places())
 
     def reference(self, x: Array) -> Array:
         (top, left), (down, right) = self.pad, self.stride
@@ -186,7 +186,7 @@ class SpatialConvolutionLocal(LayerMap, HintsInput):
         )
         # A window lists its pixels row by row, each with all its channels: H, W, I of the weight.
         window = math.prod(self.kernel) * self.planes
-        filters = tf.reshape(at.variable(self.weight), [*self.places(), window, self.made])
+        filters = tf.reshape(at.variable(self.weight), [*self.places(), window, self.output_count])
         out = tf.einsum("nyxw,yxwo->nyxo", windows, filters)
         if self.bias is not None:
             out = tf.add(out, at.variable(self.bias))

@@ -55,9 +55,9 @@ class FrameConvolution(LayerMap, HasKerasLayer, HintsInput):
         self.require(len(x) in (2, 3), "takes N×T×F or T×F", x)
         *batch, frames, features = x
         self.require(features == self.features, f"takes {self.features} features", x)
-        made = (frames + 2 * self.pad - self.kernel) // self.stride + 1
-        self.require(made > 0, f"takes at least {self.kernel} frames", x)
-        return (*batch, made, self.weight.shape[0])
+        steps = (frames + 2 * self.pad - self.kernel) // self.stride + 1
+        self.require(steps > 0, f"takes at least {self.kernel} frames", x)
+        return (*batch, steps, self.weight.shape[0])
 
     def reference(self, x: Array) -> Array:
         batched = x if x.ndim == 3 else x[None]
@@ -138,11 +138,11 @@ class TemporalRowConvolution(LayerMap, HintsInput):
         shapes = "N×F×T or F×T" if self.features_first else "N×T×F or T×F"
         self.require(len(x) in (2, 3), f"takes {shapes}", x)
         features, frames = x[-2:] if self.features_first else (x[-1], x[-2])
-        known = self.weight.shape[0]
-        self.require(features == known, f"takes {known} features", x)
-        made = (frames - self.kernel) // self.stride + 1
-        self.require(made > 0, f"takes at least {self.kernel} frames", x)
-        return (*x[:-2], *((features, made) if self.features_first else (made, features)))
+        expected = self.weight.shape[0]
+        self.require(features == expected, f"takes {expected} features", x)
+        steps = (frames - self.kernel) // self.stride + 1
+        self.require(steps > 0, f"takes at least {self.kernel} frames", x)
+        return (*x[:-2], *((features, steps) if self.features_first else (steps, features)))
 
     def reference(self, x: Array) -> Array:
         rows = x if self.features_first else np.swapaxes(x, -1, -2)
@@ -175,8 +175,8 @@ class TemporalRowConvolution(LayerMap, HintsInput):
         return (order,), (order,)
 
     def input_hint(self) -> TensorType:
-        known = self.weight.shape[0]
-        return TensorType((None, known, None) if self.features_first else (None, None, known))
+        expected = self.weight.shape[0]
+        return TensorType((None, expected, None) if self.features_first else (None, None, expected))
 
 
 @register("nn.TemporalSubSampling")
@@ -195,11 +195,11 @@ class TemporalSubSampling(LayerMap, HintsInput):
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) == 2, "takes T×F", x)
         frames, features = x
-        known = self.weight.shape[0]
-        self.require(features == known, f"takes {known} features", x)
-        made = (frames - self.kernel) // self.stride + 1
-        self.require(made > 0, f"takes at least {self.kernel} frames", x)
-        return (made, features)
+        expected = self.weight.shape[0]
+        self.require(features == expected, f"takes {expected} features", x)
+        steps = (frames - self.kernel) // self.stride + 1
+        self.require(steps > 0, f"takes at least {self.kernel} frames", x)
+        return (steps, features)
 
     def reference(self, x: Array) -> Array:
         windows = np.lib.stride_tricks.sliding_window_view(x, self.kernel, axis=0)

@@ -102,21 +102,21 @@ class FullConvolution(LayerMap, HintsInput):
         self.require(x[-rank - 1] == self.planes, f"takes {self.planes} input planes", x)
         if target is not None:
             self.require(len(target) >= rank, f"takes a target of {rank} dimensions", target)
-        made = tuple(
+        extents = tuple(
             (size - 1) * stride - 2 * pad + kernel + adj
             for size, stride, pad, kernel, adj in zip(
                 x[-rank:], self.stride, self.pad, self.kernel, self.adjustment(target), strict=True
             )
         )
-        self.require(min(made) > 0, f"pads by {self.pad} and leaves nothing", x)
-        self.require(math.prod(made) < MAX_ELEMENTS, f"makes planes of {made}: too large", x)
-        return (*x[: -rank - 1], self.output_planes(), *made)
+        self.require(min(extents) > 0, f"pads by {self.pad} and leaves nothing", x)
+        self.require(math.prod(extents) < MAX_ELEMENTS, f"makes planes of {extents}: too large", x)
+        return (*x[: -rank - 1], self.output_planes(), *extents)
 
     def reference(self, x: Array, target: Array | None = None) -> Array:
         shape = self.output_shape(x.shape, None if target is None else target.shape)
         batched = x if x.ndim == self.spatial_rank + 2 else x[None]
-        made, filters = shape[-self.spatial_rank :], self.filters().astype(x.dtype)
-        whole = [size + 2 * pad for size, pad in zip(made, self.pad, strict=True)]
+        extents, filters = shape[-self.spatial_rank :], self.filters().astype(x.dtype)
+        whole = [size + 2 * pad for size, pad in zip(extents, self.pad, strict=True)]
         out = np.zeros((filters.shape[1], batched.shape[0], *whole), x.dtype)
         for taps in np.ndindex(*self.kernel):
             # What one tap of the kernel adds lies `stride` apart.
@@ -128,7 +128,7 @@ class FullConvolution(LayerMap, HintsInput):
             out[(slice(None), slice(None), *places)] += np.tensordot(
                 tap_filter, batched, axes=(0, 1)
             )
-        inside = tuple(slice(pad, pad + size) for pad, size in zip(self.pad, made, strict=True))
+        inside = tuple(slice(pad, pad + size) for pad, size in zip(self.pad, extents, strict=True))
         out = np.moveaxis(out[(slice(None), slice(None), *inside)], 0, 1)
         if self.bias is not None:
             out = out + self.bias.array.reshape(-1, *[1] * self.spatial_rank)
@@ -161,24 +161,24 @@ class FullConvolution(LayerMap, HintsInput):
             return out
         # tf.slice: the gradient of a strided slice is slow on CPU.
         behind = [max(pad - adj, 0) for pad, adj in pairs]
-        made = [
+        extents = [
             tf.subtract(size(tf, out, axis), pad + cut) if cut else -1
             for axis, (pad, cut) in enumerate(zip(self.pad, behind, strict=True), start=1)
         ]
-        return tf.slice(out, [0, *self.pad, 0], tf.stack([-1, *made, -1]))
+        return tf.slice(out, [0, *self.pad, 0], tf.stack([-1, *extents, -1]))
 
     def fit(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
         """With the `adj` that the size of `target` asks for, which may vary from call to call."""
         rank = self.spatial_rank
         longest = [k + s - 1 for k, s in zip(self.kernel, self.stride, strict=True)]
         whole = self.transpose_convolution(tf, x, longest, "VALID", at)
-        made: list[Any] = []
+        extents: list[Any] = []
         for i in range(rank):
             pad, kernel, stride = self.pad[i], self.kernel[i], self.stride[i]
-            wanted = size(tf, target, at.axis(i - rank, of=1))
-            adj = tf.math.floormod(tf.add(wanted, 2 * pad - kernel), stride)
-            made.append(tf.add(adj, grown(tf, size(tf, x, i + 1), stride, kernel - 2 * pad)))
-        out = tf.slice(whole, [0, *self.pad, 0], tf.stack([-1, *made, -1]))
+            target_size = size(tf, target, at.axis(i - rank, of=1))
+            adj = tf.math.floormod(tf.add(target_size, 2 * pad - kernel), stride)
+            extents.append(tf.add(adj, grown(tf, size(tf, x, i + 1), stride, kernel - 2 * pad)))
+        out = tf.slice(whole, [0, *self.pad, 0], tf.stack([-1, *extents, -1]))
         return tf.ensure_shape(out, [None] * (rank + 1) + [whole.shape[-1]])
 
     def transpose_convolution(

@@ -50,7 +50,7 @@ def contract(filters: Array, windows: Array) -> Array:
     return np.concatenate([contract(filters, half) for half in halves], axis=longest + 1)
 
 
-def shaped(weight: Param, wanted: Shape, typename: str) -> Param:
+def shaped(weight: Param, shape: Shape, typename: str) -> Param:
     """`weight` in the shape that the module's sizes ask for.
 
     Torch looks at the same memory through another shape: old files have 2-D weights, old cudnn ones
@@ -60,16 +60,16 @@ def shaped(weight: Param, wanted: Shape, typename: str) -> Param:
         raise BadField(
             f"'weight' of {typename} should be floating", received=str(weight.array.dtype)
         )
-    if weight.shape == wanted:
+    if weight.shape == shape:
         return weight
-    known = weight.shape[0] == wanted[0] and len(weight.shape) in (2, len(wanted))
-    grouped = len(weight.shape) == len(wanted) + 1
-    if not (known or grouped) or weight.array.size != math.prod(wanted):
+    fits = weight.shape[0] == shape[0] and len(weight.shape) in (2, len(shape))
+    grouped = len(weight.shape) == len(shape) + 1
+    if not (fits or grouped) or weight.array.size != math.prod(shape):
         raise BadField(
-            f"'weight' of {typename} should have the shape {'×'.join(map(str, wanted))}",
+            f"'weight' of {typename} should have the shape {'×'.join(map(str, shape))}",
             received="×".join(map(str, weight.shape)),
         )
-    return weight.with_array(weight.array.reshape(wanted), weight.axes, weight.to)
+    return weight.with_array(weight.array.reshape(shape), weight.axes, weight.to)
 
 
 def check_sizes(typename: str, least: int, **sizes: Shape) -> None:

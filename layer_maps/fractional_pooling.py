@@ -53,11 +53,11 @@ def all_or_none(
 class FractionalMaxPooling(LayerMap):
     """Maximum over overlapping windows of a fixed size, batched or not.
 
-    Along an axis, window i of `made` starts at ⌊(i + u)·α⌋ - ⌊u·α⌋, where α is
-    (n - size) / (made - 1), and the last at n - size; `made` is fixed, or ⌊ratio·n⌋. The sample u
-    is drawn for each plane and axis, anew at every call unless `fixPoolingRegions` was called, and
-    for a batch of another size in any case. A port takes the samples that the file holds, in turn
-    for a larger batch; where it holds none, u is 1/2 for all planes.
+    Along an axis, window i of m starts at ⌊(i + u)·α⌋ - ⌊u·α⌋, where α is (n - size) / (m - 1), and
+    the last at n - size; m, the size of the output, is fixed, or ⌊ratio·n⌋. The sample u is drawn
+    for each plane and axis, anew at every call unless `fixPoolingRegions` was called, and for a
+    batch of another size in any case. A port takes the samples that the file holds, in turn for a
+    larger batch; where it holds none, u is 1/2 for all planes.
     """
 
     window: Field[tuple[int, ...]] = integers("poolSizeH", "poolSizeW")
@@ -88,7 +88,7 @@ class FractionalMaxPooling(LayerMap):
         )
         return self.evolve(warning=warning).with_notes(note)
 
-    def made(self, n: int, axis: int) -> int:
+    def output_size(self, n: int, axis: int) -> int:
         """The output's size along a spatial axis of n elements."""
         if self.ratios is not None:
             return math.floor(n * self.ratios[axis])
@@ -99,10 +99,13 @@ class FractionalMaxPooling(LayerMap):
         rank = len(self.window)
         self.require(len(x) in (rank + 1, rank + 2), f"takes {rank + 2} or {rank + 1} axes", x)
         extents = x[-rank:]
-        made = tuple(self.made(n, axis) for axis, n in enumerate(extents))
+        output_size = tuple(self.output_size(n, axis) for axis, n in enumerate(extents))
         self.require(
-            all(0 < m <= n - k + 1 for m, k, n in zip(made, self.window, extents, strict=True)),
-            f"makes {made} from windows of {self.window}",
+            all(
+                0 < m <= n - k + 1
+                for m, k, n in zip(output_size, self.window, extents, strict=True)
+            ),
+            f"makes {output_size} from windows of {self.window}",
             x,
         )
         if self.samples is not None:
@@ -111,7 +114,7 @@ class FractionalMaxPooling(LayerMap):
                 f"has pooling regions for {self.samples.shape[1]} feature planes",
                 x,
             )
-        return (*x[:-rank], *made)
+        return (*x[:-rank], *output_size)
 
     def reference(self, x: Array) -> Array:
         rank = len(self.window)
@@ -122,11 +125,14 @@ class FractionalMaxPooling(LayerMap):
         done = []
         for image, samples in zip(images, drawn, strict=True):
             for axis, k in enumerate(self.window):
-                u, made = samples[self.sample_order[axis]], self.made(image.shape[axis], axis)
+                u, output_size = (
+                    samples[self.sample_order[axis]],
+                    self.output_size(image.shape[axis], axis),
+                )
                 starts = [image.shape[axis] - k]
-                if made > 1:
-                    alpha = u.dtype.type(starts[0]) / u.dtype.type(made - 1)
-                    spaced = [(u.dtype.type(i) + u) * alpha for i in range(made - 1)]
+                if output_size > 1:
+                    alpha = u.dtype.type(starts[0]) / u.dtype.type(output_size - 1)
+                    spaced = [(u.dtype.type(i) + u) * alpha for i in range(output_size - 1)]
                     starts = [int(each) - int(u * alpha) for each in spaced] + starts
                 parts = [image.take(range(s, s + k), axis).max(axis=axis) for s in starts]
                 image = np.stack(parts, axis=axis)
@@ -139,12 +145,12 @@ class FractionalMaxPooling(LayerMap):
         x = x if batched else tf.expand_dims(x, 0)
         for axis, k in enumerate(self.window):
             n = size(tf, x, axis + 2)
-            made = at.outputs[0].shape[axis - rank]
-            if made is None and self.ratios is not None:
+            output_size = at.outputs[0].shape[axis - rank]
+            if output_size is None and self.ratios is not None:
                 # In double precision, as Lua computes it.
                 exact = tf.multiply(tf.cast(n, tf.float64), self.ratios[axis])
-                made = tf.cast(tf.floor(exact), tf.int32)
-            starts = self.starts(tf, x, at, axis, tf.subtract(n, k), tf.subtract(made, 1))
+                output_size = tf.cast(tf.floor(exact), tf.int32)
+            starts = self.starts(tf, x, at, axis, tf.subtract(n, k), tf.subtract(output_size, 1))
             places = tf.add(tf.expand_dims(starts, -1), tf.range(k))
             planes = 0 if self.samples is None else 2
             windows = tf.gather(x, places, axis=axis + 2, batch_dims=planes)
@@ -152,7 +158,7 @@ class FractionalMaxPooling(LayerMap):
         return x if batched else tf.squeeze(x, 0)
 
     def starts(self, tf: Any, x: Any, at: OpContext, axis: int, last: Any, steps: Any) -> Any:
-        """Where windows start along an axis: `made` places, for each plane if there are samples.
+        """Where windows start along an axis, for each plane if there are samples.
 
         In the precision of the samples, because it is the one in which Torch rounded.
         """

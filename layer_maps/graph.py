@@ -31,17 +31,17 @@ def graph_module(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Va
     picks one entry of a table that another node made.
     """
     source, sink = module.object("innode"), module.object("outnode").table("data")
-    wanted = module.integer("nInputs", len(children(source)))
-    given = x if wanted > 1 else [x]
-    if not isinstance(given, list) or len(given) != wanted:
+    count = module.integer("nInputs", len(children(source)))
+    inputs = x if count > 1 else [x]
+    if not isinstance(inputs, list) or len(inputs) != count:
         raise BadTable(
-            f"nn.gModule takes {wanted} inputs",
-            received=f"a table of {len(given)}" if isinstance(given, list) else "one tensor",
+            f"nn.gModule takes {count} inputs",
+            received=f"a table of {len(inputs)}" if isinstance(inputs, list) else "one tensor",
         )
 
     # Torch keeps a forward and a backward graph whose nodes are different objects over the same
     # `data` tables: a table is what identifies a node.
-    received: dict[int, Inputs] = {source.table("data").index: dict(enumerate(given, start=1))}
+    received: dict[int, Inputs] = {source.table("data").index: dict(enumerate(inputs, start=1))}
     for position, item in enumerate(module.list("forwardnodes"), start=1):
         node = as_node(item)
         data = node.table("data")

@@ -84,7 +84,7 @@ class Narrow(LayerMap):
     length = integer("length", 1)
     accepts = Accepts.ANY_ORDER
 
-    def taken(self, extent: int) -> tuple[int, int]:
+    def bounds(self, extent: int) -> tuple[int, int]:
         """First slice (0-based) and number of slices, of `extent`."""
         length = self.length if self.length >= 0 else extent - self.offset + self.length + 2
         return (self.offset - 1, length) if self.offset >= 0 else (0, extent - length)
@@ -92,14 +92,14 @@ class Narrow(LayerMap):
     def output_shape(self, x: Shape) -> Shape:
         axis = to_axis(self.dimension, len(x))
         self.require(0 <= axis < len(x), f"narrows dimension {self.dimension}", x)
-        first, length = self.taken(x[axis])
+        first, length = self.bounds(x[axis])
         fits = first >= 0 and 1 <= length <= x[axis] - first
         self.require(fits, f"takes {length} slices from {first + 1} of dimension {axis + 1}", x)
         return (*x[:axis], length, *x[axis + 1 :])
 
     def reference(self, x: Array) -> Array:
         axis = to_axis(self.dimension, x.ndim)
-        first, length = self.taken(x.shape[axis])
+        first, length = self.bounds(x.shape[axis])
         return np.take(x, range(first, first + length), axis=axis)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
@@ -107,7 +107,7 @@ class Narrow(LayerMap):
         axis, length = at.axis(torch_axis), at.outputs[0].shape[torch_axis]
         begin = [0] * at.inputs[0].rank
         extent: list[Any] = [-1] * at.inputs[0].rank
-        begin[axis], left_out = self.taken(0)
+        begin[axis], left_out = self.bounds(0)
         # The number of slices is either fixed or grows with the input, by one for one.
         extent[axis] = tf.add(size(tf, x, axis), left_out) if length is None else length
         return tf.slice(x, begin, extent)

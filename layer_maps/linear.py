@@ -78,8 +78,8 @@ class FullyConnected(LayerMap, HasKerasLayer, HintsInput, LinearInPlanes):
         )
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        taken = torch_order(inputs[0].rank) if available[0].flat is None else available[0]
-        return (taken,), (torch_order(outputs[0].rank),)
+        layout = torch_order(inputs[0].rank) if available[0].flat is None else available[0]
+        return (layout,), (torch_order(outputs[0].rank),)
 
     def plane_axis(self, output: TensorType) -> int | None:
         return output.rank - 1

@@ -126,11 +126,11 @@ def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:
                 "without bias",
                 received=f"{child.typename} with a weight of {'×'.join(map(str, weight.shape))}",
             )
-        made = [have + more - 1 for have, more in zip(kernel.shape[1:], size[1:], strict=True)]
-        if max(made) > MAX_WINDOW:
+        extents = [have + more - 1 for have, more in zip(kernel.shape[1:], size[1:], strict=True)]
+        if max(extents) > MAX_WINDOW:
             raise BadField(
                 f"the kernel of {owner.typename} has more than {MAX_WINDOW} rows or columns",
-                received="×".join(map(str, made)),
+                received="×".join(map(str, extents)),
             )
         kernel = composed(kernel, weight.reshape(size).astype(np.float64))
     if kernel.shape[0] != planes:

@@ -89,8 +89,8 @@ class Lookup(LayerMap, HasKerasLayer, HintsInput, TakesIndices):
 
     def reference(self, x: Array) -> Array:
         index = x.astype(np.int64)
-        known = np.where(index == self.blank, self.first, index)
-        rows = self.weight.array.astype(np.float64)[known - self.first]
+        filled = np.where(index == self.blank, self.first, index)
+        rows = self.weight.array.astype(np.float64)[filled - self.first]
         if self.max_norm is not None:
             norms = (np.abs(rows) ** self.power).sum(axis=-1, keepdims=True) ** (1 / self.power)
             rows = np.where(norms > self.max_norm, rows * (self.max_norm / (norms + 1e-7)), rows)
@@ -226,5 +226,5 @@ class Index(LayerMap, HintsInputs, TakesIndices):
         return tf.gather(x, places, axis=at.axis(self.dimension - 1))
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        taken = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
-        return (taken, torch_order(inputs[1].rank)), (taken,)
+        layout = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
+        return (layout, torch_order(inputs[1].rank)), (layout,)

@@ -83,8 +83,8 @@ class FeatureLPPooling(LayerMap):
         )
         self.require(self.power != 0, "needs a power other than 0")
         self.require(x[self.axis] >= self.width, f"takes at least {self.width} features", x)
-        made = (x[self.axis] - self.width) // self.stride + 1
-        return (*x[: self.axis], made, *x[self.axis + 1 :])
+        count = (x[self.axis] - self.width) // self.stride + 1
+        return (*x[: self.axis], count, *x[self.axis + 1 :])
 
     def reference(self, x: Array) -> Array:
         powers = np.moveaxis(x, self.axis, 0) ** self.power

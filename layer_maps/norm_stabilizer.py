@@ -78,6 +78,6 @@ def norm_stabilizer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested
     h = one_tensor(module, x)
     start: list[Nested[Start]] = [Start(h.shape, batched=True), Start((1,), batched=False)]
     before = leaves(previous(walk, module, start, h))
-    made = list(walk.run(NormPenalty.from_torch(module, walk.model.options), h, *before))
-    keep(walk, module, list(made))
-    return made[0]
+    outputs = list(walk.run(NormPenalty.from_torch(module, walk.model.options), h, *before))
+    keep(walk, module, list(outputs))
+    return outputs[0]

@@ -173,8 +173,8 @@ def weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
         return tf.transpose(tf.reshape(rows, list(shape)), order)
 
     walk.note("weight computed from v and g")
-    made = normalised(walk.path, module, 1e-4, arrange)
-    return walk(with_weight(children[0], weight, module.tensor("v"), made), x, at="1")
+    derived = normalised(walk.path, module, 1e-4, arrange)
+    return walk(with_weight(children[0], weight, module.tensor("v"), derived), x, at="1")
 
 
 @structure("nn.LinearWeightNorm")
@@ -190,8 +190,8 @@ def linear_weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nes
     if stale or kept is None:
         walk.note("weight computed from v and g")
     weight = scaled_rows(module, epsilon=0.0) if stale or kept is None else kept.array
-    made = normalised(walk.path, module, 0.0, lambda tf, rows: rows)
-    linear = with_weight(linear, weight, module.tensor("v"), made)
+    derived = normalised(walk.path, module, 0.0, lambda tf, rows: rows)
+    linear = with_weight(linear, weight, module.tensor("v"), derived)
     return walk.call_layer(linear, x)
 
 
@@ -224,7 +224,7 @@ def normalised(
 
 
 def with_weight(
-    module: TorchObject, weight: Array, source: Tensor, made: DerivedParam
+    module: TorchObject, weight: Array, source: Tensor, derived: DerivedParam
 ) -> TorchObject:
     """A copy of a module with a weight that was computed from `source`, another of its tensors."""
     flat = np.ascontiguousarray(weight).ravel()
@@ -232,6 +232,6 @@ def with_weight(
     storage = Storage(source.typename.replace("Tensor", "Storage"), flat, -source.index, 0)
     strides = tuple(math.prod(weight.shape[axis + 1 :]) for axis in range(weight.ndim))
     tensor = MadeTensor(
-        source.typename, weight.shape, strides, 0, storage, -source.index, flat.dtype, made
+        source.typename, weight.shape, strides, 0, storage, -source.index, flat.dtype, derived
     )
     return replace(module, fields={**module.fields, "weight": tensor})

@@ -52,12 +52,12 @@ class Border(LayerMap, BySample):
     def output_shape(self, x: Shape) -> Shape:
         ranks = " or ".join(map(str, self.ranks))
         self.require(len(x) in self.ranks, f"takes tensors with {ranks} axes", x)
-        made = list(x)
+        shape = list(x)
         for axis, before, behind in self.edges():
             self.check(x, x[axis], before, behind)
-            made[axis] += before + behind
-            self.require(made[axis] > 0, f"crops {self.pads}: nothing is left", x)
-        return tuple(made)
+            shape[axis] += before + behind
+            self.require(shape[axis] > 0, f"crops {self.pads}: nothing is left", x)
+        return tuple(shape)
 
     def is_by_sample(self) -> bool:
         return True
@@ -279,14 +279,16 @@ class Padding(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank, axis = len(x.shape), at.axis(self.axis(at.inputs[0].rank))
-        amount, held = abs(self.pad), self.index - 1
-        if held == 0:
+        amount, beyond = abs(self.pad), self.index - 1
+        if beyond == 0:
             # The padding is at an end: behind if positive, in front if negative.
             added = [[0, 0] for _ in range(rank)]
             added[axis] = [0, amount] if self.pad > 0 else [amount, 0]
             return tf.pad(x, added, constant_values=self.value)
         n = size(tf, x, axis)
-        sizes = [tf.subtract(n, held), held] if self.pad > 0 else [held, tf.subtract(n, held)]
+        sizes = (
+            [tf.subtract(n, beyond), beyond] if self.pad > 0 else [beyond, tf.subtract(n, beyond)]
+        )
         first, second = tf.split(x, tf.stack(sizes), axis=axis, num=2)
         empty = [[0, 0] for _ in range(rank)]
         empty[axis] = [0, amount]

@@ -159,20 +159,20 @@ def convert(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     An input of fewer dimensions is one sample: it is made a batch of one and unmade afterwards.
     """
     before, after = module.string("inputShape"), module.string("outputShape")
-    given = one_tensor(module, x)
+    tensor = one_tensor(module, x)
     if before == after:
-        return given
+        return tensor
     if min(before.count("b"), after.count("b")) != 1 or len(set(before)) < len(before):
         raise BadField(f"{module.typename} cannot convert {before} to {after}")
-    single = given.type.rank < len(before)
+    single = tensor.type.rank < len(before)
     if single:
-        given = moved(walk, Unsqueeze(position=before.index("b") + 1), given)
-    if given.type.rank != len(before):
-        raise ShapeMismatch(f"{module.typename} takes {before}", received=str(given.type))
-    made = converted(walk, module, given, before, after)
-    if single and made.type.rank > 1:
-        made = moved(walk, Squeeze(dimension=after.index("b") + 1), made)
-    return made
+        tensor = moved(walk, Unsqueeze(position=before.index("b") + 1), tensor)
+    if tensor.type.rank != len(before):
+        raise ShapeMismatch(f"{module.typename} takes {before}", received=str(tensor.type))
+    output = converted(walk, module, tensor, before, after)
+    if single and output.type.rank > 1:
+        output = moved(walk, Squeeze(dimension=after.index("b") + 1), output)
+    return output
 
 
 def moved(walk: Walk, op: LayerMap, x: Value) -> Value:

@@ -58,15 +58,15 @@ class Reduction(LayerMap):
         return (*x[: dimension - 1], *one, *x[dimension:])
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        rank, made = inputs[0].rank, torch_order(outputs[0].rank)
+        rank, reduced = inputs[0].rank, torch_order(outputs[0].rank)
         axis, (layout,) = self.reduced_axis(rank), available
         if layout.flat is not None:
             if axis == rank - 1 and not self.ordered:
-                return available, (made,)
-            return (torch_order(rank),), (made,)
+                return available, (reduced,)
+            return (torch_order(rank),), (reduced,)
         if self.drops_axis(rank):
-            made = Layout(tuple(each - (each > axis) for each in layout.order if each != axis))
-            return available, (made,)
+            reduced = Layout(tuple(each - (each > axis) for each in layout.order if each != axis))
+            return available, (reduced,)
         return available, available
 
 

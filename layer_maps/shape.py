@@ -55,7 +55,7 @@ class Reshaping(LayerMap, HasKerasLayer):
     is_view = True
     regroups = True
 
-    def leading(self, x: TensorType, made: TensorType) -> int:
+    def leading(self, x: TensorType, output: TensorType) -> int:
         """How many of the input's axes make up the output's first, where that is certain."""
         return 0
 
@@ -66,44 +66,44 @@ class Reshaping(LayerMap, HasKerasLayer):
         return tf.reshape(x, self.target(tf, x, at))
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
-        given, made = (
+        before, output = (
             [type.shape[axis] for axis in layout.order]
             for type, layout in (
                 (at.inputs[0], at.layouts[0]),
                 (at.outputs[0], at.output_layouts[0]),
             )
         )
-        sizes = [given[1:], made[1:]]
-        if given[:1] != made[:1] or any(None in each for each in sizes):
+        sizes = [before[1:], output[1:]]
+        if before[:1] != output[:1] or any(None in each for each in sizes):
             return None
         if math.prod(sizes[0]) != math.prod(sizes[1]):  # type: ignore[arg-type]
             return None
-        return k("Reshape", x, target_shape=tuple(made[1:]))
+        return k("Reshape", x, target_shape=tuple(output[1:]))
 
     def target(self, tf: Any, x: Any, at: OpContext) -> list[Any]:
         """The output's sizes in stored order; at most one is left to be inferred."""
-        made = at.outputs[0]
-        target: list[Any] = list(made.shape)
+        output = at.outputs[0]
+        target: list[Any] = list(output.shape)
         unknown = [axis for axis, extent in enumerate(target) if extent is None]
-        merged = self.leading(at.inputs[0], made)
+        merged = self.leading(at.inputs[0], output)
         if len(unknown) > 1 and unknown[0] == 0 and merged:
             target[0] = size(tf, x, at.axis(0))
             for axis in range(1, merged):
                 target[0] = tf.multiply(target[0], size(tf, x, at.axis(axis)))
             unknown = unknown[1:]
         if len(unknown) > 1:
-            raise NotDynamic(f"a reshape to {made} has more than one free size")
+            raise NotDynamic(f"a reshape to {output} has more than one free size")
         if unknown:
             target[unknown[0]] = -1
         return [target[axis] for axis in at.output_layouts[0].order]
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         merged = self.leading(inputs[0], outputs[0])
-        made = flattened(available[0], inputs[0], outputs[0]) or regrouped(
+        output = flattened(available[0], inputs[0], outputs[0]) or regrouped(
             available[0], inputs[0], outputs[0], first=(merged, int(merged > 0))
         )
-        if made is not None:
-            return available, (made,)
+        if output is not None:
+            return available, (output,)
         return (torch_order(inputs[0].rank),), (torch_order(outputs[0].rank),)
 
 
@@ -122,7 +122,7 @@ class Sized(Reshaping, HintsInput):
         return self
 
     @property
-    def known(self) -> int:
+    def fixed_elements(self) -> int:
         """How many elements the known sizes make."""
         return math.prod(extent for extent in self.size if extent != -1)
 
@@ -130,12 +130,14 @@ class Sized(Reshaping, HintsInput):
         """N×C where samples become C×1×1: the noise of generators is fed as vectors."""
         planes = max(self.size)
         return (
-            TensorType((None, planes)) if len(self.size) > 1 and planes == self.known > 1 else None
+            TensorType((None, planes))
+            if len(self.size) > 1 and planes == self.fixed_elements > 1
+            else None
         )
 
     def filled(self, batch: Shape, x: Shape) -> Shape:
         """`batch` and `size` with -1 replaced by what the elements of `x` leave."""
-        each = math.prod(batch) * self.known
+        each = math.prod(batch) * self.fixed_elements
         left, rest = divmod(math.prod(x), each)
         fits = rest == 0 and (left == 1 or -1 in self.size)
         self.require(fits, f"makes {'×'.join(map(str, (*batch, *self.size)))}", x)
@@ -158,14 +160,18 @@ class View(Sized):
         sample = len(x) if self.sample_rank is None else self.sample_rank
         self.require(0 <= sample <= len(x), f"takes at least {sample} dimensions", x)
         elements = math.prod(x[len(x) - sample :])
-        self.require(elements % self.known == 0, f"makes multiples of {self.known} elements", x)
+        self.require(
+            elements % self.fixed_elements == 0,
+            f"makes multiples of {self.fixed_elements} elements",
+            x,
+        )
         batch = math.prod(x[: len(x) - sample])
         if -1 not in self.size:
-            batch *= elements // self.known
+            batch *= elements // self.fixed_elements
         dropped = batch == 1 and (self.sample_rank is None or len(x) <= self.sample_rank)
         return self.filled(() if dropped else (batch,), x)
 
-    def leading(self, x: TensorType, made: TensorType) -> int:
+    def leading(self, x: TensorType, output: TensorType) -> int:
         if self.sample_rank is None or -1 not in self.size:
             return 0
         return x.rank - self.sample_rank
@@ -191,8 +197,8 @@ class Reshape(Sized):
             return self.filled((), x)
         return self.filled(x[:1], x)
 
-    def leading(self, x: TensorType, made: TensorType) -> int:
-        return int(made.rank > len(self.size))
+    def leading(self, x: TensorType, output: TensorType) -> int:
+        return int(output.rank > len(self.size))
 
 
 @register("nn.Collapse")
@@ -207,5 +213,5 @@ class Collapse(Reshaping):
             return (x[0], math.prod(x[1:]))
         return (math.prod(x),)
 
-    def leading(self, x: TensorType, made: TensorType) -> int:
+    def leading(self, x: TensorType, output: TensorType) -> int:
         return int(x.rank > self.sample_rank)

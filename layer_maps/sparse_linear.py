@@ -68,12 +68,12 @@ class SparseLinear(LayerMap):
 
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         rows = at.variable(self.weight)
-        made = []
+        products = []
         for x in xs:
             indices, values = tf.unstack(x, num=2, axis=-1)
             places = tf.subtract(tf.cast(indices, tf.int64), 1)
-            made.append(weighted_sum(tf, tf.gather(rows, places), values))
-        out = made[0] if self.single or at.inputs[0].rank == 3 else tf.stack(made)
+            products.append(weighted_sum(tf, tf.gather(rows, places), values))
+        out = products[0] if self.single or at.inputs[0].rank == 3 else tf.stack(products)
         return tf.add(out, at.variable(self.bias))
 
 
@@ -149,16 +149,16 @@ class IndexLinear(LayerMap):
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
         half = len(xs) // 2
         pairs = zip(xs[:half], xs[half : 2 * half], strict=True)
-        taken = [self.take(tf, keys, values, at) for keys, values in pairs]
+        picked = [self.take(tf, keys, values, at) for keys, values in pairs]
         if self.form == "flat":
-            rows, values = taken[0]
+            rows, values = picked[0]
             samples = size(tf, xs[2], 0)
             sample = tf.repeat(tf.range(samples), tf.cast(xs[2], tf.int32))
             products = tf.multiply(rows, tf.expand_dims(values, -1))
             out = tf.math.unsorted_segment_sum(products, sample, samples)
         else:
-            made = [weighted_sum(tf, rows, values) for rows, values in taken]
-            out = made[0] if self.form == "single" else tf.stack(made)
+            products = [weighted_sum(tf, rows, values) for rows, values in picked]
+            out = products[0] if self.form == "single" else tf.stack(products)
         return tf.add(out, at.variable(self.bias))
 
     def take(self, tf: Any, keys: Any, values: Any, at: OpContext) -> tuple[Any, Any]:

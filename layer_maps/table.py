@@ -107,10 +107,10 @@ class Split(LayerMap):
         return tuple(tf.unstack(x, num=len(at.outputs), axis=at.axis(self.axis)))
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        taken = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
-        kept = [axis for axis in taken.order if axis != self.axis]
-        made = Layout(tuple(axis - (axis > self.axis) for axis in kept))
-        return (taken,), (made,) * len(outputs)
+        layout = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
+        kept = [axis for axis in layout.order if axis != self.axis]
+        slice_layout = Layout(tuple(axis - (axis > self.axis) for axis in kept))
+        return (layout,), (slice_layout,) * len(outputs)
 
 
 class Stack(LayerMap):

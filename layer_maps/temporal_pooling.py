@@ -37,8 +37,8 @@ class TemporalMaxPooling(LayerMap):
         return (*batch, (frames - self.kernel) // self.stride + 1, features)
 
     def reference(self, x: Array) -> Array:
-        made = range(0, x.shape[-2] - self.kernel + 1, self.stride)
-        return np.stack([x[..., t : t + self.kernel, :].max(axis=-2) for t in made], axis=-2)
+        starts = range(0, x.shape[-2] - self.kernel + 1, self.stride)
+        return np.stack([x[..., t : t + self.kernel, :].max(axis=-2) for t in starts], axis=-2)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if at.inputs[0].rank == 3:

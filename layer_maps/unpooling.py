@@ -44,8 +44,8 @@ def max_unpooling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
     unpooling = SpatialMaxUnpooling if "Spatial" in module.typename else VolumetricMaxUnpooling
     pooling = module.object("pooling")
     handler = walk.model.registry.handlers.get(pooling.typename)
-    known = handler is not None and is_layer_map(handler) and issubclass(handler, MaxPooling)
-    op = walk.model.op(pooling) if known else None
+    pools = handler is not None and is_layer_map(handler) and issubclass(handler, MaxPooling)
+    op = walk.model.op(pooling) if pools else None
     if not isinstance(op, MaxPooling) or op.spatial_rank != unpooling.spatial_rank:
         raise BadField(
             f"field 'pooling' of {module.typename} should be a max pooling of the same rank",
@@ -100,13 +100,13 @@ class MaxUnpooling(LayerMap):
         flat_source = source.reshape(-1, *source.shape[-rank:])
         flat_out = out.reshape(flat_source.shape)
         planes = np.arange(len(flat_in))
-        seen = [self.pooling.elements(n, axis) for axis, n in enumerate(source.shape[-rank:])]
+        windows = [self.pooling.elements(n, axis) for axis, n in enumerate(source.shape[-rank:])]
         for cell in np.ndindex(*x.shape[-rank:]):
-            window = np.ix_(planes, *(seen[axis][i] for axis, i in enumerate(cell)))
+            window = np.ix_(planes, *(windows[axis][i] for axis, i in enumerate(cell)))
             elements = flat_source[window]
             first = elements.reshape(len(planes), -1).argmax(axis=1)
             inside = np.unravel_index(first, elements.shape[1:])
-            at = [np.asarray(seen[a][i])[inside[a]] for a, i in enumerate(cell)]
+            at = [np.asarray(windows[a][i])[inside[a]] for a, i in enumerate(cell)]
             flat_out[(planes, *at)] = flat_in[(planes, *cell)]
         return out
 

@@ -45,12 +45,14 @@ class UpSampling(LayerMap, BySample):
 
     def output_shape(self, x: Shape) -> Shape:
         general = self.typename == "nn.UpSampling"
-        taken = "N×C×H×W or N×C×T×H×W" if general else "N×C×H×W or C×H×W"
-        self.require(len(x) in ((4, 5) if general else (3, 4)), f"takes {taken}", x)
+        takes = "N×C×H×W or N×C×T×H×W" if general else "N×C×H×W or C×H×W"
+        self.require(len(x) in ((4, 5) if general else (3, 4)), f"takes {takes}", x)
         count = max(len(x) - 2, 2)
-        made = tuple(self.enlarged(n, axis) for axis, n in enumerate(x[-count:], start=-count))
-        self.require(min(made) > 0, f"makes {made}", x)
-        return (*x[:-count], *made)
+        output_size = tuple(
+            self.enlarged(n, axis) for axis, n in enumerate(x[-count:], start=-count)
+        )
+        self.require(min(output_size) > 0, f"makes {output_size}", x)
+        return (*x[:-count], *output_size)
 
     def is_by_sample(self) -> bool:
         return True
@@ -61,8 +63,8 @@ class UpSampling(LayerMap, BySample):
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         rank = inputs[0].rank
-        wanted = channels_last(rank, max(rank - 2, 2))
-        return (wanted,), (wanted,)
+        layout = channels_last(rank, max(rank - 2, 2))
+        return (layout,), (layout,)
 
 
 @register("nn.SpatialUpSamplingNearest")
@@ -87,8 +89,8 @@ class UpSamplingNearest(UpSampling, HasKerasLayer):
                 x = tf.repeat(x, self.scale, axis=axis)
             return x
         height, width = size(tf, x, rank - 3), size(tf, x, rank - 2)
-        made = [tf.multiply(height, self.scale), tf.multiply(width, self.scale)]
-        return tf.image.resize(x, tf.stack(made), method="nearest")
+        output_size = [tf.multiply(height, self.scale), tf.multiply(width, self.scale)]
+        return tf.image.resize(x, tf.stack(output_size), method="nearest")
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         count = at.inputs[0].rank - 2
@@ -122,10 +124,14 @@ class UpSamplingLinear(UpSampling):
     def reference(self, x: Array) -> Array:
         for axis in range(-max(x.ndim - 2, 2), 0):
             n = x.shape[axis]
-            made = self.enlarged(n, axis)
-            rate = np.float32(n - 1) / np.float32(made - 1) if made > 1 else np.float32(0)
+            output_size = self.enlarged(n, axis)
+            rate = (
+                np.float32(n - 1) / np.float32(output_size - 1)
+                if output_size > 1
+                else np.float32(0)
+            )
             parts = []
-            for i in range(made):
+            for i in range(output_size):
                 place = rate * np.float32(i)
                 low = int(place)
                 high, share = min(low + 1, n - 1), x.dtype.type(place - np.float32(low))
@@ -136,29 +142,34 @@ class UpSamplingLinear(UpSampling):
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank
         count = max(rank - 2, 2)
-        made = [self.made(tf, size(tf, x, rank - 1 - count + i), i - count) for i in range(count)]
+        output_size = [
+            self.output_size(tf, size(tf, x, rank - 1 - count + i), i - count) for i in range(count)
+        ]
         if count == 2 and at.dtype == tf.float32:  # the kernel knows no other precision
             images = x if rank == 4 else tf.expand_dims(x, 0)
             resized = tf.raw_ops.ResizeBilinear(
-                images=images, size=tf.stack(made), align_corners=True, half_pixel_centers=False
+                images=images,
+                size=tf.stack(output_size),
+                align_corners=True,
+                half_pixel_centers=False,
             )
             return resized if rank == 4 else tf.squeeze(resized, 0)
-        for i, extent in enumerate(made):
+        for i, extent in enumerate(output_size):
             x = interpolated(tf, x, rank - 1 - count + i, extent)
         return x
 
-    def made(self, tf: Any, n: Any, axis: int) -> Any:
+    def output_size(self, tf: Any, n: Any, axis: int) -> Any:
         """`enlarged` for a size that may be a tensor."""
         return self.enlarged(n, axis) if self.scale is None else tf.multiply(n, self.scale)
 
 
-def interpolated(tf: Any, x: Any, axis: int, made: Any) -> Any:
-    """`made` elements evenly spaced between the first and the last along a stored axis."""
+def interpolated(tf: Any, x: Any, axis: int, output_size: Any) -> Any:
+    """`output_size` elements evenly spaced between the first and the last along a stored axis."""
     last = tf.subtract(size(tf, x, axis), 1)
-    steps = tf.maximum(tf.subtract(made, 1), 1)
+    steps = tf.maximum(tf.subtract(output_size, 1), 1)
     # Divided in double precision, so that a reciprocal in its place still rounds as a quotient.
     rate = tf.divide(tf.cast(last, tf.float64), tf.cast(steps, tf.float64))
-    place = tf.multiply(tf.cast(rate, tf.float32), tf.cast(tf.range(made), tf.float32))
+    place = tf.multiply(tf.cast(rate, tf.float32), tf.cast(tf.range(output_size), tf.float32))
     low = tf.cast(place, tf.int32)
     share = tf.cast(tf.subtract(place, tf.cast(low, tf.float32)), x.dtype)
     share = tf.reshape(share, [-1] + [1] * (len(x.shape) - axis - 1))
@@ -210,6 +221,6 @@ class PixelShuffle(LayerMap):
             planes = tf.math.floordiv(size(tf, images, 3), r * r)
             blocks = tf.reshape(images, [-1, height, width, planes, r, r])
             blocks = tf.transpose(blocks, [0, 1, 4, 2, 5, 3])
-            made = [-1, tf.multiply(height, r), tf.multiply(width, r), planes]
-            out = tf.reshape(blocks, made)
+            output_size = [-1, tf.multiply(height, r), tf.multiply(width, r), planes]
+            out = tf.reshape(blocks, output_size)
         return out if batched else tf.squeeze(out, 0)

@@ -84,10 +84,10 @@ class SlidingWindows(LayerMap):
         """How many windows there are along a spatial axis of n elements."""
         stride, pad = self.stride[axis], self.pad[axis]
         span = n + 2 * pad - self.window(axis)
-        made = (-(-span // stride) if self.ceil else span // stride) + 1
-        if not self.is_cudnn and any(self.pad) and (made - 1) * stride >= n + pad:
-            made -= 1
-        return made
+        windows = (-(-span // stride) if self.ceil else span // stride) + 1
+        if not self.is_cudnn and any(self.pad) and (windows - 1) * stride >= n + pad:
+            windows -= 1
+        return windows
 
     def pads(self, image: TensorType) -> Pads:
         """The padding with which TensorFlow's "VALID" makes as many windows."""
@@ -127,30 +127,30 @@ class SlidingWindows(LayerMap):
         padded = [n + 2 * pad for n, pad in zip(x[-rank:], self.pad, strict=True)]
         whole = math.prod((*x[:-rank], *padded))
         self.require(whole <= MAX_PADDED, f"pads its input to {whole:,} elements", x)
-        made = tuple(self.count(n, axis) for axis, n in enumerate(x[-rank:]))
-        self.require(min(made) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
-        return (*x[:-rank], *made)
+        windows = tuple(self.count(n, axis) for axis, n in enumerate(x[-rank:]))
+        self.require(min(windows) > 0, f"has a kernel of {self.kernel}, larger than its input", x)
+        return (*x[:-rank], *windows)
 
     def elements(self, n: int, axis: int) -> list[range]:
         """For the reference: the elements of the image that each window sees."""
-        dilation, seen = self.dilation[axis], []
+        dilation, ranges = self.dilation[axis], []
         for i in range(self.count(n, axis)):
             start = i * self.stride[axis] - self.pad[axis]
             end = min(start + self.window(axis), n)
             if start < 0:
                 start %= dilation
-            seen.append(range(start, end, dilation))
-        return seen
+            ranges.append(range(start, end, dilation))
+        return ranges
 
     def reduce(self, x: Array, reduction: Callable[..., Array]) -> Array:
         """For the reference: `reduction` of each window, one axis after the other."""
         for axis in range(self.spatial_rank):
             place = x.ndim - self.spatial_rank + axis
-            made = [
-                reduction(x.take(list(seen), place), axis=place)
-                for seen in self.elements(x.shape[place], axis)
+            windows = [
+                reduction(x.take(list(ranges), place), axis=place)
+                for ranges in self.elements(x.shape[place], axis)
             ]
-            x = np.stack(made, axis=place)
+            x = np.stack(windows, axis=place)
         return x
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:

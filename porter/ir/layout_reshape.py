@@ -19,33 +19,33 @@ Group = tuple[list[int], list[int]]
 
 def complete(core: Sequence[int], rank: int) -> Layout:
     """`core` in its order, with the axes that it lacks (new, or of size 1) where they fit best."""
-    known = [torch_order(rank)]
+    candidates = [torch_order(rank)]
     if rank > 2:
-        known += [channels_last(rank, rank - 2), channels_last(rank, rank - 1)]
-    for layout in known:
+        candidates += [channels_last(rank, rank - 2), channels_last(rank, rank - 1)]
+    for layout in candidates:
         if [axis for axis in layout.order if axis in core] == list(core):
             return layout
     return Layout((*(axis for axis in range(rank) if axis not in core), *core))
 
 
 def regrouped(
-    given: Layout, image: TensorType, made: TensorType, first: tuple[int, int] = (0, 0)
+    layout: Layout, image: TensorType, output: TensorType, first: tuple[int, int] = (0, 0)
 ) -> Layout | None:
     """The layout of a reshape's output if it runs on the stored axes; None if it must not.
 
     `first` says how many of the first axes of the input are known to become how many of the
     output's, whatever their sizes.
     """
-    if given.is_torch:
-        return torch_order(made.rank)
-    if given.flat is not None:
-        return unflattened(given, given.flat, image, made)
+    if layout.is_torch:
+        return torch_order(output.rank)
+    if layout.flat is not None:
+        return unflattened(layout, layout.flat, image, output)
     old = [axis for axis in range(image.rank) if image.shape[axis] != 1]
-    new = [axis for axis in range(made.rank) if made.shape[axis] != 1]
+    new = [axis for axis in range(output.rank) if output.shape[axis] != 1]
     lead: Group = ([a for a in old if a < first[0]], [a for a in new if a < first[1]])
     groups = [lead] if any(lead) else []
-    groups += common_groups(old[len(lead[0]) :], new[len(lead[1]) :], image, made)
-    stored = [axis for axis in given.order if image.shape[axis] != 1]
+    groups += common_groups(old[len(lead[0]) :], new[len(lead[1]) :], image, output)
+    stored = [axis for axis in layout.order if image.shape[axis] != 1]
     core: list[int] = []
     while stored:
         group = next((group for group in groups if group[0][:1] == stored[:1]), None)
@@ -54,30 +54,30 @@ def regrouped(
         core += group[1]
         stored = stored[len(group[0]) :]
     fits = sorted(core) == sorted(axis for _, axes in groups for axis in axes)
-    return complete(core, made.rank) if fits else None
+    return complete(core, output.rank) if fits else None
 
 
 def unflattened(
-    given: Layout, flat: tuple[int, ...], features: TensorType, made: TensorType
+    layout: Layout, flat: tuple[int, ...], features: TensorType, output: TensorType
 ) -> Layout | None:
     """Features flattened channels-last, left as they are or given their image's shape again."""
-    if made.rank <= 2 and made.shape[-1] == features.shape[-1]:
-        return Layout(torch_order(made.rank).order, flat)
-    batch = made.shape[: made.rank - len(flat)]
-    if made.shape[len(batch) :] == flat and len(batch) <= 1:
-        return channels_last(made.rank, len(flat) - 1)
+    if output.rank <= 2 and output.shape[-1] == features.shape[-1]:
+        return Layout(torch_order(output.rank).order, flat)
+    batch = output.shape[: output.rank - len(flat)]
+    if output.shape[len(batch) :] == flat and len(batch) <= 1:
+        return channels_last(output.rank, len(flat) - 1)
     return None
 
 
 def common_groups(
-    old: list[int], new: list[int], image: TensorType, made: TensorType
+    old: list[int], new: list[int], image: TensorType, output: TensorType
 ) -> list[Group]:
     """The finest groups with equal products, from both ends; free sizes stay in the middle."""
-    counts = prefix_groups([image.shape[a] for a in old], [made.shape[a] for a in new])
+    counts = prefix_groups([image.shape[a] for a in old], [output.shape[a] for a in new])
     left, right = sum(i for i, _ in counts), sum(j for _, j in counts)
     old_rest, new_rest = old[left:], new[right:]
     last = prefix_groups(
-        [image.shape[a] for a in reversed(old_rest)], [made.shape[a] for a in reversed(new_rest)]
+        [image.shape[a] for a in reversed(old_rest)], [output.shape[a] for a in reversed(new_rest)]
     )
     middle = (
         len(old_rest) - sum(i for i, _ in last),
@@ -88,9 +88,9 @@ def common_groups(
     counts += reversed(last)
     groups: list[Group] = []
     i = j = 0
-    for taken, made_of in counts:
-        groups.append((old[i : i + taken], new[j : j + made_of]))
-        i, j = i + taken, j + made_of
+    for merged, split in counts:
+        groups.append((old[i : i + merged], new[j : j + split]))
+        i, j = i + merged, j + split
     return groups
 
 

@@ -49,8 +49,8 @@ def drop_identities(graph: Graph) -> Graph:
         if not (isinstance(node.op, Skippable) and node.op.is_identity()):
             kept.append(node)
             continue
-        (given,), (made,) = node.inputs, node.outputs
-        instead[made.id] = instead.get(given.id, given)
+        (source,), (output,) = node.inputs, node.outputs
+        instead[output.id] = instead.get(source.id, source)
     return rename(replace(graph, nodes=tuple(kept)), instead)
 
 

@@ -42,9 +42,9 @@ def plain_convolution(op: LayerMap) -> PlainConvolution | None:
         return None
     if bias is not None and bias.axes != "O":
         return None
-    held: dict[str, Any] = {name: getattr(op, name, None) for name in op.fields()}
-    if any(held.get(name) is None for name in ("kernel", "stride", "pad")):
+    fields: dict[str, Any] = {name: getattr(op, name, None) for name in op.fields()}
+    if any(fields.get(name) is None for name in ("kernel", "stride", "pad")):
         return None
-    if held.get("groups", 1) != 1 or tuple(held.get("dilation", (1, 1))) != (1, 1):
+    if fields.get("groups", 1) != 1 or tuple(fields.get("dilation", (1, 1))) != (1, 1):
         return None
-    return PlainConvolution(weight, bias, *(tuple(held[n]) for n in ("kernel", "stride", "pad")))
+    return PlainConvolution(weight, bias, *(tuple(fields[n]) for n in ("kernel", "stride", "pad")))

@@ -23,9 +23,9 @@ from porter.passes.winograd_regions import Tiled
 def one_sample(graph: Graph) -> Graph | None:
     """The graph for a batch of one; None where that is not faster, or samples see each other."""
     ends = (*leaves(graph.inputs), *leaves(graph.outputs))
-    wanted = any(getattr(node.op, "wants_one_sample", False) for node in graph.nodes)
+    faster = any(getattr(node.op, "wants_one_sample", False) for node in graph.nodes)
     batches = all(v.type.rank == 4 and v.dtype == FLOAT and v.type.shape[0] is None for v in ends)
-    if not (wanted and batches and all(map(is_sample_by_sample, graph.nodes))):
+    if not (faster and batches and all(map(is_sample_by_sample, graph.nodes))):
         return None
     return rename(
         graph,
@@ -56,11 +56,11 @@ def sample_by_sample(
     """What `compute` makes, by `names`, of each sample as a batch of one; put together again."""
 
     def one(sample: tuple[Any, ...]) -> dict[str, Any]:
-        made = compute(*(tf.expand_dims(tensor, 0) for tensor in sample))
-        return {name: tf.squeeze(tensor, 0) for name, tensor in made.items()}
+        outputs = compute(*(tf.expand_dims(tensor, 0) for tensor in sample))
+        return {name: tf.squeeze(tensor, 0) for name, tensor in outputs.items()}
 
     types = dict.fromkeys(names, tensors[0].dtype)
-    made: dict[str, Any] = tf.map_fn(
+    outputs: dict[str, Any] = tf.map_fn(
         one, tuple(tensors), fn_output_signature=types, parallel_iterations=1
     )
-    return made
+    return outputs

@@ -39,8 +39,8 @@ class Respelled(LayerMap):
         return self.original.reference(*inputs)
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        wanted = tuple(channels_last(each.rank, each.rank - 2) for each in inputs)
-        return wanted, tuple(channels_last(each.rank, each.rank - 2) for each in outputs)
+        orders = tuple(channels_last(each.rank, each.rank - 2) for each in inputs)
+        return orders, tuple(channels_last(each.rank, each.rank - 2) for each in outputs)
 
 
 def is_image_batch(node: Node) -> bool:

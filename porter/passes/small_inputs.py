@@ -33,5 +33,5 @@ def unless_small(
     # It stays a call in the graph, so that the first call with large pictures does not wait for it.
     aside = {"_noinline": True}
     small = tf.function(as_layers, autograph=False, experimental_attributes=aside)
-    made: Named = tf.cond(pixels < MIN_PIXELS, small, rewritten)
-    return made
+    outputs: Named = tf.cond(pixels < MIN_PIXELS, small, rewritten)
+    return outputs

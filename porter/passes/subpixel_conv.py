@@ -43,17 +43,17 @@ class Blocks(Respelled):
             for down in (0, 1)
             for right in (0, 1)
         ]
-        made = [
+        sizes = [
             size(tf, x, axis) + 2 * pad - kernel + 1
             for axis, pad, kernel in zip((1, 2), found.pad, found.kernel, strict=True)
         ]
-        edges = [[pad, pad + n % 2] for pad, n in zip(found.pad, made, strict=True)]
+        edges = [[pad, pad + n % 2] for pad, n in zip(found.pad, sizes, strict=True)]
         whole = tf.pad(x, [[0, 0], *edges, [0, 0]])
         out = tf.nn.conv2d(whole, tf.concat(shifted, axis=-1), strides=2, padding="VALID")
         if found.bias is not None:
             out = tf.nn.bias_add(out, tf.tile(at.variable(found.bias), [4]))
         pixels = tf.nn.depth_to_space(out, 2)
-        cut = tf.slice(pixels, [0, 0, 0, 0], tf.stack([-1, *made, -1]))
+        cut = tf.slice(pixels, [0, 0, 0, 0], tf.stack([-1, *sizes, -1]))
         return tf.ensure_shape(cut, [x.shape[0], None, None, planes])
 
 

@@ -123,9 +123,9 @@ class WinogradConvolution(Respelled):
         What a tile sees beyond the border does not reach the outputs that are kept.
         """
         key = (cut, self.edges(), None if self.border is None else type(self.border.border))
-        if key not in tiles.made:
-            tiles.made[key] = self.looked_up(tf, x, tiles, cut)
-        found: tuple[Any, Any] = tiles.made[key]
+        if key not in tiles.cache:
+            tiles.cache[key] = self.looked_up(tf, x, tiles, cut)
+        found: tuple[Any, Any] = tiles.cache[key]
         return found
 
     def looked_up(self, tf: Any, x: Any, tiles: Tiles, cut: bool) -> tuple[Any, Any]:

@@ -33,7 +33,7 @@ class Tiles:
     width: Any
 
     def __post_init__(self) -> None:
-        self.made: dict[Any, Any] = {}
+        self.cache: dict[Any, Any] = {}
 
     @cached_property
     def down(self) -> Any:
@@ -52,14 +52,14 @@ class Tiles:
 
     def cut(self, x: Any) -> Any:
         """An image, tiled. The tiles' pixels beyond it repeat its last ones."""
-        if "cut" not in self.made:
+        if "cut" not in self.cache:
             rows, columns = (
                 self.tf.minimum(self.windows(n, TILE, 0), extent - 1)
                 for n, extent in ((self.down, self.height), (self.across, self.width))
             )
-            self.made["cut"] = self.addresses(rows, columns, (self.height, self.width))
+            self.cache["cut"] = self.addresses(rows, columns, (self.height, self.width))
         flat = self.tf.reshape(x, [-1, x.shape[3]])
-        return self.stored(self.tf.gather(flat, self.made["cut"]))
+        return self.stored(self.tf.gather(flat, self.cache["cut"]))
 
     def joined(self, tiled: Any) -> Any:
         """A tiled image as N×H×W×C."""
@@ -79,17 +79,17 @@ class Tiles:
 
     # Windows --------------------------------------------------------------------------------------
 
-    def windows(self, tiles: Any, seen: int, before: int) -> Any:
+    def windows(self, tiles: Any, window: int, before: int) -> Any:
         """Rows that each tile sees, as tiles × seen, where -1 is the first above the image."""
         starts = self.tf.range(tiles) * TILE - before
-        return self.tf.expand_dims(starts, 1) + self.tf.range(seen)
+        return self.tf.expand_dims(starts, 1) + self.tf.range(window)
 
     def addresses(self, rows: Any, columns: Any, extents: tuple[Any, Any] | None = None) -> Any:
         """Where the pixels at rows × columns lie in a list of all pixels: tiles × seen².
 
         `extents` are height and width of images; without them what lies there is tiled.
         """
-        tf, seen = self.tf, int(rows.shape[1])
+        tf, window = self.tf, int(rows.shape[1])
         if extents is not None:
             height, width = extents
             down, right, sample = rows * width, columns, height * width
@@ -99,20 +99,20 @@ class Tiles:
             right = columns // TILE * size + columns % TILE
             sample = self.down * self.across * size
         places = (
-            tf.reshape(down, [1, -1, 1, seen, 1])
-            + tf.reshape(right, [1, 1, -1, 1, seen])
+            tf.reshape(down, [1, -1, 1, window, 1])
+            + tf.reshape(right, [1, 1, -1, 1, window])
             + tf.reshape(tf.range(self.samples) * sample, [-1, 1, 1, 1, 1])
         )
-        return tf.reshape(places, [-1, seen * seen])
+        return tf.reshape(places, [-1, window * window])
 
     def both(self, rows: Any, columns: Any) -> Any:
         """One for each pixel whose row and column are both true, else zero: tiles × seen²."""
-        tf, seen = self.tf, int(rows.shape[1])
-        down = tf.reshape(rows, [1, -1, 1, seen, 1])
-        right = tf.reshape(columns, [1, 1, -1, 1, seen])
-        shape = tf.stack([self.samples, self.down, self.across, seen, seen])
+        tf, window = self.tf, int(rows.shape[1])
+        down = tf.reshape(rows, [1, -1, 1, window, 1])
+        right = tf.reshape(columns, [1, 1, -1, 1, window])
+        shape = tf.stack([self.samples, self.down, self.across, window, window])
         kept = tf.cast(tf.logical_and(down, right), tf.float32)
-        return tf.reshape(tf.broadcast_to(kept, shape), [-1, seen * seen])
+        return tf.reshape(tf.broadcast_to(kept, shape), [-1, window * window])
 
     # Planes ---------------------------------------------------------------------------------------
 

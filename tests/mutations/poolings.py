@@ -109,7 +109,7 @@ MUTATIONS = [
         "adaptive pooling: W before H",
         behind(torch_module(ADAPTIVE, H=5, W=3)),
         ADAPTIVE,
-        made=swapped,
+        output_size=swapped,
     ),
     in_tf("border: left and right swapped", behind(border(ZERO)), ZERO, pads=to((3, 4, 2, 1))),
     in_tf("border: top and bottom swapped", behind(border(ZERO)), ZERO, pads=to((4, 3, 1, 2))),

@@ -100,7 +100,7 @@ MUTATIONS = [
     ),
     both("average: padding counted", AVERAGE, "k3s2p1_exclude", count_pad=to(True)),
     both("average: divide ignored", AVERAGE, "nodivide", divide=to(True)),
-    both("adaptive pooling: W before H", ADAPTIVE, "w3h2", made=swapped),
+    both("adaptive pooling: W before H", ADAPTIVE, "w3h2", output_size=swapped),
     case(
         "reflection: outermost elements repeated",
         REFLECTION,
