@@ -246,7 +246,7 @@ def bottle(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     child = first_child(walk, module)
     fused = tensor.type.rank - wanted + 1
     if fused <= 1:
-        return walk(child, tensor, at="1")
+        return walk.set_output(one_tensor(module, walk(child, tensor, at="1")))
     output = walk(child, walk.emit(Fuse(count=fused), tensor), at="1")
     result = one_tensor(module, output)
     if result.type.rank != made:

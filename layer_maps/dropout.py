@@ -74,6 +74,11 @@ class Dropout(Scaling, HasKerasLayer):
     v2 = flag("v2")
     inplace = flag("inplace")
 
+    def adapt(self, module: TorchObject, options: Options) -> None:
+        super().adapt(module, options)
+        # rnn's class of the same name (Dropout.lua) returns its input itself.
+        self.__dict__["fresh_output"] = self.inplace and "lazy" in module
+
     @property
     def kept(self) -> float:
         return 1.0 if self.v2 else 1 - self.p

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from layer_maps.batch_normalization import along
-from layer_maps.containers import sequential
+from layer_maps.containers import one_tensor, sequential
 from porter.maps import (
     Accepts,
     Array,
@@ -174,7 +174,8 @@ def weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
 
     walk.note("weight computed from v and g")
     derived = normalised(walk.path, module, 1e-4, arrange)
-    return walk(with_weight(children[0], weight, module.tensor("v"), derived), x, at="1")
+    output = walk(with_weight(children[0], weight, module.tensor("v"), derived), x, at="1")
+    return walk.set_output(one_tensor(module, output))
 
 
 @structure("nn.LinearWeightNorm")

@@ -105,6 +105,7 @@ class L1Penalty(Penalty):
     m is `l1weight`, with `sizeAverage` divided by the number of elements.
     """
 
+    fresh_output = True  # L1Penalty.lua: self.output = input
     weight = number("l1weight")
     average = flag("sizeAverage")
     provides = flag("provideOutput", default=True)

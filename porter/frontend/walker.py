@@ -56,6 +56,8 @@ MAX_HANDED = 1_000_000
 """Entries of tables that modules take and hand on, counted at every call."""
 MAX_ELEMENTS = 2**31
 """Elements of one tensor: a field may ask for a billion copies, or a padding of a billion."""
+MAX_GRAPHS = 8
+"""Graphs that a model keeps: search and verification ask for the same few sizes."""
 FRAMES_PER_LEVEL = 12
 """Python frames that one level of nesting may take, with room to spare."""
 
@@ -70,6 +72,8 @@ class Model:
     ops: dict[int, LayerMap] = field(default_factory=dict)
     calls: int = 0
     """Calls of modules in all walks so far, also in those that ended early."""
+    graphs: dict[Hashable, Graph] = field(default_factory=dict, repr=False)
+    """What `walk` returned last, by the types of the inputs; the latest is the last."""
 
     @cached_property
     def frozen(self) -> frozenset[Hashable]:
@@ -96,8 +100,15 @@ class Model:
         return self.registry[module.typename]
 
     def walk(self, inputs: Nested[TensorType]) -> Graph:
-        """The graph for inputs of these types."""
-        return self.walk_with(Walk, inputs)
+        """The graph for inputs of these types; the last few are kept."""
+        key = hashable(inputs)
+        graph = self.graphs.pop(key, None)
+        if graph is None:
+            graph = self.walk_with(Walk, inputs)
+        self.graphs[key] = graph
+        if len(self.graphs) > MAX_GRAPHS:
+            del self.graphs[next(iter(self.graphs))]
+        return graph
 
     def walk_with(self, kind: type[Walk], inputs: Nested[TensorType]) -> Graph:
         """The same with a walk of another kind."""
@@ -109,6 +120,15 @@ class Model:
             raise Endless("tables or modules are nested too deep, or inside themselves") from None
         finally:
             sys.setrecursionlimit(limit)
+
+
+def hashable(inputs: Nested[TensorType]) -> Hashable:
+    """Nested types as tuples."""
+    if isinstance(inputs, list):
+        return tuple(hashable(item) for item in inputs)
+    if isinstance(inputs, dict):
+        return frozenset((key, hashable(item)) for key, item in inputs.items())
+    return inputs
 
 
 class Walk:
@@ -464,6 +484,18 @@ class Walk:
             yield
         finally:
             self.clone = outer
+
+    def set_output(self, x: Value) -> Value:
+        """The tensor that the active module returns at every call, set to what `x` sees."""
+        key = (self.clone, self.active[-1].index, "set")
+        source = self.memory.tensor(x)
+        value = self.count_value(source.value.type, source.storage.number)
+        tensor = self.memory.outputs.setdefault(
+            key, TorchTensor(source.storage, source.window, value)
+        )
+        self.memory.point(tensor, source.storage, source.window, value)
+        tensor.source = source.source
+        return value
 
     def own_table(
         self, entries: Iterable[Nested[Value]], key: Hashable = None

@@ -160,6 +160,10 @@ def gather(graph: Graph) -> list[Evidence]:
     overwritten = {
         value.storage for node in graph.nodes if node.op.inplace for value in node.inputs[:1]
     }
+    writes = Counter(
+        value.storage for node in graph.nodes if not node.op.is_view for value in node.outputs
+    )
+    overwritten |= {storage for storage, count in writes.items() if count > 1}
     for node in graph.nodes:
         for value in node.outputs:
             if value.storage in overwritten:

@@ -1,4 +1,6 @@
-"""Random nets whose modules are called again and again, against Torch's memory rules in NumPy.
+"""Modules that are called more than once: each has one output, which the next call overwrites.
+
+Random nets of such modules are compared with Torch's memory rules, spelled out in NumPy.
 
 `python -m tests.frontend.test_output_buffers 500 SEED` runs more of them.
 """
@@ -13,29 +15,159 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.errors import PorterError
+from porter.errors import PorterError, WalkError
 from porter.frontend.inputs import types_of
 from porter.ir import graph as graphs
-from porter.ir.nested import leaves
+from porter.ir.nested import Nested, leaves
 from porter.parity import compare as parity
 from porter.parity.measure import compare
 from porter.runtime import reference
 from porter.torch7 import TorchObject
 from tests.build import (
+    Array,
     batch_norm,
     concat_table,
     container,
     conv,
     identity,
+    linear,
     model,
     parallel_table,
     randn,
     relu,
+    run,
     sequential,
     torch_module,
     view,
 )
 from tests.torch_memory import Torch, Unusable, arrays, tensor_of
+
+X = randn(2, 3, 4, 4).astype(np.float64)
+NEGATIVE, POSITIVE = -np.abs(X), np.abs(X)
+
+
+def outputs_of(net: TorchObject, x: Any) -> list[Array]:
+    output: Nested[Array] = run(net, x)
+    return list(leaves(output))
+
+
+def plus(value: float) -> TorchObject:
+    return torch_module("nn.AddConstant", constant_scalar=value)
+
+
+@pytest.mark.parametrize(
+    ("module", "second"),
+    [
+        pytest.param(torch_module("nn.Tanh"), np.tanh(NEGATIVE), id="own buffer"),
+        pytest.param(relu(inplace=True), np.zeros_like(X), id="set in place"),
+        pytest.param(view(3, 16), NEGATIVE.reshape(2, 3, 16), id="View sets its output"),
+        pytest.param(torch_module("nn.Squeeze"), NEGATIVE, id="Squeeze sets its output"),
+        pytest.param(torch_module("nn.GradientReversal"), NEGATIVE, id="set to the input"),
+        pytest.param(sequential(plus(1), relu()), np.maximum(NEGATIVE + 1, 0), id="of the child"),
+    ],
+)
+def test_what_the_first_call_returned_is_what_the_second_did(
+    module: TorchObject, second: Array
+) -> None:
+    for output in outputs_of(parallel_table(module, module), [POSITIVE, NEGATIVE]):
+        np.testing.assert_array_equal(output, second)
+
+
+@pytest.mark.parametrize("module", [identity(), torch_module("nn.L1Penalty", l1weight=1)])
+def test_a_module_that_returns_its_input_has_no_output_of_its_own(module: TorchObject) -> None:
+    first, second = outputs_of(parallel_table(module, module), [POSITIVE, NEGATIVE])
+    np.testing.assert_array_equal(first, POSITIVE)
+    np.testing.assert_array_equal(second, NEGATIVE)
+
+
+def test_the_table_of_a_container_is_filled_again() -> None:
+    """The first entry is the input itself, which no later call overwrites; but the table is one."""
+    both = concat_table(identity(), torch_module("nn.Tanh"))
+    outputs = outputs_of(parallel_table(both, both), [POSITIVE, NEGATIVE])
+    for output, expected in zip(outputs, [NEGATIVE, np.tanh(NEGATIVE)] * 2, strict=True):
+        np.testing.assert_array_equal(output, expected)
+
+
+def test_slices_are_new_tensors_at_every_call() -> None:
+    split = sequential(torch_module("nn.SplitTable", dimension=1))
+    outputs = outputs_of(parallel_table(split, split), [POSITIVE, NEGATIVE])
+    for output, expected in zip(outputs, [*POSITIVE, *NEGATIVE], strict=True):
+        np.testing.assert_array_equal(output, expected)
+
+
+def test_clones_of_a_map_table_have_outputs_of_their_own() -> None:
+    tanh = torch_module("nn.Tanh")
+    each = container("nn.MapTable", tanh, module=tanh)
+    first, second = outputs_of(each, [POSITIVE, NEGATIVE])
+    np.testing.assert_array_equal(first, np.tanh(POSITIVE))
+    np.testing.assert_array_equal(second, np.tanh(NEGATIVE))
+
+
+def test_a_smaller_second_call_resizes_what_the_first_returned() -> None:
+    tanh = torch_module("nn.Tanh")
+    first, second = outputs_of(parallel_table(tanh, tanh), [POSITIVE, NEGATIVE[:1]])
+    np.testing.assert_array_equal(first, np.tanh(NEGATIVE[:1]))
+    np.testing.assert_array_equal(second, np.tanh(NEGATIVE[:1]))
+
+
+def test_a_view_sees_the_first_elements_of_a_resized_tensor() -> None:
+    """The storage is kept: behind the new elements lie those of the first call."""
+    tanh = torch_module("nn.Tanh")
+    net = parallel_table(sequential(tanh, view(96)), tanh)
+    seen, _ = outputs_of(net, [POSITIVE, NEGATIVE[:1]])
+    expected = [*np.tanh(NEGATIVE[0]).ravel(), *np.tanh(POSITIVE[1]).ravel()]
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_rows_of_a_shared_lookup_table_lose_their_batch() -> None:
+    """LookupTable.lua views its output as N×T×D after it wrote N·T rows: nobody views the first."""
+    table = torch_module("nn.LookupTable", weight=randn(5, 2))
+    words = [np.array([[1, 2, 3]]), np.array([[3, 4, 5]])]
+    first, second = outputs_of(parallel_table(table, table), words)
+    assert (first.shape, second.shape) == ((3, 2), (1, 3, 2))
+    np.testing.assert_array_equal(first, second[0])
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(linear(4, 4), id="Linear"),
+        pytest.param(
+            torch_module("nn.SpatialMaxPooling", kW=3, kH=3, dW=1, dH=1, padW=1, padH=1),
+            id="pooling",
+        ),
+        pytest.param(conv(3, 3, kernel=2), id="a convolution that resizes its input"),
+    ],
+)
+def test_a_module_that_reads_what_it_writes_is_refused(module: TorchObject) -> None:
+    x = randn(2, 4) if module.typename == "nn.Linear" else X
+    with pytest.raises(WalkError, match="is fed memory that it writes to") as caught:
+        run(sequential(module, module), x)
+    assert "clone" in str(caught.value.hint)
+
+
+def test_what_is_read_before_it_is_written_may_be_fed_its_own_output() -> None:
+    for module in (conv(3, 3, pad=1), torch_module("nn.Tanh"), batch_norm(3, train=False)):
+        once = run(module, X)
+        (twice,) = outputs_of(sequential(module, module), X)
+        np.testing.assert_array_equal(twice, run(module, once))
+
+
+def test_entries_that_are_the_output_are_added_as_they_are_by_then() -> None:
+    """CAddTable(true): the third entry is the first, to which the second was added."""
+    halves = concat_table(plus(0.5), identity())
+    net = sequential(
+        halves,
+        concat_table(
+            torch_module("nn.SelectTable", index=1),
+            torch_module("nn.SelectTable", index=2),
+            sequential(torch_module("nn.SelectTable", index=1), view(3, 4, 4)),
+        ),
+        torch_module("nn.CAddTable", inplace=True),
+    )
+    (output,) = outputs_of(net, X)
+    np.testing.assert_allclose(output, 2 * (X + 0.5 + X))
+
 
 PLANES = 3
 NETS = 60
