@@ -74,10 +74,10 @@ class Dropout(Scaling, HasKerasLayer):
     v2 = flag("v2")
     inplace = flag("inplace")
 
-    def adapt(self, module: TorchObject, options: Options) -> None:
-        super().adapt(module, options)
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         # rnn's class of the same name (Dropout.lua) returns its input itself.
-        self.__dict__["fresh_output"] = self.inplace and "lazy" in module
+        op = self.evolve(fresh_output=True) if self.inplace and "lazy" in module else self
+        return super(Dropout, op).adapt(module, options)
 
     @property
     def kept(self) -> float:

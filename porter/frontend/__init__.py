@@ -12,7 +12,7 @@ axis is left open (`dynamic.py`).
 
 **Storage is resolved while walking.** `nn.ReLU(true)` overwrites its input, and a sibling that
 holds the same memory sees it. The walker knows the storage of every value; whoever reads an old
-value after it was overwritten gets the new one. The graph stays functional (`aliasing.py`).
+value after it was overwritten gets the new one. The graph stays functional (`memory.py`).
 
 **A batch of one that Torch drops is kept.** `nn.View(n)` without `setNumInputDims` turns 1×C×H×W
 into n. The emitted graph keeps the batch axis, since its batch is open; comparisons allow exactly

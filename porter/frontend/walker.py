@@ -4,11 +4,11 @@ Walking is abstract interpretation on concrete shapes. A module is called on a v
 values and returns one. Layer maps make nodes; structure rules (containers, table modules) are plain
 functions over Python lists and make none.
 
-Memory. Torch's `nn.ReLU(true)` overwrites its input, and a module that is called a second time
-overwrites what its first call returned; whoever holds the same memory sees it. The values that
-structure rules are fore stand for Torch's tensors (`aliasing.py`): a tensor is read
-where a node takes it, and what is read is what was written last. Tables are Python lists, and a
-container that keeps its `output` table keeps its list. The graph stays functional.
+Memory. Torch's `nn.ReLU(true)` overwrites its input, and a module that is called again overwrites
+what its last call returned; whoever holds the same memory sees it. The values that structure rules
+are given therefore stand for Torch's tensors (`memory.py`): a tensor is read where a node takes it,
+and what is read is what was written last. Tables are Python lists, and a container that returns the
+same Lua table at every call returns the same list. The graph stays functional.
 """
 
 from __future__ import annotations
@@ -454,7 +454,6 @@ class Walk:
                 "already overwritten",
                 hint=CLONE,
             )
-        computed.typename = op.typename
         return computed
 
     # Memory -------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ class LayerMap(Declared, abc.ABC):
         """What the report should say of the layer on inputs of these types."""
         return self.notes
 
-    # Memory (porter/frontend/aliasing.py) ---------------------------------------------------------
+    # Memory (porter/frontend/memory.py) -----------------------------------------------------------
 
     def views(self, x: Window, outputs: tuple[TensorType, ...]) -> tuple[Window | None, ...]:
         """Where the outputs of a view lie in the memory of the input; None: in their own."""
