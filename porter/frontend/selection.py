@@ -27,9 +27,9 @@ RANGE = re.compile(r"(\d+)-(\d+)")
 def find_modules(root: Any, registry: Registry) -> Iterator[tuple[str, TorchObject]]:
     """Modules in nested tables and objects, with their keys joined by dots; none inside a module.
 
-    An object of a class that nobody knows is looked into: an agent, an experiment, a model that
-    keeps its nets in fields. If it holds no module it may be one itself. What stands at several
-    places is looked at once: a few tables could stand for millions.
+    Objects of unknown classes are searched too: an agent, an experiment, a model that keeps its
+    nets in fields. One that holds no module may be a module itself. Whatever is referenced several
+    times is searched once: a few tables could stand for millions.
     """
     visited: set[int] = set()
     pending: list[tuple[str, Any, int]] = [("", root, 0)]

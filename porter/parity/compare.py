@@ -11,7 +11,7 @@ amplifies rounding on this input, and how far off a port may then be.
 The oracle of a value is, strongest first: what real Torch7 recorded, what Torch left in the model
 file, porter's own NumPy reference. Every row names it.
 
-All this happens layer by layer in one pass: an activation is let go when no later layer reads it,
+All this happens layer by layer in one pass: an activation is freed when no later layer reads it,
 so that memory is bounded by the widest place of the net, not by its length.
 """
 
@@ -60,13 +60,13 @@ __all__ = [
 ]
 
 Watch = Callable[[Node, Sequence[Array], Sequence[Array]], None]
-"""Told of every node right after it was compared, with its outputs in Torch's order: the oracle's
-and the port's. They are let go afterwards."""
+"""Called for every node right after its comparison, with its outputs in Torch's order: the oracle's
+and the port's. They are freed afterwards."""
 
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 EXPLAINED = 4
-"""How many failing layers of one input are diagnosed: those behind them mostly follow from them."""
+"""How many failing layers of one input are diagnosed; most later failures follow from these."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Tolerance:
 
     @property
     def stricter(self) -> bool:
-        """Whether somebody asks for less than rounding may make: then it is no excuse."""
+        """Whether an error below the default is requested, which rounding then does not excuse."""
         usual = Tolerance()
         return self.isolated < usual.isolated or self.accumulated < usual.accumulated
 
@@ -197,7 +197,7 @@ class Comparison:
         return [self.oracle.values[value.id] for value in node.outputs]
 
     def note_overflow(self, node: Node) -> None:
-        """Remember the first layer of which the oracle makes more than float32 holds."""
+        """Remember the first layer whose oracle output exceeds the range of float32."""
         if self.overflow is None and any(overflows(array) for array in self.outputs_of(node)):
             self.overflow = node.path
 
@@ -231,7 +231,7 @@ class Comparison:
 
     @property
     def only_accumulates(self) -> bool:
-        """Whether all layers agree one by one, their chain does not, and nobody recorded it."""
+        """Whether each layer agrees in isolation, the chain does not, and nothing was recorded."""
         failing = [
             i for i, m in self.accumulated.items() if not m.within(self.tolerance.accumulated)
         ]
@@ -244,7 +244,7 @@ class Comparison:
         )
 
     def allowed(self, values: Sequence[Value]) -> tuple[Tolerance, str]:
-        """How far these outputs of a call may be off, and why where that is further than usual."""
+        """The tolerance for these outputs of a call, and why where it is not the usual one."""
         usual = self.tolerance
         roundings = [self.rounding[value.id] for value in values if value.id in self.rounding]
         measures = [self.accumulated[v.id] for v in values if v.id in self.accumulated]
@@ -257,7 +257,7 @@ class Comparison:
         return replace(usual, accumulated=limit), most.note()
 
     def allowed_isolated(self, key: tuple[str, int], values: Sequence[Value]) -> tuple[float, str]:
-        """How far a layer by itself may be off: one layer can amplify the rounding of its input."""
+        """The tolerance for a layer in isolation: one layer can amplify its input's rounding."""
         usual, errors = self.tolerance.isolated, self.isolated.get(key, [])
         by_reference = all(self.oracle.sources.get(value.id) == REFERENCE for value in values)
         needless = all(measure.within(usual) for measure in errors)
@@ -272,7 +272,7 @@ class Comparison:
         return limit, most.note("the layer")
 
     def rows(self, accumulated: bool = True) -> tuple[Row, ...]:
-        """One row for every module that computes or hands on a tensor."""
+        """One row for every module that computes a tensor or passes one on."""
         notes = dict(self.graph.notes)
         rows: list[Row] = []
         for call in self.graph.calls:
@@ -309,12 +309,12 @@ class Comparison:
 
 
 def overflows(array: Array) -> bool:
-    """Whether float32 holds some of the numbers as infinity only; NaN is none of them."""
+    """Whether some finite or infinite number exceeds the range of float32; NaN does not count."""
     return array.size > 0 and bool(np.fmax.reduce(np.abs(array), axis=None) > MAX_FLOAT32)
 
 
 def compare_summary(summary: Summary, computed: Array) -> Measure:
-    """Compare with what a recording kept of a large activation."""
+    """Compare with the summary that a recording keeps of a large activation."""
     if summary.shape != computed.shape:
         return failed(f"shape {computed.shape} where Torch recorded {summary.shape}")
     magnitude = np.abs(computed.astype(np.float64))
@@ -358,7 +358,7 @@ def verify(
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
 
     def judge(step: Step, computed: list[object]) -> None:
-        """Judge one layer right after the port ran it; afterwards its inputs may be let go."""
+        """Compare one layer right after the port ran it; its inputs may be freed afterwards."""
         node = step.node
         progress(node.path)
         oracle.complete(node)

@@ -1,4 +1,4 @@
-"""How far two arrays are apart. Never a search for a permutation that would make them agree."""
+"""How much two arrays differ. Never searches for a permutation that would make them agree."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Measure:
 
     @staticmethod
     def worst(measures: list[Measure]) -> Measure:
-        """The one to report of several."""
+        """The measure to report of several."""
         return max(measures, key=lambda m: (m.problem is not None, m.max_rel), default=Measure())
 
 
 def failed(problem: str) -> Measure:
-    """A measure that no tolerance forgives."""
+    """A measure that fails at every tolerance."""
     return Measure(math.inf, math.inf, math.inf, math.inf, 0.0, (), problem)
 
 
@@ -96,7 +96,7 @@ def relative_error(reference: Array, computed: Array) -> float:
 
 
 def error_shown(error: float | None) -> str:
-    """An error as it is read best, alike on the terminal and in pages."""
+    """An error formatted for people, the same on the terminal and in pages."""
     if error is None:
         return "–"
     if error == 0:
@@ -113,7 +113,7 @@ def _cosine(a: Array, b: Array, scale: float) -> float:
 
 
 def _first_difference(a: Array, b: Array) -> tuple[int, ...] | None:
-    """Where first one is not finite and the other is, or is something else."""
+    """The first index at which the arrays differ in NaN or infinity."""
     unusual = ~np.isfinite(a) | ~np.isfinite(b)
     differs = unusual & ~((a == b) | (np.isnan(a) & np.isnan(b)))
     return tuple(int(i) for i in np.argwhere(differs)[0]) if differs.any() else None

@@ -1,4 +1,4 @@
-"""Who says what every value should be.
+"""Where the expected values come from.
 
 Strongest first: what real Torch7 recorded; where it recorded nothing, porter's own NumPy reference,
 computed from what was recorded before.
@@ -23,7 +23,7 @@ REFERENCE = "numpy float64"
 
 @dataclass
 class Oracle:
-    """What each value should be, in Torch's order, and who says so."""
+    """The expected array of each value, in Torch's order, and its source."""
 
     values: dict[int, Array]
     sources: dict[int, str]
@@ -31,7 +31,7 @@ class Oracle:
     summaries: dict[int, Summary]
 
     def complete(self, node: Node) -> None:
-        """Compute in NumPy what was not recorded of a node's outputs; its inputs are there."""
+        """Compute in NumPy the outputs of a node that were not recorded, from its known inputs."""
         if all(value.id in self.values for value in node.outputs):
             return
         inputs = tuple(self.values[value.id] for value in node.inputs)
@@ -50,7 +50,7 @@ def bind(values: Nested[Value], arrays: Nested[Array]) -> dict[int, Array]:
 def consult(
     graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
 ) -> Oracle:
-    """All of the oracle's values; what was not recorded is computed in NumPy from what was."""
+    """All expected values: recorded ones, and the others computed from them in NumPy."""
     oracle = recorded_values(graph, inputs, recording, source)
     for node in graph.nodes:
         oracle.complete(node)
@@ -60,7 +60,7 @@ def consult(
 def recorded_values(
     graph: Graph, inputs: Nested[Array], recording: Recording | None, source: str = RECORDED
 ) -> Oracle:
-    """The oracle before anything is computed: the inputs, and what was recorded."""
+    """The oracle before anything is computed: inputs and recorded values."""
     oracle = Oracle(bind(graph.inputs, inputs), {}, {}, {})
     if recording is not None:
         for call in graph.calls:
@@ -69,7 +69,7 @@ def recorded_values(
 
 
 def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str) -> None:
-    """Take over what Torch recorded of one call."""
+    """Adopt what Torch recorded of one call."""
     key = (call.path, call.count)
     recorded = recording.outputs.get(key)
     if recorded is None and call.path == "" and call.count == 1:

@@ -1,6 +1,6 @@
-"""Reference activations: what Torch made of an input, module by module.
+"""Reference activations: what Torch computed from an input, module by module.
 
-Two spellings of one format, `torch7-activations` version 1: a `.t7` table as `porter record`'s
+One format in two encodings, `torch7-activations` version 1: a `.t7` table as `porter record`'s
 script writes it, and an `.npz` with the keys `input`, `output` and `<path>` or `<path>#<call>`.
 """
 
@@ -56,7 +56,7 @@ class Recording:
     summaries: Mapping[tuple[str, int], Nested[Summary]] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
     mode: str | None = None
-    """`evaluate` or `training`, as the script that recorded says; None where nobody does."""
+    """`evaluate` or `training`, as the record script noted; None if unknown."""
 
 
 def as_arrays(value: Any, what: str) -> Nested[Array]:
@@ -89,14 +89,14 @@ def as_arrays(value: Any, what: str) -> Nested[Array]:
 
 
 def numbers(array: Array, what: str) -> Array:
-    """The array, if it is one of numbers. Raises BadField."""
+    """The array, checked to be numeric. Raises BadField."""
     if array.dtype.kind not in "fiub":
         raise BadField(f"{what} should be a tensor of numbers", received=str(array.dtype))
     return array
 
 
 def with_elements(recorded_input: Nested[Array]) -> Nested[Array]:
-    """An input, if it can be fed to a model. Raises BadField."""
+    """An input, checked not to be empty. Raises BadField."""
     for array in leaves(recorded_input):
         if not array.size:
             shown = "×".join(map(str, array.shape))
@@ -105,7 +105,7 @@ def with_elements(recorded_input: Nested[Array]) -> Nested[Array]:
 
 
 def from_t7(root: Table, source: str) -> Recording:
-    """A recording out of the table that a `.t7` file holds."""
+    """The recording in the root table of a `.t7` file."""
     if root.get("version") != 1:
         raise T7Error(
             f"{source} is a recording of another version",
@@ -164,7 +164,7 @@ def _summary(table: Table) -> Nested[Summary]:
 
 
 def from_npz(path: str | os.PathLike[str]) -> Recording:
-    """A recording out of an `.npz`; files with pickled objects are refused."""
+    """The recording in an `.npz`; files with pickled objects are refused."""
     name = os.fspath(path)
     outputs: dict[tuple[str, int], Nested[Array]] = {}
     recorded_input: Nested[Array] | None = None
@@ -189,7 +189,7 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
 
 
 def require_room(archive: NpzFile, name: str) -> None:
-    """Raise TooLarge for an archive that unpacks to more than memory holds."""
+    """Raise TooLarge for an archive whose contents exceed the free memory."""
     members = archive.zip.infolist() if archive.zip else []
     unpacked: int = sum(member.file_size for member in members)
     free = memory.available()
@@ -201,14 +201,14 @@ def require_room(archive: NpzFile, name: str) -> None:
 
 
 def zipped(loaded: Any) -> NpzFile:
-    """What NumPy loaded, if it is an archive and no single array."""
+    """What NumPy loaded, checked to be an archive and not a single array."""
     if not isinstance(loaded, NpzFile):
         raise ValueError("it holds one array and no names")
     return loaded
 
 
 def read(path: str | os.PathLike[str]) -> Recording:
-    """A recording file, `.npz` or `.t7`; or a `.t7` with nothing but tensors (an output)."""
+    """A recording, `.npz` or `.t7`, or a `.t7` that holds only tensors (an output)."""
     if Path(path).suffix == ".npz":
         return from_npz(path)
     file = torch7.read(path)

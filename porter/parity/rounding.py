@@ -1,4 +1,4 @@
-"""Whether an error that a port accumulates is rounding, and nothing else.
+"""Whether the accumulated error of a port is rounding and nothing else.
 
 Some nets amplify. Instance normalisation divides by a plane's deviation: where a plane is nearly
 constant, the last digits of float32 become the first ones of what follows. Two faithful float32
@@ -8,8 +8,8 @@ pass. Precision tells them apart: in float64 rounding shrinks by nine digits, a 
 So where a port's layers agree one by one and only their chain does not, the whole chain runs again:
 in float64, where port and reference must agree, and in NumPy's float32, which shows what rounding
 does on this input. The port may be `FACTOR` times as far off as that. The same holds for one layer
-by itself, whose float64 agreement and float32 noise are known anyway. Only NumPy is doubted that
-way, never what Torch recorded.
+in isolation, whose float64 agreement and float32 noise are measured anyway. Only the NumPy
+reference is questioned in this way, never a recording.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from porter.runtime import reference
 FACTOR = 10.0
 """Summing in another order changes an accumulated error by a small factor, in either direction."""
 MAX_ROUNDING = 1e-2
-"""Where rounding may make more than this of a value's scale, float32 cannot prove anything."""
+"""Where rounding may reach more than this fraction of the scale, float32 proves nothing."""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """Errors of a value at the end of the chain that makes it, in units of the value's scale.
+    """Accumulated errors of a value, in units of its scale.
 
     `float32` is NumPy's in float32, `float64` the port's in float64; both against NumPy in float64.
     """
@@ -45,11 +45,11 @@ class Rounding:
     float64: float
 
     def allows(self, limit: float) -> float:
-        """The largest error that is rounding; 0 unless float64 agrees to `limit`."""
+        """The largest error that counts as rounding; 0 unless float64 agrees to `limit`."""
         return min(FACTOR * self.float32, MAX_ROUNDING) if self.float64 <= limit else 0.0
 
     def note(self, what: str = "the whole chain") -> str:
-        """For the row of a layer that passes by it."""
+        """A note for the row of a layer that passes because of it."""
         return (
             f"float32 rounding alone makes {self.float32:.0e} here; "
             f"in float64 {what} agrees to {self.float64:.0e}"
@@ -119,5 +119,5 @@ def accumulated_rounding(
 
 
 def in_precision(precision: type, array: Array) -> Array:
-    """An array of floating numbers in another precision; integers stay what they are."""
+    """A floating-point array in another precision; integers stay as they are."""
     return array.astype(precision) if np.issubdtype(array.dtype, np.floating) else array

@@ -1,4 +1,4 @@
-"""Small images of activations, which a report keeps when the activations themselves are gone."""
+"""Small images of activations, which a report keeps after the activations are freed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Thumbnail:
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """What an image net was fed and made of it, H×W×C; the difference is H×W.
+    """Input and outputs of an image net, H×W×C; the difference is H×W.
 
     `largest` is the largest absolute difference, in the units of the output.
     """
@@ -96,7 +96,7 @@ def folded(plane: Array) -> Array:
 
 
 def shrink(plane: Array, side: int, reduction: np.ufunc) -> Array:
-    """H×W or H×W×C reduced to at most `side` × `side`, block by block: np.add gives averages."""
+    """H×W or H×W×C reduced block by block to at most `side` × `side`; np.add gives averages."""
     counts = np.ones((1,) * plane.ndim)
     for axis in (0, 1):
         n = plane.shape[axis]

@@ -1,8 +1,8 @@
 """Why a layer differs: which change of the reference explains the numbers.
 
 A verdict says that a layer is wrong; this module looks for the cause. Every hypothesis is tried in
-NumPy, and the one that makes what the port made, or what the oracle recorded, is given as a hint
-together with what was measured. A hint never changes a verdict.
+NumPy, and the one that reproduces the port's output, or the oracle's, becomes a hint together with
+the measured errors. A hint never changes a verdict.
 
 Hypotheses come from the declarations of a layer map alone (its fields, the axes of its parameters,
 the layouts in which it ran), so that a user's own map gets them too.
@@ -31,15 +31,15 @@ from porter.parity.measure import relative_error
 Suspect = Literal["port", "oracle"]
 
 PATIENCE = 20.0
-"""Seconds spent on one layer; what is left of the hypotheses is then not tried."""
+"""Seconds spent on one layer; hypotheses that remain after that are not tried."""
 SAME = 3.0
-"""Of explanations whose errors are within this factor, the simplest (first) one is given."""
+"""Among explanations whose errors are within this factor, the first, simplest one is reported."""
 
 IMPOSSIBLE = (
     *(ValueError, IndexError, TypeError, AttributeError, AssertionError, ArithmeticError),
     *(MemoryError, InvariantError, PorterError),
 )
-"""What NumPy and the maps raise where a hypothesis makes no sense: it is no explanation."""
+"""Raised by NumPy and the maps for a hypothesis that makes no sense here."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def hypotheses(at: Situation, outputs: Arrays) -> Iterator[Hypothesis]:
 
 
 def attempt(hypothesis: Hypothesis) -> Arrays | None:
-    """What a hypothesis makes, or None where it makes no sense."""
+    """The outputs under a hypothesis, or None where it makes no sense."""
     try:
         with np.errstate(all="ignore"):
             return tuple(np.asarray(y) for y in hypothesis.outputs())
@@ -131,7 +131,7 @@ def attempt(hypothesis: Hypothesis) -> Arrays | None:
 
 
 def error(target: Arrays, outputs: Arrays) -> float:
-    """The worst error over all outputs; infinite where their number or shapes differ."""
+    """The largest error over all outputs; infinite where their number or shapes differ."""
     if len(target) != len(outputs):
         return np.inf
     pairs = zip(target, outputs, strict=True)

@@ -27,7 +27,7 @@ FUNCTIONS: tuple[tuple[str, Callable[[Array], Array]], ...] = (
 
 
 def about_layouts(at: Situation) -> Iterator[Hypothesis]:
-    """TensorFlow's order of axes or features taken for Torch's."""
+    """TensorFlow's order of axes or features mistaken for Torch's."""
     if all(layout.is_torch for layout in at.layouts):
         return
 

@@ -66,7 +66,7 @@ def others(name: str, value: Any, op: LayerMap, declared: dict[str, Field[Any]])
 
 
 def shown(value: Any) -> str:
-    """A field's value as it is read best."""
+    """A field's value, formatted for people."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""A layer at work, and what it would make if one thing were different."""
+"""A layer on concrete inputs, and what it would compute if one thing were different."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from porter.ir.layout import Layout
 
 Arrays = tuple[Array, ...]
 MAX_ELEMENTS = 2**26
-"""Of an output that a hypothesis may make."""
+"""Largest output that a hypothesis may compute."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """A layer at work: inputs in Torch's order, and the layouts in which TensorFlow held them."""
+    """A layer on concrete inputs, in Torch's order, and the layouts in which TensorFlow ran it."""
 
     op: LayerMap
     inputs: Arrays
     layouts: tuple[Layout, ...] = ()
     output_layouts: tuple[Layout, ...] = ()
     of_oracle: bool = False
-    """Whether it is the oracle's output that is to be explained, and not the port's."""
+    """Whether the oracle's output is to be explained, and not the port's."""
 
     def run(self, op: LayerMap | None = None, inputs: Arrays | None = None) -> Arrays:
         """What the reference makes, of a changed layer or of changed inputs.
@@ -43,7 +43,7 @@ class Situation:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A sentence that goes on from "when", and what the reference makes if it is true."""
+    """A clause that follows "when", and the reference's outputs if it is true."""
 
     cause: str
     outputs: Callable[[], Arrays]
