@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import itertools
 from collections.abc import Callable
@@ -67,9 +66,7 @@ def original(typename: str) -> type[LayerMap]:
 
 def altered(op: LayerMap, changes: dict[str, Change]) -> LayerMap:
     """A copy of a map with other fields."""
-    wrong = copy.copy(op)
-    wrong.__dict__ |= {name: change(getattr(op, name)) for name, change in changes.items()}
-    return wrong
+    return op.evolve(**{name: change(getattr(op, name)) for name, change in changes.items()})
 
 
 def in_tensorflow(typename: str, **changes: Change) -> type[LayerMap]:
