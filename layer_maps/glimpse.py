@@ -6,6 +6,7 @@ Source: nicholas-leonard/dpnn SpatialGlimpse.lua.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from layer_maps.upsampling import interpolated
 from porter.maps import (
     Array,
     BadField,
+    HintsInputs,
     LayerMap,
     OpContext,
     Options,
     Shape,
+    TensorType,
     TorchObject,
     integer,
     number,
@@ -31,7 +34,7 @@ MAX_CROP = 2**15
 
 
 @register("nn.SpatialGlimpse")
-class SpatialGlimpse(LayerMap):
+class SpatialGlimpse(LayerMap, HintsInputs):
     """N×(depth·C)×height×width from {images N×C×H×W, places N×2}; both may lack the batch.
 
     Crop d is `scale` times as large as crop d − 1, and zero beyond the border. Places are (y, x)
@@ -75,6 +78,11 @@ class SpatialGlimpse(LayerMap):
             room = [n + 2 * ((c - 1) // 2) - c for n, c in zip(images[-2:], crop, strict=True)]
             self.require(min(room) >= 0, f"crops {crop[0]}×{crop[1]}, more than there is", images)
         return (*images[:-3], self.depth * images[-3], self.height, self.width)
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        return TensorType((None, 2) if position == 1 else (None,) * 4)
 
     def reference(self, images: Array, places: Array) -> Array:
         if images.ndim == 3:

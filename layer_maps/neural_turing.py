@@ -18,6 +18,7 @@ from porter.maps import (
     Nested,
     OpContext,
     Shape,
+    TensorType,
     TorchObject,
     Value,
     Walk,
@@ -158,13 +159,13 @@ class OuterProd(LayerMap):
 class Zero(LayerMap):
     """What the machine's initial state is made of: a vector with the number 0."""
 
-    def output_shape(self, x: Shape) -> Shape:
-        return (1,)
+    def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
+        return (TensorType((1,)),)
 
-    def reference(self, x: Array) -> Array:
-        return np.zeros(1, x.dtype)
+    def reference(self) -> Array:
+        return np.zeros(1)
 
-    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+    def apply(self, tf: Any, *, at: OpContext) -> Any:
         return tf.zeros([1], at.dtype)
 
 
@@ -182,7 +183,7 @@ def turing_machine(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[
     if module.index in states.last:
         before = walk.resolve_all(states.last[module.index])
     else:
-        before = walk(module.object("init_module"), walk.emit(Zero(), x), at="init_module")
+        before = walk(module.object("init_module"), walk.emit(Zero()), at="init_module")
     if not isinstance(before, list):
         raise BadTable("the state of ntm.NTM should be a table", received="one tensor")
     outputs = walk(module.object("master_cell"), [x, *before[1:]], at="master_cell")

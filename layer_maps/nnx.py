@@ -19,11 +19,14 @@ from layer_maps.table_math import CDivTable, CSubTable
 from porter.maps import (
     Accepts,
     Array,
+    HintsInput,
     LayerMap,
     Nested,
     OpContext,
     Shape,
     ShapeMismatch,
+    Skippable,
+    TensorType,
     TorchObject,
     Value,
     Walk,
@@ -46,11 +49,10 @@ def spatial_normalization(walk: Walk, module: TorchObject, x: Nested[Value]) -> 
     of ones. The root is taken before that division. Without `fixedThres` the threshold is the mean
     deviation of the whole image, at least 0.001.
     """
-    image = one_tensor(module, x)
+    planes = module.integer("nfeatures")
+    image = one_tensor(module, walk.emit(SingleImage(planes=planes), one_tensor(module, x)))
     if image.type.rank == 2:
         image = one_tensor(module, walk.emit(Unsqueeze(position=1), image))
-    if image.type.rank != 3:
-        raise ShapeMismatch("nn.SpatialNormalization takes C×H×W or H×W", received=str(image.type))
     weights = estimated(walk, module, "convo", walk.emit(Ones(), image))
     mean = walk.emit(CDivTable(), estimated(walk, module, "convo", image), weights)
     centred = walk.emit(CSubTable(), image, one_tensor(module, mean))
@@ -65,6 +67,31 @@ def spatial_normalization(walk: Walk, module: TorchObject, x: Nested[Value]) -> 
 def estimated(walk: Walk, module: TorchObject, name: str, x: Nested[Value]) -> Value:
     """What the net in a field makes."""
     return one_tensor(module, walk(module.object(name), x, at=name))
+
+
+class SingleImage(LayerMap, Skippable, HintsInput):
+    """x, which should be one image C×H×W, or H×W of a single plane."""
+
+    planes = integer("planes")
+    accepts = Accepts.ELEMENTWISE
+    is_view = True
+
+    def output_shape(self, x: Shape) -> Shape:
+        fits = (len(x) == 3 and x[0] == self.planes) or (len(x) == 2 and self.planes == 1)
+        self.require(fits, f"takes one image of {self.planes} feature planes, C×H×W", x)
+        return x
+
+    def reference(self, x: Array) -> Array:
+        return x
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        return x
+
+    def is_identity(self) -> bool:
+        return True
+
+    def input_hint(self) -> TensorType:
+        return TensorType((self.planes, None, None))
 
 
 class Ones(LayerMap):

@@ -7,6 +7,7 @@ modules/NoBackprop.lua.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from layer_maps.windows import LOWEST
 from porter.maps import (
     Array,
     BadField,
+    HintsInputs,
     LayerMap,
     Nested,
     OpContext,
     Shape,
+    TensorType,
     TorchObject,
     Value,
     Walk,
@@ -36,7 +39,7 @@ from porter.maps import (
 
 
 @register("inn.ROIPooling")
-class ROIPooling(LayerMap):
+class ROIPooling(LayerMap, HintsInputs):
     """R×C×H×W: the largest elements in H×W bins of each region of N×C×h×w images.
 
     A region is (image, left, top, right, bottom), counted from 1 in the pixels of the net's input,
@@ -61,6 +64,11 @@ class ROIPooling(LayerMap):
         fits = len(x) == 4 and len(regions) == 2 and regions[1] == 5
         self.require(fits, "takes images N×C×H×W and regions R×5", x, regions)
         return (regions[0], x[1], self.rows, self.columns)
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        return TensorType((None, 5) if position == 1 else (None,) * 4)
 
     def reference(self, x: Array, regions: Array) -> Array:
         out = np.zeros(self.output_shape(x.shape, regions.shape), x.dtype)

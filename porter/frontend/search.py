@@ -79,6 +79,9 @@ def solve(model: Model, count: int = 2) -> Shapes:
     else:
         solved = solve_other(search, hint, reader)
     solved = solved or solve_several(search) or solve_rare(search, hint)
+    if solved is None and hint.rank != 4:
+        # The first layer that tells anything may read something that was computed from an image.
+        solved = solve_image(Search(model), TensorType((None,) * 4), None)
     if solved is None:
         raise unsolved(model, hint)
     return replace(solved, types=solved.types[:count])
@@ -201,9 +204,14 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
         )
         if pair is not None:
             return Shapes((pair,))
-        for trial in (replace(hint, shape=(1, *hint.shape[1:])), replace(hint, shape=(None,))):
+        trials = [replace(hint, shape=(1, *hint.shape[1:]))]
+        if hint.dtype == INT:
+            trials.append(replace(hint, shape=(None,)))
+        elif hint.rank == 2:
+            trials.append(replace(hint, shape=hint.shape[1:]))
+        for trial in trials:
             type = next((type for type in others(trial) if search.fit(type)), None)
-            if type is not None and (trial.rank > 1 or hint.dtype == INT):
+            if type is not None:
                 return Shapes((type,))
         return None
     for batch, least in ((2, Fit.ROWS), (1, Fit.SAMPLES)):
@@ -213,7 +221,19 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
             for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
                 if search.fit(image(planes, size, batch)) >= least:
                     return fixed(image(planes, size, batch=1))
-    return solve_oblong(search, hint)
+    return pair_of_images(search, hint) or solve_oblong(search, hint)
+
+
+def pair_of_images(search: Search, hint: TensorType) -> Shapes | None:
+    """Two images of one size for a net that compares them, and takes no other number."""
+    planes = hint.shape[1]
+    if planes is None:
+        return None
+    for type in (image(planes, size) for size in SMALL_SIZES):
+        graph = walked(search.model, type)
+        if graph is not None and fit_of(graph, 2) is not Fit.REFUSED:
+            return Shapes((type,), "two images")
+    return None
 
 
 def fits_two(search: Search, type: TensorType) -> bool:

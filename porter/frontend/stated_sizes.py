@@ -91,6 +91,8 @@ def from_columns(reader: Reader, free: list[int]) -> Iterator[TensorType]:
 def output_extents(reader: Reader, free: list[int]) -> dict[int, Shape]:
     """The shape that the reader makes of inputs of which every free axis has one extent."""
     table: dict[int, Shape] = {}
+    if reader.op.arity()[0] > 1:
+        return table
     for extent in range(1, MAX_EXTENT + 1):
         type = filled(reader.hint, 1, free, (extent,) * len(free))
         try:

@@ -1,0 +1,65 @@
+"""Nets of published systems are converted for the inputs that their recordings were made with."""
+
+from __future__ import annotations
+
+import pytest
+
+from porter.frontend.dynamic import generalise
+from porter.frontend.search import solve
+from porter.ir.nested import leaves
+from porter.torch7 import Tensor, TorchObject, read
+from tests.build import FIXTURES, conv, model, sequential, torch_module
+
+CASES = (
+    "OneHot/char_rnn",
+    "OneHot/char_rnn_lstm",
+    "inn.ROIPooling/fast_rcnn",
+    "nn.AffineGridGeneratorBHWD/spatial_transformer",
+    "nn.AffineTransformMatrixGenerator/rotation_scale_translation",
+    "nn.BinActiveZ/xnor_net",
+    "nn.Inspiration/msg_net",
+    "nn.LanguageModel/lstm",
+    "nn.LanguageModel/lstm_dropout",
+    "nn.MakeBoxes/region_proposals",
+    "nn.NoBackprop/trunk",
+    "nn.SpatialConstDiagonal/deepmask",
+    "nn.SpatialConvolution1_fw/accurate_net_head",
+    "nn.SpatialFractionalMaxPooling/random_in_a_net",
+    "nn.SpatialGlimpse/recurrent_attention",
+    "nn.SpatialNormalization/face_detector",
+    "nn.SpatialReSamplingEx/bilinear",
+    "ntm.NTM/copy_task",
+)
+
+
+def sizes(value: object) -> list[tuple[int, ...]]:
+    """The shapes of a tensor, or of all tensors of a list."""
+    if isinstance(value, Tensor):
+        return [tuple(value.shape)]
+    return [shape for item in value.list() for shape in sizes(item)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_found_admits_the_recorded_input(case: str) -> None:
+    recorded = read(FIXTURES / "layers" / f"{case}.t7").root
+    root = recorded["module"]
+    assert isinstance(root, TorchObject)
+    net = model(root)
+    graph = generalise(net, solve(net).types[0])
+    found = [value.type for value in leaves(graph.inputs)]
+    expected = sizes(recorded["input"])
+    assert len(found) == len(expected)
+    for type, shape in zip(found, expected, strict=True):
+        assert type.admits(shape), f"{type} for {shape}"
+
+
+def test_a_net_that_compares_two_images_is_given_two() -> None:
+    net = model(
+        sequential(
+            conv(1, 4), torch_module("nn.Normalize2"), torch_module("nn.StereoJoin", disp_max=1)
+        )
+    )
+    shapes = solve(net)
+    assert shapes.solved == "two images"
+    (x,) = leaves(generalise(net, shapes.types[0]).inputs)
+    assert x.type.shape == (2, 1, None, None)
