@@ -66,7 +66,7 @@ def hidden_start(module: TorchObject, x: Value, user_field: str) -> Start:
     given = module.optional_tensor(user_field)
     if given is not None:
         tensor = constant(user_field, given)
-        return Start(tensor.shape, batched=False, given=tensor)
+        return Start(tensor.shape, batched=False, initial=tensor)
     # getHiddenState: an input of 2 dimensions is a batch, any other is one sample.
     batched = x.type.rank == 2
     batch = (x.shape[0],) if batched else ()
@@ -136,7 +136,7 @@ def recurrence(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
     start: Nested[Start]
     if given is not None:
         tensor = constant("userPrevOutput", given)
-        start = Start(tensor.shape, batched=False, given=tensor)
+        start = Start(tensor.shape, batched=False, initial=tensor)
     else:
         start = zeros_of(module, module.get("outputSize"), batch)
     before = previous(walk, module, start, first)

@@ -30,10 +30,10 @@ def frozen_memory(root: TorchObject) -> frozenset[Hashable]:
     }
     if not frozen:
         return frozenset()
-    held: dict[bool, set[Hashable]] = {True: set(), False: set()}
+    memory: dict[bool, set[Hashable]] = {True: set(), False: set()}
     for _, module in submodules(root):
-        held[module.index in frozen].update(tensors_of(module))
-    return frozenset(held[True] - held[False])
+        memory[module.index in frozen].update(tensors_of(module))
+    return frozenset(memory[True] - memory[False])
 
 
 def tensors_of(module: TorchObject) -> Iterator[Hashable]:

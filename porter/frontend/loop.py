@@ -52,13 +52,13 @@ class Loop(LayerMap, Mergeable):
         return list(xs[:first]), list(xs[first:second]), list(xs[second:])
 
     @property
-    def made(self) -> list[Value]:
-        """What the body makes: outputs, then states."""
+    def results(self) -> list[Value]:
+        """What the body computes: outputs, then states."""
         return list(leaves(self.body.outputs))
 
     def output_types(self, *inputs: TensorType) -> Types:
         steps = inputs[0].static[0] if self.steps is None else self.steps
-        outputs = self.made[: len(self.made) - self.states]
+        outputs = self.results[: len(self.results) - self.states]
         return tuple(TensorType((steps, *value.type.shape), value.dtype) for value in outputs)
 
     def reference(self, *xs: Array) -> tuple[Array, ...]:
@@ -67,12 +67,13 @@ class Loop(LayerMap, Mergeable):
         precision = next(floating, np.float64)
         outputs: list[list[Array]] = []
         for number in range(len(sequences[0]) if self.steps is None else self.steps):
-            taken = [np.asarray(number), *(x[number] for x in sequences), *states, *constants]
+            arguments = [np.asarray(number), *(x[number] for x in sequences), *states, *constants]
             identities = (value.id for value in leaves(self.body.inputs))
-            values = reference.run(self.body, dict(zip(identities, taken, strict=True)), precision)
-            made = [values[value.id] for value in self.made]
-            states = made[len(made) - self.states :]
-            outputs.append(made[: len(made) - self.states])
+            inputs = dict(zip(identities, arguments, strict=True))
+            values = reference.run(self.body, inputs, precision)
+            results = [values[value.id] for value in self.results]
+            states = results[len(results) - self.states :]
+            outputs.append(results[: len(results) - self.states])
         return tuple(np.stack(each) for each in zip(*outputs, strict=True))
 
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
@@ -83,14 +84,14 @@ class Loop(LayerMap, Mergeable):
         calls = LayerCalls(tf, at.inner)
 
         def one(number: Any, elements: list[Any], before: list[Any]) -> tuple[list[Any], list[Any]]:
-            taken = [tf.cast(number, tf.int64), *elements, *before, *constants]
-            held = interpret(body, dict(zip(identities, taken, strict=True)), calls)
-            made = [held[value.id] for value in self.made]
-            return made[: len(made) - self.states], made[len(made) - self.states :]
+            arguments = [tf.cast(number, tf.int64), *elements, *before, *constants]
+            values = interpret(body, dict(zip(identities, arguments, strict=True)), calls)
+            results = [values[value.id] for value in self.results]
+            return results[: len(results) - self.states], results[len(results) - self.states :]
 
         steps = size(tf, sequences[0], 0) if self.steps is None else self.steps
-        shapes = [value.type.shape for value in self.made]
-        dtypes = [at.dtype if value.dtype == FLOAT else tf.int64 for value in self.made]
+        shapes = [value.type.shape for value in self.results]
+        dtypes = [at.dtype if value.dtype == FLOAT else tf.int64 for value in self.results]
         return over_time(tf, one, steps, sequences, states, shapes, dtypes)
 
 
@@ -109,8 +110,8 @@ def over_time(
     that has loops of its own (emit/keras/recorder.py) is asked for one.
     """
     if hasattr(tf, "over_time"):
-        made: tuple[Any, ...] = tf.over_time(step, steps, sequences, states, shapes, dtypes)
-        return made
+        stacked: tuple[Any, ...] = tf.over_time(step, steps, sequences, states, shapes, dtypes)
+        return stacked
     count = len(shapes) - len(states)
     fixed = [tf.TensorShape(shape) for shape in shapes]
     read = [

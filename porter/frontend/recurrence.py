@@ -2,8 +2,8 @@
 
 A structure rule calls `loop(walk, step, sequences)`. `step` is walked once, on one element of each
 sequence, and what it emits becomes the body of one `Loop` node. Recurrent modules inside ask
-`previous` for what they made at the step before and leave with `keep` what they made now; outside
-of a loop the same two functions hand a state from one call of a module to its next.
+`previous` for their state of the step before and leave the new one with `keep`; outside of a loop the
+same two functions pass a state from one call of a module to its next.
 
 A state starts from zeros, or from a tensor in the file, at every run of the model.
 """
@@ -38,23 +38,23 @@ class InitialState(LayerMap):
 
     sample = raw("sample")
     axis = optional_integer("axis")
-    given = raw("given")
+    initial = raw("initial")
 
     def output_types(self, *inputs: TensorType) -> Types:
-        if self.given is not None:
-            return (TensorType(self.given.shape),)
+        if self.initial is not None:
+            return (TensorType(self.initial.shape),)
         batch = () if self.axis is None else (inputs[0].static[self.axis],)
         return (TensorType((*batch, *self.sample)),)
 
     def reference(self, x: Array) -> Array:
-        if self.given is not None:
-            return np.asarray(self.given.array)
+        if self.initial is not None:
+            return np.asarray(self.initial.array)
         batch = () if self.axis is None else (x.shape[self.axis],)
         return np.zeros((*batch, *self.sample))
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        if self.given is not None:
-            return tf.identity(at.variable(self.given))
+        if self.initial is not None:
+            return tf.identity(at.variable(self.initial))
         batch = [] if self.axis is None else [size(tf, x, self.axis)]
         return tf.zeros([*batch, *self.sample], at.dtype)
 
@@ -67,13 +67,13 @@ class Start:
 
     shape: Shape
     batched: bool
-    given: Param | None = None
+    initial: Param | None = None
 
     def before(self, like: Value, axis: int = 0) -> tuple[InitialState, Value]:
         """The layer that makes it, from axis `axis` of `like`."""
         if not self.batched:
-            return InitialState(sample=self.shape, given=self.given), like
-        return InitialState(sample=self.shape[1:], axis=axis, given=self.given), like
+            return InitialState(sample=self.shape, initial=self.initial), like
+        return InitialState(sample=self.shape[1:], axis=axis, initial=self.initial), like
 
 
 @dataclass
@@ -203,7 +203,7 @@ def loop(
         forgetting(walk, frame) as states_after,
         walk.cloned("loop", number.id),
     ):
-        made = walk.resolve_all(step(elements))
+        outputs_of_step = walk.resolve_all(step(elements))
         after = {key: walk.resolve_all(states_after.last[key]) for key in frame.before}
         # A step that overwrites its element overwrites the sequence: the loop returns that too.
         changed = [
@@ -215,7 +215,7 @@ def loop(
     refuse_outer_writes(walk.memory.overwritten[overwritten:], number)
     for key, before in frame.before.items():
         check_state(before, after[key])
-    outputs = [*leaves(made), *(now for _, now in changed)]
+    outputs = [*leaves(outputs_of_step), *(now for _, now in changed)]
     states = [value for state in frame.before.values() for value in leaves(state)]
     initial = [walk.run(op, anchor)[0] for op, anchor in frame.initial]
     handed_on = [*outputs, *(value for state in after.values() for value in leaves(state))]
@@ -233,7 +233,7 @@ def loop(
     for (value, _), now in zip(changed, results[len(results) - len(changed) :], strict=True):
         walk.overwrite(value, now)
     in_order = iter(results)
-    return map_leaves(lambda _: next(in_order), made)
+    return map_leaves(lambda _: next(in_order), outputs_of_step)
 
 
 def check_state(before: Nested[Value], after: Nested[Value]) -> None:

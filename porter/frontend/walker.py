@@ -299,8 +299,8 @@ class Walk:
 
         `storages` are those that the outputs lie in, as far as they are not new.
         """
-        known = zip_longest(types, storages[: len(types)])
-        outputs = tuple(self.count_value(type, storage) for type, storage in known)
+        places = zip_longest(types, storages[: len(types)])
+        outputs = tuple(self.count_value(type, storage) for type, storage in places)
         count = self.counts[self.path] + 1
         self.nodes.append(Node(self.path, op, tuple(inputs), outputs, (self.path,), count))
         return outputs

@@ -44,7 +44,7 @@ def first() -> TorchObject:
     return torch_module("nn.SelectTable", index=1)
 
 
-def made(net: TorchObject) -> list[Array]:
+def outputs_of(net: TorchObject) -> list[Array]:
     output: Nested[Array] = run(net, X)
     return list(leaves(output))
 
@@ -68,42 +68,44 @@ COPIED = [
 
 @pytest.mark.parametrize(("module", "expected"), SHARED)
 def test_a_view_and_its_input_see_each_other(module: TorchObject, expected: Array) -> None:
-    through, whole = made(concat_table(sequential(module, overwrite()), identity()))
+    through, whole = outputs_of(concat_table(sequential(module, overwrite()), identity()))
     np.testing.assert_array_equal(through, expected)
     np.testing.assert_array_equal(whole, POSITIVE)
 
 
 @pytest.mark.parametrize(("module", "expected"), COPIED)
 def test_a_copy_leaves_its_input_alone(module: TorchObject, expected: Array) -> None:
-    through, whole = made(concat_table(sequential(module, overwrite()), identity()))
+    through, whole = outputs_of(concat_table(sequential(module, overwrite()), identity()))
     np.testing.assert_array_equal(through, expected)
     np.testing.assert_array_equal(whole, X)
 
 
 def test_concat_copies_after_all_children_ran() -> None:
     net = container("nn.Concat", identity(), sequential(identity(), overwrite()), dimension=1)
-    np.testing.assert_array_equal(made(net)[0], np.concatenate([POSITIVE, POSITIVE]))
+    np.testing.assert_array_equal(outputs_of(net)[0], np.concatenate([POSITIVE, POSITIVE]))
 
 
 def test_slices_of_one_tensor_do_not_see_each_other() -> None:
-    pieces = made(sequential(split(1), parallel_table(overwrite(), identity())))
+    pieces = outputs_of(sequential(split(1), parallel_table(overwrite(), identity())))
     np.testing.assert_array_equal(pieces, [POSITIVE[0], X[1]])
 
 
 def test_parallel_runs_in_place_on_its_slices() -> None:
     net = container("nn.Parallel", overwrite(), identity(), inputDimension=1, outputDimension=1)
-    np.testing.assert_array_equal(made(net)[0], [*POSITIVE[0], *X[1]])
+    np.testing.assert_array_equal(outputs_of(net)[0], [*POSITIVE[0], *X[1]])
 
 
 def test_the_whole_is_read_as_its_slices_were_overwritten() -> None:
-    through, whole = made(concat_table(sequential(split(1), first(), overwrite()), identity()))
+    through, whole = outputs_of(
+        concat_table(sequential(split(1), first(), overwrite()), identity())
+    )
     np.testing.assert_array_equal(through, POSITIVE[0])
     np.testing.assert_array_equal(whole, [POSITIVE[0], X[1]])
 
 
 def test_reshape_copies_what_is_not_contiguous() -> None:
     column = sequential(split(2), first(), reshape(2, 1), overwrite())
-    through, whole = made(concat_table(column, identity()))
+    through, whole = outputs_of(concat_table(column, identity()))
     np.testing.assert_array_equal(through, POSITIVE[:, :1])
     np.testing.assert_array_equal(whole, X)
 
@@ -113,7 +115,7 @@ def test_in_place_on_an_expanded_tensor_writes_each_element_once_per_repeat(
     copied: bool, factor: int
 ) -> None:
     between = [reshape(2, 3, batch=True)] if copied else []
-    (out,) = made(sequential(torch_module("nn.Replicate", nfeatures=3), *between, double()))
+    (out,) = outputs_of(sequential(torch_module("nn.Replicate", nfeatures=3), *between, double()))
     np.testing.assert_array_equal(out, np.stack([X * factor] * 3))
 
 
@@ -121,5 +123,5 @@ def test_a_value_overwritten_twice_is_read_as_it_is_last() -> None:
     net = concat_table(
         view(6), sequential(view(3, 2), overwrite()), sequential(identity(), view(6), double())
     )
-    for out in made(net):
+    for out in outputs_of(net):
         np.testing.assert_array_equal(out.reshape(6), 2 * POSITIVE.reshape(6))

@@ -58,12 +58,12 @@ def add(inplace: bool = False) -> TorchObject:
     return torch_module("nn.CAddTable", inplace=inplace)
 
 
-def check(made: Any, *expected: Array) -> None:
+def check(outputs: Any, *expected: Array) -> None:
     """Compare a tensor, or the tensors of a table, with what Torch would make."""
-    arrays = list(leaves(made))
+    arrays = list(leaves(outputs))
     assert len(arrays) == len(expected)
-    for got, wanted in zip(arrays, expected, strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    for array, value in zip(arrays, expected, strict=True):
+        np.testing.assert_allclose(array, value, rtol=1e-6)
 
 
 # In place, exactly as Torch -----------------------------------------------------------------------
@@ -81,10 +81,10 @@ def test_identity_beside_a_layer_that_is_not_in_place_keeps_its_input() -> None:
 
 def test_a_layer_that_ran_before_the_write_saw_the_input() -> None:
     x, layer = randn(2, 6), linear(6, 3)
-    wanted = x @ layer.tensor("weight").array.T + layer.tensor("bias").array
-    check(run(concat_table(layer, relu(inplace=True)), x), wanted, x.clip(0))
-    wanted = x.clip(0) @ layer.tensor("weight").array.T + layer.tensor("bias").array
-    check(run(concat_table(relu(inplace=True), layer), x), x.clip(0), wanted)
+    expected = x @ layer.tensor("weight").array.T + layer.tensor("bias").array
+    check(run(concat_table(layer, relu(inplace=True)), x), expected, x.clip(0))
+    expected = x.clip(0) @ layer.tensor("weight").array.T + layer.tensor("bias").array
+    check(run(concat_table(relu(inplace=True), layer), x), x.clip(0), expected)
 
 
 def test_a_write_through_a_view_is_seen_in_the_original_shape() -> None:
@@ -112,11 +112,11 @@ def test_add_in_place_overwrites_the_first_summand() -> None:
 
 def test_a_residual_sum_in_place_of_a_relu_in_place() -> None:
     x, layer = randn(2, 4), linear(4, 4)
-    wanted = x.clip(0) @ layer.tensor("weight").array.T + layer.tensor("bias").array
+    expected = x.clip(0) @ layer.tensor("weight").array.T + layer.tensor("bias").array
     net = sequential(
         relu(inplace=True), concat_table(identity(), layer), add(inplace=True), relu(inplace=True)
     )
-    check(run(net, x), (x.clip(0) + wanted).clip(0))
+    check(run(net, x), (x.clip(0) + expected).clip(0))
 
 
 def test_two_writes_one_after_the_other() -> None:
@@ -216,12 +216,12 @@ def test_nngraph_runs_its_nodes_in_the_saved_order() -> None:
 
 def test_nngraph_order_decides_what_an_inplace_node_shows_to_its_sibling() -> None:
     x = randn(2, 3)
-    for order, wanted in (((2, 3), 3 * 2 + 5 * 6), ((3, 2), 3 * 2 + 5 * 2)):
+    for order, expected in (((2, 3), 3 * 2 + 5 * 6), ((3, 2), 3 * 2 + 5 * 2)):
         net, nodes = diamond()
         nodes[2].table("data").items["module"] = times(3, inplace=True)
         nodes[:] = [nodes[0], nodes[1], *(nodes[i] for i in order), *nodes[4:]]
         net.fields["forwardnodes"] = lua(nodes)
-        check(run(net, x), wanted * x)
+        check(run(net, x), expected * x)
 
 
 def test_nngraph_inputs_are_in_the_order_of_mapindex_not_of_running() -> None:

@@ -136,8 +136,8 @@ def torch_forward(module: TorchObject, x: Any) -> Any:
         case "nn.ConcatTable":
             return [torch_forward(child, x) for child in children]
         case "nn.Concat":
-            made = [torch_forward(child, x) for child in children]
-            return np.concatenate(made, axis=module.integer("dimension") - 1)
+            outputs = [torch_forward(child, x) for child in children]
+            return np.concatenate(outputs, axis=module.integer("dimension") - 1)
         case "nn.JoinTable":
             return np.concatenate(x, axis=1)
         case "nn.CAddTable":
@@ -171,20 +171,20 @@ def exact(net: TorchObject, x: Array) -> tuple[graphs.Graph, Array]:
 @given(NETS)
 def test_the_graph_means_what_torch_does(net_and_input: tuple[TorchObject, Array]) -> None:
     net, x = net_and_input
-    graph, made = exact(net, x)
+    graph, output = exact(net, x)
     graphs.verify(graph)
-    wanted = torch_forward(net, x.astype(np.float64))
-    assert compare(wanted, made).within(1e-12)
+    expected = torch_forward(net, x.astype(np.float64))
+    assert compare(expected, output).within(1e-12)
 
 
 def planned(net: TorchObject, x: Array, data_format: str) -> Nested[Array]:
     """The net's output by TensorFlow in float64, as it is laid out."""
     graph = model(net).walk(types_of(x))
     layout, variables = plan(graph, data_format), runner.Variables("float64")
-    (given,), (output,) = leaves(graph.inputs), leaves(graph.outputs)
-    stored = {given.id: runner.store(x, given, layout.inputs[given.id], "float64")}
-    made = runner.run(layout, stored, variables)
-    return runner.load(made[output.id], layout.outputs[output.id])
+    (input,), (output,) = leaves(graph.inputs), leaves(graph.outputs)
+    stored = {input.id: runner.store(x, input, layout.inputs[input.id], "float64")}
+    outputs = runner.run(layout, stored, variables)
+    return runner.load(outputs[output.id], layout.outputs[output.id])
 
 
 @often
@@ -193,8 +193,8 @@ def test_a_planned_net_equals_the_reference(
     net_and_input: tuple[TorchObject, Array], data_format: str
 ) -> None:
     net, x = net_and_input
-    _, wanted = exact(net, x)
-    assert compare(wanted, planned(net, x, data_format)).within(1e-10)
+    _, expected = exact(net, x)
+    assert compare(expected, planned(net, x, data_format)).within(1e-10)
 
 
 @often
@@ -213,9 +213,9 @@ def test_an_image_net_has_open_sizes_and_equals_the_reference_at_others(
     (opened,) = leaves(port.graph.inputs)
     assert opened.type.shape == (None, 3, None, None)
     larger = randn(x.shape[0] + 1, 3, x.shape[2] + 3, x.shape[3] + 1)
-    _, wanted = exact(net, larger)
-    (made,) = port.module.serve(np.moveaxis(larger, 1, -1)).values()
+    _, expected = exact(net, larger)
+    (array,) = port.module.serve(np.moveaxis(larger, 1, -1)).values()
     (output,) = leaves(port.graph.outputs)
     layout: Layout = port.plan.outputs[output.id]
     assert layout != torch_order(4)
-    assert compare(wanted, runner.load(made, layout)).within(1e-5)
+    assert compare(expected, runner.load(array, layout)).within(1e-5)
