@@ -131,6 +131,7 @@ class Noise(LayerMap):
 
     stream = Field(lambda module: module.index, 0)
     accepts = Accepts.ANY_ORDER
+    draws = True
 
     def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         stream = (options.seed * 0x9E3779B1 + module.index * 0x85EBCA6B) & BITS

@@ -24,11 +24,18 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from layer_maps import default_registry
+    from porter import torch7
     from porter.apps.scaffold import stub
-    from porter.frontend.model_file import open_model
+    from porter.frontend.model_file import choose
+    from porter.frontend.selection import find_object
     from porter.system.atomic import write_text
 
-    text = stub(options.typename, open_model(options.file, default_registry(), options.select).root)
+    file = torch7.read(options.file)
+    # An object around the modules is no module of the file, and may be the class to write for.
+    root = find_object(file.root, options.typename) if options.select is None else None
+    if root is None:
+        root = choose(file, str(options.file), default_registry(), options.select).root
+    text = stub(options.typename, root)
     if options.output:
         write_text(options.output, text)
     else:

@@ -52,6 +52,21 @@ def find_modules(root: Any, registry: Registry) -> Iterator[tuple[str, TorchObje
             pending.extend((name, item, depth + 1) for name, item in reversed(entries))
 
 
+def find_object(root: Any, typename: str) -> TorchObject | None:
+    """The first object of a class in a file, wherever it stands; None where there is none."""
+    visited: set[int] = set()
+    pending = [root]
+    while pending:
+        value = pending.pop()
+        if not isinstance(value, Table | TorchObject) or value.index in visited:
+            continue
+        if isinstance(value, TorchObject) and value.typename == typename:
+            return value
+        visited.add(value.index)
+        pending.extend(item for _, item in reversed(entries_of(value)))
+    return None
+
+
 def is_wrapper(thing: TorchObject, registry: Registry) -> bool:
     """Whether an object of an unknown class keeps modules in its fields, and no list of them."""
     numbered = any(isinstance(number, int) for number, _ in parts(thing))

@@ -61,6 +61,8 @@ class LayerMap(Declared, abc.ABC):
     """What a diagnosis says where the oracle has another value of a field: what a user would do."""
     makes_nan: ClassVar[bool] = False
     """Whether numbers of the usual size may become NaN: a root or a logarithm of negative ones."""
+    draws: ClassVar[bool] = False
+    """Whether Torch draws random numbers at every call: no two of its outputs agree."""
     depends_on_mode: ClassVar[bool] = False
     """Whether Torch computes something else in training, so that old outputs prove nothing."""
     takes_table: ClassVar[bool] = False

@@ -244,6 +244,8 @@ def worst(expected: Sequence[Array], computed: Sequence[Array]) -> Measure:
 def reason(evidence: Evidence, outputs: list[Array], final: set[int]) -> str:
     """Why an output that was left differs though both implementations agree."""
     node = evidence.node
+    if node.op.draws:
+        return "this class draws random numbers at every call"
     if node.op.depends_on_mode:
         return "it is from a training step, in which this class computes something else"
     if any(value.id in final for value in node.outputs):

@@ -755,6 +755,14 @@ def test_a_scaffold_of_a_container_is_a_structure_rule(
     assert shown.json["modules"][-1]["shape"].startswith("1×4×")
 
 
+def test_a_scaffold_of_an_object_around_modules(porter: Porter) -> None:
+    ran = porter("scaffold", "my.Model", "--from", OBJECTS / "wrapper_module.t7")
+    assert ran.code == 0
+    assert 'x = walk(module.object("net"), x, at="net")' in ran.out
+    several = porter("scaffold", "nn.DeepMask", "--from", OBJECTS / "named_field_nets.t7")
+    assert 'at="trunk"' in several.out
+
+
 def test_a_scaffold_calls_modules_in_fields(porter: Porter, tmp_path: Path) -> None:
     wrapper = torch_module("my.Wrapper", body=sequential(relu()), output=randn(2))
     path = write_t7(tmp_path / "net.t7", sequential(conv(3, 4, 3), wrapper))
