@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from porter.cli.arguments import show_json
 from porter.cli.spelling import in_options
-from porter.errors import ParityError, PorterError, TooLarge, UsageError
+from porter.errors import ParityError, PorterError, ShapeNeeded, TooLarge, UsageError
 from porter.version import ShowVersion
 
 COMMANDS = (
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(words[0] if words else "").parse_args(words)
     try:
         code: int = options.run(options)
+    except ShapeNeeded as error:
+        if error.shapes:
+            error.hint = f"{error.hint}\nfor example: {with_shapes(words, error.shapes)}"
+        return report_error(error, options)
     except PorterError as error:
         return report_error(error, options)
     except RecursionError:
@@ -55,6 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return code
+
+
+def with_shapes(words: Sequence[str], shapes: Sequence[str]) -> str:
+    """The command line as it was typed, with other input shapes."""
+    option, kept, skip = "--input-shape", [], False
+    for word in words:
+        if not skip and word != option and not word.startswith(f"{option}="):
+            kept.append(word)
+        skip = not skip and word == option
+    return shlex.join(["porter", *kept, *(part for each in shapes for part in (option, each))])
 
 
 def report_error(error: PorterError, options: argparse.Namespace) -> int:

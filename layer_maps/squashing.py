@@ -43,6 +43,8 @@ class Sigmoidal(LayerMap):
 class Tanh(Sigmoidal, HasKerasLayer):
     """tanh(x)."""
 
+    applies_tanh = True
+
     def reference(self, x: Array) -> Array:
         return np.tanh(x)
 

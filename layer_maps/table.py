@@ -6,6 +6,8 @@ dpnn ZipTable.lua, ZipTableOneToMany.lua, ReverseTable.lua.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from porter.maps import (
     Walk,
     Window,
     integer,
+    size,
     structure,
     torch_order,
 )
@@ -52,27 +55,61 @@ class Joining(LayerMap, BySample):
 
 
 class Join(Joining, HasKerasLayer):
-    """Tensors joined whose other axes are equal."""
+    """Tensors joined whose other axes are equal, or that have as many elements as if they were.
+
+    Torch copies each into its part of the output element by element: 4×8 joins 4×10×1×1 along the
+    second dimension as 4×8×1×1 would (JoinTable.lua).
+    """
+
+    def part(self, x: Shape, first: Shape) -> Shape:
+        """The shape of the output's part that a tensor is copied into."""
+        return (*first[: self.axis], x[self.axis], *first[self.axis + 1 :])
 
     def output_shape(self, *shapes: Shape) -> Shape:
         first, axis = shapes[0], self.axis
-        self.require(axis < len(first), f"joins along dimension {axis + 1}", *shapes)
         for shape in shapes:
+            self.require(axis < len(shape), f"joins along dimension {axis + 1}", *shapes)
             self.require(
-                (shape[:axis], shape[axis + 1 :]) == (first[:axis], first[axis + 1 :]),
+                math.prod(self.part(shape, first)) == math.prod(shape),
                 f"joins tensors along dimension {axis + 1}: all others should be equal",
                 *shapes,
             )
         return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
 
     def reference(self, *xs: Array) -> Array:
-        return np.concatenate(xs, axis=self.axis)
+        parts = [x.reshape(self.part(x.shape, xs[0].shape)) for x in xs]
+        return np.concatenate(parts, axis=self.axis)
 
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
+        if not self.alike(at.inputs):
+            xs = (xs[0], *(self.reshaped(tf, x, xs[0]) for x in xs[1:]))
         return tf.concat(list(xs), axis=at.axis(self.axis))
 
+    def alike(self, types: Sequence[TensorType]) -> bool:
+        """Whether all tensors have one shape but for the axis that they are joined along."""
+        others = {(*t.shape[: self.axis], None, *t.shape[self.axis + 1 :]) for t in types}
+        return len(others) == 1
+
+    def reshaped(self, tf: Any, x: Any, first: Any) -> Any:
+        """A tensor in the shape of its part, where both are in Torch's order."""
+        extents = [size(tf, first, axis) for axis in range(len(first.shape))]
+        return tf.reshape(
+            x, [*extents[: self.axis], size(tf, x, self.axis), *extents[self.axis + 1 :]]
+        )
+
+    def layouts(
+        self,
+        given: tuple[Layout, ...],
+        inputs: tuple[TensorType, ...],
+        outputs: tuple[TensorType, ...],
+    ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
+        if self.alike(inputs):
+            return super().layouts(given, inputs, outputs)
+        return tuple(torch_order(each.rank) for each in inputs), (torch_order(outputs[0].rank),)
+
     def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
-        return k("Concatenate", *xs, axis=at.axis(self.axis)) if len(xs) > 1 else None
+        joins = len(xs) > 1 and self.alike(at.inputs)
+        return k("Concatenate", *xs, axis=at.axis(self.axis)) if joins else None
 
 
 class Split(LayerMap):

@@ -76,7 +76,7 @@ def types_of(arrays: Nested[Array]) -> Nested[TensorType]:
 def hint_of(model: Model) -> TensorType | None:
     """What the model's input must be as far as its layers tell, a free size being None."""
     reader = first_reader(model)
-    return stated_hint(model) if reader is None else reader.hint
+    return stated_hint(model) if reader is None or reader.op is None else reader.hint
 
 
 def stated_hint(model: Model) -> TensorType | None:

@@ -14,10 +14,10 @@ from porter.errors import MALFORMED, BadTable, WalkError
 from porter.frontend.memory import TorchTensor
 from porter.frontend.walker import Model, Walk
 from porter.ir.capabilities import HintsInputs
-from porter.ir.graph import Graph, TensorType, Value
+from porter.ir.graph import Graph, Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
 from porter.ir.nested import Nested, leaves, map_leaves
-from porter.torch7 import TorchObject
+from porter.torch7 import Tensor, TorchObject
 
 UNKNOWN = TensorType((), "unknown")
 MAX_INPUTS = 32
@@ -27,9 +27,12 @@ MAX_ENTRIES = 8
 
 @dataclass(frozen=True)
 class Reader:
-    """The first layer that computes with an input, and what it takes (`None`: any size)."""
+    """What tells the type of an input: the first layer that computes with it (`None`: any size).
 
-    op: LayerMap
+    Without a layer, `op`, the module handed the input on, and left its shape in the file.
+    """
+
+    op: LayerMap | None
     module: TorchObject
     hint: TensorType
 
@@ -49,6 +52,14 @@ class TypeNeeded(WalkError):
 
 class Probe(Walk):
     """A walk that stops at the first layer that needs to know the type of an input."""
+
+    def __call__(self, module: TorchObject, x: Nested[Value], at: str = "") -> Nested[Value]:
+        output = super().__call__(module, x, at)
+        if output is x and isinstance(x, Value) and x.type == UNKNOWN:
+            shape = left_shape(module, "output")
+            if shape is not None:
+                raise TypeNeeded(x.id - 1, Reader(None, module, TensorType(shape)))
+        return output
 
     def graph(self, inputs: Nested[TensorType]) -> Graph:
         """Walk from the root. What comes of it is no graph: layers may be left out."""
@@ -71,6 +82,12 @@ class Probe(Walk):
         if op.accepts is Accepts.ELEMENTWISE:
             return (values[position],)
         raise WalkError(f"{op.typename} works on whatever it is given")
+
+
+def left_shape(module: TorchObject, name: str) -> Shape | None:
+    """The shape of a tensor that Torch left in a field, if it was not cleared."""
+    tensor = module.get(name)
+    return tensor.shape if isinstance(tensor, Tensor) and tensor.numel else None
 
 
 def first_reader(model: Model) -> Reader | None:
@@ -102,6 +119,8 @@ class InputProbe:
 
     model: Model
     structure: Nested[TensorType] = field(default_factory=lambda: UNKNOWN)
+    found: list[TensorType] = field(default_factory=list)
+    """The types of the last choice, as far as they were told."""
 
     def types(self, fill: Fill) -> Nested[TensorType] | None:
         """Types of all inputs with which the model can be walked, or None."""
@@ -115,8 +134,9 @@ class InputProbe:
                 if other.error is None:
                     break
             if better is None:
-                return None
+                break
             outcome = better
+        self.found = outcome.types
         if outcome.error is not None or UNKNOWN in outcome.types:
             return None
         return arranged(self.structure, outcome.types)

@@ -23,9 +23,10 @@ from porter.frontend.inputs import (
     shown_shape,
     stated_hint,
     walked,
+    with_indices,
 )
 from porter.frontend.oblong_sizes import Refused, SizeWalk, oblong_sizes
-from porter.frontend.probe import InputProbe, Reader, first_reader
+from porter.frontend.probe import UNKNOWN, InputProbe, Reader, first_reader
 from porter.frontend.stated_sizes import roundness
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, INT, Graph, Shape, TensorType
@@ -70,7 +71,7 @@ def solve(model: Model, count: int = 2) -> Shapes:
     WalkError: why it takes none of what was tried.
     """
     reader = first_reader(model)
-    hint = stated_hint(model) if reader is None else reader.hint
+    hint = stated_hint(model) if reader is None or reader.op is None else reader.hint
     if hint is None:
         raise untold(model)
     search = Search(model)
@@ -321,7 +322,7 @@ def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | N
         if not isinstance(types, list):
             continue
         if fit_of(model.walk(types), 2) is not Fit.REFUSED:
-            return types, free_rank
+            return with_indices(model, types), free_rank
     return None, free_rank
 
 
@@ -408,6 +409,10 @@ def untold(model: Model) -> PorterError:
 
 def unsolved(model: Model, hint: TensorType) -> PorterError:
     """No size works; the error of one ordinary try says most."""
+    probe = InputProbe(model)
+    probe.types(lambda reader: concrete(reader.hint, 2, SMALL_SIZES[0]))
+    if isinstance(probe.structure, list):
+        return unsolved_several(probe.found)
     shape = tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(hint.shape))
     type = TensorType(shape, hint.dtype)
     advice = f"no input size was found that the model accepts (its first layer takes {hint})"
@@ -416,6 +421,19 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
     except WalkError as error:
         fed = f"the model was fed {type}"
         error.received = f"{error.received}; {fed}" if error.received else fed
-        error.hint = f"{advice}: {SHAPE_HINT}, once for each input of the model"
+        error.hint = f"{advice}: {SHAPE_HINT}"
         return error
     return ShapeNeeded(advice, hint=SHAPE_HINT)
+
+
+def unsolved_several(types: Sequence[TensorType]) -> ShapeNeeded:
+    """The error of a model with several inputs of which no sizes were found that fit together."""
+    known = [("?" if type == UNKNOWN else shown_shape(type)) for type in types]
+    listed = " ".join(f"`input_shapes={each}`" for each in known)
+    error = ShapeNeeded(
+        f"the model takes {len(types)} tensors, and no sizes were found that fit together",
+        received=", ".join(known) + " (as far as the layers tell that read them)",
+        hint=f"give the shape of each in Torch's order, in this order: {listed}",
+    )
+    error.shapes = tuple(known)
+    return error

@@ -11,9 +11,9 @@ from dataclasses import replace
 from itertools import islice, product
 
 from porter.errors import WalkError
-from porter.frontend.probe import Reader
+from porter.frontend.probe import Reader, left_shape
 from porter.ir.graph import Graph, Shape, TensorType, Value
-from porter.torch7 import Storage, Tensor, TorchObject
+from porter.torch7 import Storage, TorchObject
 
 MAX_EXTENT = 1024
 """The largest height, width or number of steps that is looked for."""
@@ -24,24 +24,19 @@ MAX_CANDIDATES = 200
 def stated_types(reader: Reader) -> Iterator[TensorType]:
     """Input types that explain what Torch left in a reader, the likeliest first."""
     hint, module = reader.hint, reader.module
+    if reader.op is None:
+        yield hint
+        return
     for shape in input_shapes(module):
         full = (1, *shape) if len(shape) == hint.rank - 1 else shape
         if len(full) == hint.rank and hint.admits(full):
             yield replace(hint, shape=full)
-    if reader.op.arity()[0] > 1:
-        return
     free = [axis for axis, size in enumerate(hint.shape) if size is None and axis > 0]
-    output = left(module, "output")
+    output = left_shape(module, "output")
     if output is not None:
         yield from islice(inverted(reader, free, output), MAX_CANDIDATES)
     elif len(free) == 2:
         yield from islice(from_columns(reader, free), MAX_CANDIDATES)
-
-
-def left(module: TorchObject, name: str) -> Shape | None:
-    """The shape of a tensor that Torch left in a field, if it was not cleared."""
-    tensor = module.get(name)
-    return tensor.shape if isinstance(tensor, Tensor) and tensor.numel else None
 
 
 def input_shapes(module: TorchObject) -> Iterator[Shape]:
@@ -49,7 +44,7 @@ def input_shapes(module: TorchObject) -> Iterator[Shape]:
     size = module.get("iSize")
     if isinstance(size, Storage) and len(size.array) and min(size.array) > 0:
         yield tuple(int(extent) for extent in size.array)
-    gradient = left(module, "gradInput")
+    gradient = left_shape(module, "gradInput")
     if gradient is not None:
         yield gradient
 
@@ -76,7 +71,7 @@ def from_columns(reader: Reader, free: list[int]) -> Iterator[TensorType]:
     Source: THNN SpatialConvolutionMM.c (`finput`: columns are output pixels) and
     SpatialFullConvolution.c (columns are input pixels).
     """
-    columns = left(reader.module, "finput")
+    columns = left_shape(reader.module, "finput")
     if columns is None:
         return
     table = output_extents(reader, free)
@@ -91,7 +86,7 @@ def from_columns(reader: Reader, free: list[int]) -> Iterator[TensorType]:
 def output_extents(reader: Reader, free: list[int]) -> dict[int, Shape]:
     """The shape that the reader makes of inputs of which every free axis has one extent."""
     table: dict[int, Shape] = {}
-    if reader.op.arity()[0] > 1:
+    if reader.op is None or reader.op.arity()[0] > 1:
         return table
     for extent in range(1, MAX_EXTENT + 1):
         type = filled(reader.hint, 1, free, (extent,) * len(free))
@@ -117,7 +112,7 @@ def roundness(extent: int) -> tuple[int, int]:
 def agrees(graph: Graph) -> bool:
     """Whether a walk makes the shapes that Torch left, where it left any, whatever the batch."""
     for call in graph.calls:
-        output = None if call.module is None else left(call.module, "output")
+        output = None if call.module is None else left_shape(call.module, "output")
         if output is None or not isinstance(call.output, Value):
             continue
         made = call.output.shape

@@ -65,6 +65,8 @@ class LayerMap(Declared, abc.ABC):
     """Whether Torch draws random numbers at every call: no two of its outputs agree."""
     depends_on_mode: ClassVar[bool] = False
     """Whether Torch computes something else in training, so that old outputs prove nothing."""
+    applies_tanh: ClassVar[bool] = False
+    """Whether `apply` begins with TensorFlow's Tanh (`porter/passes/affine.py`)."""
     takes_table: ClassVar[bool] = False
     """Whether Torch wants a table even around a single tensor."""
     is_view: ClassVar[bool] = False

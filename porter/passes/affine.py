@@ -6,6 +6,10 @@ FusedBatchNormV3 behind a Conv2D without a bias is computed by TensorFlow on CPU
 convolution's results are still in registers, together with a ReLU behind it. So the convolution's
 bias b moves behind the normalisation: bias + b · weight / sqrt(var + eps). The statistics stay
 variables; folding them into the filters would write a second copy of all filters.
+
+Not so before a Tanh: TensorFlow's remapper fuses that as well, into an operation that its CPU
+kernels do not have ("Fusion is not implemented: [FusedBatchNorm,Tanh]", remapper.cc and
+conv_ops_fused_impl.h of TensorFlow 2.21).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from porter.ir.capabilities import PlaneNormalization
+from porter.ir.capabilities import PlaneNormalization, Skippable
 from porter.ir.fields import Param
 from porter.ir.graph import Graph, Node
 from porter.ir.layer_map import LayerMap
@@ -63,12 +67,25 @@ class FixedNormalization(Respelled):
 def fuse_fixed_normalizations(graph: Graph) -> Graph:
     """Every normalisation of image batches by kept statistics respelled for its convolution."""
     instead: dict[int, Node] = {}
+    before_tanh = values_before_tanh(graph)
     for maker, node in pairs(graph):
         found = plane_normalization(node.op)
         if found is None or found.mean is None or not is_image_batch(node):
+            continue
+        if maker is not None and node.outputs[0].id in before_tanh:
             continue
         added = bias_of(maker)
         if maker is not None and added is not None:
             instead[maker.outputs[0].id] = without_bias(maker)
         instead[node.outputs[0].id] = replace(node, op=FixedNormalization(node.op, found, added))
     return replaced(graph, instead)
+
+
+def values_before_tanh(graph: Graph) -> set[int]:
+    """The ids of all values that reach a Tanh as they are, perhaps through identities."""
+    found: set[int] = set()
+    for node in reversed(graph.nodes):
+        skipped = isinstance(node.op, Skippable) and node.op.is_identity()
+        if node.op.applies_tanh or (skipped and node.outputs[0].id in found):
+            found.update(value.id for value in node.inputs)
+    return found

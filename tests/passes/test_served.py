@@ -134,6 +134,29 @@ def test_a_bias_before_a_normalisation_is_not_added() -> None:
     }
 
 
+@pytest.mark.parametrize("between", [[], ["nn.Dropout"]], ids=["behind", "behind dropout"])
+@pytest.mark.parametrize(
+    ("activation", "fields"),
+    [
+        ("Tanh", {}),
+        ("Sigmoid", {}),
+        ("ELU", {"alpha": 1}),
+        ("ReLU6", {}),
+        ("LeakyReLU", {"negval": 0.2}),
+        ("SoftPlus", {"beta": 1, "threshold": 20}),
+        ("TanhShrink", {}),
+    ],
+)
+def test_every_activation_behind_a_normalisation_runs(
+    activation: str, fields: dict[str, Any], between: list[str]
+) -> None:
+    # TensorFlow fuses convolution, FusedBatchNormV3 and Tanh into a kernel that it does not have.
+    dropped = [torch_module(name, p=0.5, v2=True) for name in between]
+    behind = torch_module(f"nn.{activation}", **fields)
+    x, net = randn(2, 3, 16, 20), sequential(conv(3, 4, pad=1), batch_norm(4), *dropped, behind)
+    assert error(served(port_of(net, x, "exact"), x), net, x) < 2e-5
+
+
 def test_a_bias_that_somebody_else_reads_too_stays() -> None:
     net = sequential(
         conv(3, 8, seed=1), concat_table(instance_norm(8), relu()), torch_module("nn.CAddTable")
