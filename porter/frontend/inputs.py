@@ -10,7 +10,7 @@ import numpy as np
 from porter.errors import MALFORMED, PorterError, UsageError, WalkError
 from porter.frontend.index_inputs import index_limits
 from porter.frontend.module_tree import submodules
-from porter.frontend.probe import InputProbe, Reader, first_reader
+from porter.frontend.probe import InputProbe, arranged, concrete, first_reader, with_index_rank
 from porter.frontend.walker import Model
 from porter.ir.capabilities import HintsInput
 from porter.ir.fields import Array
@@ -179,17 +179,15 @@ def requested(model: Model, shapes: Sequence[RequestedShape]) -> Shapes:
 def arranged_as(model: Model, shapes: Sequence[RequestedShape]) -> Nested[TensorType]:
     """Several shapes in the structure that the model takes: some of them may form a table."""
     flat = [each if isinstance(each, TensorType) else TensorType(each) for each in shapes]
-    if not accepts(model, list(flat)):
-        in_order = iter(flat)
-
-        def fill(_: Reader) -> TensorType:
-            return next(in_order, flat[-1])
-
+    if accepts(model, list(flat)):
+        return list(flat)
+    for index_rank in (1, 2):
         probe = InputProbe(model)
-        probe.types(fill)
-        if len(list(leaves(probe.structure))) == len(flat):
-            in_order = iter(flat)
-            return map_leaves(lambda _: next(in_order), probe.structure)
+        probe.types(lambda reader: concrete(with_index_rank(reader.hint, index_rank), 2, (5, 7)))  # noqa: B023
+        if sum(1 for _ in leaves(probe.structure)) == len(flat):
+            structured = arranged(probe.structure, flat)
+            if accepts(model, structured):
+                return structured
     return list(flat)
 
 

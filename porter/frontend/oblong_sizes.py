@@ -18,7 +18,7 @@ from porter.frontend.walker import Walk
 from porter.ir.graph import TensorType, Value
 from porter.ir.layer_map import LayerMap
 
-MAX_PAIRS = 40_000
+MAX_PAIRS = 120_000
 """Pairs of rows and columns that are put to the layers which are of fixed size."""
 
 

@@ -8,13 +8,13 @@ that much known, until it ends. Where a module asks for a table, an input become
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from porter.errors import MALFORMED, BadTable, WalkError
 from porter.frontend.memory import TorchTensor
 from porter.frontend.walker import Model, Walk
 from porter.ir.capabilities import HintsInputs
-from porter.ir.graph import Graph, Shape, TensorType, Value
+from porter.ir.graph import FLOAT, INT, Graph, Shape, TensorType, Value
 from porter.ir.layer_map import Accepts, LayerMap
 from porter.ir.nested import Nested, leaves, map_leaves
 from porter.torch7 import Tensor, TorchObject
@@ -180,3 +180,19 @@ def enlarged(
         shortest = len(entry) + 1 if isinstance(entry, list) else 2
         for count in range(shortest, MAX_ENTRIES + 1) if any(unread) or shortest > 2 else ():
             yield [*structure[:position], [UNKNOWN] * count, *structure[position + 1 :]]
+
+
+def concrete(hint: TensorType, batch: int, size: tuple[int, int]) -> TensorType:
+    """A hint with its free sizes filled in: batch first, then height and width."""
+    free = iter((*size, *size) if hint.rank < 4 or hint.dtype != FLOAT else size)
+    shape = tuple(
+        extent if extent is not None else batch if axis == 0 else next(free, size[0])
+        for axis, extent in enumerate(hint.shape)
+    )
+    return replace(hint, shape=shape)
+
+
+def with_index_rank(hint: TensorType, rank: int) -> TensorType:
+    """A hint of indices that may be a vector or a matrix, with so many dimensions."""
+    either = hint.dtype == INT and hint.shape == (None, None)
+    return replace(hint, shape=hint.shape[:rank]) if either and rank < 2 else hint

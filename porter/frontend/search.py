@@ -26,10 +26,17 @@ from porter.frontend.inputs import (
     with_indices,
 )
 from porter.frontend.oblong_sizes import Refused, SizeWalk, oblong_sizes
-from porter.frontend.probe import UNKNOWN, InputProbe, Reader, first_reader
+from porter.frontend.probe import (
+    UNKNOWN,
+    InputProbe,
+    Reader,
+    concrete,
+    first_reader,
+    with_index_rank,
+)
 from porter.frontend.stated_sizes import roundness
 from porter.frontend.walker import Model
-from porter.ir.graph import FLOAT, INT, Graph, Shape, TensorType
+from porter.ir.graph import INT, Graph, Shape, TensorType
 from porter.ir.nested import Nested, leaves
 from porter.runtime import memory
 
@@ -311,10 +318,8 @@ def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | N
 
         def fill(reader: Reader) -> TensorType:
             nonlocal free_rank
-            hint = reader.hint
-            if hint.dtype == INT and hint.rank == 2 and hint.shape == (None, None):
-                free_rank = True
-                hint = replace(hint, shape=hint.shape[:index_rank])
+            hint = with_index_rank(reader.hint, index_rank)
+            free_rank |= hint is not with_index_rank(reader.hint, 3 - index_rank)
             stated = next(stated_sizes.stated_types(reader), None) if size is None else None  # noqa: B023
             return stated or concrete(hint, 2, size or SMALL_SIZES[0])  # noqa: B023
 
@@ -324,16 +329,6 @@ def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | N
         if fit_of(model.walk(types), 2) is not Fit.REFUSED:
             return with_indices(model, types), free_rank
     return None, free_rank
-
-
-def concrete(hint: TensorType, batch: int, size: tuple[int, int]) -> TensorType:
-    """A hint with its free sizes filled in: batch first, then height and width."""
-    free = iter((*size, *size) if hint.rank < 4 or hint.dtype != FLOAT else size)
-    shape = tuple(
-        extent if extent is not None else batch if axis == 0 else next(free, size[0])
-        for axis, extent in enumerate(hint.shape)
-    )
-    return replace(hint, shape=shape)
 
 
 def squares(sizes: Iterable[int]) -> list[tuple[int, int]]:

@@ -1,0 +1,280 @@
+"""What a model must be fed is found: sizes, batches, indices, several inputs; or it is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli import main, with_shapes
+from layer_maps import default_registry
+from porter.conversion.free_axes import free_axes, free_text
+from porter.conversion.verification_inputs import admits, batched_type, emitted_types
+from porter.emit.port import build_widest
+from porter.emit.settings import ExportOptions
+from porter.errors import ShapeNeeded, UsageError, WalkError
+from porter.frontend.batch_rows import keeps_borders
+from porter.frontend.dynamic import generalise
+from porter.frontend.index_inputs import index_limits
+from porter.frontend.inputs import parse_shape, requested, samples, types_of, with_batches
+from porter.frontend.model_file import open_model
+from porter.frontend.search import SMALL_SIZES, solve
+from porter.frontend.walker import Model
+from porter.ir.graph import INT, TensorType
+from porter.ir.nested import Nested, leaves
+from porter.parity.recording import as_arrays, read
+from porter.runtime import memory
+from porter.runtime.runner import Variables, load, run, store
+from porter.torch7 import read as read_t7
+from tests.build import (
+    FIXTURES,
+    Array,
+    conv,
+    image,
+    linear,
+    model,
+    parallel_table,
+    relu,
+    sequential,
+    storage,
+    tensor,
+    torch_module,
+    view,
+)
+
+FIELD = FIXTURES / "field" / "inputs"
+BATCH_ONLY = "free: batch"
+FREE_IMAGE = "free: batch, height, width"
+
+
+def field_model(name: str) -> Model:
+    return open_model(FIELD / f"{name}.t7", default_registry()).model()
+
+
+def recorded(name: str, side: str) -> Nested[Array]:
+    return as_arrays(read_t7(FIELD / f"{name}.{side}.t7").root, side)
+
+
+def full_conv(planes: int, outputs: int, kernel: int = 4, stride: int = 1) -> Any:
+    random = np.random.default_rng(0)
+    return torch_module(
+        "nn.SpatialFullConvolution",
+        nInputPlane=planes,
+        nOutputPlane=outputs,
+        **dict.fromkeys(("kW", "kH"), kernel),
+        **dict.fromkeys(("dW", "dH"), stride),
+        **dict.fromkeys(("padW", "padH", "adjW", "adjH"), 0),
+        weight=random.standard_normal((planes, outputs, kernel, kernel)).astype(np.float32),
+        bias=random.standard_normal(outputs).astype(np.float32),
+    )
+
+
+def lookup(rows: int, features: int) -> Any:
+    weight = np.random.default_rng(0).standard_normal((rows, features)).astype(np.float32)
+    return torch_module("nn.LookupTable", weight=weight, paddingValue=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "free"),
+    [
+        ("perpixel_head_1x1", FREE_IMAGE),
+        ("view_batch_one", "no axis is free"),
+        ("view_first_volumetric", BATCH_ONLY),
+        ("view_two_branches", BATCH_ONLY),
+        ("lookup_1d_vector", "free: length"),
+        ("probe_dropout_first", BATCH_ONLY),
+        ("exp_x255_refused", FREE_IMAGE),
+        ("reinterpret_batch_fixed_2", FREE_IMAGE),
+        ("two_inputs_gmodule", FREE_IMAGE),
+        ("two_inputs_parallel", BATCH_ONLY),
+        ("join_mixed_rank", BATCH_ONLY),
+        ("conv_bn_tanh", FREE_IMAGE),
+        ("weightnorm", BATCH_ONLY),
+        ("squeeze_linear", BATCH_ONLY),
+        ("zaremba_core", None),
+    ],
+)
+def test_what_is_solved_admits_what_torch_was_fed_and_computes_the_same(
+    name: str, free: str | None
+) -> None:
+    net = field_model(name)
+    port = build_widest(net, emitted_types(net, solve(net)), Variables(), ExportOptions())
+    fed, expected = recorded(name, "in"), recorded(name, "out")
+    assert admits(port.graph, types_of(fed))
+    assert free is None or free_text(free_axes(port.graph)) == free
+    tensors = {
+        value.id: store(array, value, port.plan.inputs[value.id], "float32")
+        for value, array in zip(leaves(port.graph.inputs), leaves(fed), strict=True)
+    }
+    outputs = run(port.plan, tensors, port.variables)
+    for value, array in zip(leaves(port.graph.outputs), leaves(expected), strict=True):
+        computed = load(outputs[value.id], port.plan.outputs[value.id])
+        np.testing.assert_allclose(computed.reshape(array.shape), array, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["view_minus1_13", "view_minus1_1x13"])
+def test_a_recorded_shape_is_admitted_where_only_one_sample_fits(name: str) -> None:
+    net = field_model("view_minus1")
+    types = types_of(read(FIELD / f"{name}.activations.t7").input)
+    assert batched_type(net, types) == TensorType((1, 13))
+    assert solve(net).types == (TensorType((1, 13)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("oblong_view", "32×144"), ("oblong_view17", "32×288")]
+)
+def test_several_sizes_that_run_are_named_with_what_decides(name: str, shape: str) -> None:
+    with pytest.raises(ShapeNeeded) as caught:
+        solve(field_model(name))
+    assert shape in str(caught.value.received)
+    assert shape.replace("×", "x") in str(caught.value.hint)
+    for each in caught.value.shapes:
+        requested(field_model(name), [parse_shape(each)])
+
+
+def test_no_size_is_taken_that_fits_because_samples_are_cut_or_merged() -> None:
+    # 6 planes of 8×8 make 8 rows of 48 features, and two samples of 2×2 one.
+    net = sequential(conv(1, 6, stride=2), view(48), linear(48, 2))
+    with pytest.raises(ShapeNeeded):
+        solve(model(net))
+
+
+def test_a_square_is_found_where_one_fits() -> None:
+    net = sequential(conv(3, 4, stride=2), relu(), view(4 * 49), linear(4 * 49, 5))
+    (type,) = solve(model(net)).types
+    assert type.static[:2] == (1, 3)
+    assert type.static[2] == type.static[3] in (15, 16)
+
+
+def test_what_torch_left_in_the_file_decides() -> None:
+    first = conv(1, 6, stride=2)
+    first.fields["output"] = tensor(np.zeros((4, 6, 2, 4), np.float32))
+    net = sequential(first, view(48), linear(48, 2))
+    shapes = solve(model(net))
+    assert [type.shape for type in shapes.types] == [(1, 1, 6, 10)]
+    assert shapes.solved == "stated by what Torch left in the file: 1×6×10"
+
+
+def test_cudnn_says_what_it_was_fed() -> None:
+    first = conv(1, 6, stride=2)
+    first.fields["iSize"] = storage(np.array([5, 1, 5, 9]))
+    net = sequential(first, view(48), linear(48, 2))
+    assert [type.shape for type in solve(model(net)).types] == [(1, 1, 5, 9)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [
+        ((2, 3, 8), (6, 8), True),
+        ((8, 6), (2, 4, 6), True),
+        ((2, 3, 8), (4, 12), False),
+        ((2, 6, 1, 8), (2, 48), True),
+        ((2, 6, 38, 38), (361, 48), False),
+    ],
+)
+def test_where_reshaped_samples_begin(
+    before: tuple[int, ...], after: tuple[int, ...], kept: bool
+) -> None:
+    assert keeps_borders(before, after) is kept
+
+
+def test_noise_before_a_view_is_a_vector() -> None:
+    net = sequential(view(-1, 8, 1, 1), full_conv(8, 3))
+    assert [type.shape for type in solve(model(net)).types] == [(2, 8)]
+
+
+def test_generators_are_verified_on_tiny_images() -> None:
+    net = sequential(
+        full_conv(8, 64, stride=4), full_conv(64, 64, stride=4), full_conv(64, 3, stride=4)
+    )
+    solved = solve(model(net))
+    assert solved.types[0].static[2:] < SMALL_SIZES[0]  # type: ignore[union-attr]
+    assert memory.widest(model(net).walk(solved.types[0])) < 4_000_000
+
+
+def test_indices_of_one_and_of_two_dimensions_are_named_both() -> None:
+    with pytest.raises(ShapeNeeded) as caught:
+        solve(field_model("multi_input_1d_index"))
+    assert caught.value.shapes == ("2:int", "2x4")
+    assert "`input_shapes=2x37:int` `input_shapes=2x37x4`" in str(caught.value.hint)
+
+
+def test_the_command_that_is_shown_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(FIELD / "multi_input_1d_index.t7")
+    assert main(["inspect", file]) == 0
+    assert main(["convert", file, "-o", str(tmp_path / "port")]) == 2
+    shown = capsys.readouterr().err
+    assert (
+        f"porter convert {file} -o {tmp_path / 'port'} --input-shape 2:int --input-shape 2x4"
+        in shown
+    )
+
+
+def test_shapes_that_were_given_are_replaced_in_the_command() -> None:
+    words = ["convert", "a b.t7", "--input-shape", "3", "--input-shape=4", "--force"]
+    assert with_shapes(words, ["5:int"]) == "porter convert 'a b.t7' --force --input-shape 5:int"
+
+
+def test_shapes_with_dtypes() -> None:
+    assert parse_shape("5x3:int") == TensorType((5, 3), INT)
+    assert parse_shape("5x3:float") == TensorType((5, 3))
+    assert parse_shape("5,3") == (5, 3)
+    for text in ("5x:int", "5:double", ":int", "0x3"):
+        with pytest.raises(UsageError):
+            parse_shape(text)
+
+
+def test_indices_follow_from_what_reads_them() -> None:
+    net = model(
+        sequential(parallel_table(lookup(9, 4), linear(3, 4)), torch_module("nn.CAddTable"))
+    )
+    assert requested(net, [(5,), (5, 3)]).types == ([TensorType((5,), INT), TensorType((5, 3))],)
+    graph = net.walk([TensorType((5,), INT), TensorType((5, 3))])
+    indices, features = leaves(graph.inputs)
+    assert index_limits(graph) == {indices.id: 9}
+    for sample in samples(net, requested(net, [(5,), (5, 3)]), seed=1):
+        drawn, numbers = leaves(sample.arrays)
+        assert drawn.dtype == np.int64
+        assert drawn.min() >= 1
+        assert drawn.max() <= 9
+        assert len(drawn) == len(numbers)
+    assert features.id not in index_limits(graph)
+
+
+def test_vectors_have_a_batch_where_they_are_as_long_as_it() -> None:
+    net = model(
+        sequential(parallel_table(lookup(9, 4), linear(3, 4)), torch_module("nn.CAddTable"))
+    )
+    types = [TensorType((5,), INT), TensorType((5, 3))]
+    assert with_batches(net, types, 2) == [TensorType((2,), INT), TensorType((2, 3))]
+    free = [value.type.shape for value in leaves(generalise(net, types).inputs)]
+    assert free == [(None,), (None, 3)]
+
+
+def test_tables_among_several_inputs_are_found() -> None:
+    shapes = solve(field_model("zaremba_core"))
+    (types,) = shapes.types
+    assert isinstance(types, list)
+    assert types[0] == types[1] == TensorType((2,), INT)
+    assert types[2] == [TensorType((2, 24))] * 4
+    flat = [(20,), (20,), *[(20, 24)] * 4]
+    (given,) = requested(field_model("zaremba_core"), flat).types
+    assert isinstance(given, list)
+    assert given[2] == [TensorType((20, 24))] * 4
+
+
+def test_shapes_that_the_model_refuses_raise_its_error() -> None:
+    with pytest.raises(WalkError):
+        requested(model(linear(3, 4)), [(5, 2)])
+
+
+def test_what_is_free_is_said_for_each_input() -> None:
+    assert free_text({"input": []}) == "no axis is free"
+    assert free_text({"input": ["batch", "height"]}) == "free: batch, height"
+    assert free_text({"input_1": ["batch"], "input_2": []}) == "free: input_1 batch; input_2 none"
+    graph = generalise(model(relu()), image(2, 3, 8, 9))
+    assert free_axes(graph) == {"input": ["batch", "planes", "height", "width"]}
