@@ -292,6 +292,7 @@ def stylize(
     bn: BatchNormMode = "auto",
     seed: int = 1,
     force: bool = False,
+    trust_code: bool = False,
     on_result: Callable[[StylizeResult], None] = lambda result: None,
 ) -> Stylization:
     """Run images through an image-to-image model and write what it makes of them.
@@ -299,11 +300,12 @@ def stylize(
     `model` is a `.t7`, a converted folder, `.keras` or `.tflite`; `images` are files, folders or
     patterns; `output` is a file for one image, else a folder. `image_size` scales the longer side,
     in pixels; `crop` cuts results that are larger than their image; `compare` also writes both side
-    by side; `batch` is the largest number of images run at once.
+    by side; `batch` is the largest number of images run at once. `trust_code` executes the
+    `layers.py` beside a `.keras` even where no manifest lists it.
 
     An image that cannot be read or run is a result with its `error`, and the others go on. Raises
-    UsageError for a model that does not take or make images, EmitError where nothing can be
-    written.
+    UsageError for a model that does not take or make images, UnsafeFile for a `.keras` of unknown
+    layers, EmitError where nothing can be written.
     """
     from porter.apps.registry import registry_with
     from porter.apps.stylize.loading import LoadOptions, open_net
@@ -316,7 +318,8 @@ def stylize(
     chosen = [images] if isinstance(images, str | os.PathLike) else list(images)
     photos = pairs([os.fspath(image) for image in chosen], Path(output), compare, force)
     registry = registry_with(layer_maps, identity, map)
-    options = LoadOptions(preset, select, shapes_of(input_shapes), registry, Options(bn, seed))
+    shapes = shapes_of(input_shapes)
+    options = LoadOptions(preset, select, shapes, registry, Options(bn, seed), trust_code)
     net, spec = open_net(Path(model), options)
     return stylize(net, spec, photos, settings, on_result)
 

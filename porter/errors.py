@@ -9,6 +9,7 @@
     │   └── WrongFile            not a Torch7 file at all
     ├── UnreadablePicture     3  a photograph cannot be read, or the net makes nothing of it
     ├── WeightError           3  a weight file from which no descriptor can be built
+    ├── UnsafeFile            3  a file that would run code, read other files or fill the memory
     ├── WalkError             4  the file is sound, its modules are not convertible
     │   ├── UnmappedModules      classes without a layer map
     │   ├── MissingField         a field that the class needs is nil
@@ -16,6 +17,7 @@
     │   ├── ShapeMismatch        shapes that cannot meet
     │   ├── BadTable             a Lua table that should be a list is none
     │   ├── TooLarge             tensors beyond any memory
+    │   │   └── OutOfMemory   2  beyond what this machine has free
     │   ├── Endless              modules inside themselves, or astronomically many calls
     │   └── Unforeseen           a module that its layer map did not foresee
     ├── EmitError             2  the output cannot be written
@@ -151,6 +153,12 @@ class WeightError(PorterError):
     exit_code = 3
 
 
+class UnsafeFile(PorterError):
+    """A file that would run code, read other files or fill the memory; nothing of it was used."""
+
+    exit_code = 3
+
+
 class WalkError(PorterError):
     """The file is sound, but its modules cannot be converted."""
 
@@ -178,7 +186,13 @@ class BadTable(WalkError):
 
 
 class TooLarge(WalkError):
-    """Tensors that no memory holds, or that this machine's does not."""
+    """Tensors that no memory holds."""
+
+
+class OutOfMemory(TooLarge):
+    """More than this machine has free: another input, or another machine, would do."""
+
+    exit_code = 2
 
 
 class Endless(WalkError):

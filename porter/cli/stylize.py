@@ -48,6 +48,11 @@ def add_to(commands: Commands) -> None:
         "TF_CONFIG)",
     )
     one.add_argument("--force", action="store_true", help="overwrite existing files")
+    one.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="execute the layers.py beside a .keras although no manifest lists it",
+    )
     model_options(one)
     one.set_defaults(run=run)
 
@@ -76,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         shapes_of(options),
         registry_of(options),
         options_of(options),
+        options.trust_code,
     )
     console = out()
     with progress() as display, record.open() if record else nullcontext() as done_so_far:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from porter import torch7
-from porter.errors import BadField, BadTable, T7Error, TooLarge, WrongFile
+from porter.errors import BadField, BadTable, T7Error, WrongFile
 from porter.ir.fields import Array, integers_of
 from porter.ir.nested import Nested, leaves
 from porter.runtime import memory
@@ -189,15 +189,10 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
 
 
 def require_room(archive: NpzFile, name: str) -> None:
-    """Raise TooLarge for an archive whose contents exceed the free memory."""
+    """Raise UnsafeFile or OutOfMemory for an archive that unpacks to more than memory holds."""
     members = archive.zip.infolist() if archive.zip else []
     unpacked: int = sum(member.file_size for member in members)
-    free = memory.available()
-    if free is not None and unpacked > free:
-        raise TooLarge(
-            f"{name} unpacks to {memory.gigabytes(unpacked)}",
-            received=f"{memory.gigabytes(free)} are free",
-        )
+    memory.require_unpacked(unpacked, os.path.getsize(name), name)
 
 
 def zipped(loaded: Any) -> NpzFile:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from porter.errors import TooLarge
+from porter.errors import OutOfMemory, UnsafeFile
 from porter.ir.graph import Graph, Value
 
 BYTES = 24
 """For each number at the widest node, at least: the oracle's in float64, the port's in float32, and
 the float64 copies and differences that comparing takes."""
+
+MAX_RATIO = 200
+"""How often a file may be larger unpacked: floats compress to a half, zeros to a thousandth."""
+SMALL = 2**28
+"""Bytes of which it does not matter how they were packed."""
 
 MEMINFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
@@ -26,13 +31,31 @@ def grant(count: int | None) -> None:
 
 
 def require(graph: Graph, what: str) -> None:
-    """Raise TooLarge where verifying a walked model on `what` must run out of memory."""
+    """Raise OutOfMemory where verifying a walked model on `what` must run out of memory."""
     needed, free = widest(graph) * BYTES, smaller(available(), _budget)
     if free is not None and needed > free:
-        raise TooLarge(
+        raise OutOfMemory(
             f"verification on {what} takes at least {gigabytes(needed)} of memory",
             received=f"{gigabytes(free)} are free",
             hint="give a smaller input with `input_shapes=`, or more memory (fewer `jobs=`)",
+        )
+
+
+def require_unpacked(declared: int, stored: int, where: str) -> None:
+    """Ask before a file of `stored` bytes is unpacked to the `declared` ones.
+
+    Raises UnsafeFile where no honest file says so, OutOfMemory where memory does not suffice.
+    """
+    if declared > max(SMALL, stored * MAX_RATIO):
+        raise UnsafeFile(
+            f"{where} unpacks to {gigabytes(declared)}",
+            received=f"{stored:,} bytes",
+            hint="no weights or activations compress this well: do not trust this file",
+        )
+    free = smaller(available(), _budget)
+    if free is not None and declared > free:
+        raise OutOfMemory(
+            f"{where} unpacks to {gigabytes(declared)}", received=f"{gigabytes(free)} are free"
         )
 
 

@@ -66,12 +66,33 @@ def check_described(described: Mapping[str, Any]) -> None:
         raise ValueError(f"axes {axes} of type {described['dtype']}")
 
 
+def sealed(folder: Path, name: str) -> tuple[bytes, bool]:
+    """The content of one file, and whether the manifest of its folder lists it with this content.
+
+    Raises Corrupt where the manifest lists another content, or cannot be read.
+    """
+    content, manifest = (folder / name).read_bytes(), folder / MANIFEST
+    if not manifest.is_file():
+        return content, False
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8")).get("files", {})
+        expected = files.get(name)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise Corrupt(
+            "the manifest cannot be read", where=str(manifest), received=repr(error), hint=AGAIN
+        ) from error
+    if expected is None:
+        return content, False
+    require_digest(folder, name, hashlib.sha256(content).hexdigest(), expected)
+    return content, True
+
+
 def check(folder: Path, files: Mapping[str, str], below: str = "") -> None:
     """Compare the files of a converted folder, or those below a name. Raises Corrupt at the first.
 
     Files that the manifest does not list are not looked at.
     """
-    for name, wanted in sorted(files.items()):
+    for name, expected in sorted(files.items()):
         parts = PurePosixPath(name).parts
         if below and parts[:1] != (below,):
             continue
@@ -83,10 +104,15 @@ def check(folder: Path, files: Mapping[str, str], below: str = "") -> None:
             raise Corrupt(
                 f"{name} is missing or cannot be read", where=str(folder), hint=AGAIN
             ) from error
-        if found != wanted:
-            raise Corrupt(
-                f"{name} is not what porter wrote",
-                where=str(folder),
-                received=f"SHA-256 {found}, the manifest says {wanted}",
-                hint=AGAIN,
-            )
+        require_digest(folder, name, found, expected)
+
+
+def require_digest(folder: Path, name: str, found: str, expected: str) -> None:
+    """Raise Corrupt where a file is another than the manifest says."""
+    if found != expected:
+        raise Corrupt(
+            f"{name} is not what porter wrote",
+            where=str(folder),
+            received=f"SHA-256 {found}, the manifest says {expected}",
+            hint=AGAIN,
+        )

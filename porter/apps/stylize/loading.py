@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ class LoadOptions:
     input_shapes: tuple[RequestedShape, ...] = ()
     registry: Registry | None = None
     options: Options = field(default_factory=Options)
+    trust_code: bool = False
+    """Whether a `layers.py` is executed that no manifest lists; for `.keras` only."""
 
 
 def open_net(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
@@ -105,7 +108,7 @@ def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     recorded = described(artefact)
     if choices.preset is None and recorded is None:
         raise unknown_encoding(path)
-    net = loader(artefact)(artefact)
+    net = loader(artefact, choices.trust_code)(artefact)
     if choices.preset is None:
         assert recorded is not None
         return net, recorded
@@ -154,12 +157,13 @@ def described(artefact: Path) -> ImageSpec | None:
         raise UsageError(f"{file} cannot be read", received=repr(error)) from error
 
 
-def loader(artefact: Path) -> Callable[[Path], Net]:
+def loader(artefact: Path, trust_code: bool = False) -> Callable[[Path], Net]:
     """Who loads it."""
     from porter.apps.stylize import runners
 
-    kinds = {".keras": runners.KerasNet, ".tflite": runners.TFLiteNet}
-    return kinds.get(artefact.suffix, runners.SavedModelNet)
+    if artefact.suffix == ".keras":
+        return partial(runners.KerasNet, trust_code=trust_code)
+    return runners.TFLiteNet if artefact.suffix == ".tflite" else runners.SavedModelNet
 
 
 def unknown_encoding(path: Path) -> UsageError:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import abc
 import importlib
-import runpy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from porter.emit.keras_files import require_known
 from porter.emit.reload import dequantised, quantised
-from porter.errors import PorterError, ShapeMismatch, UsageError
+from porter.errors import PorterError, ShapeMismatch, UnsafeFile, UsageError
 from porter.ir.fields import Array
+from porter.system.checksums import sealed
+from porter.system.input_files import require_file
 
 Sizes = tuple[int | None, ...]
 
@@ -114,15 +116,18 @@ class SavedModelNet(Net):
 
 
 class KerasNet(Net):
-    """A `.keras` file. The `layers.py` beside it, where porter wrote layers that Keras lacks, is
-    imported, as its user would."""
+    """A `.keras` file of layers that Keras has, and of those that porter wrote into the
+    `layers.py` beside it, which is executed if the manifest lists it or the caller trusts it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, trust_code: bool = False) -> None:
+        own = require_known(file)
+        code = layers_code(file, trust_code) if own else None
         tf = full_precision()
 
         def load() -> Any:
-            if file.with_name(LAYERS).is_file():
-                runpy.run_path(str(file.with_name(LAYERS)), run_name=file.stem)
+            if code is not None:
+                exec(code, {"__name__": file.stem})
+                require_registered(tf, own, file)
             return tf.keras.models.load_model(file, compile=False)
 
         self.model = loaded(file, load)
@@ -138,6 +143,33 @@ class KerasNet(Net):
         if isinstance(output, dict):
             (output,) = output.values()
         return np.asarray(output)
+
+
+def layers_code(file: Path, trust_code: bool) -> Any:
+    """The compiled `layers.py` of a model. Raises UnsafeFile where nothing says who wrote it."""
+    path = file.resolve().with_name(LAYERS)
+    require_file(path)
+    if not path.is_file():
+        raise UsageError(f"{file} needs the {LAYERS} that was written beside it")
+    content, is_listed = sealed(path.parent, LAYERS)
+    if not is_listed and not trust_code:
+        raise UnsafeFile(
+            f"{LAYERS} is a program that no manifest beside it lists; it was not run",
+            where=str(path),
+            hint="read it, and if you trust it, add `trust_code=True`; a folder that "
+            "`porter convert` wrote has a manifest",
+        )
+    try:
+        return compile(content, str(path), "exec")
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"{path} is not Python", received=str(error)) from error
+
+
+def require_registered(tf: Any, names: frozenset[str], file: Path) -> None:
+    """Raise UsageError for layers that `layers.py` does not define: Keras would look for them."""
+    missing = [n for n in sorted(names) if tf.keras.utils.get_registered_object(n) is None]
+    if missing:
+        raise UsageError(f"{LAYERS} beside {file} lacks layers", received=", ".join(missing))
 
 
 class TFLiteNet(Net):
@@ -174,6 +206,8 @@ def loaded(path: Path, load: Any) -> Any:
     try:
         with quiet_stderr():
             return load()
+    except PorterError:
+        raise
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{path} cannot be loaded", received=first) from error

@@ -13,6 +13,7 @@ import numpy as np
 from porter.apps.transfer.checks import require_sound
 from porter.apps.transfer.source import Features, Opening
 from porter.apps.transfer.sources.vgg import place
+from porter.emit.keras_files import require_known
 from porter.errors import WeightError
 from porter.imaging.presets import VGG, PixelEncoding
 
@@ -96,10 +97,15 @@ def adapted(keras: Any, layer: Any, pooling: str, padding: str, dtype: str) -> A
 
 
 def open_keras(path: Path, opening: Opening) -> KerasModelSource:
-    """A `.keras`, or a whole model in an `.h5`. Raises WeightError.
-
-    Keras's safe mode refuses files that would run code of their own.
-    """
+    """A `.keras`, or a whole model in an `.h5`. Raises WeightError, and UnsafeFile for anything
+    but known layers of Keras, before Keras sees the file."""
+    own = require_known(path)
+    if own:
+        raise WeightError(
+            "the model needs the `layers.py` that porter wrote beside it",
+            where=path.name,
+            hint="give the .t7 that was converted, or a SavedModel",
+        )
     from porter.system.tensorflow import quiet_stderr, tf
 
     try:

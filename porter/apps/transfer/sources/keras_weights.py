@@ -18,6 +18,7 @@ from porter.apps.transfer.checks import damaged, digests
 from porter.apps.transfer.source import DescriptorSource, Opening
 from porter.apps.transfer.sources.module_source import Load
 from porter.apps.transfer.sources.vgg import Place, place, title, vgg
+from porter.emit.hdf5 import BROKEN, require_self_contained
 from porter.errors import UsageError, WeightError
 from porter.imaging.presets import VGG
 
@@ -30,15 +31,12 @@ PUBLISHED = {
 """By md5 (keras/src/applications/vgg16.py, vgg19.py)."""
 
 
-BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""What h5py raises for damaged files."""
-
-
 def open_h5(path: Path, opening: Opening) -> DescriptorSource:
     """VGG's convolutions by name; any other whole model is left to Keras."""
     h5py = module()
     try:
         with h5py.File(path, "r") as file:
+            require_self_contained(file, path.name, path.stat().st_size)
             shapes = datasets(file)
             whole = "model_config" in file.attrs
             top = list(file.keys())

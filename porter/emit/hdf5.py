@@ -1,0 +1,54 @@
+"""HDF5 files as weights need them: every number in the file itself, and no more than it can hold.
+
+HDF5 lets a file refer to others (external storage, virtual datasets, links) and declare arrays that
+were never written. The first would read files that nobody named; the second makes 7 GB of 3 kB.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from porter.errors import UnsafeFile
+from porter.runtime import memory
+
+BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, SystemError, MemoryError)
+"""What h5py raises for damaged files."""
+
+
+def require_self_contained(file: Any, where: str, stored: int) -> None:
+    """Look at every link and dataset of an open `h5py.File` of `stored` bytes, reading none.
+
+    Raises UnsafeFile, OutOfMemory where the arrays are larger than free memory, or one of BROKEN.
+    """
+    import h5py
+
+    declared, waiting, visited = 0, [file], set()
+    while waiting:
+        group = waiting.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in visited:
+            continue
+        visited.add(address)
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UnsafeFile("the file refers to other objects", where=where, received=name)
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                waiting.append(item)
+            elif isinstance(item, h5py.Dataset):
+                if item.external or item.is_virtual:
+                    raise UnsafeFile("its numbers are in other files", where=where, received=name)
+                declared += int(item.size or 0) * item.dtype.itemsize
+    memory.require_unpacked(declared, stored, where)
+
+
+def text_attribute(file: Any, name: str, limit: int) -> str:
+    """A string of the root group, of at most `limit` bytes. Raises KeyError, ValueError."""
+    identifier = file.attrs.get_id(name)
+    if identifier.shape != () or identifier.get_storage_size() > limit:
+        raise ValueError(f"the attribute {name} is not one string")
+    value = file.attrs[name]
+    text = value.decode("utf-8") if isinstance(value, bytes) else value
+    if not isinstance(text, str) or len(text) > limit:
+        raise ValueError(f"the attribute {name} is not one string")
+    return text
