@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -22,30 +21,49 @@ from porter.frontend.aliasing import Patchwork, Reinterpret
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
 from porter.ir.nested import Nested
-from porter.ir.window import Window
+from porter.ir.window import Offsets, Window
 
 Runs = tuple[tuple[int, int], ...]
 
 
 @dataclass
 class Group:
-    """What is known of windows with the same runs, by offset; one value for each shape."""
+    """What is in windows with the same runs, by offset; one value for each shape."""
 
     values: dict[int, dict[Shape, Value]] = field(default_factory=dict)
-    sorted: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    sorted: Offsets | None = None
+    apart: bool | None = None
+    """Whether no two of the windows share elements, where that was found out."""
 
     @property
-    def offsets(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The offsets as an array."""
+    def offsets(self) -> Offsets:
+        """The offsets as an array, in order."""
         if self.sorted is None:
-            self.sorted = np.fromiter(self.values, np.int64, len(self.values))
+            self.sorted = np.sort(np.fromiter(self.values, np.int64, len(self.values)))
+            self.apart = None
         return self.sorted
+
+    def are_apart(self, window: Window) -> bool:
+        """Whether none of the windows, one of which is given, shares elements with another.
+
+        Told at once where they lie at equal distances, as slices do: else False.
+        """
+        offsets = self.offsets
+        if self.apart is None:
+            even = len(set(np.diff(offsets).tolist())) <= 1
+            first = Window(int(offsets[0]), window.shape, window.strides)
+            self.apart = even and int(first.meeting(window.runs, offsets).sum()) == 1
+        return self.apart
 
     def drop(self, window: Window, runs: Runs) -> None:
         """Forget the windows, all with these runs, that share elements with another."""
+        same = runs == window.runs and window.offset in self.values
+        if same and self.are_apart(window):
+            self.values[window.offset] = {}
+            return
         met = self.offsets[window.meeting(runs, self.offsets)]
         for offset in met.tolist():
-            if runs == window.runs and offset == window.offset:
+            if same and offset == window.offset:
                 self.values[offset] = {}
             else:
                 del self.values[offset]

@@ -4,6 +4,7 @@ A structure rule calls `loop(walk, step, sequences)`. `step` is walked once, on 
 sequence, and what it emits becomes the body of one `Loop` node. Recurrent modules inside ask
 `previous` for their state of the step before and leave the new one with `keep`; outside of a loop
 the same two functions pass a state from one call of a module to its next.
+
 A state starts from zeros, or from a tensor in the file, at every run of the model.
 """
 
