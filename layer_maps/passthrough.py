@@ -97,6 +97,7 @@ class Contiguous(Passing):
 
     is_view = True
     copies_scattered: ClassVar[bool] = True
+    copies_to_output: ClassVar[bool] = True
 
 
 @register("w2nn.GradWeight", note="a copy; scales gradients only")

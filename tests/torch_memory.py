@@ -254,10 +254,16 @@ class Torch:
     def join(self, output: Tensor, parts: Any, axis: int) -> Tensor:
         if not isinstance(parts, list) or not all(isinstance(part, Tensor) for part in parts):
             raise Unusable("a table of tensors is joined")
-        shapes = {part.shape[:axis] + part.shape[axis + 1 :] for part in parts}
-        if len(shapes) > 1 or axis >= min(len(part.shape) for part in parts):
-            raise Unusable("tensors of other sizes are joined")
+        # Each is copied element by element to its place, whatever the other sizes are.
         first = parts[0].shape
+        if axis >= min(len(part.shape) for part in parts):
+            raise Unusable("tensors without the dimension are joined")
+        places = [(*first[:axis], part.shape[axis], *first[axis + 1 :]) for part in parts]
+        if any(
+            math.prod(place) != math.prod(part.shape)
+            for place, part in zip(places, parts, strict=True)
+        ):
+            raise Unusable("tensors of other sizes are joined")
         shape = (*first[:axis], sum(part.shape[axis] for part in parts), *first[axis + 1 :])
         geometry = [(part.offset, part.shape, part.strides) for part in parts]
         output.resize(shape)
@@ -265,7 +271,8 @@ class Torch:
             raise Unusable("an input was resized")
         if any(part.overlaps(output) for part in parts):
             raise Unusable("reads what it writes")
-        output.array[...] = np.concatenate([part.array for part in parts], axis)
+        pieces = [part.array.reshape(place) for part, place in zip(parts, places, strict=True)]
+        output.array[...] = np.concatenate(pieces, axis)
         return output
 
     # Tables

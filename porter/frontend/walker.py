@@ -344,6 +344,8 @@ class Walk:
             windows = (inputs[0].window,)
         elif inputs and op.is_view and (inputs[0].window.is_contiguous or not op.copies_scattered):
             windows = op.views(inputs[0].window, types)
+        if None in windows and op.is_view and len(keys) == 1 and keys[0] is not None:
+            return self.copy_input(op, inputs, types, keys[0])
         if None in windows:
             return self.write_outputs(op, inputs, types, keys)
         return self.view_input(op, inputs, types, keys, cast(tuple[Window, ...], windows))
@@ -428,6 +430,23 @@ class Walk:
                 self.memory.point(tensor, storage, window, value)
             if key is not None:
                 self.memory.outputs[key] = tensor
+        return values
+
+    def copy_input(
+        self, op: LayerMap, inputs: list[TorchTensor], types: tuple[TensorType, ...], key: Hashable
+    ) -> tuple[Value, ...]:
+        """A view that is a copy after all: the output is set to a buffer that the module keeps."""
+        returned = self.memory.outputs.get(key)
+        if op.copies_to_output:
+            if returned is None or returned.storage is not inputs[0].storage:
+                return self.write_outputs(op, inputs, types, [key])
+            values = self.write_outputs(op, inputs, types, [None])
+        else:
+            values = self.write_outputs(op, inputs, types, [("copy", key)])
+        copied = self.memory.tensor(values[0])
+        tensor = returned or TorchTensor(copied.storage, copied.window, values[0])
+        self.memory.point(tensor, copied.storage, copied.window, values[0])
+        self.memory.outputs[key] = tensor
         return values
 
     def fed_own_output(

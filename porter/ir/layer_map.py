@@ -73,6 +73,8 @@ class LayerMap(Declared, abc.ABC):
     """Whether Torch's output shares its memory with the first input."""
     copies_scattered: ClassVar[bool] = False
     """Whether a view is a copy after all where the input is not contiguous (nn.Reshape)."""
+    copies_to_output: ClassVar[bool] = False
+    """Whether that copy is made in the output itself (nn.Contiguous), not in another buffer."""
     fresh_output: ClassVar[bool] = False
     """Whether Torch returns another tensor at every call. By default a module returns its one
     `output`, so that a second call changes what the first returned."""

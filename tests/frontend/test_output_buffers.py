@@ -153,6 +153,51 @@ def test_what_is_read_before_it_is_written_may_be_fed_its_own_output() -> None:
         np.testing.assert_array_equal(twice, run(module, once))
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_steps_of_a_recurrent_module_share_an_output_in_evaluation_only(train: bool) -> None:
+    """AbstractRecurrent.lua: in training each step is a clone's."""
+    inner = sequential(torch_module("nn.CAddTable"), torch_module("nn.Tanh"))
+    cell = torch_module(
+        "nn.Recurrence", recurrentModule=inner, outputSize=3, nInputDim=1, train=train
+    )
+    x = [randn(2, 3, seed=seed).astype(np.float64) for seed in (1, 2)]
+    first = np.tanh(x[0])
+    second = np.tanh(x[1] + first)
+    outputs = outputs_of(parallel_table(cell, cell), x)
+    np.testing.assert_allclose(outputs[0], first if train else second, rtol=1e-6)
+    np.testing.assert_allclose(outputs[1], second, rtol=1e-6)
+
+
+def test_a_second_call_of_a_sequencer_overwrites_the_steps_of_the_first() -> None:
+    """Sequencer.lua copies each step to a tensor that it keeps."""
+    steps = torch_module("nn.Sequencer", module=torch_module("nn.Tanh"))
+    x = [[randn(2, 3, seed=seed + i).astype(np.float64) for i in range(2)] for seed in (0, 5)]
+    outputs = outputs_of(parallel_table(steps, steps), x)
+    for output, entry in zip(outputs, [*x[1], *x[1]], strict=True):
+        np.testing.assert_allclose(output, np.tanh(entry), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        torch_module("nn.Reshape", size=[6], batchMode=False),
+        torch_module("nn.Collapse", nInputDim=2),
+        torch_module("nn.Contiguous"),
+    ],
+    ids=["Reshape", "Collapse", "Contiguous"],
+)
+def test_a_view_that_has_to_copy_leaves_alone_what_it_saw_before(module: TorchObject) -> None:
+    """First set to the whole, then a copy of a column of it: in a buffer of its own."""
+    x = np.arange(12.0).reshape(2, 3, 2)
+    column = sequential(
+        torch_module("nn.SplitTable", dimension=3), torch_module("nn.SelectTable", index=1), module
+    )
+    whole = sequential(torch_module("nn.SplitTable", dimension=1), parallel_table(module))
+    _, copied, again = outputs_of(concat_table(whole, column, identity()), x)
+    np.testing.assert_array_equal(copied.ravel(), x[..., 0].ravel())
+    np.testing.assert_array_equal(again, x)
+
+
 def test_entries_that_are_the_output_are_added_as_they_are_by_then() -> None:
     """CAddTable(true): the third entry is the first, to which the second was added."""
     halves = concat_table(plus(0.5), identity())
