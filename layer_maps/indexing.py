@@ -36,6 +36,7 @@ class Select(Renaming):
 
     dimension = integer("dimension")
     index = integer("index")
+    moves = True
 
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
         chosen = to_axis(self.dimension, len(shape))
@@ -83,6 +84,7 @@ class Narrow(LayerMap):
     offset = integer("index")
     length = integer("length", 1)
     accepts = Accepts.ANY_ORDER
+    moves = True
 
     def bounds(self, extent: int) -> tuple[int, int]:
         """First slice (0-based) and number of slices, of `extent`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from porter.frontend.dynamic import generalise
+from porter.frontend.index_inputs import index_limits
 from porter.frontend.search import solve
 from porter.ir.nested import leaves
 from porter.torch7 import Tensor, TorchObject, read
-from tests.build import FIXTURES, conv, model, sequential, torch_module
+from tests.build import FIXTURES, conv, image, model, randn, sequential, torch_module
 
 CASES = (
     "OneHot/char_rnn",
@@ -63,3 +64,18 @@ def test_a_net_that_compares_two_images_is_given_two() -> None:
     assert shapes.solved == "two images"
     (x,) = leaves(generalise(net, shapes.types[0]).inputs)
     assert x.type.shape == (2, 1, None, None)
+
+
+@pytest.mark.parametrize(
+    "slicing",
+    [
+        torch_module("nn.Select", dimension=2, index=1),
+        torch_module("nn.Narrow", dimension=2, index=1, length=2),
+    ],
+    ids=["Select", "Narrow"],
+)
+def test_indices_are_recognised_behind_slices(slicing: TorchObject) -> None:
+    lookup = torch_module("nn.LookupTable", weight=randn(7, 4))
+    graph = model(sequential(slicing, lookup)).walk(image(3, 5))
+    (x,) = leaves(graph.inputs)
+    assert index_limits(graph) == {x.id: 7}
