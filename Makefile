@@ -1,5 +1,5 @@
 # Two commands on a machine with Python >= 3.10, venv and make:
-#   make demo    convert a bundled model and show the parity table
+#   make demo    convert a bundled model, verified layer by layer
 #   make test    run the tests
 PYTHON ?= python3
 VENV ?= .venv

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from porter.cli.arguments import show_json
+from porter.cli.examples import add_examples
 from porter.cli.spelling import in_options
 from porter.errors import ParityError, PorterError, ShapeNeeded, TooLarge, UsageError
 from porter.version import ShowVersion
@@ -31,6 +32,7 @@ COMMANDS = (
     "record",
     "layers",
     "scaffold",
+    "help",
 )
 
 
@@ -75,7 +77,7 @@ def with_shapes(words: Sequence[str], shapes: Sequence[str]) -> str:
 def report_error(error: PorterError, options: argparse.Namespace) -> int:
     """Show an error, as JSON where that was requested; returns its exit code."""
     from porter.report.as_json import report_json, worst_rows
-    from porter.report.console import out, parity_table, show_error, show_hints
+    from porter.report.console import failing_table, out, parity_table, show_error, show_hints
 
     reports = error.reports if isinstance(error, ParityError) else ()
     if getattr(options, "json", False):
@@ -89,9 +91,10 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
             "exit_code": error.exit_code,
         }
         show_json(body)
-    elif reports:
+    elif reports and not getattr(options, "quiet", False):
         console, rows = out(), worst_rows(reports)
-        console.print(parity_table(rows, console.width))
+        table = parity_table if getattr(options, "verbose", False) else failing_table
+        console.print(table(rows, console.width))
         show_hints(console, rows, options.spell)
     show_error(error, options.spell)
     return error.exit_code
@@ -100,19 +103,20 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
 def parser(requested: str = "") -> argparse.ArgumentParser:
     """The commands and their options: only the requested one if it exists, else all of them.
 
-    Importing all twelve takes a good part of the time that the shortest of them runs.
+    Importing all of them takes a good part of the time that the shortest of them runs.
     """
     top = argparse.ArgumentParser(
         prog="porter",
         description="Trained Torch7 models (.t7) as TensorFlow models, proven layer by layer.",
         epilog="Exit codes: 0 ok, 1 parity failed, 2 usage or output, 3 unreadable file, "
-        "4 unmapped or malformed modules.",
+        "4 unmapped or malformed modules. `porter help WORD` explains a word of the reports.",
     )
     top.add_argument("--version", action=ShowVersion)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in [requested] if requested in COMMANDS else COMMANDS:
         importlib.import_module(f"porter.cli.{name}").add_to(commands)
         command: argparse.ArgumentParser = commands.choices[name]
+        add_examples(command, name)
         command.set_defaults(spell=speller(command))
     return top
 

@@ -22,7 +22,10 @@ CHECKPOINT = ROOT / "fixtures" / "formats" / "checkpoint.t7"
 RELU = ROOT / "fixtures" / "layers" / "nn.ReLU"
 FUNCTIONS = ("check", "convert", "diff", "inspect", "stylize")
 
-OTHERWISE = {"json", "html", "svg", "junit", "report", "update", "factor", "shard"}
+OTHERWISE = {"json", "html", "svg", "junit", "report", "update", "factor", "shard"} | {
+    "verbose",
+    "quiet",
+}
 """Options of a command that print, write or share out what the function's result holds."""
 
 

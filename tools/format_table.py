@@ -25,7 +25,7 @@ from porter import convert  # noqa: E402
 from porter.emit.formats import ExportResult  # noqa: E402
 from porter.errors import ParityError, PorterError  # noqa: E402
 from porter.parity.measure import error_shown  # noqa: E402
-from porter.report.console import size_shown  # noqa: E402
+from porter.report.sizes import size_shown  # noqa: E402
 
 FORMATS = "saved_model,checkpoint,keras,source,frozen,tflite,weights"
 HEADER = "| net | file | error | size | note |\n|---|---|---:|---:|---|"

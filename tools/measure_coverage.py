@@ -1,7 +1,7 @@
 """Measure every recorded case and write the coverage tables; `--check` only tells if they are old.
 
 Writes `layer_maps/measured.json` (cases and worst isolated error by class) and the generated parts
-of `docs/layers.md` and `README.md`.
+of `docs/layers.md`, `docs/glossary.md` and `README.md`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ sys.path.insert(0, str(ROOT))
 
 from porter.apps import coverage  # noqa: E402
 from porter.apps.check import checker  # noqa: E402
+from porter.cli import glossary  # noqa: E402
 
 MEASURED = ROOT / "layer_maps" / "measured.json"
 TABLE = ROOT / "docs" / "layers.md"
 README = ROOT / "README.md"
+GLOSSARY = ROOT / "docs" / "glossary.md"
 PACKAGES = ROOT / "fixtures" / "layers" / "PACKAGES.json"
 STANDARD = ROOT / "fixtures" / "layers" / "TORCH_NN.json"
 CASES = ROOT / "fixtures" / "layers"
@@ -35,7 +37,11 @@ def main() -> int:
     only_check = options.parse_args().check
     if not only_check:
         write(MEASURED, json.dumps(measure(), indent=1, sort_keys=True) + "\n")
-    texts = {TABLE: table_page(), README: readme_with_counts()}
+    texts = {
+        TABLE: table_page(),
+        README: readme_with_counts(),
+        GLOSSARY: glossary.as_markdown(),
+    }
     if only_check:
         stale = [path for path, text in texts.items() if written(path) != text]
         stale += [] if counts_match() else [MEASURED]

@@ -22,14 +22,19 @@ else:
 
 def model_options(command: argparse.ArgumentParser) -> None:
     """Options of every command that opens a model."""
-    command.add_argument("--select", metavar="PATH", help="the module to take from a checkpoint")
+    command.add_argument(
+        "--select",
+        metavar="PATH",
+        help="the module to take from a file, such as netG or model.1-31 (default: the only one)",
+    )
     command.add_argument(
         "--input-shape",
         dest="input_shapes",
         action="append",
         default=[],
         metavar="CxHxW[:int]",
-        help="input shape in Torch's order, :int for indices; repeat it for each input",
+        help="input shape in Torch's order, :int for indices; repeat it for each input (default: "
+        "shapes that the model takes)",
     )
     map_options(command)
 
@@ -49,28 +54,33 @@ def format_options(command: argparse.ArgumentParser) -> None:
         "--tflite",
         default="float32",
         metavar="KIND,…",
-        help="for --format tflite: float32, float16, dynamic, int8, uint8",
+        help="for --format tflite: float32, float16, dynamic, int8, uint8 (default: float32)",
     )
     command.add_argument(
         "--representative",
         type=Path,
         metavar="DIR|.npz",
-        help="calibration data for int8 and uint8: a folder of images, or an .npz of inputs",
+        help="calibration data for int8 and uint8: a folder of images, or an .npz of inputs "
+        "(default: none; both kinds need it)",
     )
     command.add_argument(
-        "--quantised-psnr", type=float, metavar="DB", help="minimum PSNR of quantised files"
+        "--quantised-psnr",
+        type=float,
+        metavar="DB",
+        help="minimum PSNR of quantised files in dB (default: 50 for float16, 30 for dynamic, 20 "
+        "for int8 and uint8)",
     )
     command.add_argument(
         "--weights",
         default="npz",
         metavar="KIND,…",
-        help="for --format weights: npz, safetensors, h5",
+        help="for --format weights: npz, safetensors, h5 (default: npz)",
     )
     command.add_argument(
         "--order",
         choices=["torch", "tensorflow"],
         default="tensorflow",
-        help="for --format weights: order of axes",
+        help="for --format weights: order of axes (default: tensorflow)",
     )
 
 
@@ -82,21 +92,22 @@ def map_options(command: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="a Python file with your own layer maps",
+        help="a Python file with your own layer maps; it is run (default: none)",
     )
     command.add_argument(
         "--identity",
         action="append",
         default=[],
         metavar="CLASS",
-        help="treat an unknown class as identity",
+        help="treat an unknown class as identity (default: none)",
     )
     command.add_argument(
         "--map",
         action="append",
         default=[],
         metavar="CLASS=KNOWN",
-        help="treat a class as one that porter knows, for example nn.MyNet=nn.Sequential",
+        help="treat a class as one that porter knows, for example nn.MyNet=nn.Sequential "
+        "(default: none)",
     )
     command.add_argument(
         "--bn",
@@ -106,9 +117,23 @@ def map_options(command: argparse.ArgumentParser) -> None:
         "run it; a warning says where the file was saved in the other mode)",
     )
     command.add_argument(
-        "--seed", type=natural, default=1, help="seed of generated inputs and of random modules"
+        "--seed",
+        type=natural,
+        default=1,
+        help="seed of generated inputs and of random modules (default: 1)",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def detail_options(command: argparse.ArgumentParser) -> None:
+    """How much is printed."""
+    amount = command.add_mutually_exclusive_group()
+    amount.add_argument(
+        "-v", "--verbose", action="store_true", help="show every layer and every warning"
+    )
+    amount.add_argument(
+        "-q", "--quiet", action="store_true", help="print one line, and no progress"
+    )
 
 
 def natural(text: str) -> int:
@@ -134,7 +159,8 @@ def tolerance_options(command: argparse.ArgumentParser) -> None:
         type=float,
         default=1e-4,
         metavar="ERROR",
-        help="tolerance for a layer that is fed by the port's own layers (default: 1e-4)",
+        help="tolerance for a layer that is fed by the port's own layers, in units of its "
+        "output's scale (default: 1e-4)",
     )
 
 

@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("check", help="regression over folders of fixtures")
-    one.add_argument("paths", type=Path, nargs="+", metavar="PATH")
-    one.add_argument("--junit", type=Path, help="also write a JUnit XML file")
-    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="also write a report")
+    one.add_argument(
+        "paths", type=Path, nargs="+", metavar="PATH", help="folders of fixtures, or files"
+    )
+    one.add_argument("--junit", type=Path, help="also write a JUnit XML file (default: none)")
+    one.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html|FILE.md",
+        help="also write a report (default: none)",
+    )
     one.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="number of processes (default: 1)"
     )
@@ -34,14 +41,15 @@ def add_to(commands: Commands) -> None:
         "--memory",
         type=float,
         metavar="GB",
-        help="memory limit of all processes together (default: what is free); a model that needs "
+        help="memory limit of all processes together in GiB (default: what is free); a model that "
+        "needs "
         "more is an error",
     )
     one.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
-        help="folder of cached results: what has not changed is not checked again",
+        help="folder of cached results: what has not changed is not checked again (default: none)",
     )
     one.add_argument(
         "--update",
@@ -59,12 +67,13 @@ def run(options: argparse.Namespace) -> int:
     from porter.api import check
     from porter.apps.check import checker, parallel_runner
     from porter.apps.check.terminal import result_line
-    from porter.report.console import out, progress
+    from porter.report.console import out
+    from porter.report.progress import progress
 
     if options.report:
         require_report(options.report)
     console = out()
-    with progress() as display:
+    with progress(options.json) as display:
         task = display.add_task("check")
 
         def on_result(result: CheckResult) -> None:

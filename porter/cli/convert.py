@@ -8,6 +8,7 @@ from pathlib import Path
 from porter.cli.arguments import (
     Commands,
     arguments_of,
+    detail_options,
     format_options,
     model_options,
     preset_option,
@@ -19,9 +20,18 @@ from porter.cli.arguments import (
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("convert", help="convert a model, verified layer by layer")
-    one.add_argument("file", type=Path)
-    one.add_argument("-o", "--output", type=Path, help="output folder (default: NAME_tensorflow)")
-    one.add_argument("--reference", type=Path, help="activations recorded by Torch (.t7 or .npz)")
+    one.add_argument("file", type=Path, help="the .t7 file")
+    one.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="output folder (default: NAME_tensorflow beside the model)",
+    )
+    one.add_argument(
+        "--reference",
+        type=Path,
+        help="activations recorded by Torch, .t7 or .npz (default: none; the oracle is NumPy)",
+    )
     one.add_argument(
         "--format",
         dest="formats",
@@ -60,38 +70,48 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--report",
         metavar="html,markdown",
-        help="write report.html or report.md into the folder, or beside it if the conversion fails",
+        help="write report.html or report.md into the folder, or beside it if the conversion "
+        "fails (default: none)",
     )
     one.add_argument(
         "--tensorboard",
         type=Path,
         metavar="DIR",
-        help="write the graph, histograms of both sides, images and errors for TensorBoard",
+        help="write the graph, histograms of both sides, images and errors for TensorBoard "
+        "(default: none)",
     )
     tolerance_options(one)
     model_options(one)
+    detail_options(one)
     one.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.api import convert
+    from porter.conversion.summary import one_line, summary
     from porter.report.as_json import worst_rows
-    from porter.report.console import format_table, out, parity_table, progress
+    from porter.report.console import format_table, out, parity_table
+    from porter.report.progress import progress
 
-    with progress() as display:
+    with progress(options.json or options.quiet) as display:
         task = display.add_task("start")
         done = convert(
             options.file,
             **arguments_of(options, convert),
             on_progress=lambda stage, what: display.update(task, description=f"{stage} {what}"),
         )
+    console = out()
     if options.json:
         show_json(done.json())
-        return 0
-    console = out()
-    console.print(parity_table(worst_rows(done.reports), console.width))
-    console.print()
-    console.print(format_table(done.emitted))
-    console.print(f"\n{options.spell(done.summary())}", soft_wrap=True)
+    elif options.quiet:
+        console.print(options.spell(one_line(done)), soft_wrap=True)
+    elif options.verbose:
+        console.print(parity_table(worst_rows(done.reports), console.width))
+        console.print()
+        console.print(format_table(done.emitted))
+        text = summary(done, every_warning=True, files=False)
+        console.print(f"\n{options.spell(text)}", soft_wrap=True)
+    else:
+        console.print(options.spell(summary(done)), soft_wrap=True)
     return 0

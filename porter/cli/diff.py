@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.cli.arguments import (
     Commands,
     arguments_of,
+    detail_options,
     model_options,
     require_report,
     show_json,
@@ -15,13 +17,21 @@ from porter.cli.arguments import (
 )
 from porter.errors import UsageError
 
+if TYPE_CHECKING:
+    from porter.parity.compare import Report
+
 
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("diff", help="compare models, ports and recordings layer by layer")
     one.add_argument("first", type=Path, help="the oracle: .t7 model, converted folder, recording")
     one.add_argument("second", type=Path, help="the side to compare with it")
-    one.add_argument("--report", type=Path, metavar="FILE.html|FILE.md", help="also write a report")
+    one.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html|FILE.md",
+        help="also write a report (default: none)",
+    )
     one.add_argument(
         "--factor",
         type=float,
@@ -31,6 +41,7 @@ def add_to(commands: Commands) -> None:
     )
     tolerance_options(one)
     model_options(one)
+    detail_options(one)
     one.set_defaults(run=run)
 
 
@@ -38,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.api import diff
     from porter.report.as_json import report_json
-    from porter.report.console import out, parity_table, show_hints
+    from porter.report.console import failing_table, out, parity_table, show_hints
 
     if options.first.suffix == options.second.suffix == ".json":
         return run_drift(options)
@@ -55,16 +66,28 @@ def run(options: argparse.Namespace) -> int:
         show_json(report_json([report]))
     else:
         console = out()
-        console.print(parity_table(report.rows, console.width))
-        show_hints(console, report.rows, options.spell)
-        diverging = report.first_diverging
-        console.print(
-            f"\nthe same, by {report.oracle}"
-            if diverging is None
-            else f"\nfirst diverging: {diverging.path or 'the root'} ({diverging.type}): "
-            f"{diverging.summary()}"
-        )
+        if options.verbose:
+            console.print(parity_table(report.rows, console.width))
+        elif not report.passed and not options.quiet:
+            console.print(failing_table(report.rows, console.width))
+        if not options.quiet:
+            show_hints(console, report.rows, options.spell)
+        if not (report.passed or options.quiet) or options.verbose:
+            console.print()
+        console.print(outcome(report), soft_wrap=True)
     return 0 if report.passed else 1
+
+
+def outcome(report: Report) -> str:
+    """Whether both sides are the same; the layer that is closest to its tolerance, or beyond it."""
+    from porter.errors import printable
+    from porter.report.as_json import worst_layer
+
+    row = report.first_diverging
+    if row is not None:
+        where = f"{printable(row.path) or 'the root'} ({printable(row.type)})"
+        return f"first diverging: {where}: {row.summary()}"
+    return f"the same, by {report.oracle}: {len(report.rows)} layers; {worst_layer(report.rows)}"
 
 
 def run_drift(options: argparse.Namespace) -> int:

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("inspect", help="show what a .t7 file contains")
-    one.add_argument("file", type=Path)
-    one.add_argument("--html", type=Path, metavar="FILE", help="also write a page with a drawing")
-    one.add_argument("--svg", type=Path, metavar="FILE", help="also write the drawing alone")
+    one.add_argument("file", type=Path, help="the .t7 file")
+    one.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page with a drawing (default: none)"
+    )
+    one.add_argument(
+        "--svg", type=Path, metavar="FILE", help="also write the drawing alone (default: none)"
+    )
     model_options(one)
     one.set_defaults(run=run)
 

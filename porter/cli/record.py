@@ -14,7 +14,7 @@ def add_to(commands: Commands) -> None:
     one = commands.add_parser(
         "record", help="print the Lua script that records activations in Torch"
     )
-    one.add_argument("-o", "--output", type=Path, help="write it to a file instead")
+    one.add_argument("-o", "--output", type=Path, help="write it to a file (default: print it)")
     one.set_defaults(run=run)
 
 

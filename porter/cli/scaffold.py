@@ -16,8 +16,10 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--from", dest="file", type=Path, required=True, help="a model that contains the class"
     )
-    one.add_argument("-o", "--output", type=Path, help="write it to a file instead of printing it")
-    one.add_argument("--select", metavar="PATH", help="the module to take from a checkpoint")
+    one.add_argument("-o", "--output", type=Path, help="write it to a file (default: print it)")
+    one.add_argument(
+        "--select", metavar="PATH", help="the module to take from a file (default: the only one)"
+    )
     one.set_defaults(run=run)
 
 

@@ -28,7 +28,10 @@ def add_to(commands: Commands) -> None:
     )
     preset_option(one)
     one.add_argument(
-        "--image-size", type=int, metavar="N", help="scale the longer side to N pixels first"
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="scale the longer side to N pixels first (default: keep it)",
     )
     one.add_argument(
         "--crop", action="store_true", help="crop results that are larger than their image"
@@ -39,7 +42,11 @@ def add_to(commands: Commands) -> None:
         help="also write NAME_compare: image and result side by side",
     )
     one.add_argument(
-        "--batch", type=int, default=8, metavar="N", help="maximum batch size (default: 8)"
+        "--batch",
+        type=int,
+        default=8,
+        metavar="N",
+        help="largest number of images run at once (default: 8)",
     )
     one.add_argument(
         "--shard",
@@ -64,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
     from porter.apps.stylize.stylize import StylizeResult, StylizeSettings, stylize
     from porter.apps.stylize.terminal import stylized_line
     from porter.imaging.files import pairs
-    from porter.report.console import out, progress, show_error
+    from porter.report.console import out, show_error
+    from porter.report.progress import progress
 
     settings = StylizeSettings(options.image_size, options.crop, options.batch)
     settings.require_sensible()
@@ -84,7 +92,10 @@ def run(options: argparse.Namespace) -> int:
         options.trust_code,
     )
     console = out()
-    with progress() as display, record.open() if record else nullcontext() as done_so_far:
+    with (
+        progress(options.json) as display,
+        record.open() if record else nullcontext() as done_so_far,
+    ):
         task = display.add_task(f"open {options.model}", total=len(photos))
         net, spec = open_net(options.model, choices)
         display.reset(task)

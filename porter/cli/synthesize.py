@@ -19,20 +19,43 @@ def add_to(commands: Commands) -> None:
         "or by optimisation towards the style of an image (--style-image and --descriptor).",
     )
     one.add_argument("model", type=Path, nargs="?", help=".t7, or the folder of a finished run")
-    one.add_argument("-o", "--output", type=Path, required=True, help="the image to write")
+    one.add_argument("-o", "--output", type=Path, required=True, help="the image file to write")
     one.add_argument(
         "--size", default="256x256", metavar="HxW", help="size in pixels (default: 256x256)"
     )
-    one.add_argument("--seed", type=natural, default=1, help="seed of the noise")
-    one.add_argument("--style-image", "--style_image", type=Path, help="the style to imitate")
-    one.add_argument("--descriptor", type=Path, help="a trained classifier")
-    one.add_argument("--style-layers", "--style_layers", default="relu1_1,relu2_1,relu3_1,relu4_1")
+    one.add_argument("--seed", type=natural, default=1, help="seed of the noise (default: 1)")
     one.add_argument(
-        "--proto-file", "--proto_file", type=Path, help="the prototxt of a .caffemodel"
+        "--style-image",
+        "--style_image",
+        type=Path,
+        help="the style to imitate (default: none; give a MODEL)",
     )
-    one.add_argument("--preprocessing", help="how images are encoded for the descriptor")
     one.add_argument(
-        "--steps", type=int, default=300, metavar="N", help="steps of the optimisation"
+        "--descriptor", type=Path, help="a trained classifier, for --style-image (default: none)"
+    )
+    one.add_argument(
+        "--style-layers",
+        "--style_layers",
+        default="relu1_1,relu2_1,relu3_1,relu4_1",
+        help="layers of the style loss, separated by commas (default: "
+        "relu1_1,relu2_1,relu3_1,relu4_1)",
+    )
+    one.add_argument(
+        "--proto-file",
+        "--proto_file",
+        type=Path,
+        help="the prototxt of a .caffemodel (default: none)",
+    )
+    one.add_argument(
+        "--preprocessing",
+        help="how images are encoded for the descriptor (default: what its file says)",
+    )
+    one.add_argument(
+        "--steps",
+        type=int,
+        default=300,
+        metavar="N",
+        help="steps of the optimisation (default: 300)",
     )
     one.add_argument("--force", action="store_true", help="overwrite an existing file")
     preset_option(one)
@@ -84,7 +107,7 @@ def from_style(options: argparse.Namespace, size: tuple[int, int]) -> Any:
     from porter.apps.transfer.descriptor import open_descriptor
     from porter.apps.transfer.source import Opening
     from porter.imaging.photos import read_image
-    from porter.report.console import progress
+    from porter.report.progress import progress
 
     if options.steps < 1:
         raise UsageError("--steps is a positive number", received=str(options.steps))
@@ -96,7 +119,7 @@ def from_style(options: argparse.Namespace, size: tuple[int, int]) -> Any:
         preprocessing=options.preprocessing,
         opening=Opening(prototxt=options.proto_file),
     )
-    with progress() as display:
+    with progress(options.json) as display:
         task = display.add_task("optimise", total=options.steps)
         return optimise(
             descriptor,

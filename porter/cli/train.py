@@ -34,9 +34,9 @@ HELP = {
     "nThreads": "number of threads that read images",
     "manualSeed": "seed of initial weights, the order of images, and noise",
     "proto_file": "the prototxt of a .caffemodel",
-    "preprocessing": "how images are encoded for the descriptor, if its file does not say",
+    "preprocessing": "how images are encoded for the descriptor, where its file does not say",
     "init": "start from a .t7, a finished run, or a converted folder (with --model)",
-    "preset": "how images are encoded for --init, if it does not say",
+    "preset": "how images are encoded for --init, where its file does not say",
     "slim": "divide the number of planes in a new generator by N",
     "sample_every": "write sample images every N iterations; 0: never",
     "keep": "number of checkpoints to keep",
@@ -65,7 +65,9 @@ def add_to(commands: Commands) -> None:
         help="a trained classifier, whose features are compared",
     )
     one.add_argument(
-        *spelled("data"), type=Path, help="a folder of images, or one with train/ and val/"
+        *spelled("data"),
+        type=Path,
+        help="a folder of images, or one with train/ and val/ (default: none, for --mode texture)",
     )
     one.add_argument(
         *ALIASES["output"], dest="output", type=Path, required=True, help="output folder of the run"
@@ -82,7 +84,10 @@ def add_to(commands: Commands) -> None:
 
 def add_option(command: argparse.ArgumentParser, name: str, default: Any) -> None:
     """One of train.lua's options, with its default in the help."""
-    help = f"{HELP[name]} (default: {default})" if default is not None else HELP[name]
+    default_shown = "none" if default is None else str(default)
+    if isinstance(default, bool):
+        default_shown = default_shown.lower()
+    help = f"{HELP[name]} (default: {default_shown})"
     if isinstance(default, bool):
         command.add_argument(
             *spelled(name), type=truth, nargs="?", const=True, default=default, help=help

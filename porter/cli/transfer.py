@@ -49,8 +49,21 @@ def add_to(commands: Commands) -> None:
         "content of one image and the style of others (Gatys et al., 2016). Options that are left "
         "out have the recipe's values.",
     )
-    one.add_argument("--content", type=Path, required=True, metavar="IMAGE")
-    one.add_argument("--style", type=Path, required=True, nargs="+", metavar="IMAGE")
+    one.add_argument(
+        "--content",
+        type=Path,
+        required=True,
+        metavar="IMAGE",
+        help="the image whose content is kept",
+    )
+    one.add_argument(
+        "--style",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="IMAGE",
+        help="one or more images of the style",
+    )
     one.add_argument(
         "--blend", type=numbers, metavar="A,B,…", help="weights of several styles (default: equal)"
     )
@@ -61,39 +74,62 @@ def add_to(commands: Commands) -> None:
         metavar="FILE",
         help=".t7, converted folder, .caffemodel, .npz, .npy, .h5 or .keras",
     )
-    one.add_argument("--prototxt", type=Path, metavar="FILE", help="the prototxt of a .caffemodel")
+    one.add_argument(
+        "--prototxt",
+        type=Path,
+        metavar="FILE",
+        help="the prototxt of a .caffemodel (default: none)",
+    )
     one.add_argument(
         "--preprocessing",
         metavar="NAME|FILE.toml",
-        help="how images are encoded for the descriptor, if its file does not say",
+        help="how images are encoded for the descriptor (default: what its file says)",
     )
     one.add_argument(
         "--sha256",
         metavar="HEX",
-        help="expected checksum of the descriptor's file; any other is refused",
+        help="expected checksum of the descriptor's file; any other is refused (default: no check)",
     )
-    one.add_argument("--select", metavar="PATH", help="the module to take from a Torch checkpoint")
-    one.add_argument("-o", "--output", type=Path, required=True, metavar="IMAGE")
-    one.add_argument("--recipe", default="gatys", metavar="NAME|FILE.toml", help=", ".join(NAMES))
+    one.add_argument(
+        "--select", metavar="PATH", help="the module to take from a .t7 (default: the only one)"
+    )
+    one.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="IMAGE", help="the image file to write"
+    )
+    one.add_argument(
+        "--recipe",
+        default="gatys",
+        metavar="NAME|FILE.toml",
+        help=f"{', '.join(NAMES)}, or a file (default: gatys)",
+    )
     for field in fields(Recipe):
         if field.name in HELP:
             add_option(one, field.name, getattr(Recipe(), field.name))
     one.add_argument(
-        "--bounded", action="store_true", default=None, help="keep levels within 0…255"
+        "--bounded",
+        action="store_true",
+        default=None,
+        help="keep levels within 0…255 (default: the recipe's)",
     )
     one.add_argument(
-        "--image-size", type=int, metavar="N", help="longer side of the result, in pixels"
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="longer side of the result in pixels (default: that of the content)",
     )
     one.add_argument(
         "--style-size",
         type=int,
         metavar="N",
-        help="longer side of the style images (default: the same)",
+        help="longer side of the style images in pixels (default: the same)",
     )
     one.add_argument(
-        "--snapshot", type=int, metavar="N", help="write OUTPUT_00050 … every N evaluations"
+        "--snapshot",
+        type=int,
+        metavar="N",
+        help="write OUTPUT_00050 … every N evaluations (default: never)",
     )
-    one.add_argument("--curve", type=Path, metavar="IMAGE", help="plot the losses")
+    one.add_argument("--curve", type=Path, metavar="IMAGE", help="plot the losses (default: none)")
     one.add_argument(
         "--resume", action="store_true", help="resume a run that was stopped, or extend it"
     )
@@ -107,7 +143,8 @@ def add_to(commands: Commands) -> None:
 
 def add_option(command: argparse.ArgumentParser, name: str, default: Any) -> None:
     """One of a recipe's entries; without a default, which is the recipe's."""
-    option, keywords = f"--{name.replace('_', '-')}", {"help": HELP[name]}
+    option = f"--{name.replace('_', '-')}"
+    keywords = {"help": f"{HELP[name]} (default: the recipe's)"}
     if name in CHOICES:
         command.add_argument(option, choices=CHOICES[name], **keywords)  # type: ignore[arg-type]
     elif isinstance(default, dict):
@@ -196,14 +233,14 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Trans
     from porter.apps.transfer.run import TransferProgress
     from porter.apps.transfer.source import Opening
     from porter.imaging.photos import Photo, write_image
-    from porter.report.console import progress
+    from porter.report.progress import progress
 
     def snapshot(picture: Any, count: int) -> None:
         name = f"{options.output.stem}_{count:05d}{options.output.suffix}"
         write_image(options.output.with_name(name), picture, Photo(picture))
 
     repeatable()
-    with progress() as display:
+    with progress(options.json) as display:
         task = display.add_task(f"open {options.descriptor}", total=recipe.evaluations)
 
         def on_progress(done: TransferProgress, losses: Losses) -> None:

@@ -14,15 +14,20 @@ def add_to(commands: Commands) -> None:
     one = commands.add_parser(
         "weights", help="export every tensor by Torch path, also of unknown classes"
     )
-    one.add_argument("file", type=Path)
+    one.add_argument("file", type=Path, help="the .t7 file")
     one.add_argument(
         "-o", "--output", type=Path, required=True, help="a file .npz, .safetensors or .h5"
     )
     one.add_argument(
-        "--order", choices=["torch", "tensorflow"], default="torch", help="order of axes"
+        "--order",
+        choices=["torch", "tensorflow"],
+        default="torch",
+        help="order of axes (default: torch)",
     )
     one.add_argument("--force", action="store_true", help="overwrite an existing file")
-    one.add_argument("--select", metavar="PATH", help="the module to take from a checkpoint")
+    one.add_argument(
+        "--select", metavar="PATH", help="the module to take from a file (default: the only one)"
+    )
     map_options(one)
     one.set_defaults(run=run)
 
@@ -33,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     from porter.emit.arrays import save
     from porter.frontend.model_file import choose, holds_model
     from porter.frontend.weights import collect, collect_as_tensorflow, collect_plain
-    from porter.report.console import out, size_shown
+    from porter.report.console import out
+    from porter.report.sizes import size_shown
     from porter.torch7 import describe
 
     registry = registry_of(options)

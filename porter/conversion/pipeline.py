@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layer_maps import default_registry
-from porter.conversion.free_axes import free_text
+from porter.conversion import summary
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import model_warnings
@@ -42,7 +42,6 @@ from porter.ir.nested import leaves
 from porter.parity import compare as parity
 from porter.parity import saved_outputs
 from porter.parity.compare import Report, Row
-from porter.parity.measure import Measure
 from porter.parity.recording import Recording
 from porter.passes import LEVELS
 from porter.passes.precision import FULL, PRECISIONS
@@ -58,8 +57,6 @@ if TYPE_CHECKING:
 
 DEEP_ELEMENTS = 400_000
 """Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
-MAX_NOTES = 4
-"""Notes on single layers that are shown; `manifest.json` has all."""
 
 Progress = Callable[[str, str], None]
 
@@ -82,46 +79,8 @@ class Conversion:
     """What `manifest.json` holds: source, signature, versions, checksums."""
 
     def summary(self) -> str:
-        """The verdict in a few lines."""
-        signature = "; ".join(
-            f"{name} {'×'.join('?' if size is None else str(size) for size in each['shape'])}"
-            for name, each in self.manifest["signature"].items()
-        )
-        computed = [each for each in self.emitted if each.measure]
-        exact = [each for each in computed if each.exact]
-        worst = Measure.worst([each.measure for each in exact or computed if each.measure])
-        return (
-            f"parity: pass on {len(self.reports)} inputs; oracle: {self.oracles()}; "
-            f"after reload in a fresh process {worst.max_rel:.1e} of the output's scale\n"
-            f"input size: {self.manifest['input_size']}; {free_text(self.manifest['free'])}\n"
-            f"signature: {signature}; {self.manifest['transposes']} transposes in the graph\n"
-            f"{self.warnings()}{self.notes()}{self.pictures()}"
-            f"written: {self.output} ({', '.join(self.manifest['formats'])})"
-        )
-
-    def warnings(self) -> str:
-        """What to know of the port although it passed, a line each."""
-        return "".join(f"warning: {each}\n" for each in self.manifest["warnings"])
-
-    def oracles(self) -> str:
-        """Who says what is right: of the inputs, and what Torch left in the file if it agrees."""
-        left = [each.input for each in self.reports if each.oracle == parity.LEFT_IN_FILE]
-        return ", and ".join([self.manifest["oracle"], *left])
-
-    def notes(self) -> str:
-        """What is unusual of layers that passed: the first few, a line each."""
-        notes = [note for report in self.reports for note in report.notes]
-        more = f"note: and {len(notes) - MAX_NOTES} more\n" if len(notes) > MAX_NOTES else ""
-        return "".join(f"note: {each}\n" for each in notes[:MAX_NOTES]) + more
-
-    def pictures(self) -> str:
-        """A line on what the numbers mean where that is known."""
-        told = self.manifest["pictures"]
-        if told is None:
-            return ""
-        proof = next((each.note for each in self.emitted if each.name == "saved_model"), "")
-        proof = proof.partition("; ")[0]
-        return f"pictures: preset {told['preset']['name']} ({told['why']}); {proof}\n"
+        """Verdict, worst layer, first warnings, files, sizes and the next command: one screen."""
+        return summary.summary(self)
 
     def json(self) -> dict[str, object]:
         """`diff`'s report with the output folder, formats, transposes and signature."""
@@ -267,10 +226,9 @@ def verify_one(
     book: Logbook | None,
 ) -> Report:
     """Compare every layer on one input."""
-    largest = max(
-        (int(np.prod(value.shape)) for value in model.walk(types_of(sample.arrays)).values()),
-        default=0,
-    )
+    graph = model.walk(types_of(sample.arrays))
+    largest = max((int(np.prod(value.shape)) for value in graph.values()), default=0)
+    classes = {call.path: call.typename for call in graph.calls}
     return parity.verify(
         model,
         sample.arrays,
@@ -280,7 +238,7 @@ def verify_one(
         tolerance=request.tolerance,
         deep=largest <= DEEP_ELEMENTS,
         data_format=request.export.data_format,
-        progress=lambda path: progress("verify", path),
+        progress=lambda path: progress("verify", f"{path} {classes.get(path, '')}".strip()),
         watch=book.watch() if book else lambda node, wanted, made: None,
     )
 

@@ -119,17 +119,27 @@ class Row:
         """What went wrong, in one line."""
         if self.problem:
             return self.problem
+        parts = [
+            f"{name} error {error:.2e} of the scale (at most {limit:.0e})"
+            for name, error, limit in self.errors
+            if error > limit
+        ]
+        return ", ".join(parts) or "no error"
+
+    @property
+    def errors(self) -> list[tuple[str, float, float]]:
+        """Name, error and tolerance of what was measured, in units of the layer's scale."""
         checks = (
             ("isolated", measured(self.isolated), self.tolerance.isolated),
             ("accumulated", measured(self.accumulated), self.tolerance.accumulated),
             ("float64", self.float64, self.tolerance.float64),
         )
-        parts = [
-            f"{name} error {error:.2e} of the scale (at most {limit:.0e})"
-            for name, error, limit in checks
-            if error is not None and error > limit
-        ]
-        return ", ".join(parts) or "no error"
+        return [(name, error, limit) for name, error, limit in checks if error is not None]
+
+    @property
+    def strain(self) -> float:
+        """The largest error in units of its tolerance: a layer passes up to 1."""
+        return max((error / limit for _, error, limit in self.errors), default=0.0)
 
     @property
     def passed(self) -> bool:

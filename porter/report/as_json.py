@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from porter.errors import printable
+
 if TYPE_CHECKING:
     from porter.emit.formats import ExportResult
     from porter.parity.compare import Report, Row
@@ -99,6 +101,18 @@ def warnings(reports: Sequence[Report]) -> list[str]:
             f"{most.accumulated.max_rel:.1e} of the scale from the oracle, where {most.note}"
         )
     return lines
+
+
+def worst_layer(rows: Sequence[Row]) -> str:
+    """The layer that came closest to its tolerance, with its error and the tolerance."""
+    row = max(rows, key=lambda row: row.strain, default=None)
+    if row is None or not row.errors:
+        return "worst layer: no layer was compared by itself"
+    name, error, limit = max(row.errors, key=lambda each: each[1] / each[2])
+    return (
+        f"worst layer: {printable(row.path) or 'the root'} ({printable(row.type)}), {name} error "
+        f"{error:.1e} of its scale (at most {limit:.0e})"
+    )
 
 
 def named(row: Row) -> str:

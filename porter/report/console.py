@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,10 +12,9 @@ from rich.text import Text
 from porter.errors import PorterError, printable
 from porter.parity.measure import error_shown
 from porter.report.as_json import times_noise
+from porter.report.sizes import size_shown
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from porter.emit.formats import ExportResult
     from porter.parity.compare import Row
     from porter.report.drift import Drift
@@ -44,18 +42,8 @@ def show_error(error: PorterError, spell: Callable[[str], str] = str) -> None:
         console.print(Text(rest))
 
 
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """A spinner with stage and layer on standard error, gone at the end."""
-    # Commands that end in a moment show none, and do not wait for its import.
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    console = Console(stderr=True, highlight=False)
-    shown = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not shown) as display:
-        yield display
-
+MAX_FAILING = 8
+"""Failing layers that are shown unless all are asked for: mostly the others follow from them."""
 
 NARROW = 110
 """Below this many columns the parity table leaves out what can be said in one line."""
@@ -136,8 +124,15 @@ def format_table(rows: Iterable[ExportResult]) -> Table:
     return table
 
 
-def size_shown(count: int) -> str:
-    """Bytes as people say them."""
-    if count < 1_000_000:
-        return f"{count / 1e3:,.1f} kB"
-    return f"{count / 1e6:,.1f} MB"
+def failing_table(rows: Iterable[Row], width: int = 160) -> Table:
+    """The first failing layers of the parity table, and how many layers it leaves out."""
+    every = list(rows)
+    failing = [row for row in every if not row.passed]
+    shown = failing[:MAX_FAILING]
+    table = parity_table(shown, width)
+    counts = f"{len(failing)} of {len(every)} layers fail"
+    more = f", the first {len(shown)} are shown" if len(shown) < len(failing) else ""
+    note = f"{counts}{more}; -v shows every layer"
+    table.caption = "\n".join(filter(None, (str(table.caption or ""), note)))
+    table.caption_justify = "left"
+    return table

@@ -9,17 +9,20 @@ import json
 import pickle
 import subprocess
 import sys
+import textwrap
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import cli
 from layer_maps import default_registry
 from porter import Conversion
+from porter.conversion.summary import one_line, summary
 from porter.errors import UsageError
 from porter.frontend.module_tree import container_like, require_mapped
 from porter.ir.registry import load_layer_maps, with_identity
@@ -30,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 FORMATS = FIXTURES / "formats"
 COMMANDS = (
     *("inspect", "convert", "weights", "stylize", "diff", "check", "record", "layers", "scaffold"),
-    *("transfer", "train", "synthesize"),
+    *("transfer", "train", "synthesize", "help"),
 )
 
 
@@ -429,13 +432,82 @@ def test_a_port_that_is_not_good_enough_exits_with_1(
 
 def test_convert_in_a_process_of_its_own_is_quiet(model_path: Path, tmp_path: Path) -> None:
     """TensorFlow's log must not reach the user, whatever it would say."""
-    ran = python("cli.py", "convert", model_path, "-o", tmp_path / "out")
+    ran = python("cli.py", "convert", model_path, "-o", tmp_path / "out", "-v")
     assert ran.returncode == 0, ran.stderr
     assert "parity: pass on 3 inputs" in ran.stdout
     assert "nn.SpatialConvolution" in ran.stdout
+    assert "×noise" in ran.stdout
     for noise in ("tensorflow/", "TF-TRT", "cuda", "oneDNN", "WARNING", "absl", "I0000"):
         assert noise not in ran.stderr, ran.stderr
     assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_a_screen_holds_what_convert_prints(
+    porter: Porter, model_path: Path, tmp_path: Path, no_reload: None
+) -> None:
+    ran = porter("convert", model_path, "-o", tmp_path / "out")
+    assert ran.code == 0
+    rows = [max(1, -(-len(line) // 80)) for line in ran.out.splitlines()]
+    assert sum(rows) <= 24
+    assert "parity: pass on 3 inputs and 5 layers; oracle: numpy float64" in ran.out
+    assert "worst layer: " in ran.out
+    assert "×noise" not in ran.out
+    assert "next, in Python:" in ran.out
+
+
+def test_quiet_is_one_line_and_verbose_the_whole_table(
+    porter: Porter, model_path: Path, tmp_path: Path, no_reload: None
+) -> None:
+    ran = porter("convert", model_path, "-o", tmp_path / "one", "--quiet")
+    (line,) = ran.out.splitlines()
+    assert line.startswith("parity: pass on 3 inputs")
+    assert line.endswith(f"written: {tmp_path / 'one'}")
+    assert ran.err == ""
+    ran = porter("convert", model_path, "-o", tmp_path / "all", "--verbose")
+    for path in ("1", "2", "3.1", "3.2", "4"):
+        assert any(line.startswith(f"{path} ") for line in ran.out.splitlines())
+    assert porter("convert", model_path, "-v", "-q").code == 2
+
+
+def test_the_next_command_of_a_net_that_makes_images_is_stylize(oilpaint: Conversion) -> None:
+    text = oilpaint.summary().splitlines()[-1]
+    assert text == f"next: porter stylize {oilpaint.output} photo.png -o result.png"
+
+
+def test_the_next_lines_of_another_net_run(converted: Conversion) -> None:
+    text = converted.summary().partition("next, in Python:\n")[2]
+    lines = textwrap.dedent(text)
+    assert len(lines.splitlines()) == 3
+    scope: dict[str, Any] = {"input": np.zeros((1, 6, 8, 3), np.float32)}
+    exec(lines, scope)
+    assert scope["output"].shape == (1, 3, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, []), (3, ["w0", "w1", "w2"]), (5, ["w0", "w1", "w2", "and 2 more, in manifest.json"])],
+)
+def test_the_first_three_warnings_are_shown_and_the_others_counted(
+    converted: Conversion, count: int, shown: list[str]
+) -> None:
+    warnings = [f"w{number}" for number in range(count)]
+    warned = replace(converted, manifest={**converted.manifest, "warnings": warnings})
+    lines = [line for line in warned.summary().splitlines() if line.startswith("warning: ")]
+    assert lines == [f"warning: {each}" for each in shown]
+    assert summary(warned, every_warning=True).count("warning: ") == count
+    assert (f"; {count} warnings;" in one_line(warned)) == (count > 0)
+
+
+def test_a_failure_shows_the_layers_that_fail(
+    porter: Porter, model_path: Path, tmp_path: Path
+) -> None:
+    arguments = ("convert", model_path, "-o", tmp_path / "out", "--isolated", "1e-12")
+    short, long = porter(*arguments), porter(*arguments, "-v")
+    assert (short.code, long.code) == (1, 1)
+    assert "layers fail" in short.out
+    assert "-v shows every layer" in short.out
+    assert "-v shows every layer" not in long.out
+    assert porter(*arguments, "-q").out == ""
 
 
 # diff ---------------------------------------------------------------------------------------------
@@ -456,9 +528,21 @@ def test_diff_names_the_first_diverging_layer(
     ran = porter("diff", model_path, other)
     assert ran.code == 1
     assert "first diverging: 1 (nn.SpatialConvolution): isolated error" in ran.out
+    assert "isolated  accumulated" in ran.out
+    (line,) = porter("diff", model_path, other, "--quiet").out.splitlines()
+    assert line.startswith("first diverging: 1 (nn.SpatialConvolution): isolated error")
     ran = porter("diff", model_path, other, "--json")
     assert ran.code == 1
     assert ran.json["first_diverging"] == "1"
+
+
+def test_diff_of_the_same_is_a_line_unless_the_table_is_asked_for(
+    porter: Porter, model_path: Path
+) -> None:
+    ran = porter("diff", model_path, model_path)
+    (line,) = ran.out.splitlines()
+    assert line.startswith("the same, by model (numpy float64): 5 layers; worst layer: ")
+    assert "×noise" in porter("diff", model_path, model_path, "-v").out
 
 
 def test_diff_of_something_else(porter: Porter, model_path: Path, tmp_path: Path) -> None:
@@ -819,6 +903,8 @@ def test_whatever_only_reads_does_not_import_tensorflow(model_path: Path) -> Non
         ["scaffold", "nn.ReLU", "--from", str(model_path)],
         ["convert", str(FORMATS / "model_unknown_user_class.t7")],
         ["convert", "none.t7"],
+        ["help"],
+        ["help", "oracle"],
     ]
     ran = python("-c", NO_TENSORFLOW.format(commands=commands))
     assert ran.returncode == 0, ran.stderr
