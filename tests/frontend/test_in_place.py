@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from porter.ir.merge import merge
 from porter.ir.nested import Nested, leaves
 from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     concat_table,
     container,
+    conv,
     identity,
+    image,
+    model,
     parallel_table,
     relu,
     run,
@@ -125,3 +129,22 @@ def test_a_value_overwritten_twice_is_read_as_it_is_last() -> None:
     )
     for out in outputs_of(net):
         np.testing.assert_array_equal(out.reshape(6), 2 * POSITIVE.reshape(6))
+
+
+@pytest.mark.parametrize(
+    "through",
+    [
+        sequential(torch_module("nn.Squeeze", dim=2), overwrite()),
+        sequential(torch_module("nn.View", size=[16], numInputDims=3), overwrite()),
+        sequential(split(2), parallel_table(overwrite())),
+    ],
+    ids=["Squeeze", "View", "SplitTable"],
+)
+def test_sizes_stay_open_where_the_original_is_read_again(through: TorchObject) -> None:
+    net = sequential(conv(3, 1, pad=1), concat_table(through, identity()))
+    walked = model(net)
+    one, other = (walked.walk(image(batch, 3, 4, 4)) for batch in (2, 5))
+    merged = merge(one, other)
+    assert merged is not None
+    *_, whole = leaves(merged.outputs)
+    assert whole.type.shape == (None, 1, 4, 4)
