@@ -24,7 +24,7 @@ from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
 from porter.passes import optimize
 from porter.passes.normalization import FusedNormalization
 from porter.passes.small_inputs import MIN_PIXELS
-from porter.passes.winograd_regions import Tiled
+from porter.passes.winograd_regions import WinogradRegion
 from porter.runtime import memory
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def large_types(
     """
     nodes = optimize(graph, optimized).nodes
     found = None
-    if any(isinstance(node.op, FusedNormalization | Tiled) for node in nodes):
+    if any(isinstance(node.op, FusedNormalization | WinogradRegion) for node in nodes):
         for grown in larger(types, graph):
             try:
                 walked = model.walk(grown)
@@ -117,5 +117,5 @@ def takes_all(graph: Graph, optimized: str) -> Iterator[bool]:
     """Of each way for large pictures whether a walked graph takes it."""
     yield max(pixels(each.type) for each in leaves(graph.inputs)) >= MIN_PIXELS
     for node in optimize(graph, optimized).nodes:
-        if isinstance(node.op, Tiled):
+        if isinstance(node.op, WinogradRegion):
             yield pixels(node.outputs[0].type) >= node.op.smallest_image()

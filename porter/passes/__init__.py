@@ -1,13 +1,13 @@
-"""The same function in faster operations, for what is served: plain functions Graph → Graph.
+"""Passes that make the exported graph faster: plain functions Graph → Graph.
 
-Parity is proven layer by layer on the plain graph. What is emitted then runs the rewritten one, and
-is compared with the same oracle, in the same tolerances, after it was loaded again.
+Parity is proven layer by layer on the plain graph. The exported graph is then optimised, and after
+it was loaded again it is compared with the same oracle, in the same tolerances.
 
-    none    the layers as they were compared
-    exact   other operations for the same arithmetic: errors stay what float32 rounding makes them
-    fast    also other arithmetic where that pays: Winograd's convolutions
+    none    the layers as they were verified
+    exact   other operations for the same arithmetic: errors stay at float32 rounding
+    fast    also other arithmetic where that pays off: Winograd convolutions
 
-Both graphs read the same variables, the checkpoint's: nothing is folded into a weight.
+Both graphs read the same variables, those of the checkpoint: nothing is folded into a weight.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FAST = (convolve_by_winograd, stay_in_tiles)
 
 
 def optimize(graph: Graph, level: str = "exact") -> Graph:
-    """`graph` rewritten for speed; as it is at level "none"."""
+    """`graph` optimised for speed; unchanged at level "none"."""
     if level == "none":
         return graph
     for rewrite in EXACT + FAST if level == "fast" else EXACT:

@@ -1,11 +1,11 @@
-"""Normalisation by statistics kept from training, inside the convolution that is in front of it.
+"""Normalisation by running statistics, fused with the convolution in front of it.
 
     y = (conv(z) + b - mean) / sqrt(var + eps) · weight + bias
 
-FusedBatchNormV3 behind a Conv2D without a bias is computed by TensorFlow on CPU while the
-convolution's results are still in registers, together with a ReLU behind it. So the convolution's
-bias b moves behind the normalisation: bias + b · weight / sqrt(var + eps). The statistics stay
-variables; folding them into the filters would write a second copy of all filters.
+TensorFlow on CPU fuses FusedBatchNormV3 after a Conv2D without a bias, and a ReLU after both, into
+the convolution, while its results are still in registers. So the convolution's bias b moves into
+that of the normalisation: bias + b · weight / sqrt(var + eps). The statistics stay variables;
+folding them into the filters would write a second copy of all filters.
 
 Not so before a Tanh: TensorFlow's remapper fuses that as well, into an operation that its CPU
 kernels do not have ("Fusion is not implemented: [FusedBatchNorm,Tanh]", remapper.cc and
@@ -24,7 +24,7 @@ from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext
 from porter.passes.matchers import plane_normalization
 from porter.passes.replacement_ops import (
-    Respelled,
+    ReplacementOp,
     bias_of,
     is_image_batch,
     pairs,
@@ -33,8 +33,8 @@ from porter.passes.replacement_ops import (
 )
 
 
-class FixedNormalization(Respelled):
-    """Planes centred and scaled by kept statistics, `added` to them before that."""
+class FixedNormalization(ReplacementOp):
+    """Planes centred and scaled by running statistics, after `added` (a bias) is added to them."""
 
     def __init__(
         self, original: LayerMap, normalization: PlaneNormalization, added: Param | None
@@ -65,7 +65,7 @@ class FixedNormalization(Respelled):
 
 
 def fuse_fixed_normalizations(graph: Graph) -> Graph:
-    """Every normalisation of image batches by kept statistics respelled for its convolution."""
+    """Fuse every normalisation of image batches by running statistics with its convolution."""
     instead: dict[int, Node] = {}
     before_tanh = values_before_tanh(graph)
     for maker, node in pairs(graph):

@@ -1,11 +1,10 @@
-"""Borders made of the image's own elements, in other ways than by one gather for each axis.
+"""Padding by elements of the image itself, without one gather for each axis.
 
-*Gathered*: a pixel of the padded image is a pixel of the image; its place is computed for rows and
-columns and combined to a place in the flattened image. All planes of a pixel are copied at once.
+*Gathered*: each pixel of the padded image is a pixel of the image; its row and column are combined
+into an index into the flattened image. All planes of a pixel are copied at once.
 
-*Joined*: the rows of the border, which are few, and the image are put one after the other. This is
-for training, where the gradient of a large gather is slow, and for LiteRT, whose fast path knows no
-gather.
+*Joined*: the few rows of the border and the image are concatenated. This is for training, where the
+gradient of a large gather is slow, and for LiteRT, whose fast path has no gather.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from porter.ir.graph import Graph
 from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext, size
-from porter.passes.replacement_ops import Respelled, is_image_batch
+from porter.passes.replacement_ops import ReplacementOp, is_image_batch
 
 
 @runtime_checkable
@@ -25,20 +24,20 @@ class Mirrors(Protocol):
     """A border whose elements are elements of the image."""
 
     def edges(self) -> Iterator[tuple[int, int, int]]:
-        """Each spatial axis, counted from the end, with what is added before and behind it."""
+        """Each spatial axis, counted from the end, with the padding before and after it."""
 
     def source(self, i: int, n: int) -> int:
-        """Which of n elements stands at i, where -1 is before the first."""
+        """Which of n elements is read at i, where -1 is before the first."""
 
     def sources(self, tf: Any, places: Any, n: Any) -> Any:
-        """`source` for a vector of places, and for an `n` that is known when the graph runs."""
+        """`source` for a vector of places, and for an `n` known only when the graph runs."""
 
 
 FEW = 4
-"""So many rows are sliced one by one."""
+"""Up to this many rows are sliced one by one."""
 
 
-class GatheredBorder(Respelled):
+class GatheredBorder(ReplacementOp):
     """A border by one gather over both axes."""
 
     def __init__(self, original: LayerMap, border: Mirrors) -> None:
@@ -55,9 +54,8 @@ class GatheredBorder(Respelled):
         return tf.gather(pixels, places, axis=1)
 
 
-class JoinedBorder(Respelled):
-    """A border before and behind the image, whose rows are near those of the image that they
-    repeat."""
+class JoinedBorder(ReplacementOp):
+    """A border by concatenation, whose rows are near the rows of the image that they repeat."""
 
     def __init__(self, original: LayerMap, border: Mirrors) -> None:
         super().__init__(original)
@@ -75,7 +73,7 @@ class JoinedBorder(Respelled):
         return x
 
     def rows(self, tf: Any, x: Any, axis: int, n: Any, places: range, start: Any = 0) -> list[Any]:
-        """What stands at `places`, counted from `start`, beside the n rows that are given."""
+        """The border's rows at `places`, counted from `start`, beside the n rows of `x`."""
         if not places:
             return []
         if isinstance(n, int) and len(places) <= FEW:
@@ -90,31 +88,31 @@ def lesser(tf: Any, n: Any, m: int) -> Any:
 
 
 def part(tf: Any, x: Any, axis: int, first: Any, extent: Any) -> Any:
-    """So many rows of an axis of N×H×W×C, from the first on."""
+    """`extent` rows along an axis of N×H×W×C, starting with `first`."""
     starts, extents = [0] * 4, [-1] * 4
     starts[axis], extents[axis] = first, extent
     return tf.slice(x, tf.stack(starts), tf.stack(extents))
 
 
 def gather_borders(graph: Graph) -> Graph:
-    """Every mirrored border of image batches gathered at once."""
-    return respelled(graph, GatheredBorder, lambda _: True)
+    """Replace every border of image batches by one gather over both axes."""
+    return replace_borders(graph, GatheredBorder, lambda _: True)
 
 
 def join_borders(graph: Graph) -> Graph:
-    """Every border of image batches joined that does not come from the other side of the image."""
+    """Replace borders of image batches by concatenation, but for those that wrap around."""
 
     def is_near(op: LayerMap) -> bool:
         edges = [edge for _, *pair in op.edges() for edge in pair]  # type: ignore[attr-defined]
         return type(op).train is LayerMap.train and min(edges) >= 0
 
-    return respelled(graph, JoinedBorder, is_near)
+    return replace_borders(graph, JoinedBorder, is_near)
 
 
-def respelled(
+def replace_borders(
     graph: Graph, kind: type[GatheredBorder | JoinedBorder], fits: Callable[[LayerMap], bool]
 ) -> Graph:
-    """The borders that fit in another way."""
+    """The graph with the borders that fit replaced by `kind`."""
     nodes = (
         replace(node, op=kind(node.op, node.op))
         if isinstance(node.op, Mirrors) and is_image_batch(node) and fits(node.op)

@@ -1,11 +1,11 @@
-"""The same function in fewer layers, for files that are only run: a plain function Graph → Graph.
+"""The same function in fewer layers, for inference-only files: a plain function Graph → Graph.
 
-Layers that hand on what they are given (dropout in evaluation) are dropped:
+Layers that pass their input on unchanged (dropout in evaluation) are dropped:
 
     conv → dropout → relu            conv → relu
 
 A layer that is an affine function of each plane, y[o] = scale[o] · x[o] + shift[o] (a batch
-normalisation with fixed statistics), is folded into the layer that makes its planes:
+normalisation with fixed statistics), is folded into the layer that computes its planes:
 
     x[o] = bias[o] + Σ weight[o, …] · z            y[o] = bias'[o] + Σ weight'[o, …] · z
     y[o] = scale[o] · x[o] + shift[o]              weight'[o, …] = scale[o] · weight[o, …]
@@ -13,11 +13,11 @@ normalisation with fixed statistics), is folded into the layer that makes its pl
 
     batch normalisation: scale = gamma / sqrt(var + eps), shift = beta - mean · scale
 
-That is legal where nobody else reads x, where the planes are axis 1 of both layers, and where scale
-and shift are finite. The product is kept in float64, so that folding costs one rounding.
+That is legal where nothing else reads x, where the planes are axis 1 of both layers, and where
+scale and shift are finite. The product is computed in float64, so that folding costs one rounding.
 
-A fused node makes the value that the last of its layers made, by the same id, and lists the Torch
-paths of all its layers in `origin`: parity lines up.
+A fused node computes the value of the last of its layers, under the same id, and lists the Torch
+paths of all its layers in `origin`, so that parity can match them.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ def fuse(graph: Graph) -> Graph:
 
 
 def drop_identities(graph: Graph) -> Graph:
-    """Whoever reads the output of an identity reads its input."""
+    """Let the readers of an identity's output read its input."""
     instead: dict[int, Value] = {}
-    kept: list[Node] = []
+    remaining: list[Node] = []
     for node in graph.nodes:
         if not (isinstance(node.op, Skippable) and node.op.is_identity()):
-            kept.append(node)
+            remaining.append(node)
             continue
         (source,), (output,) = node.inputs, node.outputs
         instead[output.id] = instead.get(source.id, source)
-    return rename(replace(graph, nodes=tuple(kept)), instead)
+    return rename(replace(graph, nodes=tuple(remaining)), instead)
 
 
 def fold_affines(graph: Graph) -> Graph:
-    """Every affine layer that may be is folded into the node that makes its input."""
+    """Fold affine layers, where legal, into the node that computes their input."""
     readers = reader_counts(graph)
     nodes: list[Node] = []
     makers: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""What a rewrite must know of a layer: its geometry, whatever Torch class it comes from."""
+"""What a rewrite needs to know about a layer: its geometry, whatever its Torch class."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class PlainConvolution:
 
 
 def plane_axis(node: Node) -> int | None:
-    """The axis of a node's output whose planes are linear in the weight, each in its own part."""
+    """The axis of a node's output whose planes are linear in the weight, each in its own slice."""
     op = node.op
     return op.plane_axis(node.outputs[0].type) if isinstance(op, LinearInPlanes) else None
 
 
 def plane_normalization(op: LayerMap) -> PlaneNormalization | None:
-    """By what a layer normalises planes, if that is what it does."""
+    """The statistics and parameters by which a layer normalises planes, None if it does not."""
     return op.plane_normalization() if isinstance(op, NormalizesPlanes) else None
 
 
 def plain_convolution(op: LayerMap) -> PlainConvolution | None:
-    """What `op` is, where it is a convolution whose filters are its weight."""
+    """`op` as a plain convolution, None if it is not one."""
     weight, bias = op.params().get("weight"), op.params().get("bias")
     if weight is None or (weight.axes, weight.to) != ("OIHW", "HWIO"):
         return None

@@ -1,23 +1,23 @@
-"""Normalisation by each plane's own statistics, in as few passes over memory as there can be.
+"""Normalisation by each plane's own statistics, in as few passes over memory as possible.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias
 
-Written with elementary operations this reads and writes the planes seven times; here it is two
-reductions that read, and one operation that reads and writes, with the rectification behind it:
-FusedBatchNormV3 with given statistics, which TensorFlow fuses with a ReLU.
+Written with elementary operations this reads and writes the planes seven times. Here it is two
+reductions, and one operation that reads and writes: FusedBatchNormV3 with the statistics as inputs,
+which TensorFlow fuses with a ReLU behind it.
 
-Adding a constant to a plane changes nothing, so the bias of a convolution in front is left out.
+Adding a constant to a plane changes nothing, so the bias of a convolution in front is dropped.
 
 The variance is the mean of squares less the square of the mean. That loses digits where the mean is
-large beside the deviations; here rows are summed in float32 and rows' sums in float64, so that the
-rounding errors of rows average out: in place of var · 1e-7 the error is about
-mean² · 1e-7 / sqrt(rows). Planes that are nearly constant would still lose all; where the model
-meets one, deviations from the mean are summed in another pass, as Torch does. (oneDNN's own
-training normalisation sums a whole plane in float32, and at 1024×1024 is off by 7e-4 of the
-output's deviation.)
+large relative to the deviations; here rows are summed in float32 and their sums in float64, so that
+the rounding errors of rows average out: in place of var · 1e-7 the error is about
+mean² · 1e-7 / sqrt(rows). Nearly constant planes would still lose all digits; where the model meets
+one, deviations from the mean are summed in another pass, as Torch does. (oneDNN's own training
+normalisation sums a whole plane in float32, and at 1024×1024 is off by 7e-4 of the output's
+standard deviation.)
 
-FusedBatchNormV3 knows one mean for each plane of a batch. So samples come one by one (samples.py),
-and batches that cannot take elementary operations.
+FusedBatchNormV3 takes one mean for each plane of a batch. So samples are processed one by one
+(per_sample.py), and batches that cannot be use elementary operations.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext
 from porter.passes.matchers import plane_normalization
 from porter.passes.replacement_ops import (
-    Respelled,
+    ReplacementOp,
     bias_of,
     is_image_batch,
     pairs,
@@ -42,12 +42,12 @@ from porter.passes.replacement_ops import (
 
 Average = Callable[[Any], Any]
 EXACT_BYTES = 4
-"""Of numbers that are worth statistics more exact than float32 sums."""
+"""Item size from which statistics are computed more exactly than by float32 sums."""
 MAX_RATIO = 64.0
-"""Of mean² and variance, up to which the mean of squares has the digits that are needed."""
+"""Largest ratio of mean² to variance at which the mean of squares has enough digits."""
 
 
-class FusedNormalization(Respelled):
+class FusedNormalization(ReplacementOp):
     """Planes centred and scaled by their own mean and variance."""
 
     def __init__(self, original: LayerMap, normalization: PlaneNormalization) -> None:
@@ -65,9 +65,9 @@ class FusedNormalization(Respelled):
         return self.normalized(tf, x, at, averaged)
 
     def at_once(self, tf: Any, x: Any, at: OpContext) -> Any:
-        """Statistics by the operation itself: it sums in float32, and 16-bit planes need no more.
+        """Statistics by FusedBatchNormV3 itself: it sums in float32, enough for 16-bit planes.
 
-        All samples together, or one.
+        Over all samples together, or for a batch of one.
         """
         found, planes = self.normalization, x.shape[3]
         return tf.raw_ops.FusedBatchNormV3(
@@ -81,7 +81,7 @@ class FusedNormalization(Respelled):
         ).y
 
     def normalized(self, tf: Any, x: Any, at: OpContext, averaged: Average) -> Any:
-        """With the planes' averages as `averaged` computes them."""
+        """The planes normalised by the means that `averaged` computes."""
         planes, weight, bias = x.shape[3], self.normalization.weight, self.normalization.bias
         mean, variance = statistics(tf, x, averaged)
         scale = tf.math.rsqrt(variance + self.normalization.eps)
@@ -96,8 +96,8 @@ class FusedNormalization(Respelled):
 def shifted_and_scaled(tf: Any, x: Any, mean: Any, scale: Any, offset: Any) -> Any:
     """(x - mean) · scale + offset for each plane, in one operation.
 
-    It does not differentiate by the mean it is given. So it is given a constant, and the offset
-    the difference from that: zero, but for its gradient.
+    FusedBatchNormV3 has no gradient for its mean. So it gets the mean as a constant, and the offset
+    gets the difference from it: zero, but with a gradient.
     """
     fixed = tf.stop_gradient(mean)
     return tf.raw_ops.FusedBatchNormV3(
@@ -112,13 +112,13 @@ def shifted_and_scaled(tf: Any, x: Any, mean: Any, scale: Any, offset: Any) -> A
 
 
 def average(tf: Any, values: Any, over_batch: bool) -> Any:
-    """Of the planes of N×H×W×C, in float64: N×1×1×C, or 1×1×1×C of all samples."""
+    """The mean of each plane of N×H×W×C, in float64: N×1×1×C, or 1×1×1×C over all samples."""
     rows = tf.cast(tf.reduce_mean(values, axis=2, keepdims=True), tf.float64)
     return tf.reduce_mean(rows, axis=[0, 1] if over_batch else [1], keepdims=True)
 
 
 def statistics(tf: Any, x: Any, averaged: Average) -> tuple[Any, Any]:
-    """Mean and biased variance of the planes of N×H×W×C, as `averaged` has them, in x's type."""
+    """Mean and biased variance of the planes of N×H×W×C, by `averaged`, in x's dtype."""
     mean, squares = averaged(x), averaged(tf.square(x))
     quick = squares - tf.square(mean)
     variance = tf.cond(
@@ -130,7 +130,7 @@ def statistics(tf: Any, x: Any, averaged: Average) -> tuple[Any, Any]:
 
 
 def drop_cancelled_biases(graph: Graph) -> Graph:
-    """The graph without biases that a normalisation by own statistics takes away again."""
+    """Drop biases that a normalisation by the planes' own statistics cancels."""
     instead: dict[int, Node] = {}
     for maker, node in pairs(graph):
         if own_statistics(node) is not None and maker is not None and bias_of(maker) is not None:
@@ -139,7 +139,7 @@ def drop_cancelled_biases(graph: Graph) -> Graph:
 
 
 def fuse_normalizations(graph: Graph) -> Graph:
-    """Every normalisation of image batches by own statistics respelled, biases before it gone."""
+    """Fuse normalisations of image batches by own statistics; drop the biases before them."""
     instead: dict[int, Node] = {}
     for node in graph.nodes:
         found = own_statistics(node)
@@ -149,7 +149,7 @@ def fuse_normalizations(graph: Graph) -> Graph:
 
 
 def own_statistics(node: Node) -> PlaneNormalization | None:
-    """What a node normalises image batches by, if it keeps no statistics."""
+    """How a node normalises image batches, if by their own statistics; else None."""
     found = plane_normalization(node.op)
     if found is None or found.mean is not None or not is_image_batch(node):
         return None

@@ -1,8 +1,8 @@
-"""One sample after another where that is faster than all at once.
+"""Process one sample after another where that is faster than the batch at once.
 
 Normalisations by a sample's own statistics take fewer operations for one sample
-(normalization.py), and what a layer makes of one picture is still in the cache when the next layer
-reads it. On two cores eight pictures of 256×256 take the time of eight, and less memory.
+(normalization.py), and a layer's output for one image is still in the cache when the next layer
+reads it. On two cores eight images of 256×256 take eight times as long as one, and less memory.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from porter.ir.graph import FLOAT, Graph, Node, TensorType, rename
 from porter.ir.layer_map import Accepts
 from porter.ir.nested import leaves
 from porter.passes.matchers import plane_normalization
-from porter.passes.replacement_ops import Respelled
-from porter.passes.winograd_regions import Tiled
+from porter.passes.replacement_ops import ReplacementOp
+from porter.passes.winograd_regions import WinogradRegion
 
 
 def one_sample(graph: Graph) -> Graph | None:
-    """The graph for a batch of one; None where that is not faster, or samples see each other."""
+    """The graph for a batch of one; None where that is not faster, or samples interact."""
     ends = (*leaves(graph.inputs), *leaves(graph.outputs))
     faster = any(getattr(node.op, "wants_one_sample", False) for node in graph.nodes)
     batches = all(v.type.rank == 4 and v.dtype == FLOAT and v.type.shape[0] is None for v in ends)
@@ -40,9 +40,9 @@ def is_sample_by_sample(node: Node) -> bool:
     """Whether each sample of a node's output depends on that sample of its inputs alone."""
     if any(value.type.shape[:1] != (None,) for value in (*node.inputs, *node.outputs)):
         return False
-    if isinstance(node.op, Tiled):
+    if isinstance(node.op, WinogradRegion):
         return all(map(is_sample_by_sample, node.op.nodes))
-    if isinstance(node.op, Respelled):
+    if isinstance(node.op, ReplacementOp):
         found = plane_normalization(node.op.original)
         return found is None or not found.over_batch
     if isinstance(node.op, BySample):
@@ -53,7 +53,7 @@ def is_sample_by_sample(node: Node) -> bool:
 def sample_by_sample(
     tf: Any, compute: Callable[..., dict[str, Any]], tensors: Sequence[Any], names: Sequence[str]
 ) -> dict[str, Any]:
-    """What `compute` makes, by `names`, of each sample as a batch of one; put together again."""
+    """The outputs of `compute`, by `names`, for each sample as a batch of one, stacked again."""
 
     def one(sample: tuple[Any, ...]) -> dict[str, Any]:
         outputs = compute(*(tf.expand_dims(tensor, 0) for tensor in sample))

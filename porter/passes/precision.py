@@ -1,17 +1,17 @@
-"""Products of 16-bit numbers, for what is served: what `precision=` asks for.
+"""Products in 16 bits for the exported graph: what `precision=` asks for.
 
     bfloat16    float32's range with 8 binary digits; CPUs since 2020 multiply it twice as fast
     float16     11 digits, and nothing beyond 65,504; for GPUs
 
-What each layer is handed and makes:
+What each layer reads and computes:
 
     products          convolutions and matrix products: 16-bit factors, float32 sums, 16-bit results
     normalisations    of planes: 16-bit planes; statistics, scale and shift in float32
-    movers            layers whose numbers are numbers of their inputs: as they come
+    movers            layers that only move elements of their inputs: any precision
     all others        float32
 
-The last products, whose planes are the output but for what is computed element by element, stay in
-float32: in a picture 8 digits would show. Variables stay float32, and so the checkpoint does.
+The last products, followed by elementwise layers at most, stay in float32: in an image 8 binary
+digits would be visible. Variables stay float32, and so does the checkpoint.
 
 Source: P. Micikevicius et al., Mixed precision training, 2018.
 """
@@ -31,7 +31,7 @@ from porter.ir.nested import leaves
 from porter.passes.affine import FixedNormalization
 from porter.passes.matchers import plane_axis
 from porter.passes.normalization import FusedNormalization
-from porter.passes.replacement_ops import Respelled
+from porter.passes.replacement_ops import ReplacementOp
 
 FULL = "float32"
 PRECISIONS = (FULL, "bfloat16", "float16")
@@ -46,8 +46,8 @@ class Kind(Enum):
     OTHER = "other"
 
 
-class InPrecision(Respelled):
-    """`original`, of whatever shape, on numbers of the precision that its kind asks for."""
+class InPrecision(ReplacementOp):
+    """`original`, of whatever shape, in the precision that its kind asks for."""
 
     def __init__(self, original: LayerMap, kind: Kind, precision: str) -> None:
         super().__init__(original)
@@ -57,31 +57,31 @@ class InPrecision(Respelled):
         return self.original.layouts(available, inputs, outputs)
 
     def apply(self, tf: Any, *inputs: Any, at: OpContext) -> Any:
-        wanted = tf.as_dtype(self.wanted([x.dtype.name for x in inputs]))
+        dtype = tf.as_dtype(self.input_precision([x.dtype.name for x in inputs]))
         if self.kind is Kind.PRODUCT:
 
             def rounded(param: Param, rows: tuple[Any, ...]) -> Any:
-                return cast(tf, make_variable(param, rows), wanted)
+                return cast(tf, make_variable(param, rows), dtype)
 
             make_variable = at.make_variable
-            at = replace(at, make_variable=rounded, dtype=wanted)
-        return self.original.apply(tf, *(cast(tf, x, wanted) for x in inputs), at=at)
+            at = replace(at, make_variable=rounded, dtype=dtype)
+        return self.original.apply(tf, *(cast(tf, x, dtype) for x in inputs), at=at)
 
-    def wanted(self, given: list[str]) -> str:
-        """The precision of what the layer is handed, where `given` is what there is."""
+    def input_precision(self, available: list[str]) -> str:
+        """The precision in which the layer reads its inputs, which arrive in `available`."""
         if self.kind in (Kind.PRODUCT, Kind.NORMALIZATION):
             return self.precision
-        agreed = len(set(given)) == 1 and given[0] in PRECISIONS
-        return given[0] if self.kind is Kind.MOVER and agreed else FULL
+        agreed = len(set(available)) == 1 and available[0] in PRECISIONS
+        return available[0] if self.kind is Kind.MOVER and agreed else FULL
 
 
 def cast(tf: Any, x: Any, dtype: Any) -> Any:
-    """Floating numbers in another precision; integers stay what they are."""
+    """Floating-point tensors in another precision; integers unchanged."""
     return tf.cast(x, dtype) if x.dtype.is_floating and x.dtype != dtype else x
 
 
 def reduce_precision(graph: Graph, precision: str) -> Graph:
-    """The graph with its products in 16 bits; as it is for float32."""
+    """The graph with its products in 16 bits; unchanged for float32."""
     if precision == FULL:
         return graph
     last = last_products(graph.nodes, {value.id for value in leaves(graph.outputs)})
@@ -93,9 +93,9 @@ def reduce_precision(graph: Graph, precision: str) -> Graph:
 
 
 def kind_of(node: Node) -> Kind:
-    """How a layer takes fewer digits."""
+    """How a layer is computed in fewer digits."""
     op = node.op
-    inner = op.original if isinstance(op, Respelled) else op
+    inner = op.original if isinstance(op, ReplacementOp) else op
     weight = inner.params().get("weight")
     if weight is not None and len(weight.axes) > 1:
         linear = plane_axis(replace(node, op=inner)) is not None
@@ -109,7 +109,7 @@ def kind_of(node: Node) -> Kind:
 
 
 def last_products(nodes: Iterable[Node], outputs: set[int]) -> set[int]:
-    """First outputs of products behind which there is none, of those that make `outputs`."""
+    """First outputs of the products on the way to `outputs` with no product after them."""
     found: set[int] = set()
     open_ends = set(outputs)
     for node in reversed(list(nodes)):

@@ -1,4 +1,4 @@
-"""A layer in other operations than its map's: what all rewrites put into a graph."""
+"""Layers computed by other operations than their map's: what rewrites put into a graph."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from porter.ir.liveness import reader_counts
 from porter.passes.matchers import plane_axis
 
 
-class Respelled(LayerMap):
+class ReplacementOp(LayerMap):
     """`original` computed differently on batches of images, channels last.
 
-    Shape rule and reference stay the original's.
+    The shape rule and the reference stay the original's.
     """
 
     accepts: ClassVar[Accepts] = Accepts.CHANNELS_LAST
     wants_one_sample: bool = False
-    """Whether a batch of one is computed in fewer operations than a larger one."""
+    """Whether a batch of one takes fewer operations than a larger one."""
 
     def __init__(self, original: LayerMap) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class Respelled(LayerMap):
 
 
 def is_image_batch(node: Node) -> bool:
-    """Whether a node takes one N×C×H×W tensor of floats and makes one."""
+    """Whether a node maps one N×C×H×W tensor of floats to another."""
     values = (*node.inputs, *node.outputs)
     counts = len(node.inputs), len(node.outputs)
     return counts == (1, 1) and all(v.type.rank == 4 and v.dtype == FLOAT for v in values)
 
 
 def pairs(graph: Graph) -> Iterator[tuple[Node | None, Node]]:
-    """Every node with the node that makes its first input, if nobody else reads that."""
+    """Every node with the producer of its first input, if it is the only reader of that input."""
     readers = reader_counts(graph)
     makers: dict[int, Node] = {}
     for node in graph.nodes:
@@ -62,7 +62,7 @@ def pairs(graph: Graph) -> Iterator[tuple[Node | None, Node]]:
 
 
 def bias_of(maker: Node | None) -> Param | None:
-    """The bias that a node adds to each of its planes, if it could also leave it out."""
+    """The bias that a node adds to each of its planes, if the node works without it."""
     if maker is None or not is_image_batch(maker):
         return None
     if plane_axis(maker) != 1 or "bias" not in maker.op.fields():
@@ -77,6 +77,6 @@ def without_bias(node: Node) -> Node:
 
 
 def replaced(graph: Graph, instead: dict[int, Node]) -> Graph:
-    """The graph with other nodes in the places of those that made the same first output."""
+    """The graph with nodes replaced, by the id of their first output."""
     nodes = (instead.get(node.outputs[0].id, node) for node in graph.nodes)
     return replace(graph, nodes=tuple(nodes))

@@ -1,8 +1,8 @@
-"""Convolutions that make a few planes, 2×2 pixels of them at a time.
+"""Convolutions with few output planes, computed 2×2 pixels at a time.
 
-The vector units compute 16 planes at once: a convolution that makes 3 wastes most of them. Four
-shifted copies of its k×k filters, in (k+1)×(k+1) with stride 2, make 12 planes, which are the 2×2
-pixels of the 3:
+Vector units compute 16 planes at once: a convolution with 3 output planes wastes most of them. Four
+shifted copies of its k×k filters, in (k+1)×(k+1) with stride 2, compute 12 planes, which are the
+2×2 pixels of the 3:
 
     y[2p + a, 2q + b, o] = Σ w'[i, j, k, (a, b, o)] · x[2p + i, 2q + j, k],
     w'[i, j, k, (a, b, o)] = w[i - a, j - b, k, o], zero outside of w
@@ -19,7 +19,7 @@ from porter.ir.graph import Graph, Node
 from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext, size
 from porter.passes.matchers import PlainConvolution, plain_convolution
-from porter.passes.replacement_ops import Respelled, is_image_batch
+from porter.passes.replacement_ops import ReplacementOp, is_image_batch
 
 MAX_PLANES = 4
 """4·4 planes fill a vector register of 16 floats."""
@@ -27,8 +27,8 @@ SMALLEST = 2
 """A 1×1 kernel would grow fourfold."""
 
 
-class Blocks(Respelled):
-    """A convolution of stride 1 to a few planes."""
+class SubpixelConvolution(ReplacementOp):
+    """A convolution of stride 1 with few output planes, as a strided one and depth-to-space."""
 
     def __init__(self, original: LayerMap, convolution: PlainConvolution) -> None:
         super().__init__(original)
@@ -58,15 +58,15 @@ class Blocks(Respelled):
 
 
 def widen_few_planes(graph: Graph) -> Graph:
-    """Every convolution of stride 1 that makes at most four planes respelled."""
+    """Rewrite every convolution of stride 1 with at most four output planes."""
     return replace(graph, nodes=tuple(map(widened, graph.nodes)))
 
 
 def widened(node: Node) -> Node:
-    """The node, respelled where it makes few planes."""
+    """The node, rewritten if it has few output planes."""
     found = plain_convolution(node.op) if is_image_batch(node) else None
     if found is None or found.stride != (1, 1) or found.weight.shape[0] > MAX_PLANES:
         return node
     if min(found.kernel) < SMALLEST or found.weight.shape[1] <= MAX_PLANES:
         return node
-    return replace(node, op=Blocks(node.op, found))
+    return replace(node, op=SubpixelConvolution(node.op, found))

@@ -29,8 +29,8 @@ import numpy as np
 from porter.ir.fields import Array
 
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-"""For m = 4, r = 3. The points 0, ±1, ±2 that are mostly taken spare multiplications by small
-integers, which a matrix product does not profit from; these make a half of their rounding error."""
+"""For m = 4, r = 3. The usual points 0, ±1, ±2 save multiplications by small integers, of which
+a matrix product makes no use; these halve the rounding error."""
 
 
 @dataclass(frozen=True)

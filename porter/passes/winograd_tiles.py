@@ -1,10 +1,9 @@
-"""Images cut into tiles of 4×4 pixels, lying tile by tile.
+"""Images cut into tiles of 4×4 pixels, stored tile by tile.
 
 N×H×W×C is stored as 1×(N·down·across)×16×C: the 16 pixels of the first tile, row by row, then those
-of the tile to the right of it, and so on; `down` and `across` count the tiles of an image. What
-computes pixels one by one does not notice, nor does what adds up planes, if it leaves out the
-pixels that the last tiles have beyond the image: those hold what was computed there, and nobody
-reads them.
+of the tile to the right of it, and so on; `down` and `across` count the tiles of an image.
+Pixel-wise operations run on it unchanged. Reductions over planes must leave out the pixels of the
+last tiles that lie beyond the image: their values are arbitrary, and nothing else reads them.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from typing import Any
 TILE = 4
 
 Sources = Callable[[Any, Any], Any]
-"""Which of n rows, or columns, stands at `places`, which may lie outside: `sources(places, n)`."""
+"""`sources(places, n)`: which of n rows or columns is read at `places`, which may lie outside."""
 
 
 @dataclass
 class Tiles:
-    """Where things lie for images of one size, which may be known only when the graph runs.
+    """The tiling of images of one size, which may be known only when the graph runs.
 
-    Index tensors are made once, for all layers that ask.
+    Index tensors are computed once and shared by all layers.
     """
 
     tf: Any
@@ -51,7 +50,7 @@ class Tiles:
     # In and out -----------------------------------------------------------------------------------
 
     def cut(self, x: Any) -> Any:
-        """An image, tiled. The tiles' pixels beyond it repeat its last ones."""
+        """An image in tiles; pixels beyond its edge repeat the last ones."""
         if "cut" not in self.cache:
             rows, columns = (
                 self.tf.minimum(self.windows(n, TILE, 0), extent - 1)
@@ -74,20 +73,20 @@ class Tiles:
         return tf.slice(whole, [0, 0, 0, 0], tf.stack([-1, self.height, self.width, -1]))
 
     def stored(self, pixels: Any) -> Any:
-        """Tiles × 16 × planes as images are: rank 4, one sample."""
+        """Tiles × 16 × planes as a rank-4 tensor of one sample."""
         return self.tf.expand_dims(pixels, 0)
 
     # Windows --------------------------------------------------------------------------------------
 
     def windows(self, tiles: Any, window: int, before: int) -> Any:
-        """Rows that each tile sees, as tiles × seen, where -1 is the first above the image."""
+        """The rows that each tile reads, tiles × window, where -1 is the first above the image."""
         starts = self.tf.range(tiles) * TILE - before
         return self.tf.expand_dims(starts, 1) + self.tf.range(window)
 
     def addresses(self, rows: Any, columns: Any, extents: tuple[Any, Any] | None = None) -> Any:
-        """Where the pixels at rows × columns lie in a list of all pixels: tiles × seen².
+        """Flat indices of the pixels at rows × columns: tiles × window².
 
-        `extents` are height and width of images; without them what lies there is tiled.
+        `extents` are height and width of images; without them the pixels are stored in tiles.
         """
         tf, window = self.tf, int(rows.shape[1])
         if extents is not None:
@@ -106,20 +105,19 @@ class Tiles:
         return tf.reshape(places, [-1, window * window])
 
     def both(self, rows: Any, columns: Any) -> Any:
-        """One for each pixel whose row and column are both true, else zero: tiles × seen²."""
+        """1.0 for each pixel whose row and column are both true, else 0.0: tiles × window²."""
         tf, window = self.tf, int(rows.shape[1])
         down = tf.reshape(rows, [1, -1, 1, window, 1])
         right = tf.reshape(columns, [1, 1, -1, 1, window])
         shape = tf.stack([self.samples, self.down, self.across, window, window])
-        kept = tf.cast(tf.logical_and(down, right), tf.float32)
-        return tf.reshape(tf.broadcast_to(kept, shape), [-1, window * window])
+        inside = tf.cast(tf.logical_and(down, right), tf.float32)
+        return tf.reshape(tf.broadcast_to(inside, shape), [-1, window * window])
 
     # Planes ---------------------------------------------------------------------------------------
 
     @cached_property
     def weights(self) -> Any:
-        """What each pixel counts in an average over its plane, for one row of tiles after the
-        other."""
+        """The weight of each pixel in its plane's mean, one row of tiles after the other."""
         tf = self.tf
         rows, columns = (
             self.windows(tiles, TILE, 0) < extent
@@ -130,7 +128,7 @@ class Tiles:
         return tf.reshape(every, tf.stack([self.rows, 1, -1]))
 
     def averaged(self, values: Any) -> Any:
-        """The planes' averages over all samples, in float64, as 1×1×1×C."""
+        """The mean of each plane over all samples, in float64, 1×1×1×C."""
         tf, planes = self.tf, values.shape[3]
         pixels = tf.reshape(values, tf.stack([self.rows, -1, planes]))
         sums = tf.cast(tf.matmul(tf.cast(self.weights, values.dtype), pixels), tf.float64)

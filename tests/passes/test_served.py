@@ -16,8 +16,8 @@ from porter.passes.affine import FixedNormalization
 from porter.passes.borders import GatheredBorder, JoinedBorder, join_borders
 from porter.passes.normalization import FusedNormalization
 from porter.passes.per_sample import one_sample
-from porter.passes.subpixel_conv import Blocks
-from porter.passes.winograd_regions import Tiled
+from porter.passes.subpixel_conv import SubpixelConvolution
+from porter.passes.winograd_regions import WinogradRegion
 from porter.runtime.runner import Variables, apply_step
 from porter.system.tensorflow import tf
 from porter.torch7 import TorchObject
@@ -120,7 +120,7 @@ def test_what_is_rewritten() -> None:
     found = kinds(port_of(style_net(), randn(2, 3, 24, 28), "none"), "exact")
     assert found.count(FusedNormalization) == 4
     assert found.count(GatheredBorder) == 4
-    assert found.count(Blocks) == 1
+    assert found.count(SubpixelConvolution) == 1
 
 
 def test_a_bias_before_a_normalisation_is_not_added() -> None:
@@ -225,7 +225,7 @@ def test_gradients_are_those_of_the_layers(batch: int) -> None:
 def test_few_planes_in_blocks(kernel: int, pad: int, extent: tuple[int, int]) -> None:
     net, x = conv(8, 3, kernel=kernel, pad=pad), randn(2, 8, *extent)
     port = port_of(net, x, "exact")
-    assert kinds(port, "exact") == [Blocks]
+    assert kinds(port, "exact") == [SubpixelConvolution]
     assert error(served(port, x), net, x) < 1e-5
 
 
@@ -238,7 +238,7 @@ def test_winograd_with_borders_ragged_tiles_and_batches(
     net = sequential(border(1, "Reflection"), one) if padded == "border" else one
     x = randn(*shape)
     port = port_of(net, x, "fast")
-    assert kinds(port, "fast") == [Tiled]
+    assert kinds(port, "fast") == [WinogradRegion]
     assert error(served(port, x), net, x) < 3e-5
 
 
@@ -247,7 +247,7 @@ def test_small_pictures_and_few_planes_are_convolved_directly() -> None:
     operations = {op.type for op in port_of(net, x, "fast").serve.graph.get_operations()}
     assert {"Conv2D", "If"} & operations
     assert error(served(port_of(net, x, "fast"), x), net, x) < 1e-5
-    assert Tiled not in kinds(port_of(style_net(), randn(1, 3, 24, 28), "none"), "fast")
+    assert WinogradRegion not in kinds(port_of(style_net(), randn(1, 3, 24, 28), "none"), "fast")
 
 
 @pytest.mark.parametrize("kind", ["Replication", "Reflection"])
@@ -283,7 +283,7 @@ def test_residual_blocks_stay_in_tiles(shape: tuple[int, ...]) -> None:
     net = sequential(residual(128), residual(128))
     assert wide(net, *shape) < 3e-5
     (group,) = optimize(port_of(net, randn(*shape), "none").graph, "fast").nodes
-    assert isinstance(group.op, Tiled)
+    assert isinstance(group.op, WinogradRegion)
     assert len(group.op.nodes) == 8  # with its border a convolution is one
     assert group.origin == tuple(path for node in group.op.nodes for path in node.origin)
 
@@ -319,7 +319,7 @@ def test_a_group_that_needs_what_it_makes_is_two() -> None:
     )
     x = randn(1, 128, 36, 38)
     found = optimize(port_of(net, x, "none").graph, "fast").nodes
-    assert [type(node.op) for node in found].count(Tiled) >= 2
+    assert [type(node.op) for node in found].count(WinogradRegion) >= 2
     assert wide(net, *x.shape) < 3e-5
 
 

@@ -17,7 +17,7 @@ from porter.ir.graph import TensorType
 from porter.ir.nested import Nested
 from porter.passes import small_inputs
 from porter.passes.normalization import FusedNormalization
-from porter.passes.winograd_regions import Tiled
+from porter.passes.winograd_regions import WinogradRegion
 from porter.runtime.runner import Variables
 from porter.torch7 import TorchObject
 from porter.torch7.writer import write_t7
@@ -55,7 +55,7 @@ def wide_net() -> TorchObject:
     ("net", "level", "kind", "method", "wrong"),
     [
         (style_net(), "exact", FusedNormalization, "normalized", untouched),
-        (wide_net(), "fast", Tiled, "tiled", doubled),
+        (wide_net(), "fast", WinogradRegion, "tiled", doubled),
     ],
 )
 def test_what_is_wrong_on_large_pictures_alone_is_not_written(
