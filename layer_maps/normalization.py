@@ -24,7 +24,7 @@ from porter.maps import (
     HintsInput,
     LayerMap,
     Layouts,
-    MadeTensor,
+    DerivedTensor,
     Nested,
     OpContext,
     Shape,
@@ -187,10 +187,10 @@ def linear_weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nes
     """
     linear = replace(module, typename="nn.Linear")
     stale = module.boolean("dirty") or module.boolean("train")
-    kept = module.optional_tensor("weight")
-    if stale or kept is None:
+    saved = module.optional_tensor("weight")
+    if stale or saved is None:
         walk.note("weight computed from v and g")
-    weight = scaled_rows(module, epsilon=0.0) if stale or kept is None else kept.array
+    weight = scaled_rows(module, epsilon=0.0) if stale or saved is None else saved.array
     derived = normalised(walk.path, module, 0.0, lambda tf, rows: rows)
     linear = with_weight(linear, weight, module.tensor("v"), derived)
     return walk.call_layer(linear, x)
@@ -232,7 +232,7 @@ def with_weight(
     # No object of a file has a negative index: the memory is new, and the same at every walk.
     storage = Storage(source.typename.replace("Tensor", "Storage"), flat, -source.index, 0)
     strides = tuple(math.prod(weight.shape[axis + 1 :]) for axis in range(weight.ndim))
-    tensor = MadeTensor(
+    tensor = DerivedTensor(
         source.typename, weight.shape, strides, 0, storage, -source.index, flat.dtype, derived
     )
     return replace(module, fields={**module.fields, "weight": tensor})

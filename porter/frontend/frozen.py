@@ -53,11 +53,11 @@ def freeze(op: LayerMap, memory: frozenset[Hashable]) -> LayerMap:
 
 def frozen(parameter: Param, memory: frozenset[Hashable]) -> Param:
     """The parameter as it is, or not trainable."""
-    made = parameter.made
-    if made is not None:
-        sources = tuple(frozen(source, memory) for source in made.sources)
-        if any(a is not b for a, b in zip(sources, made.sources, strict=True)):
-            return replace(parameter, made=replace(made, sources=sources))
+    derived = parameter.derived
+    if derived is not None:
+        sources = tuple(frozen(source, memory) for source in derived.sources)
+        if any(a is not b for a, b in zip(sources, derived.sources, strict=True)):
+            return replace(parameter, derived=replace(derived, sources=sources))
     if parameter.trainable and parameter.memory in memory:
         return replace(parameter, trainable=False)
     return parameter

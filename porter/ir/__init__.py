@@ -1,1 +1,1 @@
-"""What a network is between Torch and TensorFlow: values, nodes, graphs, layouts, layer maps."""
+"""The intermediate representation: values, nodes, graphs, layouts, layer maps."""

@@ -1,18 +1,18 @@
-"""What a layer map may know beyond its meaning: small classes that it inherits to opt in.
+"""Optional capabilities of layer maps: small classes that a map inherits to opt in.
 
     class ReLU(LayerMap, HasKerasLayer): ...
 
-A client asks `isinstance(op, HasKerasLayer)`; a map that does not inherit a class needs no default
-for it. Every method may still decline with None (or False) for an instance that it does not fit.
+Clients test `isinstance(op, HasKerasLayer)`, so that a map without a capability needs no default
+for it. Every method may still return None (or False) for an instance that it does not apply to.
 
-    HasKerasLayer      emit/keras: the layer as layers of Keras
-    Skippable          passes: may hand on its input as it is
-    LinearInPlanes     passes: each output plane is linear in its part of the weight
+    HasKerasLayer      emit/keras: the layer as Keras layers
+    Skippable          passes: may pass its input on unchanged
+    LinearInPlanes     passes: each output plane is linear in its slice of the weight
     AffinePerPlane     passes: scales and shifts each plane
     NormalizesPlanes   passes: normalises each plane
     BySample           passes: whether samples of a batch are computed one by one
-    HintsInput         frontend: what the layer must be fed; HintsInputs: each of its inputs
-    TakesIndices       frontend: the largest index that it can be fed
+    HintsInput         frontend: the type of the layer's input (HintsInputs: of each input)
+    TakesIndices       frontend: the largest index that it accepts
     MakesBatch         frontend: turns the caller's own tensor into a batch of one
     Mergeable          ir/merge.py: differs between two walks in more than sizes of values
 """
@@ -29,13 +29,13 @@ from porter.ir.graph import TensorType
 
 
 class HasKerasLayer(abc.ABC):
-    """Keras has the layer, or layers that it is made of."""
+    """Keras has the layer, or layers that it can be composed of."""
 
     @abc.abstractmethod
     def keras(self, k: Any, *inputs: Any, **at: Any) -> Any:
         """The outputs, by layers that `k(name, *tensors, weights=…, **config)` creates.
 
-        None where this instance has no counterpart: then the layer is written from `apply`, in
+        None where this instance has no counterpart: the layer is then generated from `apply`, in
         keras.ops.
         """
 
@@ -45,11 +45,11 @@ class Skippable(abc.ABC):
 
     @abc.abstractmethod
     def is_identity(self) -> bool:
-        """Whether the output holds the numbers of the only input, whatever they are."""
+        """Whether the output always equals the only input."""
 
 
 class LinearInPlanes(abc.ABC):
-    """Plane o of the output is `bias[o]` plus something linear in `weight` at o, its axis O."""
+    """Plane o of the output is `bias[o]` plus a linear function of `weight`[…, o, …] on axis O."""
 
     @abc.abstractmethod
     def plane_axis(self, output: TensorType) -> int | None:
@@ -68,8 +68,8 @@ class AffinePerPlane(abc.ABC):
 class PlaneNormalization:
     """y = (x - mean) / sqrt(var + eps) · weight + bias for each plane on axis 1.
 
-    `mean` and `variance` are kept from training, or None: then they are each plane's own, of every
-    sample by itself, or `over_batch`.
+    `mean` and `variance` are running statistics, or None: then they are computed from each plane,
+    per sample or `over_batch`.
     """
 
     weight: Param | None
@@ -85,11 +85,11 @@ class NormalizesPlanes(abc.ABC):
 
     @abc.abstractmethod
     def plane_normalization(self) -> PlaneNormalization | None:
-        """By what it normalises batches."""
+        """The statistics and parameters that it normalises batches by."""
 
 
 class BySample(abc.ABC):
-    """The layouts that the map accepts do not tell whether it computes sample by sample."""
+    """For maps whose accepted layouts do not imply whether samples are independent."""
 
     @abc.abstractmethod
     def is_by_sample(self) -> bool:
@@ -97,17 +97,17 @@ class BySample(abc.ABC):
 
 
 class HintsInputs(abc.ABC):
-    """The layer knows what its inputs must be, where they are a model's own."""
+    """The layer knows the types that its inputs must have, where they are inputs of the model."""
 
     @abc.abstractmethod
     def input_hint_at(
         self, position: int, inputs: Sequence[TensorType | None]
     ) -> TensorType | None:
-        """What input `position` must be, where the others are known as far as `inputs` says."""
+        """The type of input `position`; `inputs` are the types of all, None where unknown."""
 
 
 class HintsInput(HintsInputs):
-    """The layer knows what its first input must be."""
+    """The layer knows the type that its first input must have."""
 
     @abc.abstractmethod
     def input_hint(self) -> TensorType | None:
@@ -136,8 +136,8 @@ class MakesBatch(abc.ABC):
 
 
 class Mergeable(abc.ABC):
-    """Two instances may stand for one layer although their fields differ."""
+    """Two instances may represent one layer although their fields differ."""
 
     @abc.abstractmethod
     def merged(self, other: object) -> Any:
-        """One layer map for both, of two walks with different sizes; None if that cannot be."""
+        """One layer map for both, of two walks with different sizes; None if that is impossible."""

@@ -1,4 +1,4 @@
-"""Objects whose values are declared as fields: read from a module, never changed, only evolved."""
+"""Immutable objects with declared fields, read from a module; `evolve` makes changed copies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Declared:
         return declared
 
     def has(self, *names: str) -> bool:
-        """Whether all these fields have a value of their own: read, or given, not a default."""
+        """Whether all these fields have a value of their own, not a default."""
         return self.__dict__.keys() >= set(names)
 
     def evolve(self: D, **changes: Any) -> D:

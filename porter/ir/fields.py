@@ -5,8 +5,8 @@
         bias = optional_param("O")
         stride = integers("dH", "dW", default=1)
 
-A declaration is documentation and check at once. In a Lua table a missing field is nil, so a
-default stands for nil; a field without default raises `MissingField` when the model is walked.
+A declaration documents and checks a field. In a Lua table a missing field is nil, so a default
+stands for nil; a field without default raises `MissingField` when the model is walked.
 Letters of `param` bind sizes: `O` of the bias must equal `O` of the weight.
 """
 
@@ -32,9 +32,10 @@ REQUIRED: Any = object()
 class DerivedParam:
     """How Torch computes a parameter at every call: `arrange(tf, compute(tf, *sources))`.
 
-    `path` is the module that owns the sources. A port that trains learns these, and computes the
-    parameter from them as Torch does; every other port keeps the result. `compute` gives a tensor
-    like the first source, which `arrange` puts into the parameter's shape, in Torch's order.
+    `path` is the module that owns the sources. A port for training learns the sources and computes
+    the parameter from them as Torch does; any other port stores the result. `compute` returns a
+    tensor shaped like the first source, which `arrange` brings into the parameter's shape, in
+    Torch's order.
     """
 
     path: str
@@ -44,10 +45,10 @@ class DerivedParam:
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
-class MadeTensor(Tensor):
-    """A tensor that Torch computes from others, in the place of one that the file might hold."""
+class DerivedTensor(Tensor):
+    """A tensor that Torch computes from others, in place of a tensor stored in the file."""
 
-    made: DerivedParam | None = None
+    derived: DerivedParam | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Param:
     """A tensor that belongs to a layer, in Torch's order, as a view into the file.
 
     `axes` has one letter for each dimension in Torch's order, `to` the same letters in TensorFlow's
-    order. `key` is the identity of the memory: parameters that Torch shares have the same key.
+    order. `key` identifies the memory: parameters that Torch shares have the same key.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Param:
     to: str
     key: Hashable
     trainable: bool = True
-    made: DerivedParam | None = None
+    derived: DerivedParam | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Param) and (self.key, self.axes) == (other.key, other.axes)
@@ -81,11 +82,11 @@ class Param:
         return memory_of(self.key)
 
     def with_array(self, array: Array, axes: str = "", to: str = "", tag: str = "") -> Param:
-        """A parameter computed from this one (`tag` says how), or seen with other axes."""
+        """A parameter computed from this one (`tag` says how), or the same one with other axes."""
         axes = axes or self.axes
         key = (self.key, tag, tuple(array.shape))
-        made = None if tag else self.made
-        return replace(self, array=array, axes=axes, to=to or axes, key=key, made=made)
+        derived = None if tag else self.derived
+        return replace(self, array=array, axes=axes, to=to or axes, key=key, derived=derived)
 
     @staticmethod
     def constant(
@@ -97,14 +98,14 @@ class Param:
 
 
 def memory_of(key: Hashable) -> Hashable:
-    """What the `key` of a parameter was before `with_array`, which wraps it together with a tag."""
+    """The `key` of a parameter before `with_array`, which wraps it together with a tag."""
     while isinstance(key, tuple) and len(key) == 3 and isinstance(key[1], str):
         key = key[0]
     return key
 
 
 class Field(Generic[T]):
-    """A value read from a Lua field when a layer map is made from its module."""
+    """A value read from a Lua field when a layer map is created from its module."""
 
     name: str
 
@@ -128,7 +129,7 @@ class Field(Generic[T]):
             if self.name in instance.__dict__.get("unread", {}):
                 raise instance.__dict__["unread"][self.name] from None
             if self.default is REQUIRED:
-                raise AssertionError(f"{owner.__name__} was made without {self.name}") from None
+                raise AssertionError(f"{owner.__name__} was created without {self.name}") from None
             value = self.default
         return value
 
@@ -228,12 +229,12 @@ def integers_of(items: Sequence[Any], what: str) -> tuple[int, ...]:
 
 
 def raw(lua_name: str, default: Any = None) -> Field[Any]:
-    """Whatever the Lua field holds; the map makes sense of it."""
+    """The Lua field as it is; the map interprets it."""
     return Field(lambda module: module.get(lua_name, default), default)
 
 
 def param(axes: str, to: str = "", name: str = "", trainable: bool = True) -> Field[Param]:
-    """A tensor field that must be there; `to` is the order of its axes in TensorFlow."""
+    """A required tensor field; `to` is the order of its axes in TensorFlow."""
     field: Field[Param]
 
     def read(module: TorchObject) -> Param:
@@ -261,5 +262,5 @@ def optional_param(
 
 def as_param(name: str, tensor: Tensor, axes: str, to: str = "", trainable: bool = True) -> Param:
     """A tensor of the file as a parameter with named axes."""
-    made = tensor.made if isinstance(tensor, MadeTensor) else None
-    return Param(name, tensor.array, axes, to or axes, tensor.key, trainable, made)
+    derived = tensor.derived if isinstance(tensor, DerivedTensor) else None
+    return Param(name, tensor.array, axes, to or axes, tensor.key, trainable, derived)

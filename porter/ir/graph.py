@@ -1,10 +1,10 @@
-"""What a walked model is made of: values, nodes, and the calls that Torch would have made.
+"""The graph of a walked model: values, nodes, and the module calls that Torch would have made.
 
-A `Graph` is purely functional: tables are resolved, in-place writes are turned into new values, and
-one node stands for one Torch layer (it is never lowered to smaller operations), so that every value
-of the graph can be laid beside an activation that Torch recorded.
+A `Graph` is purely functional: tables are resolved, in-place writes become new values, and one node
+is one Torch layer (never lowered to smaller operations), so that every value of the graph can be
+compared with an activation that Torch recorded.
 
-Shapes are always in Torch's order (N×C×H×W). Where bytes lie in TensorFlow is `layout.py`'s affair.
+Shapes are always in Torch's order (N×C×H×W). Layouts in TensorFlow are chosen in layout.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 FLOAT = "float"
-"""The dtype of everything that follows the precision in which the graph is evaluated."""
+"""The dtype of tensors in the precision in which the graph is evaluated."""
 INT = "int64"
 """The dtype of Long, Int and Byte tensors: indices, labels, masks."""
 
@@ -63,10 +63,10 @@ Types = tuple[TensorType, ...]
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor, made once and never changed.
+    """One tensor, computed once and never changed.
 
     `storage` names the memory that Torch would have used: values with the same storage alias each
-    other, so that an in-place layer changes what its siblings see.
+    other, so an in-place layer changes the inputs of its siblings.
     """
 
     id: int
@@ -84,10 +84,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Node:
-    """One Torch layer at work: `outputs = op(*inputs)`.
+    """One call of a Torch layer: `outputs = op(*inputs)`.
 
     `path` counts modules from 1 as Torch does (`12.1.2`), `count` the calls of that path; `origin`
-    lists every Torch path that the node stands for.
+    lists every Torch path that the node covers.
     """
 
     path: str
@@ -104,7 +104,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Call:
-    """A module, container or layer, returned `output`: what Torch's recorder sees.
+    """A call of a module, container or layer, that returned `output`, as Torch's recorder notes it.
 
     `count` tells repeated calls of the same path apart, from 1; a leaf called no other module.
     """

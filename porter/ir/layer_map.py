@@ -1,17 +1,17 @@
-"""The abstract layer map: what a Torch layer means, and how TensorFlow computes it.
+"""The abstract layer map: what a Torch layer computes, and how TensorFlow computes the same.
 
 A layer map is one final class with declared fields and three methods:
 
 - `output_shape(*shapes)`: Torch's shape rule, on concrete sizes;
-- `reference(*arrays)`: the meaning in NumPy, in Torch's order; written from Torch's documentation
+- `reference(*arrays)`: the layer in NumPy, in Torch's order; written from Torch's documentation
   and source, sharing no code with `apply`;
-- `apply(tf, *tensors, at)`: the same in TensorFlow, in the layouts that `at` tells.
+- `apply(tf, *tensors, at)`: the layer in TensorFlow, in the layouts that `at` gives.
 
-Where Torch computes something else in training, or has a gradient of its own, a fourth method,
+Where Torch computes something else in training, or defines a gradient of its own, a fourth method,
 `train`, takes the place of `apply`.
 
-TensorFlow is handed in as `tf` and never imported, so that reading, walking and describing a model
-take no seconds to start, and so that the calls of `apply` can be recorded and printed as source.
+TensorFlow is passed in as `tf` and never imported, so that reading, walking and describing a model
+start at once, and so that the calls of `apply` can be recorded and printed as source.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ M = TypeVar("M", bound="LayerMap")
 
 
 class Accepts(Enum):
-    """Which layouts `apply` can work in. The default is right for every map, the others fast."""
+    """Which layouts `apply` can work in. The default works for every map, the others are faster."""
 
     TORCH = "torch"
     """Torch's own order of axes, always."""
     CHANNELS_LAST = "channels last"
-    """Feature axis last, as TensorFlow's convolutions and poolings want it."""
+    """Feature axis last, as TensorFlow's convolutions and pooling expect it."""
     ANY_ORDER = "any order"
     """Any order of the axes, the same for all inputs; `at.axis` finds an axis."""
     ELEMENTWISE = "elementwise"
-    """Anything, because each element is computed by itself."""
+    """Any layout, because each element is computed by itself."""
 
 
 class LayerMap(Declared, abc.ABC):
-    """One Torch layer. Instances are made by `from_torch`, or by `Cls(field=value, ...)`."""
+    """One Torch layer. Instances are created by `from_torch`, or by `Cls(field=value, ...)`."""
 
     typename: str = ""
-    """The Torch class of the module this instance was made from."""
+    """The Torch class of the module that this instance was read from."""
     accepts: ClassVar[Accepts] = Accepts.TORCH
     spatial_rank: ClassVar[int] = 2
-    """How many axes follow the feature axis; tells batched from unbatched input by rank."""
+    """How many axes follow the feature axis; distinguishes batched from unbatched input."""
     causes: ClassVar[Mapping[tuple[str, Any], str]] = {}
-    """What a diagnosis says where the oracle has another value of a field: what a user would do."""
+    """For a diagnosis: what explains that the oracle has another value of a field."""
     makes_nan: ClassVar[bool] = False
-    """Whether numbers of the usual size may become NaN: a root or a logarithm of negative ones."""
+    """Whether finite inputs may give NaN: the root or logarithm of a negative number."""
     draws: ClassVar[bool] = False
     """Whether Torch draws random numbers at every call: no two of its outputs agree."""
     depends_on_mode: ClassVar[bool] = False
-    """Whether Torch computes something else in training, so that old outputs prove nothing."""
+    """Whether Torch computes something else in training, so that saved outputs prove nothing."""
     applies_tanh: ClassVar[bool] = False
     """Whether `apply` begins with TensorFlow's Tanh (`porter/passes/affine.py`)."""
     takes_table: ClassVar[bool] = False
-    """Whether Torch wants a table even around a single tensor."""
+    """Whether Torch expects a table even for a single tensor."""
     is_view: ClassVar[bool] = False
     """Whether Torch's output shares its memory with the first input."""
     copies_scattered: ClassVar[bool] = False
@@ -76,21 +76,21 @@ class LayerMap(Declared, abc.ABC):
     copies_to_output: ClassVar[bool] = False
     """Whether that copy is made in the output itself (nn.Contiguous), not in another buffer."""
     fresh_output: ClassVar[bool] = False
-    """Whether Torch returns another tensor at every call. By default a module returns its one
-    `output`, so that a second call changes what the first returned."""
+    """Whether Torch returns a new tensor at every call. By default a module returns its own
+    `output`, so that a second call overwrites what the first returned."""
     reads_before_writing: ClassVar[bool] = False
-    """Whether nn has read what it needs of each sample before it writes it, so that the module may
-    be fed its own output. What is ELEMENTWISE may anyway."""
+    """Whether nn reads all that it needs of each sample before it writes the sample, so that the
+    module may receive its own output as input. ELEMENTWISE maps always may."""
     moves: ClassVar[bool] = False
-    """Whether every number of the output is a number of the input, or zero."""
+    """Whether every element of the output is an element of the input, or zero."""
     regroups: ClassVar[bool] = False
     """Whether the output holds the input's elements in the same order, in another shape."""
     notes: tuple[str, ...] = ()
-    """What the report should say of this layer: a mode chosen, a legacy rule applied."""
+    """Remarks for the report, such as a mode that was chosen or a legacy rule that applies."""
     warning: str = ""
-    """What whoever converts the model should be warned of, such as numbers drawn at random."""
+    """A warning for the user who converts the model, such as of random numbers."""
     unread: Mapping[str, MissingField | BadField] = {}
-    """Why declared fields could not be read; raised where one of them is needed."""
+    """The errors of declared fields that could not be read, raised when one is needed."""
     inplace: bool | Field[bool] = False
     """Whether Torch overwrites the first input with the output."""
 
@@ -100,7 +100,7 @@ class LayerMap(Declared, abc.ABC):
 
     @classmethod
     def from_torch(cls, module: TorchObject, options: Options) -> LayerMap:
-        """Read the declared fields of a module, adapt what was read, and check it.
+        """Read the declared fields of a module, adapt them to its version, and check them.
 
         Raises MissingField and BadField.
         """
@@ -122,10 +122,10 @@ class LayerMap(Declared, abc.ABC):
         return checked
 
     def adapt(self, module: TorchObject, options: Options) -> LayerMap:
-        """Put right what old versions of the class saved differently: `self.evolve(pad=…)`.
+        """Convert fields that old versions of the class saved differently: `self.evolve(pad=…)`.
 
         Runs after the declared fields are read and before they are required, so it may supply one.
-        May return another map to stand in the layer's place.
+        May return another map in its place.
         """
         return self
 
@@ -134,7 +134,7 @@ class LayerMap(Declared, abc.ABC):
         return self
 
     def with_notes(self: M, *notes: str) -> M:
-        """A copy of which the report says more."""
+        """A copy with more remarks for the report."""
         return self.evolve(notes=(*self.notes, *notes))
 
     def check_axes(self) -> None:
@@ -175,7 +175,7 @@ class LayerMap(Declared, abc.ABC):
         endless = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         return max(fewest, int(endless)), sys.maxsize if endless else len(parameters)
 
-    # Meaning ------------------------------------------------------------------------------------
+    # Semantics ----------------------------------------------------------------------------------
 
     # mypy lets a method with `*args: Any, **kwargs: Any` be overridden with any parameters: a map
     # names its inputs, `output_shape(self, x)`, or takes any number, `output_shape(self, *shapes)`.
@@ -191,34 +191,34 @@ class LayerMap(Declared, abc.ABC):
         return (TensorType(tuple(shape), inputs[0].dtype),)
 
     def notes_on(self, *inputs: TensorType) -> tuple[str, ...]:
-        """What the report should say of the layer on inputs of these types."""
+        """The remarks for the report on a layer with inputs of these types."""
         return self.notes
 
     # Memory (porter/frontend/memory.py) -----------------------------------------------------------
 
     def views(self, x: Window, outputs: tuple[TensorType, ...]) -> tuple[Window | None, ...]:
-        """Where the outputs of a view lie in the memory of the input; None: in their own."""
+        """The windows of a view's outputs in the memory of the input; None for a copy."""
         return tuple(x.reshaped(each.static) for each in outputs)
 
     def put_together(self) -> LayerMap | None:
-        """The layer that makes the input of a view again of all its outputs."""
+        """The layer that reassembles the input of a view from all its outputs."""
         return None
 
     def fed_own_output(self, positions: tuple[int, ...]) -> LayerMap | None:
-        """The layer that computes what Torch does where some inputs are the memory it writes to.
+        """The layer that computes what Torch does where inputs share the memory that it writes to.
 
-        `positions` are theirs, from 0; all see just the elements of the output. None where Torch
-        would read what it has overwritten.
+        `positions` are those of these inputs, 0-based; each covers exactly the output's elements.
+        None where Torch would read elements that it has overwritten.
         """
-        # What cuDNN does then is not documented.
+        # cuDNN does not document this case.
         safe = self.reads_before_writing and self.typename.startswith("nn.")
         safe |= self.accepts is Accepts.ELEMENTWISE
         return self if safe and positions == (0,) else None
 
     def written_as(self, output: TensorType) -> Shape | None:
-        """The shape in which Torch writes an output of which it then returns a new view.
+        """The shape in which Torch writes an output, if it then returns a new view of it.
 
-        What the module returned at its last call is left in this shape.
+        The tensor returned by the module's previous call is left in this shape.
         """
         return None
 
@@ -228,10 +228,10 @@ class LayerMap(Declared, abc.ABC):
 
     @abc.abstractmethod
     def apply(self, tf: Any, *inputs: Any, **at: Any) -> Any:
-        """The layer in TensorFlow: one tensor, or a tuple where there are several outputs."""
+        """The layer in TensorFlow: one tensor, or a tuple for several outputs."""
 
     def train(self, tf: Any, *inputs: Any, **at: Any) -> Any:
-        """What Torch computes in training: `apply`, for maps that say nothing else.
+        """What Torch computes in training; by default `apply`.
 
         Overridden where training differs: batch statistics (`at.update` keeps running averages),
         noise, or a gradient that is not the derivative of the output (`tf.custom_gradient`).
@@ -241,9 +241,9 @@ class LayerMap(Declared, abc.ABC):
     # Layout -------------------------------------------------------------------------------------
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        """Layouts that the layer takes its inputs in, and those that its outputs then have.
+        """The layouts in which the layer reads its inputs, and those that its outputs then have.
 
-        `available` are the layouts in which the inputs lie: those cost no transpose.
+        `available` are the layouts that the inputs have: these cost no transpose.
         """
         if self.accepts is Accepts.CHANNELS_LAST:
             return (

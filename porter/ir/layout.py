@@ -1,8 +1,8 @@
-"""Where the bytes of each value lie in TensorFlow, with as few transposes as a forward sweep finds.
+"""Memory layouts of values in TensorFlow, chosen in one forward sweep to avoid transposes.
 
 Torch computes on N×C×H×W, TensorFlow's fast kernels on N×H×W×C. Each layer map says which layouts
-it accepts; one sweep in graph order gives every value a layout and inserts a transpose only where a
-layer refuses what it would be given. A transpose is remembered, so that two readers share it.
+it accepts; one sweep in graph order assigns a layout to every value and inserts a transpose only
+where a layer cannot take the current one. Readers of a transposed value share the transpose.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Layout:
     """`order[i]` is the Torch axis stored at position i.
 
     `flat` marks a feature vector whose C·H·W elements were flattened while stored as H, W, C: its
-    shape is that of Torch's, its elements are permuted. `flat` names (C, H, W), or (C, T, H, W).
+    shape is Torch's, its elements are permuted. `flat` is (C, H, W), or (C, T, H, W).
     """
 
     order: tuple[int, ...]
@@ -64,7 +64,7 @@ def channels_last(rank: int, spatial_rank: int) -> Layout:
 
 
 def image_layout(rank: int, data_format: str) -> Layout:
-    """The layout of a signature's tensors: N×H×W×C, N×T×H×W×C, or Torch's where asked for."""
+    """The layout of a signature's tensors: N×H×W×C, N×T×H×W×C, or Torch's order on request."""
     if data_format == "channels_last" and rank in (4, 5):
         return channels_last(rank, rank - 2)
     return torch_order(rank)
@@ -78,23 +78,23 @@ def flat_order(flat: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.moveaxis(features, 0, -1).ravel())
 
 
-def flattened(given: Layout, image: TensorType, features: TensorType) -> Layout | None:
-    """The layout of the features if an image is flattened as it is stored; None if it must not be.
+def flattened(stored: Layout, image: TensorType, features: TensorType) -> Layout | None:
+    """The layout of the features if an image is flattened as it is stored; None if not possible.
 
-    Torch's order and channels-last both allow it: the first gives Torch's features, the second the
-    same features renamed. N×C×H×W becomes N×F (or F, where Torch drops a batch of one), C×H×W
+    It is possible in Torch's order, which gives Torch's features, and channels last, which gives
+    them permuted. N×C×H×W becomes N×F (or F, where Torch drops a batch of one), C×H×W
     becomes F.
     """
     plain = torch_order(features.rank)
-    if given.is_torch:
+    if stored.is_torch:
         return plain
-    channel = given.order[-1]
+    channel = stored.order[-1]
     batch, sample = image.shape[:channel], image.shape[channel:]
-    if given != channels_last(image.rank, image.rank - channel - 1):
+    if stored != channels_last(image.rank, image.rank - channel - 1):
         return None
-    kept = features.shape[:-1]
-    drops_one = not kept and batch in ((), (1,))
-    if features.rank not in (1, 2) or not (kept == batch or drops_one):
+    leading = features.shape[:-1]
+    drops_one = not leading and batch in ((), (1,))
+    if features.rank not in (1, 2) or not (leading == batch or drops_one):
         return None
     flat = tuple(extent for extent in sample if extent is not None)
     if len(flat) < len(sample) or math.prod(flat) != features.shape[-1]:
@@ -103,7 +103,7 @@ def flattened(given: Layout, image: TensorType, features: TensorType) -> Layout 
 
 
 def to_torch(array: Array, layout: Layout) -> Array:
-    """A stored NumPy array in Torch's order."""
+    """A stored NumPy array, put into Torch's order."""
     import numpy as np
 
     if layout.flat is not None:
@@ -114,7 +114,7 @@ def to_torch(array: Array, layout: Layout) -> Array:
 
 
 def from_torch(array: Array, layout: Layout) -> Array:
-    """A NumPy array of Torch's order as it is stored."""
+    """A NumPy array in Torch's order, put into the stored order."""
     import numpy as np
 
     if layout.flat is not None:
@@ -124,7 +124,7 @@ def from_torch(array: Array, layout: Layout) -> Array:
 
 @dataclass(frozen=True)
 class LayoutConversion:
-    """Move a value from one layout to another; no Torch layer stands behind it."""
+    """Move a value from one layout to another; it belongs to no Torch layer."""
 
     source: Value
     before: Layout
@@ -137,7 +137,7 @@ class LayoutConversion:
 
     @property
     def moves_bytes(self) -> bool:
-        """A transpose that only moves axes of size 1 is a reshape."""
+        """Whether it is more than a reshape, as moving axes of size 1 is."""
         if self.before.flat is not None or self.after.flat is not None:
             return True
         stored = [self.source.type.shape[axis] for axis in self.before.order]
@@ -160,7 +160,7 @@ class LayoutConversion:
 
 @dataclass(frozen=True)
 class Step:
-    """A node with the layouts in which it runs."""
+    """A node, with the layouts of its inputs and outputs."""
 
     node: Node
     inputs: tuple[Layout, ...]
@@ -169,7 +169,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the runner runs, in order, and where every value lies."""
+    """The steps to run, in order, and the layouts of the graph's inputs and outputs."""
 
     graph: Graph
     steps: tuple[Step | LayoutConversion, ...]
@@ -178,7 +178,7 @@ class Plan:
 
     @property
     def transposes(self) -> int:
-        """How many steps move bytes for the sake of layout alone."""
+        """The number of steps that move bytes only to change a layout."""
         return sum(
             1 for step in self.steps if isinstance(step, LayoutConversion) and step.moves_bytes
         )
@@ -188,7 +188,7 @@ class Plan:
 
 
 def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
-    """Give every value a layout; convert between them where a layer refuses what it would get."""
+    """Assign a layout to every value; convert where a layer does not accept it."""
     steps: list[Step | LayoutConversion] = []
     laid: dict[int, Layout] = {}
     available: set[tuple[int, Layout]] = set()
@@ -205,14 +205,14 @@ def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
 
     for node in graph.nodes:
         types = tuple(value.type for value in node.inputs)
-        given = tuple(laid[value.id] for value in node.inputs)
+        current = tuple(laid[value.id] for value in node.inputs)
         results = tuple(value.type for value in node.outputs)
         with attribute_errors(type(node.op), node.path, node.typename):
-            wanted, made = node.op.layouts(given, types, results)
-        for value, layout in zip(node.inputs, wanted, strict=True):
+            input_layouts, output_layouts = node.op.layouts(current, types, results)
+        for value, layout in zip(node.inputs, input_layouts, strict=True):
             provide(value, layout)
-        steps.append(Step(node, wanted, made))
-        for value, layout in zip(node.outputs, made, strict=True):
+        steps.append(Step(node, input_layouts, output_layouts))
+        for value, layout in zip(node.outputs, output_layouts, strict=True):
             laid[value.id] = layout
             available.add((value.id, layout))
 
@@ -223,7 +223,7 @@ def plan(graph: Graph, data_format: str = "channels_last") -> Plan:
 
 
 def uniform_plan(graph: Graph, layout: Callable[[Value], Layout]) -> Plan:
-    """The nodes in the layouts that `layout` says: nothing is ever converted."""
+    """The nodes in the layouts that `layout` returns, without conversions."""
 
     def layouts(values: Iterable[Value]) -> tuple[Layout, ...]:
         return tuple(map(layout, values))
@@ -245,7 +245,7 @@ class NotDynamic(WalkError):
 
 @dataclass(frozen=True)
 class OpContext:
-    """Where a layer is applied: what it may ask about its inputs, and where its variables live."""
+    """The context of a layer call: the types and layouts of its tensors, and its variables."""
 
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
@@ -254,9 +254,9 @@ class OpContext:
     make_variable: Callable[[Param, tuple[Any, ...]], Any]
     dtype: Any
     inner: Callable[[Step], OpContext]
-    """The site of a step of a sub-graph: its variables are named by its own Torch path."""
+    """The context of a step of a sub-graph, whose variables are named by its own Torch path."""
     training: bool = False
-    """Whether this call trains: `LayerMap.train` is asked instead of `apply`."""
+    """Whether this call trains: then `LayerMap.train` is called in place of `apply`."""
 
     def axis(self, torch_axis: int, of: int = 0) -> int:
         """Where axis `torch_axis` (0-based, Torch's order) of input `of` is stored."""
@@ -270,14 +270,14 @@ class OpContext:
         return self.make_variable(param, rows or ())
 
     def update(self, param: Param, value: Any, rows: tuple[int, ...] | None = None) -> None:
-        """Let the parameter's variable hold `value` from now on: running statistics, in `train`."""
+        """Assign `value` to the parameter's variable: for running statistics, in `train`."""
         self.variable(param, rows).assign(value)
 
     def reshape(self, tf: Any, x: Any) -> Any:
-        """`x` with the output's shape, whatever of it is known only when the graph runs.
+        """`x` in the output's shape, of which some sizes may be known only when the graph runs.
 
-        Raises NotDynamic where more than the batch and one other size are unknown: then the model
-        is emitted for one fixed size.
+        Raises NotDynamic if more sizes than the batch and one other are unknown; the model is then
+        emitted for one fixed size.
         """
         target: list[Any] = list(self.outputs[0].shape)
         unknown = [axis for axis, extent in enumerate(target) if extent is None]

@@ -1,7 +1,7 @@
-"""Layouts that follow axes when a layer renames, merges or splits them, so that no byte moves.
+"""Layouts for layers that rename, merge or split axes, chosen so that no byte moves.
 
 A reshape in Torch's order is the same reshape in the stored order wherever the axes that it merges
-or splits lie side by side and in order: N×C×H×W stored as N, H, W, C becomes N×C×(H·W) stored as
+or splits are adjacent and in order: N×C×H×W stored as N, H, W, C becomes N×C×(H·W) stored as
 N, (H·W), C.
 """
 
@@ -18,7 +18,7 @@ Group = tuple[list[int], list[int]]
 
 
 def complete(core: Sequence[int], rank: int) -> Layout:
-    """`core` in its order, with the axes that it lacks (new, or of size 1) where they fit best."""
+    """`core` in its order, with missing axes (new, or of size 1) inserted where they fit best."""
     candidates = [torch_order(rank)]
     if rank > 2:
         candidates += [channels_last(rank, rank - 2), channels_last(rank, rank - 1)]
@@ -31,10 +31,10 @@ def complete(core: Sequence[int], rank: int) -> Layout:
 def regrouped(
     layout: Layout, image: TensorType, output: TensorType, first: tuple[int, int] = (0, 0)
 ) -> Layout | None:
-    """The layout of a reshape's output if it runs on the stored axes; None if it must not.
+    """The layout of a reshape's output if it runs on the stored axes; None if it cannot.
 
-    `first` says how many of the first axes of the input are known to become how many of the
-    output's, whatever their sizes.
+    `first` says that so many leading axes of the input become so many leading axes of the output,
+    whatever their sizes.
     """
     if layout.is_torch:
         return torch_order(output.rank)
@@ -60,7 +60,7 @@ def regrouped(
 def unflattened(
     layout: Layout, flat: tuple[int, ...], features: TensorType, output: TensorType
 ) -> Layout | None:
-    """Features flattened channels-last, left as they are or given their image's shape again."""
+    """Features flattened channels-last, left as they are or reshaped to their image again."""
     if output.rank <= 2 and output.shape[-1] == features.shape[-1]:
         return Layout(torch_order(output.rank).order, flat)
     batch = output.shape[: output.rank - len(flat)]
@@ -95,7 +95,7 @@ def common_groups(
 
 
 def prefix_groups(old: list[Size], new: list[Size]) -> list[tuple[int, int]]:
-    """How many axes on each side make up each group, from the left up to the first free size."""
+    """The number of axes on each side in each group, from the left up to the first free size."""
     groups: list[tuple[int, int]] = []
     i = j = 0
     while i < len(old) and j < len(new):

@@ -1,7 +1,7 @@
-"""Who uses what last: the one liveness analysis, of graphs, plans and printed source alike.
+"""Liveness analysis, for graphs, plans and generated source alike.
 
-A step is whatever uses keys, by reading or by defining them: a node uses the ids of its values, a
-step of a plan its stored tensors, a line of source its names. The analysis sees nothing but keys.
+A step uses keys, by reading or by defining them: a node the ids of its values, a step of a plan its
+stored tensors, a line of source its names. The analysis knows only keys.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Errors inside layer maps: whose they are, and where.
+"""Errors raised inside layer maps: attributed to the user's map or to porter, with their place.
 
-A map that a user wrote for one model may be wrong in any way, at any time: when it is loaded, when
-the model is walked, when it runs; the error tells the line of the user's file. porter's own maps
-are tested, but a file may hold any nonsense: what they did not foresee names the module, and keeps
-its traceback where PORTER_DEBUG is set.
+A user's map may fail in any way when it is loaded, when the model is walked or when it runs; the
+error names the line of the user's file. porter's own maps are tested, but a file may hold anything:
+an unforeseen error names the module, and keeps its traceback if PORTER_DEBUG is set.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 from porter.errors import PorterError, Unforeseen, UsageError
 
 USER_MODULE = "porter_user_maps_"
-"""What the modules made of users' files are called, with the file's name behind it."""
+"""Prefix of the Python modules loaded from users' files; the file's name follows."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Two walks of one model with two input sizes as one graph, which tells what sizes are free."""
+"""Two walks of one model with two input sizes as one graph with free sizes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from porter.ir.nested import leaves
 def merge(first: Graph, second: Graph) -> Graph | None:
     """One graph for both sizes, with `None` where shapes differ; `None` if more than shapes differ.
 
-    Two walks of one model with two input sizes tell which dimensions are free. They may differ in
-    nothing else: same layers in the same order on the same values.
+    Walks of one model with two input sizes show which sizes are free. They may differ in nothing
+    else: the same layers in the same order on the same values.
     """
     if len(first.nodes) != len(second.nodes):
         return None

@@ -37,7 +37,7 @@ def map_leaves(function: Callable[[T], U], nested: Nested[T]) -> Nested[U]:
 
 
 def named_leaves(nested: Nested[T], name: str) -> list[tuple[str, T]]:
-    """Leaves with names made of 1-based positions: `input`, or `input_1`, `input_2_1` …"""
+    """Leaves named by 1-based positions: `input`, or `input_1`, `input_2_1` …"""
     if isinstance(nested, list):
         return [
             pair
@@ -52,7 +52,7 @@ def named_leaves(nested: Nested[T], name: str) -> list[tuple[str, T]]:
 
 
 def same_structure(first: Nested[T], second: Nested[U]) -> bool:
-    """Whether both have leaves, lists and dicts at the same places."""
+    """Whether both have leaves, lists and dicts in the same places."""
     if isinstance(first, list):
         return (
             isinstance(second, list)

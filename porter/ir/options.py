@@ -1,4 +1,4 @@
-"""Choices of the user that change what a module means."""
+"""The user's options that change what a module computes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Options:
     """`bn`: which statistics batch normalisation uses; `seed`: for modules that are random; `nan`:
     whether NaN may reach a layer (`porter/frontend/nonfinite.py`).
 
-    `auto` is decided for each net when its file is opened (`porter/frontend/run_mode.py`); a layer
-    map that meets it still undecided takes the module as it was saved.
+    `auto` is resolved for each net when its file is opened (`porter/frontend/run_mode.py`); a layer
+    map that still finds it unresolved treats the module as saved.
     """
 
     bn: BatchNormMode = "auto"

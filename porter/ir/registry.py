@@ -6,8 +6,8 @@
     @structure("nn.ConcatTable")
     def concat_table(walk, module, x): ...
 
-The decorators fill `DEFAULT_REGISTRY`. A user's own file does the same through `layer_maps=`; a
-class that is registered twice is refused unless the second says `override=True`.
+The decorators fill `DEFAULT_REGISTRY`; a user's own file adds to a copy of it through
+`layer_maps=`. Registering a class a second time needs `override=True`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from porter.ir.nested import Nested
 from porter.torch7 import TorchObject
 
 StructureRule = Callable[[Any, TorchObject, Nested[Value]], Nested[Value]]
-"""`rule(walk, module, x)`; `walk` is a `Walk` of the frontend, of which the IR knows nothing."""
+"""`rule(walk, module, x)`; `walk` is a `Walk` of the frontend, a package above this one."""
 Handler = type[LayerMap] | StructureRule
 H = TypeVar("H", bound=Any)
 
@@ -44,15 +44,15 @@ class Registry:
     notes: dict[str, str] = field(default_factory=dict)
     over_time: set[str] = field(default_factory=set)
     aliases: dict[str, str] = field(default_factory=dict)
-    """Classes that are treated as another, as the user asked: `nn.MyNet` as `nn.Sequential`."""
+    """Classes that are treated as another, at the user's request: `nn.MyNet` as `nn.Sequential`."""
     identities: set[str] = field(default_factory=set)
-    """Classes that hand their input on, as the user asked."""
+    """Classes that pass their input on, at the user's request."""
 
     def add(self, typename: str, handler: Handler, override: bool, note: str = "") -> None:
-        known = self.handlers.get(typename)
-        if known is not None and not override:
+        existing = self.handlers.get(typename)
+        if existing is not None and not override:
             raise UsageError(
-                f"{typename} is already mapped in {origin(known)}",
+                f"{typename} is already mapped in {origin(existing)}",
                 received=f"a second map in {origin(handler)}",
                 hint="pass override=True to the decorator to replace it",
             )
@@ -67,13 +67,13 @@ class Registry:
         return self.handlers[typename]
 
     def treated(self, module: TorchObject) -> TorchObject:
-        """A module as a handler should see it: of the class that it is treated as."""
+        """A module as its handler receives it: with the class that it is treated as."""
         if module.typename not in self.aliases:
             return module
         return replace(module, typename=self.aliases[module.typename])
 
     def layer_maps(self) -> dict[str, type[LayerMap]]:
-        """The classes that make nodes, by Torch name."""
+        """The layer maps, which create nodes, by Torch class name."""
         return {n: h for n, h in sorted(self.handlers.items()) if is_layer_map(h)}
 
     def copy(self) -> Registry:
@@ -87,7 +87,7 @@ class Registry:
 
 
 def is_layer_map(handler: Handler) -> TypeGuard[type[LayerMap]]:
-    """Whether a handler makes nodes; the others are structure rules."""
+    """Whether a handler is a layer map, which creates nodes; the others are structure rules."""
     return isinstance(handler, type)
 
 
@@ -106,7 +106,7 @@ _target: contextvars.ContextVar[Registry] = contextvars.ContextVar(
 
 
 def register(*typenames: str, override: bool = False, note: str = "") -> Callable[[H], H]:
-    """Decorate a `LayerMap`: it handles these Torch classes."""
+    """Decorate the `LayerMap` that handles these Torch classes."""
 
     def decorate(cls: H) -> H:
         for typename in typenames:
@@ -119,9 +119,9 @@ def register(*typenames: str, override: bool = False, note: str = "") -> Callabl
 def structure(
     *typenames: str, override: bool = False, note: str = "", over_time: bool = False
 ) -> Callable[[H], H]:
-    """Decorate `rule(walk, module, x)`: it handles these containers and table modules.
+    """Decorate the `rule(walk, module, x)` that handles these containers and table modules.
 
-    `over_time`: what is inside sees one step of the input at a time.
+    `over_time`: its child modules receive one step of the input at a time.
     """
 
     def decorate(rule: H) -> H:
@@ -172,7 +172,7 @@ def load_layer_maps(path: str | Path, registry: Registry) -> Registry:
 
 
 def with_identity(registry: Registry, typenames: list[str]) -> Registry:
-    """A copy in which some classes hand their input on unchanged, as the user asked."""
+    """A copy in which some classes pass their input on unchanged, at the user's request."""
 
     def identity(walk: Any, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
         walk.note("identity, as asked for")
@@ -188,28 +188,28 @@ def with_identity(registry: Registry, typenames: list[str]) -> Registry:
 def with_aliases(registry: Registry, pairs: Iterable[str]) -> Registry:
     """A copy in which some classes are treated as known ones: `nn.MyNet=nn.Sequential`.
 
-    Meant for classes whose methods are those of the class that they extend. Raises UsageError for a
-    pair that is none, or whose second class is unknown.
+    For classes that inherit all methods of the class that they extend. Raises UsageError for a
+    malformed pair, or one whose second class has no handler.
     """
     extended = registry.copy()
     for pair in pairs:
-        typename, equals, known = pair.partition("=")
-        if not (typename and equals and known):
+        typename, equals, target = pair.partition("=")
+        if not (typename and equals and target):
             raise UsageError(
                 "a class is treated as another by `map=CLASS=KNOWN`",
                 received=pair,
                 hint="for example `map=nn.MyNet=nn.Sequential`",
             )
-        if known not in extended:
-            near = difflib.get_close_matches(known, extended.handlers, n=3)
+        if target not in extended:
+            near = difflib.get_close_matches(target, extended.handlers, n=3)
             raise UsageError(
-                f"{typename} cannot be treated as {known}, which has no layer map itself",
+                f"{typename} cannot be treated as {target}, which has no layer map itself",
                 hint=f"classes with similar names: {', '.join(near)}"
                 if near
                 else "`porter layers` lists all that have one",
             )
-        extended.add(typename, extended[known], override=True)
-        extended.aliases[typename] = extended.aliases.get(known, known)
-        if known in extended.over_time:
+        extended.add(typename, extended[target], override=True)
+        extended.aliases[typename] = extended.aliases.get(target, target)
+        if target in extended.over_time:
             extended.over_time.add(typename)
     return extended

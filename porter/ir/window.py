@@ -1,4 +1,4 @@
-"""Which elements of a storage a tensor sees: Torch's offset, size and stride.
+"""Which elements of a storage a tensor covers: Torch's offset, size and stride.
 
 Source: torch7 lib/TH/generic/THTensor.c (isContiguous, resizeNd, select, unfold), View in
 torch/Tensor.lua.
@@ -29,7 +29,7 @@ class Window:
 
     @classmethod
     def contiguous(cls, shape: Shape, offset: int = 0) -> Window:
-        """Elements one behind the other, in row-major order."""
+        """A contiguous window, in row-major order."""
         strides = [1] * len(shape)
         for axis in range(len(shape) - 2, -1, -1):
             strides[axis] = strides[axis + 1] * shape[axis + 1]
@@ -50,25 +50,25 @@ class Window:
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether the elements lie one behind the other."""
+        """Whether the elements are contiguous in the storage."""
         return not self.runs or (len(self.runs) == 1 and self.runs[0][1] == 1)
 
     @property
     def repeats(self) -> int:
-        """How often each element is seen: an expanded axis has stride 0."""
+        """How often each element occurs: an expanded axis has stride 0."""
         return math.prod(size for size, stride in self.runs if stride == 0)
 
     @property
     def end(self) -> int:
-        """One more than the last element."""
+        """One past the last element."""
         return self.offset + 1 + sum((size - 1) * stride for size, stride in self.runs)
 
     def same_elements(self, other: Window) -> bool:
-        """Whether both see the same elements in the same order, in whatever shape."""
+        """Whether both cover the same elements in the same order, whatever their shapes."""
         return self.offset == other.offset and self.runs == other.runs
 
     def reshaped(self, shape: Shape) -> Window | None:
-        """The same elements in another shape, None where no strides can say that."""
+        """The same elements in another shape; None where no strides can express it."""
         if math.prod(shape) != math.prod(self.shape):
             return None
         strides = [1] * len(shape)
@@ -91,7 +91,7 @@ class Window:
         )
 
     def repeated(self, axis: int, count: int) -> Window:
-        """A new axis along which every entry is the same memory."""
+        """A new axis of stride 0: all its entries are the same memory."""
         return Window(
             self.offset,
             (*self.shape[:axis], count, *self.shape[axis:]),
@@ -99,7 +99,7 @@ class Window:
         )
 
     def elements(self) -> NDArray[np.int64]:
-        """The number of every element, in this window's shape."""
+        """The storage index of every element, in this window's shape."""
         numbers = np.full(self.shape, self.offset, np.int64)
         for axis, (size, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
             steps = np.arange(size, dtype=np.int64) * stride
@@ -107,7 +107,7 @@ class Window:
         return numbers
 
     def meets(self, other: Window) -> bool:
-        """Whether the two have elements in common."""
+        """Whether the windows share elements."""
         return bool(self.meeting(other.runs, np.array([other.offset], np.int64))[0])
 
     def meeting(self, runs: Runs, offsets: Offsets) -> Flags:
@@ -117,10 +117,10 @@ class Window:
         elsewhere elements are compared one by one.
         """
         ours, theirs = cut(self.runs, runs), cut(runs, self.runs)
-        known, meeting = nested_meeting(
+        decided, meeting = nested_meeting(
             np.full_like(offsets, self.offset), by_stride(ours), offsets, by_stride(theirs)
         )
-        for place in np.flatnonzero(~known):
+        for place in np.flatnonzero(~decided):
             sizes, strides = zip(*runs, strict=True) if runs else ((), ())
             other = Window(int(offsets[place]), sizes, strides)
             meeting[place] = np.isin(self.elements(), other.elements()).any()
@@ -128,7 +128,7 @@ class Window:
 
 
 def cut(runs: Runs, others: Runs) -> Runs:
-    """The runs, each cut at the strides of others where it goes on over a whole number of them."""
+    """The runs, each split at the strides of others that divide it evenly."""
     pieces: list[tuple[int, int]] = []
     for size, stride in runs:
         for other in sorted({each for _, each in others if each > stride > 0}, reverse=True):
@@ -147,10 +147,10 @@ def by_stride(runs: Runs) -> list[tuple[int, int]]:
 def nested_meeting(
     first: Offsets, ours: list[tuple[int, int]], second: Offsets, theirs: list[tuple[int, int]]
 ) -> tuple[Flags, Flags]:
-    """Whether windows at these offsets meet, and whether that could be told stride by stride.
+    """Whether that could be decided stride by stride, and whether windows at these offsets meet.
 
-    At the largest stride both are cut into blocks. They meet if they have a block in common and
-    meet inside of it, unless one of them crosses from one block into the next.
+    The largest stride divides both into blocks. They meet if they share a block and meet inside it,
+    unless one of them crosses from one block into the next.
     """
     if not ours and not theirs:
         return np.ones(len(first), bool), first == second
@@ -164,8 +164,8 @@ def nested_meeting(
     within = [sum((size - 1) * step for size, step in runs) for runs in inner]
     fits = (rest + within[0] < stride) & (other_rest + within[1] < stride)
     common = (block < other_block + sizes[1]) & (other_block < block + sizes[0])
-    known, meeting = nested_meeting(rest, inner[0], other_rest, inner[1])
+    decided, meeting = nested_meeting(rest, inner[0], other_rest, inner[1])
     apart = (first > second + (sizes[1] - 1) * stride + within[1]) | (
         second > first + (sizes[0] - 1) * stride + within[0]
     )
-    return apart | (fits & (known | ~common)), ~apart & common & meeting
+    return apart | (fits & (decided | ~common)), ~apart & common & meeting

@@ -1,1 +1,1 @@
-"""Runs graphs: in NumPy for reference, in TensorFlow for real."""
+"""Run graphs: in NumPy as the reference, in TensorFlow as the port."""

@@ -7,10 +7,10 @@ drops what no later step reads. Tensors are whatever the backend makes of them:
 
     runner.TensorFlowBackend     tensors of TensorFlow, or of a stand-in for it
     reference.NumPyBackend       arrays, in a plan in Torch's order
-    LayerCalls                   layer maps called without ado: bodies of loops, groups of nodes
+    LayerCalls                   layer maps called directly: bodies of loops, groups of nodes
 
-and a recorder's are its symbols. What it wants to note of a tensor (which value, in which layout)
-it reads off the step that `apply` and `convert` are called with.
+A recorder computes with its symbols; it learns which value a tensor is, and in which layout, from
+the step passed to `apply` and `convert`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from porter.ir.liveness import dead_after
 
 T = TypeVar("T")
 StoredValue = tuple[int, Layout]
-"""A value by id, in one of its layouts."""
+"""The id of a value, and one of its layouts."""
 
 
 class Backend(Protocol[T]):
@@ -75,7 +75,7 @@ def used_by(step: Step | LayoutConversion) -> Iterable[StoredValue]:
 
 
 def output_list(node: Node, result: Any) -> list[Any]:
-    """What a layer map returned, as one entry for each output. Raises InvariantError."""
+    """What a layer map returned, as a list of the outputs. Raises InvariantError."""
     outputs = list(result) if isinstance(result, tuple | list) else [result]
     if len(outputs) != len(node.outputs):
         raise InvariantError(
@@ -86,7 +86,7 @@ def output_list(node: Node, result: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class LayerCalls:
-    """Layer maps called with `tf`, or whatever stands for it, in the contexts of their steps."""
+    """Layer maps called with `tf`, or a stand-in for it, in the contexts of their steps."""
 
     tf: Any
     context: Callable[[Step], OpContext]

@@ -1,4 +1,4 @@
-"""Whether a model's activations fit into this machine's memory, asked before any is made."""
+"""Whether a model's activations fit into this machine's memory, checked before any is computed."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from porter.errors import OutOfMemory, UnsafeFile
 from porter.ir.graph import Graph, Value
 
 BYTES = 24
-"""For each number at the widest node, at least: the oracle's in float64, the port's in float32, and
-the float64 copies and differences that comparing takes."""
+"""At least, per element at the widest node: the oracle in float64, the port in float32, and
+the float64 copies and differences of the comparison."""
 
 MAX_RATIO = 200
-"""How often a file may be larger unpacked: floats compress to a half, zeros to a thousandth."""
+"""Largest credible compression ratio of a file: floats compress to half, zeros to a thousandth."""
 SMALL = 2**28
-"""Bytes of which it does not matter how they were packed."""
+"""Bytes below which any compression ratio is accepted."""
 
 MEMINFO = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
 
 _budget: int | None = None
-"""Bytes that this process may use for activations, where somebody shared memory out."""
+"""Bytes that this process may use for activations, where a parent process set a budget."""
 
 
 def grant(count: int | None) -> None:
-    """Use at most so many bytes from now on; None for what the machine has."""
+    """Set the budget for activations in bytes; None for all memory of the machine."""
     global _budget
     _budget = count
 
 
 def require(graph: Graph, what: str) -> None:
-    """Raise OutOfMemory where verifying a walked model on `what` must run out of memory."""
+    """Raise OutOfMemory if verifying a walked model on `what` cannot fit into memory."""
     needed, free = widest(graph) * BYTES, smaller(available(), _budget)
     if free is not None and needed > free:
         raise OutOfMemory(
@@ -42,9 +42,9 @@ def require(graph: Graph, what: str) -> None:
 
 
 def require_unpacked(declared: int, stored: int, where: str) -> None:
-    """Ask before a file of `stored` bytes is unpacked to the `declared` ones.
+    """Check before a file of `stored` bytes is unpacked to the `declared` number of bytes.
 
-    Raises UnsafeFile where no honest file says so, OutOfMemory where memory does not suffice.
+    Raises UnsafeFile for an incredible ratio, OutOfMemory if memory does not suffice.
     """
     if declared > max(SMALL, stored * MAX_RATIO):
         raise UnsafeFile(
@@ -60,18 +60,18 @@ def require_unpacked(declared: int, stored: int, where: str) -> None:
 
 
 def widest(graph: Graph) -> int:
-    """Elements of inputs and outputs at the node that has most."""
+    """The largest number of input and output elements of any node."""
     nodes = (sum(map(elements, (*node.inputs, *node.outputs))) for node in graph.nodes)
     return max(nodes, default=0)
 
 
 def elements(value: Value) -> int:
-    """How many numbers a tensor has, a free size counted as one."""
+    """The number of elements of a tensor; a free size counts as one."""
     return math.prod(size or 1 for size in value.type.shape)
 
 
 def available() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not tell."""
+    """Bytes that can be had without swapping; None where the system does not say."""
     try:
         rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         free = int(rows["MemAvailable"].split()[0]) * 1024
@@ -85,10 +85,10 @@ def available() -> int | None:
 
 
 def smaller(first: int | None, second: int | None) -> int | None:
-    """The smaller of two numbers, None being none."""
+    """The smaller of two numbers, ignoring None."""
     return min((each for each in (first, second) if each is not None), default=None)
 
 
 def gigabytes(count: int) -> str:
-    """Bytes as people read them."""
+    """A byte count in GB, for messages."""
     return f"{count / 2**30:,.1f} GB"

@@ -17,7 +17,7 @@ from porter.runtime.interpreter import interpret, output_list
 
 
 def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64) -> list[Array]:
-    """The outputs of one node, floating numbers in `precision`, as the inputs are taken.
+    """The outputs of one node, computed in `precision`, to which floating-point inputs are cast.
 
     Raises InvariantError, attributed to the layer map, where a shape is not what its rule says.
     """
@@ -36,7 +36,7 @@ def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64
 
 
 def checked(node: Node, value: Value, array: Array) -> Array:
-    """An output, if it has the shape that the layer map's own rule says."""
+    """`array`, if it has the shape that the layer map's own rule says. Raises InvariantError."""
     if not value.type.admits(array.shape):
         raise InvariantError(
             f"{node.path} ({node.typename}): the reference computes {array.shape}, "
@@ -46,7 +46,7 @@ def checked(node: Node, value: Value, array: Array) -> Array:
 
 
 def dtype(value: Value, precision: type) -> type:
-    """What a value's array holds."""
+    """The NumPy dtype of a value's array."""
     return precision if value.dtype == FLOAT else np.int64
 
 
@@ -69,7 +69,7 @@ class NumPyBackend:
 def run(
     graph: Graph, inputs: Mapping[int, Array], precision: type = np.float64
 ) -> dict[int, Array]:
-    """Every value of the graph by id, for the given input values."""
+    """Every value of the graph by id, computed from `inputs` by id."""
     backend = NumPyBackend(
         precision,
         {

@@ -1,4 +1,4 @@
-"""Run a plan in TensorFlow. The only module besides the emitters that imports it."""
+"""Run a plan in TensorFlow. Besides the emitters, the only module that imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from porter.system.tensorflow import tf
 from porter.torch7.mapped import release
 
 MAX_BYTES = 2**24
-"""Of a parameter that is converted as one tensor.
+"""The largest parameter that is converted as one tensor.
 
-Memory for tensors above 32 MB comes from the system afresh each time, which takes longer than to
-convert what is put there.
+Memory for tensors above 32 MB is allocated from the system afresh each time, which takes longer
+than the conversion itself.
 """
 
 Stored = tuple[Hashable, str, str, tuple[int, ...]]
@@ -30,12 +30,12 @@ Stored = tuple[Hashable, str, str, tuple[int, ...]]
 
 
 class Variables:
-    """TensorFlow variables of a model, one for each piece of memory that Torch has.
+    """The TensorFlow variables of a model, one for each tensor in Torch's memory.
 
-    Two modules that share a weight get the same variable, as long as both want it stored alike.
-    With `learning` they do so in any case, and who wants it in another order gets a copy at every
-    call; and a parameter that Torch computes from others (weight normalisation) is no variable:
-    those others are, and it is computed from them at every call.
+    Modules that share a weight get the same variable if both store it in the same order. With
+    `learning` they always share it, and the one with another order reorders it at every call.
+    A parameter that Torch derives from others (weight normalisation) is then no variable: the
+    others are, and it is computed from them at every call.
     """
 
     def __init__(self, precision: str = "float32", learning: bool = False) -> None:
@@ -45,9 +45,9 @@ class Variables:
         self.by_name: dict[str, Any] = {}
 
     def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
-        """The variable of a parameter, made at first use and named by Torch path."""
-        if self.learning and param.made is not None:
-            return self.computed(path, param, param.made, rows)
+        """The variable of a parameter, created on first use and named by its Torch path."""
+        if self.learning and param.derived is not None:
+            return self.computed(path, param, param.derived, rows)
         key = (param.key, param.axes, param.to, rows)
         if key not in self.by_key:
             first = next((k for k in self.by_key if k[0] == param.key), None)
@@ -66,32 +66,36 @@ class Variables:
             self.by_name[name] = variable
         return self.by_key[key]
 
-    def computed(self, path: str, param: Param, made: DerivedParam, rows: tuple[int, ...]) -> Any:
-        """A parameter as Torch computes it, stored as a variable of it would be."""
-        sources = [self.get(made.path, source, ()) for source in made.sources]
-        values = made.arrange(tf, made.compute(tf, *sources))
+    def computed(
+        self, path: str, param: Param, derived: DerivedParam, rows: tuple[int, ...]
+    ) -> Any:
+        """A parameter as Torch derives it, in the order in which its variable would be stored."""
+        sources = [self.get(derived.path, source, ()) for source in derived.sources]
+        values = derived.arrange(tf, derived.compute(tf, *sources))
         return self.arranged(tf.reshape(values, param.shape), param, rows)
 
-    def reordered(self, variable: Any, param: Param, held: Stored, wanted: Stored) -> Any:
-        """The numbers of a variable in the order of another key of the same parameter."""
+    def reordered(
+        self, variable: Any, param: Param, stored_key: Stored, requested_key: Stored
+    ) -> Any:
+        """A variable stored by one key, in the order of another key of the same parameter."""
         with tf.init_scope():
             places = np.arange(param.array.size).reshape(param.shape)
-            of_held, of_wanted = (
+            stored_places, requested_places = (
                 self.arranged(tf.constant(places), replace(param, axes=axes, to=to), rows).numpy()
-                for _, axes, to, rows in (held, wanted)
+                for _, axes, to, rows in (stored_key, requested_key)
             )
-        where = np.argsort(of_held, axis=None)[of_wanted]
+        where = np.argsort(stored_places, axis=None)[requested_places]
         return tf.gather(tf.reshape(variable, [-1]), where)
 
     def filled(self, name: str, param: Param, rows: tuple[int, ...]) -> Any:
         """The variable of a large parameter, filled piece by piece.
 
-        As one tensor its numbers would be in memory several times, in either order.
+        As a single tensor it would be in memory several times, in both orders.
         """
         shape = [param.shape[param.axes.index(letter)] for letter in param.to]
         empty = tf.raw_ops.Empty(shape=shape, dtype=self.dtype(param))
         variable = tf.Variable(empty, name=name, trainable=param.trainable)
-        del empty  # else the first piece would be put into a copy
+        del empty  # or the first piece would be written to a copy
         axis = param.to.index(param.axes[0])  # pieces follow each other in the file
         each = max(1, shape[axis] * MAX_BYTES // param.array.nbytes)
         for first in range(0, shape[axis], each):
@@ -106,13 +110,13 @@ class Variables:
         return variable
 
     def stored(self, param: Param, rows: tuple[int, ...]) -> Any:
-        """The parameter's values in the order in which TensorFlow keeps them."""
+        """The parameter's values in the order in which TensorFlow stores them."""
         values = tf.constant(np.ascontiguousarray(param.array, self.dtype(param)))
         release(param.array)
         return self.arranged(values, param, rows)
 
     def dtype(self, param: Param) -> str:
-        """Of a parameter's variable: the port's precision, or 64-bit integers."""
+        """The dtype of a parameter's variable: the port's precision, or int64."""
         return self.precision if np.issubdtype(param.array.dtype, np.floating) else "int64"
 
     def arranged(self, values: Any, param: Param, rows: tuple[int, ...]) -> Any:
@@ -124,7 +128,7 @@ class Variables:
         return values
 
     def free_name(self, name: str) -> str:
-        """`name`, or with a number behind it when one module's memory is stored twice."""
+        """`name`, with a number appended if one parameter is stored in two orders."""
         count, free = 1, name
         while free in self.by_name:
             count += 1
@@ -133,7 +137,7 @@ class Variables:
 
 
 def op_context(step: Step, variables: Variables, training: bool = False) -> OpContext:
-    """What a layer may ask while it is applied, or trained."""
+    """The context that a layer is applied or trained in."""
     node = step.node
     return OpContext(
         inputs=tuple(value.type for value in node.inputs),
@@ -168,7 +172,7 @@ def apply_step(
 
 
 def scope_of(path: str) -> str:
-    """A Torch path as TensorFlow lets operations be named."""
+    """A Torch path as a valid TensorFlow name scope."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", path).lstrip("_-") or "root"
 
 
@@ -201,14 +205,14 @@ def run(
 ) -> dict[int, Any]:
     """Run all steps on stored input tensors; returns the stored outputs by value id.
 
-    `on_step` is called with every node's stored outputs right after it ran. With `training` layers
+    `on_step` is called with each node's stored outputs right after it ran. With `training` layers
     compute what they do in training, and running statistics are updated.
     """
     return interpret(plan, inputs, TensorFlowBackend(variables, on_step, dialect, training))
 
 
 def store(array: Array, value: Value, layout: Any, precision: str) -> Any:
-    """A NumPy array in Torch's order as the tensor that TensorFlow is given."""
+    """A NumPy array in Torch's order as a stored TensorFlow tensor."""
     dtype = precision if value.dtype == FLOAT else value.dtype
     return tf.constant(np.ascontiguousarray(from_torch(array, layout), dtype))
 
@@ -222,7 +226,8 @@ def signature(name: str, value: Value, layout: Layout, precision: str) -> Any:
 def load(tensor: Any, layout: Any) -> Array:
     """A stored tensor as a NumPy array in Torch's order.
 
-    What a wrong layer map made with other axes or features stays as it is, for `compare` to refuse.
+    An output of the wrong rank or size, from a faulty layer map, is returned as it is: `compare`
+    rejects it.
     """
     array = np.asarray(tensor)
     features = layout.flat is None or array.shape[-1:] == (math.prod(layout.flat),)
@@ -236,5 +241,5 @@ def run_isolated(step: Step, inputs: list[Array], variables: Variables) -> list[
         store(array, value, layout, variables.precision)
         for array, value, layout in zip(inputs, step.node.inputs, step.inputs, strict=True)
     ]
-    made = apply_step(step, stored, variables)
-    return [load(tensor, layout) for tensor, layout in zip(made, step.outputs, strict=True)]
+    outputs = apply_step(step, stored, variables)
+    return [load(tensor, layout) for tensor, layout in zip(outputs, step.outputs, strict=True)]
