@@ -167,10 +167,10 @@ class PlaneBatchNormalization(
         count = tf.cast(tf.size(x) // tf.size(mean), at.dtype)
         # Torch keeps the unbiased variance; of a single number there is none.
         unbiased = tf.multiply(variance, tf.divide(count, tf.maximum(count - 1, 1)))
-        for kept, found in ((self.running_mean, mean), (self.running_var, unbiased)):
-            before = at.variable(kept, at.flat_rows)
+        for running, found in ((self.running_mean, mean), (self.running_var, unbiased)):
+            before = at.variable(running, at.flat_rows)
             now = tf.multiply(tf.reshape(found, [-1]), self.momentum)
-            at.update(kept, tf.multiply(before, 1 - self.momentum) + now, at.flat_rows)
+            at.update(running, tf.multiply(before, 1 - self.momentum) + now, at.flat_rows)
         return self.scaled(tf, deviation, variance, at)
 
     def others(self, at: OpContext) -> tuple[int, ...]:
@@ -193,11 +193,11 @@ class PlaneBatchNormalization(
             return None
         rows = at.flat_rows
         learned = [each and at.variable(each, rows) for each in (self.weight, self.bias)]
-        kept = [at.variable(each, rows) for each in (self.running_mean, self.running_var)]
+        statistics = [at.variable(each, rows) for each in (self.running_mean, self.running_var)]
         return k(
             "BatchNormalization",
             x,
-            weights=[*learned, *kept],
+            weights=[*learned, *statistics],
             axis=at.axis(1),
             momentum=1 - self.momentum,
             epsilon=self.eps,
@@ -218,8 +218,8 @@ class PlaneBatchNormalization(
     def plane_normalization(self) -> PlaneNormalization:
         if self.uses_batch:
             return PlaneNormalization(self.weight, self.bias, self.eps, over_batch=True)
-        kept = self.running_mean, self.running_var
-        return PlaneNormalization(self.weight, self.bias, self.eps, *kept)
+        statistics = self.running_mean, self.running_var
+        return PlaneNormalization(self.weight, self.bias, self.eps, *statistics)
 
     def input_hint(self) -> TensorType:
         free = (None,) * (self.batch_rank - 2)

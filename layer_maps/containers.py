@@ -137,17 +137,17 @@ def concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Every child on the same input, outputs joined along `dimension` (batch counted)."""
     # Concat.lua runs all children before it copies any output, so a child that works in place
     # changes what an earlier nn.Identity handed on.
-    made = tensors(module, children_on(walk, module, x), "join")
-    axis = dimension_to_axis(module, module.integer("dimension"), made[0].type.rank)
-    return walk.emit(Join(axis=axis), *made)
+    outputs = tensors(module, children_on(walk, module, x), "join")
+    axis = dimension_to_axis(module, module.integer("dimension"), outputs[0].type.rank)
+    return walk.emit(Join(axis=axis), *outputs)
 
 
 @structure("nn.DepthConcat")
 def depth_concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """As nn.Concat, with smaller outputs centred among zeros."""
-    made = tensors(module, children_on(walk, module, x), "join")
-    axis = dimension_to_axis(module, module.integer("dimension"), made[0].type.rank)
-    return walk.emit(CentredJoin(axis=axis), *made)
+    outputs = tensors(module, children_on(walk, module, x), "join")
+    axis = dimension_to_axis(module, module.integer("dimension"), outputs[0].type.rank)
+    return walk.emit(CentredJoin(axis=axis), *outputs)
 
 
 @structure("nn.Parallel")
@@ -165,13 +165,13 @@ def parallel(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]
             received=str(whole.type),
         )
     slices: list[Nested[Value]] = list(walk.run(Split(axis=axis), whole))
-    made = tensors(
+    outputs = tensors(
         module,
         [walk(children[i], piece, at=str(i + 1)) for i, piece in enumerate(slices)],
         "join",
     )
-    axis = dimension_to_axis(module, module.integer("outputDimension"), made[0].type.rank)
-    return walk.emit(Join(axis=axis), *made)
+    axis = dimension_to_axis(module, module.integer("outputDimension"), outputs[0].type.rank)
+    return walk.emit(Join(axis=axis), *outputs)
 
 
 class CentredJoin(Joining):
@@ -241,17 +241,17 @@ def bottle(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     Its output has `nOutputDim` dimensions, of which the first is unfused again.
     """
     tensor = one_tensor(module, x)
-    wanted = module.integer("nInputDim", 2)
-    made = module.integer("nOutputDim", wanted)
+    input_rank = module.integer("nInputDim", 2)
+    output_rank = module.integer("nOutputDim", input_rank)
     child = first_child(walk, module)
-    fused = tensor.type.rank - wanted + 1
+    fused = tensor.type.rank - input_rank + 1
     if fused <= 1:
         return walk.set_output(one_tensor(module, walk(child, tensor, at="1")))
     output = walk(child, walk.emit(Fuse(count=fused), tensor), at="1")
     result = one_tensor(module, output)
-    if result.type.rank != made:
+    if result.type.rank != output_rank:
         raise ShapeMismatch(
-            f"{module.typename} expects {made} dimensions of its module",
+            f"{module.typename} expects {output_rank} dimensions of its module",
             received=str(result.type),
         )
     return walk.emit(Unfuse(count=fused), result, tensor)
@@ -265,7 +265,7 @@ class Fuse(Reshaping):
     def output_shape(self, x: Shape) -> Shape:
         return (math.prod(x[: self.count]), *x[self.count :])
 
-    def leading(self, x: TensorType, made: TensorType) -> int:
+    def leading(self, x: TensorType, output: TensorType) -> int:
         return self.count
 
     def target(self, tf: Any, x: Any, at: OpContext) -> list[Any]:
@@ -299,7 +299,7 @@ class Unfuse(LayerMap):
         return tf.reshape(x, [target[axis] for axis in at.output_layouts[0].order])
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        made = regrouped(available[0], inputs[0], outputs[0], first=(1, self.count))
-        if made is not None:
-            return available, (made,)
+        layout = regrouped(available[0], inputs[0], outputs[0], first=(1, self.count))
+        if layout is not None:
+            return available, (layout,)
         return (torch_order(inputs[0].rank), available[1]), (torch_order(outputs[0].rank),)

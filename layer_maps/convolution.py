@@ -243,11 +243,11 @@ class SpatialCorrelation(Correlation):
         """
         if not any(map(any, pads)):
             return "VALID"
-        kept = all(
+        keeps_size = all(
             step == 1 and kernel % 2 == 1 and pad == (kernel // 2, kernel // 2)
             for step, kernel, pad in zip(stride, self.kernel, pads, strict=True)
         )
-        return "SAME" if kept else None
+        return "SAME" if keeps_size else None
 
 
 @register(

@@ -149,10 +149,10 @@ class FullConvolution(LayerMap, HintsInput):
         the kernel left by the padding is no larger than the stride; otherwise the output is made
         whole ("VALID") and cropped.
         """
-        kept = [k - 2 * p for k, p in zip(self.kernel, self.pad, strict=True)]
-        fits = all(1 <= k <= s for k, s in zip(kept, self.stride, strict=True))
+        inner_kernel = [k - 2 * p for k, p in zip(self.kernel, self.pad, strict=True)]
+        fits = all(1 <= k <= s for k, s in zip(inner_kernel, self.stride, strict=True))
         if fits and not any(self.adj):
-            return self.transpose_convolution(tf, x, kept, "SAME", at)
+            return self.transpose_convolution(tf, x, inner_kernel, "SAME", at)
         pairs = list(zip(self.pad, self.adj, strict=True))
         beyond = [max(adj - pad, 0) for pad, adj in pairs]
         whole = [k + more for k, more in zip(self.kernel, beyond, strict=True)]

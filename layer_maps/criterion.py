@@ -192,10 +192,10 @@ class ClassNLLCriterion(LayerMap, HintsInputs, TakesIndices):
     def reference(self, x: Array, target: Array) -> Array:
         rows = np.atleast_2d(x)
         classes = target.reshape(-1).astype(np.int64)
-        kept = classes != self.ignored
-        picked = rows[np.arange(len(rows))[kept], classes[kept] - 1]
+        counted = classes != self.ignored
+        picked = rows[np.arange(len(rows))[counted], classes[counted] - 1]
         weights = np.ones(rows.shape[1]) if self.weights is None else self.weights.array
-        weight = weights.astype(x.dtype)[classes[kept] - 1]
+        weight = weights.astype(x.dtype)[classes[counted] - 1]
         total = weight.sum() if self.average else 0
         loss = -(weight * picked).sum()
         return np.reshape(loss / total if total else loss, (1,))
@@ -207,8 +207,8 @@ class ClassNLLCriterion(LayerMap, HintsInputs, TakesIndices):
         chosen = tf.one_hot(place, size(tf, rows, 1), dtype=at.dtype)
         if self.weights is not None:
             chosen = tf.multiply(chosen, at.variable(self.weights))
-        kept = tf.cast(tf.not_equal(classes, self.ignored), at.dtype)
-        chosen = tf.multiply(chosen, tf.expand_dims(kept, 1))
+        counted = tf.cast(tf.not_equal(classes, self.ignored), at.dtype)
+        chosen = tf.multiply(chosen, tf.expand_dims(counted, 1))
         picked = tf.where(tf.greater(chosen, 0), tf.multiply(chosen, rows), tf.zeros_like(rows))
         loss = tf.negative(tf.reduce_sum(picked))
         if self.average:

@@ -47,23 +47,23 @@ class Scaling(LayerMap, Skippable):
 
     @property
     @abc.abstractmethod
-    def kept(self) -> float:
+    def factor(self) -> float:
         """The factor in evaluation."""
 
     def reference(self, x: Array) -> Array:
-        return x * self.kept
+        return x * self.factor
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return x if self.kept == 1 else tf.multiply(x, self.kept)
+        return x if self.factor == 1 else tf.multiply(x, self.factor)
 
     def is_identity(self) -> bool:
-        return self.kept == 1
+        return self.factor == 1
 
 
 def drop(tf: Any, x: Any, shape: Any, p: float, scale: float = 1.0) -> Any:
     """x times `scale`, or with probability `p` times 0; `shape` says who shares a draw."""
-    kept = tf.greater_equal(tf.random.uniform(shape, dtype=x.dtype), p)
-    return tf.multiply(x, tf.multiply(tf.cast(kept, x.dtype), scale))
+    mask = tf.greater_equal(tf.random.uniform(shape, dtype=x.dtype), p)
+    return tf.multiply(x, tf.multiply(tf.cast(mask, x.dtype), scale))
 
 
 @register("nn.Dropout", "cudnn.Dropout")
@@ -80,7 +80,7 @@ class Dropout(Scaling, HasKerasLayer):
         return super(Dropout, op).adapt(module, options)
 
     @property
-    def kept(self) -> float:
+    def factor(self) -> float:
         return 1.0 if self.v2 else 1 - self.p
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:
@@ -90,7 +90,7 @@ class Dropout(Scaling, HasKerasLayer):
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         dropped = k("Dropout", x, rate=self.p)
         # Keras makes up for what it drops; version 1 does not.
-        return dropped if self.v2 else k("Rescaling", dropped, part="scale", scale=self.kept)
+        return dropped if self.v2 else k("Rescaling", dropped, part="scale", scale=self.factor)
 
 
 @register("nn.SpatialDropout", "nn.VolumetricDropout")
@@ -101,7 +101,7 @@ class SpatialDropout(Scaling, HasKerasLayer):
     accepts = Accepts.ANY_ORDER
 
     @property
-    def kept(self) -> float:
+    def factor(self) -> float:
         return 1 - self.p
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:
@@ -117,7 +117,7 @@ class SpatialDropout(Scaling, HasKerasLayer):
         if rank not in (4, 5) or at.axis(0) != 0 or at.axis(1) != rank - 1:
             return None
         dropped = k(f"SpatialDropout{rank - 2}D", x, rate=self.p, data_format="channels_last")
-        return k("Rescaling", dropped, part="scale", scale=self.kept)
+        return k("Rescaling", dropped, part="scale", scale=self.factor)
 
 
 @register("nn.TotalDropout")
@@ -127,7 +127,7 @@ class TotalDropout(Scaling):
     p = number("p", 0.5)
 
     @property
-    def kept(self) -> float:
+    def factor(self) -> float:
         return 1.0
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:
@@ -145,7 +145,7 @@ class SpatialRegionDropout(Scaling):
     accepts = Accepts.ANY_ORDER
 
     @property
-    def kept(self) -> float:
+    def factor(self) -> float:
         return 1.0
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:

@@ -152,8 +152,8 @@ class SpatialPadding(Border):
         output = list(x)
         for axis, before, behind in self.edges():
             output[axis] += before + behind
-            kept = x[axis] + min(before, 0) + min(behind, 0)
-            self.require(kept > 0, f"crops {self.pads}: nothing is left", x)
+            remaining = x[axis] + min(before, 0) + min(behind, 0)
+            self.require(remaining > 0, f"crops {self.pads}: nothing is left", x)
         return tuple(output)
 
     def is_by_sample(self) -> bool:

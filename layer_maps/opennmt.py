@@ -72,7 +72,7 @@ class VariationalDropout(Scaling):
     p = number("p", 0.5)
 
     @property
-    def kept(self) -> float:
+    def factor(self) -> float:
         return 1.0
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:

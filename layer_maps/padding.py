@@ -188,8 +188,8 @@ class SpatialCircularPadding(Mirror):
             )
             for axis, before, behind in self.edges()
         ]
-        kept = tf.subtract(tf.constant(1, at.dtype), tf.multiply(*in_border))
-        return with_gradient_of(tf, out, tf.multiply(out, kept))
+        inside = tf.subtract(tf.constant(1, at.dtype), tf.multiply(*in_border))
+        return with_gradient_of(tf, out, tf.multiply(out, inside))
 
 
 class ZeroPadding(Border, HasKerasLayer):

@@ -50,10 +50,10 @@ def inner_module(module: TorchObject) -> TorchObject:
     """What computes one step: rnn keeps it twice, and calls `recurrentModule`."""
     if "recurrentModule" in module:
         return module.object("recurrentModule")
-    held = module.list("modules")
-    if not held or not isinstance(held[0], TorchObject):
+    children = module.list("modules")
+    if not children or not isinstance(children[0], TorchObject):
         raise BadField(f"{module.typename} holds no module for its steps")
-    return held[0]
+    return children[0]
 
 
 def constant(name: str, tensor: Tensor) -> Param:
@@ -63,9 +63,9 @@ def constant(name: str, tensor: Tensor) -> Param:
 
 def hidden_start(module: TorchObject, x: Value, user_field: str) -> Start:
     """The hidden state before the first step: what the user set, or N×`outputSize` zeros."""
-    given = module.optional_tensor(user_field)
-    if given is not None:
-        tensor = constant(user_field, given)
+    saved = module.optional_tensor(user_field)
+    if saved is not None:
+        tensor = constant(user_field, saved)
         return Start(tensor.shape, batched=False, initial=tensor)
     # getHiddenState: an input of 2 dimensions is a batch, any other is one sample.
     batched = x.type.rank == 2
@@ -86,11 +86,11 @@ def lstm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     before = previous(walk, module, start, x)
     assert isinstance(before, list)
     with step_clone(walk, module):
-        made = walk(inner_module(module), [x, *before], at="1")
-    if not isinstance(made, list) or len(made) != 2:
+        outputs = walk(inner_module(module), [x, *before], at="1")
+    if not isinstance(outputs, list) or len(outputs) != 2:
         raise BadTable(f"the inner module of {module.typename} should make an output and a cell")
-    keep(walk, module, made)
-    return made[0]
+    keep(walk, module, outputs)
+    return outputs[0]
 
 
 def torch_rnn_lstm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
@@ -106,9 +106,9 @@ def gru(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     x = one_tensor(module, x)
     before = previous(walk, module, hidden_start(module, x, "userPrevOutput"), x)
     with step_clone(walk, module):
-        made = walk(inner_module(module), [x, before], at="1")
-    keep(walk, module, made)
-    return made
+        outputs = walk(inner_module(module), [x, before], at="1")
+    keep(walk, module, outputs)
+    return outputs
 
 
 @structure("nn.Recursor")
@@ -132,18 +132,18 @@ def recurrence(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
             received=str(first.type),
         )
     batch = first.shape[:extra]
-    given = module.optional_tensor("userPrevOutput")
+    saved = module.optional_tensor("userPrevOutput")
     start: Nested[Start]
-    if given is not None:
-        tensor = constant("userPrevOutput", given)
+    if saved is not None:
+        tensor = constant("userPrevOutput", saved)
         start = Start(tensor.shape, batched=False, initial=tensor)
     else:
         start = zeros_of(module, module.get("outputSize"), batch)
     before = previous(walk, module, start, first)
     with step_clone(walk, module):
-        made = walk(inner_module(module), [x, before], at="1")
-    keep(walk, module, made)
-    return made
+        outputs = walk(inner_module(module), [x, before], at="1")
+    keep(walk, module, outputs)
+    return outputs
 
 
 def zeros_of(module: TorchObject, size: Any, batch: Shape) -> Nested[Start]:
@@ -186,32 +186,36 @@ def recurrent(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
     """
     states = memory(walk)
     with step_clone(walk, module):
-        seen = walk(module.object("inputModule"), x, at="2")
+        from_input = walk(module.object("inputModule"), x, at="2")
         if module.index in states.last:
             before = walk.current(states.last[module.index])
-            output = later_step(walk, module, x, seen, before)
+            output = later_step(walk, module, x, from_input, before)
         else:
             # Recurrent.lua `buildInitialModule` clones what the first step has in common.
             with walk.cloned("first step"):
-                started = walk(module.object("startModule"), seen, at="1")
+                started = walk(module.object("startModule"), from_input, at="1")
                 output = walk(module.object("transferModule"), started, at="4")
         if module.index not in states.last and states.frame is not None:
             first, like = one_tensor(module, output), next(leaves(x))
             batched = first.type.rank > 1 and first.shape[0] == like.shape[0]
             before = previous(walk, module, Start(first.shape, batched), like)
-            later = one_tensor(module, later_step(walk, module, x, seen, before))
+            later = one_tensor(module, later_step(walk, module, x, from_input, before))
             output = walk.emit(FirstStep(), states.frame.number, first, later)
     keep(walk, module, output)
     return output
 
 
 def later_step(
-    walk: Walk, module: TorchObject, x: Nested[Value], seen: Nested[Value], before: Nested[Value]
+    walk: Walk,
+    module: TorchObject,
+    x: Nested[Value],
+    from_input: Nested[Value],
+    before: Nested[Value],
 ) -> Nested[Value]:
     """transfer(merge{input(x), feedback(y)}), or what `maskZero` wrapped around it."""
     inner = module.get("recurrentModule")
     if isinstance(inner, TorchObject) and inner.typename in ("nn.MaskZero", "nn.TrimZero"):
         return walk(inner, [x, before], at="1")
-    told = walk(module.object("feedbackModule"), before, at="3")
-    merged = walk(module.object("mergeModule"), [seen, told], at="5")
+    from_output = walk(module.object("feedbackModule"), before, at="3")
+    merged = walk(module.object("mergeModule"), [from_input, from_output], at="5")
     return walk(module.object("transferModule"), merged, at="4")

@@ -138,7 +138,7 @@ class SpatialReSamplingEx(ReSampling):
         self.require(0 <= first < len(x) - 1, f"resamples dimension {self.row_dimension}", x)
         extents = x[first : first + 2]
         output = tuple(self.resized(n, axis) for axis, n in enumerate(extents))
-        larger = [made >= n for made, n in zip(output, extents, strict=True)]
+        larger = [new >= n for new, n in zip(output, extents, strict=True)]
         self.require(larger[0] == larger[1], f"makes {output}: larger and smaller at once", x)
         least = 2 if self.mode == "bilinear" else 1
         self.require(min(output) >= least, f"makes {output}: at least {least} each", x)

@@ -81,9 +81,9 @@ class OverSequence(HasStates, HintsInput):
     def output_shape(self, *shapes: Shape) -> Shape:
         *states, x = shapes
         sizes = self.state_sizes()
-        wanted = "N×T×D" if self.batch_first else "T×N×D"
-        self.require(len(states) <= len(sizes), f"takes {wanted} behind {len(sizes)} state(s)")
-        self.require(len(x) == 3, f"takes {wanted}", x)
+        axes = "N×T×D" if self.batch_first else "T×N×D"
+        self.require(len(states) <= len(sizes), f"takes {axes} behind {len(sizes)} state(s)")
+        self.require(len(x) == 3, f"takes {axes}", x)
         self.require(
             self.weight.shape[1] == self.gates * self.width and self.features > 0,
             f"has weights of {self.gates} gates",
@@ -91,8 +91,8 @@ class OverSequence(HasStates, HintsInput):
         )
         self.require(x[2] == self.features, f"takes {self.features} features", x)
         batch = x[0] if self.batch_first else x[1]
-        given: list[Shape | None] = [None] * (len(sizes) - len(states)) + list(states)
-        for shape, user, features in zip(given, self.user_states(), sizes, strict=True):
+        state_shapes: list[Shape | None] = [None] * (len(sizes) - len(states)) + list(states)
+        for shape, user, features in zip(state_shapes, self.user_states(), sizes, strict=True):
             shape = user.shape if shape is None and user is not None else shape
             self.require(
                 shape is None or shape == (batch, features), f"takes states of N×{features}", shape
@@ -102,11 +102,11 @@ class OverSequence(HasStates, HintsInput):
     def initial(self, states: list[Any], zeros: Any, variable: Any) -> list[Any]:
         """The states before the first step: given, of the file, or zeros."""
         sizes, user = self.state_sizes(), self.user_states()
-        made = [
+        defaults = [
             zeros(features) if param is None else variable(param)
             for features, param in zip(sizes, user, strict=True)
         ]
-        return made[: len(made) - len(states)] + states
+        return defaults[: len(defaults) - len(states)] + states
 
     def states(self, x: TensorType) -> tuple[Shape, ...]:
         if not self.batch_first:
@@ -114,17 +114,17 @@ class OverSequence(HasStates, HintsInput):
         return tuple((x.static[0], features) for features in self.state_sizes())
 
     def reference_states(self, *xs: Array) -> tuple[Array, ...]:
-        *given, x = xs
+        *input_states, x = xs
         x = np.swapaxes(x, 0, 1) if self.batch_first else x
         states = self.initial(
-            list(given), lambda n: np.zeros((x.shape[1], n), x.dtype), lambda p: p.array
+            list(input_states), lambda n: np.zeros((x.shape[1], n), x.dtype), lambda p: p.array
         )
         outputs = []
         for element in x:
             states = self.cell(element, *states)
             if self.mask_zero:
-                kept = np.any(element != 0, axis=1, keepdims=True)
-                states = [np.where(kept, state, 0) for state in states]
+                present = np.any(element != 0, axis=1, keepdims=True)
+                states = [np.where(present, state, 0) for state in states]
             outputs.append(states[-1])
         out = np.stack(outputs)
         return (np.swapaxes(out, 0, 1) if self.batch_first else out, *states)
@@ -134,17 +134,17 @@ class OverSequence(HasStates, HintsInput):
         """One step in NumPy: the new states, output last."""
 
     def apply(self, tf: Any, *xs: Any, at: OpContext) -> Any:
-        return self.unrolled(tf, *xs, at=at, kept=0)[0]
+        return self.unrolled(tf, *xs, at=at, extra_states=0)[0]
 
     def apply_states(self, tf: Any, *xs: Any, at: OpContext) -> tuple[Any, ...]:
         count = len(self.state_sizes())
-        output, *others = self.unrolled(tf, *xs, at=at, kept=count - 1)
+        output, *others = self.unrolled(tf, *xs, at=at, extra_states=count - 1)
         last = output[:, -1] if self.batch_first else output[-1]
         return (output, *(sequence[-1] for sequence in others), last)
 
-    def unrolled(self, tf: Any, *xs: Any, at: OpContext, kept: int) -> tuple[Any, ...]:
+    def unrolled(self, tf: Any, *xs: Any, at: OpContext, extra_states: int) -> tuple[Any, ...]:
         """The output, and the first `kept` states after every step (T×N×…)."""
-        *given, x = xs
+        *input_states, x = xs
         x = tf.transpose(x, [1, 0, 2]) if self.batch_first else x
         weight = at.variable(self.weight)
         wide, narrow = tf.split(weight, [self.features, self.outputs], axis=0)
@@ -155,7 +155,7 @@ class OverSequence(HasStates, HintsInput):
             sequences.append(tf.reduce_any(tf.not_equal(x, 0), axis=2, keepdims=True))
         batch = size(tf, x, 1)
         states = self.initial(
-            list(given),
+            list(input_states),
             lambda n: tf.zeros([batch, n], at.dtype),
             lambda p: tf.identity(at.variable(p)),
         )
@@ -167,11 +167,11 @@ class OverSequence(HasStates, HintsInput):
             after = self.step(tf, elements[0], before, narrow, extra)
             if self.mask_zero:
                 after = [tf.where(elements[1], s, tf.zeros_like(s)) for s in after]
-            return [after[-1], *after[:kept]], after
+            return [after[-1], *after[:extra_states]], after
 
         unbatched = at.inputs[-1].shape[0 if self.batch_first else 1]
         sizes = self.state_sizes()
-        shapes = [(unbatched, n) for n in (self.outputs, *sizes[:kept], *sizes)]
+        shapes = [(unbatched, n) for n in (self.outputs, *sizes[:extra_states], *sizes)]
         steps, dtypes = size(tf, x, 0), [at.dtype] * len(shapes)
         out, *others = over_time(tf, step, steps, sequences, states, shapes, dtypes)
         return (tf.transpose(out, [1, 0, 2]) if self.batch_first else out, *others)

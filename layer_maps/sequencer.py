@@ -49,10 +49,10 @@ def stepped(module: TorchObject) -> TorchObject:
     for name in ("module", "rnn"):
         if name in module:
             return module.object(name)
-    held = module.list("modules")
-    if not held or not isinstance(held[0], TorchObject):
+    children = module.list("modules")
+    if not children or not isinstance(children[0], TorchObject):
         raise BadTable(f"{module.typename} holds no module for its steps")
-    return held[0]
+    return children[0]
 
 
 @structure("nn.Sequencer", over_time=True)
@@ -68,10 +68,10 @@ def sequencer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
     if isinstance(x, Value):
         if x.type.rank < 2:
             raise ShapeMismatch("nn.Sequencer takes T × …", received=str(x.type))
-        made = loop(walk, step, x)
-        if not isinstance(made, Value):
+        outputs = loop(walk, step, x)
+        if not isinstance(outputs, Value):
             raise BadTable("nn.Sequencer makes a tensor of a tensor: its module made a table")
-        return made
+        return outputs
     if isinstance(x, dict) or not x:
         raise BadTable("nn.Sequencer should be given a tensor or a list with all steps")
     return over_table(walk, step, x)
@@ -91,20 +91,20 @@ def over_table(walk: Walk, step: Any, x: list[Nested[Value]]) -> Nested[Value]:
     columns = [list(column) for column in zip(*(leaves(entry) for entry in x), strict=True)]
     stacked = [walk.run(Stack(axis=0), *column)[0] for column in columns]
     in_order = iter(stacked)
-    made = loop(walk, step, map_leaves(lambda _: next(in_order), x[0]))
+    stacked_outputs = loop(walk, step, map_leaves(lambda _: next(in_order), x[0]))
     for column, value in zip(columns, stacked, strict=True):
         if walk.resolve(value) is not value:
             for old, new in zip(column, walk.run(Unstack(), value), strict=True):
                 walk.overwrite(old, new)
-    return entries(walk, made, len(x))
+    return entries(walk, stacked_outputs, len(x))
 
 
-def entries(walk: Walk, made: Nested[Value], count: int) -> list[Nested[Value]]:
+def entries(walk: Walk, outputs: Nested[Value], count: int) -> list[Nested[Value]]:
     """Stacked outputs as a table with one entry for each step."""
-    split = {value.id: walk.run(Unstack(), value) for value in leaves(made)}
+    split = {value.id: walk.run(Unstack(), value) for value in leaves(outputs)}
 
     def entry(position: int) -> Nested[Value]:
-        return map_leaves(lambda value: split[value.id][position], made)
+        return map_leaves(lambda value: split[value.id][position], outputs)
 
     return [entry(position) for position in range(count)]
 
@@ -132,8 +132,8 @@ def repeater(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]
     like = next(leaves(x), None)
     if like is None or times < 1:
         raise BadTable("nn.Repeater should be given a tensor, and repeat at least once")
-    made = loop(walk, lambda _: walk(inner, x, at="1"), [], times, like)
-    return entries(walk, made, times)
+    outputs = loop(walk, lambda _: walk(inner, x, at="1"), [], times, like)
+    return entries(walk, outputs, times)
 
 
 @structure("nn.BiSequencer", over_time=True)
@@ -186,25 +186,25 @@ def recurrent_attention(walk: Walk, module: TorchObject, x: Nested[Value]) -> Ne
     """
     rnn, action = module.object("rnn"), module.object("action")
     steps = module.integer("nStep")
-    seen = one_tensor(module, x)
-    if steps < 1 or seen.type.rank < 2:
+    image = one_tensor(module, x)
+    if steps < 1 or image.type.rank < 2:
         raise ShapeMismatch(
-            "nn.RecurrentAttention takes N × … and looks once", received=str(seen.type)
+            "nn.RecurrentAttention takes N × … and looks once", received=str(image.type)
         )
     sizes = module.get("hiddenSize")
     hidden = sizes.list() if isinstance(sizes, Table) else module.list("hiddenSize")
     start = Start(
-        (seen.shape[0], *integers_of(hidden, f"'hiddenSize' of {module.typename}")), batched=True
+        (image.shape[0], *integers_of(hidden, f"'hiddenSize' of {module.typename}")), batched=True
     )
 
     def step(_: Nested[Value]) -> Nested[Value]:
-        before = previous(walk, module, start, seen)
+        before = previous(walk, module, start, image)
         look = walk(action, before, at="2")
-        made = walk(rnn, [seen, look], at="1")
-        keep(walk, module, made)
-        return [made, look] if module.boolean("forwardActions", False) else made
+        output = walk(rnn, [image, look], at="1")
+        keep(walk, module, output)
+        return [output, look] if module.boolean("forwardActions", False) else output
 
-    table = entries(walk, loop(walk, step, [], steps, seen), steps)
+    table = entries(walk, loop(walk, step, [], steps, image), steps)
     if rnn.boolean("train", True):
         return table
     walk.note("as in Torch's evaluate mode, every entry of the table is the last step's output")
@@ -268,5 +268,5 @@ def mask_zero(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
             received=str(first.type) if first is not None else "an empty table",
         )
     mask = walk.run(ZeroRows(sample_rank=sample_rank), first)[0]
-    made = walk(stepped(module), x, at="1")
-    return map_leaves(lambda value: walk.run(MaskedFill(), value, mask)[0], made)
+    outputs = walk(stepped(module), x, at="1")
+    return map_leaves(lambda value: walk.run(MaskedFill(), value, mask)[0], outputs)

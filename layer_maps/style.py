@@ -196,8 +196,8 @@ class NoiseFill(Noise):
         noise = self.reference_uniform(np.arange(np.prod(shape)).reshape(shape))
         if self.appends:
             noise = noise * 2 - 1
-        kept = x if self.appends else x[:, : x.shape[1] - self.planes]
-        return np.concatenate([kept, (noise * self.mult).astype(x.dtype)], axis=1)
+        base = x if self.appends else x[:, : x.shape[1] - self.planes]
+        return np.concatenate([base, (noise * self.mult).astype(x.dtype)], axis=1)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         if self.planes == 0:
@@ -206,8 +206,8 @@ class NoiseFill(Noise):
         if self.appends:
             noise = tf.subtract(tf.multiply(noise, 2.0), 1.0)
         planes = at.axis(1)
-        kept = x if self.appends else tf.split(x, [-1, self.planes], axis=planes)[0]
-        return tf.concat([kept, tf.multiply(noise, self.mult)], axis=planes)
+        base = x if self.appends else tf.split(x, [-1, self.planes], axis=planes)[0]
+        return tf.concat([base, tf.multiply(noise, self.mult)], axis=planes)
 
 
 @register("nn.GenNoise", note="random in Torch; the same numbers at every call in a port")

@@ -134,8 +134,8 @@ class Split(LayerMap):
             raise TooLarge(
                 f"{self.typename} makes more than {MAX_SLICES:,} tensors", received=str(x)
             )
-        kept = shape[: self.axis] + shape[self.axis + 1 :]
-        return (TensorType(kept, x.dtype),) * shape[self.axis]
+        rest = shape[: self.axis] + shape[self.axis + 1 :]
+        return (TensorType(rest, x.dtype),) * shape[self.axis]
 
     def reference(self, x: Array) -> tuple[Array, ...]:
         return tuple(np.take(x, i, axis=self.axis) for i in range(x.shape[self.axis]))
@@ -145,8 +145,8 @@ class Split(LayerMap):
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         layout = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
-        kept = [axis for axis in layout.order if axis != self.axis]
-        slice_layout = Layout(tuple(axis - (axis > self.axis) for axis in kept))
+        axes = [axis for axis in layout.order if axis != self.axis]
+        slice_layout = Layout(tuple(axis - (axis > self.axis) for axis in axes))
         return (layout,), (slice_layout,) * len(outputs)
 
 

@@ -62,24 +62,24 @@ class TemporalDynamicKMaxPooling(LayerMap):
         self.require(len(x) in (2, 3), "takes N×T×F or T×F", x)
         self.require(0 <= self.factor <= 1, "needs a factor from 0 to 1", self.factor)
         *batch, frames, features = x
-        kept = max(self.least, math.ceil(self.factor * frames))
-        self.require(0 < kept <= frames, f"keeps {kept} frames", x)
-        return (*batch, kept, features)
+        k = max(self.least, math.ceil(self.factor * frames))
+        self.require(0 < k <= frames, f"keeps {k} frames", x)
+        return (*batch, k, features)
 
     def reference(self, x: Array) -> Array:
-        kept = self.output_shape(x.shape)[-2]
-        largest = np.argsort(-x, axis=-2, kind="stable")[..., :kept, :]
+        k = self.output_shape(x.shape)[-2]
+        largest = np.argsort(-x, axis=-2, kind="stable")[..., :k, :]
         return np.take_along_axis(x, np.sort(largest, axis=-2), axis=-2)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         swap = [1, 0] if at.inputs[0].rank == 2 else [0, 2, 1]
-        kept = at.outputs[0].shape[-2]
-        if kept is None:
+        k = at.outputs[0].shape[-2]
+        if k is None:
             # In double precision, as Lua computes it.
             frames = tf.cast(size(tf, x, len(swap) - 2), tf.float64)
             share = tf.math.ceil(tf.multiply(tf.constant(self.factor, tf.float64), frames))
-            kept = tf.maximum(self.least, tf.cast(share, tf.int32))
+            k = tf.maximum(self.least, tf.cast(share, tf.int32))
         over_time = tf.transpose(x, swap)
-        places = tf.sort(tf.math.top_k(over_time, kept).indices, axis=-1)
+        places = tf.sort(tf.math.top_k(over_time, k).indices, axis=-1)
         found = tf.gather(over_time, places, axis=-1, batch_dims=len(swap) - 1)
         return tf.transpose(found, swap)
