@@ -99,12 +99,12 @@ class Join(Joining, HasKerasLayer):
 
     def layouts(
         self,
-        given: tuple[Layout, ...],
+        available: tuple[Layout, ...],
         inputs: tuple[TensorType, ...],
         outputs: tuple[TensorType, ...],
     ) -> tuple[tuple[Layout, ...], tuple[Layout, ...]]:
         if self.alike(inputs):
-            return super().layouts(given, inputs, outputs)
+            return super().layouts(available, inputs, outputs)
         return tuple(torch_order(each.rank) for each in inputs), (torch_order(outputs[0].rank),)
 
     def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:

@@ -33,8 +33,8 @@ GAP, CAPTION, TEXT = 8, 52, 19
 
 
 def main(output: Path = OUTPUT) -> None:
-    photo = read_image(FIXTURE / f"{PHOTO}.png").levels
-    torch = read_image(FIXTURE / f"{PHOTO}.torch.png").levels
+    photo = read_image(FIXTURE / f"{PHOTO}.png").pixels
+    torch = read_image(FIXTURE / f"{PHOTO}.torch.png").pixels
     net, spec = open_net(FIXTURE / "model.t7", LoadOptions())
     (port,) = run(net, spec, photo[None], 1)
     apart = np.abs(port.astype(int) - torch)

@@ -111,7 +111,7 @@ def from_style(options: argparse.Namespace, size: tuple[int, int]) -> Any:
 
     if options.steps < 1:
         raise UsageError("--steps is a positive number", received=str(options.steps))
-    style = read_image(options.style_image).levels
+    style = read_image(options.style_image).pixels
     layers = split(options.style_layers)
     descriptor = open_descriptor(
         options.descriptor,

@@ -88,7 +88,7 @@ def pictures(folder: Path, job: ExportJob) -> Iterator[Named]:
     for path in photos_in(folder):
         photo = read_image(path, LONGEST)
         photo = resized(photo, height or photo.size[0], width or photo.size[1])
-        fed = to_net(photo.levels[None], job.image_spec)
+        fed = to_net(photo.pixels[None], job.image_spec)
         yield {name: from_torch(np.moveaxis(fed, -1, 1), image_layout(4, job.options.data_format))}
 
 

@@ -1,7 +1,7 @@
-"""Which preset a Torch file tells by itself: by its checkpoint, or by classes of one project only.
+"""The preset that a Torch file implies: by its checkpoint, or by classes of one project only.
 
-Nothing is guessed. An ImageNet classifier, for one, looks the same whether it was trained on RGB in
-0…1 or on Caffe's BGR.
+Nothing is guessed: an ImageNet classifier, for example, looks the same whether it was trained on
+RGB in 0…1 or on Caffe's BGR.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FAST_NEURAL_STYLE = ("nn.ShaveImage", "nn.TotalVariation")
 
 
 def detect(opened: ModelFile, graph: Graph) -> tuple[Preset, str] | None:
-    """A preset and what told it, or None. `graph` is the net walked with an image."""
+    """A preset and the reason for it, or None. `graph` is the net walked with an image."""
     detected = waifu2x(opened) if "w2nn_channels" in opened.root else None
     if detected is None and planes(graph) == (3, 3):
         detected = (
@@ -32,7 +32,7 @@ def detect(opened: ModelFile, graph: Graph) -> tuple[Preset, str] | None:
 
 
 def planes(graph: Graph) -> tuple[int, int] | None:
-    """Channels of the one input and of the picture made, or None."""
+    """Channels of the only input and of the output image, or None."""
     inputs = list(leaves(graph.inputs))
     picture = output_image(graph)
     if len(inputs) != 1 or inputs[0].type.rank != 4 or picture is None:
@@ -41,7 +41,7 @@ def planes(graph: Graph) -> tuple[int, int] | None:
 
 
 def fast_neural_style(opened: ModelFile) -> tuple[str, str] | None:
-    """The checkpoint says how it was preprocessed; its script takes vgg where it does not."""
+    """The checkpoint states the preprocessing; its script defaults to vgg."""
     root = opened.file.root
     options = root.get("opt") if isinstance(root, Table) else None
     method = options.get("preprocessing") if isinstance(options, Table) else None
@@ -79,7 +79,7 @@ def pix2pix(opened: ModelFile, graph: Graph) -> tuple[str, str] | None:
 
 
 def ends_with_tanh(graph: Graph) -> bool:
-    """Whether the picture is squashed to -1…1."""
+    """Whether the output is squashed to -1…1."""
     (output,) = leaves(graph.outputs)
     ends = [node.typename for node in graph.nodes if output in node.outputs]
     return ends in (["nn.Tanh"], ["cudnn.Tanh"])

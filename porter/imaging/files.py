@@ -1,4 +1,4 @@
-"""Which files are read, and which files they become."""
+"""Input files, and the output files that they become."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from porter.imaging.photos import format_of, pillow
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo and its picture, and where both are shown side by side if that was asked for."""
+    """A photo, its result, and the file that shows both side by side, if requested."""
 
     source: Path
     target: Path
@@ -28,11 +28,11 @@ class Pair:
 def pairs(
     inputs: Iterable[str], output: Path, compare: bool = False, force: bool = False
 ) -> list[Pair]:
-    """Photos with their pictures: `output` is a file for one photo, else a folder.
+    """Photos with their results: `output` is a file for one photo, else a folder.
 
-    In a folder a picture is named after its photo, as `.png`: exactly what the net made. Raises
-    UsageError where there is no photo, where two would become one file or a file is in the way,
-    and EmitError where nothing can be written.
+    In a folder a result is named after its photo, as `.png`, which is lossless. Raises UsageError
+    if there is no photo, if two would become one file or a file exists, and EmitError if nothing
+    can be written.
     """
     sources = list(dict.fromkeys(found(inputs)))
     if not sources:
@@ -52,12 +52,12 @@ def pairs(
 
 
 def with_strip(source: Path, target: Path, compare: bool) -> Pair:
-    """The strip stands beside the picture."""
+    """A pair; the comparison strip is written beside the result."""
     return Pair(source, target, target.with_stem(f"{target.stem}_compare") if compare else None)
 
 
 def found(inputs: Iterable[str]) -> Iterator[tuple[Path, Path]]:
-    """Every photo with its path below the folder that was named; folders are searched deeply."""
+    """Every photo with its path relative to the input folder; folders are searched recursively."""
     for name in inputs:
         path = Path(name)
         if path.is_dir():
@@ -72,7 +72,7 @@ def found(inputs: Iterable[str]) -> Iterator[tuple[Path, Path]]:
 
 
 def photos_in(folder: Path) -> list[Path]:
-    """Files whose names end as pictures' do; hidden ones are left alone."""
+    """Files with an image extension, except hidden ones."""
     endings = pillow().Image.registered_extensions()
     return sorted(
         file
@@ -84,7 +84,7 @@ def photos_in(folder: Path) -> list[Path]:
 
 
 def require_distinct(planned: list[Pair]) -> None:
-    """`cat.jpg` and `cat.png` would both become `cat.png`."""
+    """Raise UsageError for two photos that would become one file, as cat.jpg and cat.png."""
     targets: dict[Path, Path] = {}
     for pair in planned:
         for target in pair.written:
@@ -97,7 +97,7 @@ def require_distinct(planned: list[Pair]) -> None:
 
 
 def require_free(pair: Pair, force: bool) -> None:
-    """Nothing is overwritten unasked, and a photo never."""
+    """Raise UsageError if a target exists (`force`: replace it) or is the photo itself."""
     for target in pair.written:
         if target.exists() and target.samefile(pair.source):
             raise UsageError(f"{target} is the photo itself", hint="choose another `output=`")
@@ -108,7 +108,7 @@ def require_free(pair: Pair, force: bool) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Make the folder, and see that files can be made in it, before anything slow begins."""
+    """Create the folder, and check that files can be created in it, before any slow step."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which sizes a net takes, and what size it makes of them: found by walking it with sizes."""
+"""The input sizes that a net takes, and its output sizes: found by walking it with sizes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from porter.ir.nested import leaves
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 ODD_ONES = ((0, 1), (1, 3), (2, 0), (3, 2))
-"""How many multiples are added to a large enough size: every remainder is seen on both axes."""
+"""Multiples added to a large enough size, so that every remainder modulo 4 occurs on both axes."""
 UNITS = (64, 128, 256, 512)
-"""Steps in which the size is raised, to see how that of the picture grows.
+"""Steps in which the input size is raised, to measure how the output size grows.
 
-A step that the net's strides do not divide makes it grow unevenly: the next larger is tried. The
-encoder of pix2pix halves eight times.
+If the net's strides do not divide a step, it grows unevenly, and the next larger step is tried. The
+encoder of pix2pix halves the size eight times.
 """
 LARGE = 192
 """No published net that works on all sizes needs more rows than this."""
@@ -27,9 +27,9 @@ LARGE = 192
 class Geometry:
     """Height and width must be multiples of `multiple`; size n becomes `scale`·n − `margin`.
 
-    Nets with strides round that up where n is no multiple of theirs. `flat`: Torch's net flattens
-    its picture at the end (waifu2x does), and it must be folded again. `size` is the only height
-    and width that the net takes, if there is only one; then `multiple` says nothing.
+    Nets with strides round that up where n is not a multiple of theirs. `flat`: Torch's net
+    flattens its output image at the end (as waifu2x does), so it must be reshaped. `size` is the
+    only height and width that the net takes, if there is only one; `multiple` is then unused.
     """
 
     multiple: int = 1
@@ -40,7 +40,7 @@ class Geometry:
 
 
 def output_image(graph: Graph) -> Value | None:
-    """The picture that a net makes: its output, or what a last layer flattened to its output."""
+    """The output image of a net: its output, or the value that a last layer flattens to it."""
     outputs = list(leaves(graph.outputs))
     if len(outputs) != 1:
         return None
@@ -79,13 +79,13 @@ def measure(model: Model, type: TensorType) -> Geometry:
 
 
 def is_flat(graph: Graph) -> bool:
-    """Whether the picture is flattened at the end."""
+    """Whether the output image is flattened at the end."""
     picture = output_image(graph)
     return picture is not None and picture not in leaves(graph.outputs)
 
 
 def takes_multiples(model: Model, planes: int, multiple: int) -> bool:
-    """Whether the net takes all multiples of a number, tried on sizes of every kind."""
+    """Whether the net takes all multiples of a number, tried on several sizes."""
     least = -(-LARGE // multiple)
     sizes = [((least + a) * multiple, (least + b) * multiple) for a, b in ODD_ONES]
     try:

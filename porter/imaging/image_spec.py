@@ -1,4 +1,4 @@
-"""Preset and geometry of one model: all that is needed to feed it pictures."""
+"""Preset and geometry of one model: all that is needed to run it on images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from porter.ir.graph import FLOAT, Graph, TensorType
 from porter.ir.nested import leaves
 
 NONE = "none"
-"""The choice that switches detection off."""
+"""The option value that switches detection off."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """`why` says who chose the preset. `softmax`: the net's scores are no probabilities yet."""
+    """`why` says how the preset was chosen; `softmax`: the net's scores still need a softmax."""
 
     preset: Preset
     geometry: Geometry
@@ -30,7 +30,7 @@ class ImageSpec:
     softmax: bool = False
 
     def for_size(self, sizes: tuple[int | None, ...]) -> ImageSpec:
-        """The same for a net whose input was emitted with this height and width."""
+        """The same for a net that was exported with this height and width."""
         height, width = sizes
         if height is None or width is None:
             return self
@@ -41,7 +41,7 @@ class ImageSpec:
         return self.preset.output is None
 
     def json(self) -> dict[str, Any]:
-        """As the manifest keeps it."""
+        """As stored in the manifest."""
         return {
             "preset": self.preset.json(),
             "geometry": asdict(self.geometry),
@@ -51,7 +51,7 @@ class ImageSpec:
 
 
 def from_json(body: Mapping[str, Any]) -> ImageSpec:
-    """What a manifest keeps."""
+    """The spec stored in a manifest."""
     geometry = dict(body["geometry"])
     geometry["size"] = tuple(geometry["size"]) if geometry["size"] else None
     return ImageSpec(
@@ -65,7 +65,7 @@ def from_json(body: Mapping[str, Any]) -> ImageSpec:
 def image_spec_of(
     opened: ModelFile, model: Model, shapes: Shapes, choice: str | None = None
 ) -> ImageSpec | None:
-    """What a model's pictures mean: by the user's choice, or as the file tells; None if neither.
+    """How a model reads and writes images: by the user's choice or detection; None if unknown.
 
     Raises UsageError for a chosen preset that contradicts the net.
     """
@@ -97,7 +97,7 @@ def image_spec_of(
 
 
 def image_type(shapes: Shapes) -> TensorType | None:
-    """The type of the one image that a model takes, or None."""
+    """The type of a model's only input, if that is an image; else None."""
     inputs = list(leaves(shapes.types[0]))
     if len(inputs) != 1 or inputs[0].rank != 4 or inputs[0].dtype != FLOAT:
         return None
@@ -105,7 +105,7 @@ def image_type(shapes: Shapes) -> TensorType | None:
 
 
 def walked(model: Model, type: TensorType) -> Graph:
-    """The graph for two images where the model takes two, so that no module drops the batch."""
+    """The graph for a batch of two where the model takes one, so that no module drops the batch."""
     try:
         return model.walk(with_batch(type, 2))
     except WalkError:
@@ -113,7 +113,7 @@ def walked(model: Model, type: TensorType) -> Graph:
 
 
 def require_fits(preset: Preset, graph: Graph) -> None:
-    """Raise UsageError where a preset and a net contradict each other."""
+    """Raise UsageError if a preset contradicts the net."""
     (input,) = leaves(graph.inputs)
     if input.shape[1] != preset.input.planes:
         raise misfit(preset, "takes", preset.input.planes, input.shape[1])
@@ -143,7 +143,7 @@ def require_fits(preset: Preset, graph: Graph) -> None:
 
 
 def misfit(preset: Preset, verb: str, expected: int, received: int) -> UsageError:
-    """Another number of planes."""
+    """The error for a preset with another number of planes."""
     return UsageError(
         f"the preset {preset.name} is for nets whose picture has {expected} plane(s)",
         received=f"a net that {verb} {received}",

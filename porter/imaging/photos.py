@@ -1,4 +1,4 @@
-"""Photographs on disk as 8-bit RGB arrays, and pictures back to disk."""
+"""Read image files as uint8 RGB arrays, and write images to disk."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 OPAQUE = (".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pnm")
-"""Formats that keep no transparency."""
+"""Formats without transparency."""
 QUALITY = 95
-"""Of JPEG and WebP files."""
+"""The quality of JPEG and WebP files."""
 
 
 def pillow() -> Any:
@@ -40,9 +40,9 @@ def pillow() -> Any:
 
 @dataclass(frozen=True)
 class Photo:
-    """`levels` is H×W×3, `alpha` H×W or None; `profile` describes the colours of an RGB file."""
+    """`pixels` is uint8 H×W×3, `alpha` H×W or None; `profile` is the ICC profile of an RGB file."""
 
-    levels: Array
+    pixels: Array
     alpha: Array | None = None
     profile: bytes | None = None
     notes: tuple[str, ...] = ()
@@ -50,14 +50,14 @@ class Photo:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self.levels.shape[0], self.levels.shape[1]
+        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 def read_image(path: Path, longest: int | None = None) -> Photo:
-    """A photograph as it is to be looked at: turned by its EXIF tag, 16 bits rounded to 8.
+    """A photo as a viewer shows it: rotated by its EXIF tag, 16 bits rounded to 8.
 
     `longest` scales it (Lanczos) so that its longer side has that many pixels. Raises
-    UnreadablePicture for a file that is no picture, damaged or too large.
+    UnreadablePicture for a file that is not an image, damaged or too large.
     """
     pil = pillow()
     try:
@@ -90,25 +90,25 @@ def read_image(path: Path, longest: int | None = None) -> Photo:
 
 
 def resized(photo: Photo, height: int, width: int) -> Photo:
-    """A photo at another size, by Lanczos' filter."""
+    """A photo resized with the Lanczos filter."""
     alpha = None if photo.alpha is None else lanczos(photo.alpha, height, width)
-    return replace(photo, levels=lanczos(photo.levels, height, width), alpha=alpha)
+    return replace(photo, pixels=lanczos(photo.pixels, height, width), alpha=alpha)
 
 
-def lanczos(levels: Array, height: int, width: int) -> Array:
-    """Levels at another size."""
+def lanczos(pixels: Array, height: int, width: int) -> Array:
+    """A uint8 array resized with the Lanczos filter."""
     image = pillow().Image
-    scaled = image.fromarray(levels).resize((width, height), image.Resampling.LANCZOS)
+    scaled = image.fromarray(pixels).resize((width, height), image.Resampling.LANCZOS)
     return np.asarray(scaled)
 
 
 def has_alpha(picture: Image.Image) -> bool:
-    """Whether anything is transparent."""
+    """Whether the image has an alpha channel or a transparent colour."""
     return "A" in picture.getbands() or "transparency" in picture.info
 
 
 def as_photo(picture: Image.Image, where: str, notes: tuple[str, ...] = ()) -> Photo:
-    """Any of Pillow's modes as 8-bit RGB and alpha."""
+    """An image in any of Pillow's modes as uint8 RGB and alpha."""
     if picture.mode.startswith(("I", "F")):
         grey = to_eight_bits(np.asarray(picture), where)
         return Photo(np.repeat(grey[..., None], 3, axis=-1), None, None, notes)
@@ -120,7 +120,7 @@ def as_photo(picture: Image.Image, where: str, notes: tuple[str, ...] = ()) -> P
 
 
 def to_eight_bits(grey: Array, where: str) -> Array:
-    """16-bit levels as 8-bit ones. Raises UnreadablePicture for numbers without a range."""
+    """16-bit values as 8-bit ones. Raises UnreadablePicture where the range is not defined."""
     low, high = float(grey.min()), float(grey.max())
     if np.issubdtype(grey.dtype, np.floating) or low < 0 or high > 65535:
         raise UnreadablePicture(
@@ -131,15 +131,15 @@ def to_eight_bits(grey: Array, where: str) -> Array:
     return np.rint(grey / 257).astype(np.uint8)
 
 
-def write_image(path: Path, levels: Array, photo: Photo) -> None:
-    """A picture, with the photo's transparency and colour profile; whole or not at all.
+def write_image(path: Path, pixels: Array, photo: Photo) -> None:
+    """Write an image, atomically, with the photo's transparency and colour profile.
 
-    Raises EmitError where it cannot be written, UsageError for a name without a known format.
+    Raises EmitError where it cannot be written, UsageError for an unknown file extension.
     """
     pil = pillow()
-    picture = pil.Image.fromarray(levels)
+    picture = pil.Image.fromarray(pixels)
     if photo.alpha is not None and path.suffix.lower() not in OPAQUE:
-        alpha = fitted_alpha(photo.alpha, *levels.shape[:2])
+        alpha = fitted_alpha(photo.alpha, *pixels.shape[:2])
         picture.putalpha(pil.Image.fromarray(alpha))
     options: dict[str, Any] = {"icc_profile": photo.profile} if photo.profile else {}
     kind = format_of(path)
@@ -153,7 +153,7 @@ def write_image(path: Path, levels: Array, photo: Photo) -> None:
 
 
 def format_of(path: Path) -> str:
-    """Pillow's name of the format of a file's name. Raises UsageError."""
+    """Pillow's name for the format that a file name's extension means. Raises UsageError."""
     pil = pillow()
     extensions: dict[str, str] = pil.Image.registered_extensions()
     kind = extensions.get(path.suffix.lower())
@@ -166,7 +166,7 @@ def format_of(path: Path) -> str:
 
 
 def fitted_alpha(alpha: Array, height: int, width: int) -> Array:
-    """Transparency at the picture's size: enlarged with it, or cut or continued at its edge."""
+    """Transparency at the image's size: enlarged with it, or cropped or extended at its edge."""
     if min(height / alpha.shape[0], width / alpha.shape[1]) >= 2:
         return lanczos(alpha, height, width)
     above, left = (max(0, (a - b) // 2) for a, b in zip(alpha.shape, (height, width), strict=True))
@@ -176,7 +176,7 @@ def fitted_alpha(alpha: Array, height: int, width: int) -> Array:
 
 
 def strip(photo: Array, result: Array) -> Array:
-    """Photo and picture side by side, the lower one white at its foot, a white line between."""
+    """Photo and result side by side, divided by a white line, the lower one padded with white."""
     height = max(photo.shape[0], result.shape[0])
     parts = [
         np.pad(each, ((0, height - each.shape[0]), (0, 0), (0, 0)), constant_values=255)

@@ -1,6 +1,6 @@
-"""The arithmetic of presets in NumPy: 8-bit RGB pictures N×H×W×3 to a net's numbers and back.
+"""The arithmetic of presets in NumPy: uint8 RGB images N×H×W×3 to a net's tensors and back.
 
-`emit/image_signature.py` has the same in TensorFlow; `emit/image_parity.py` compares both.
+`emit/image_signature.py` does the same in TensorFlow; `emit/image_parity.py` compares the two.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ YUV = np.array(
     [[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]], np.float32
 )
 RGB = np.array([[1, 0, 1.13983], [1, -0.39465, -0.58060], [1, 2.03211, 0]], np.float32)
-"""torch/image, generic/image.c: rgb2yuv and yuv2rgb, which are inverse to three digits."""
+"""torch/image, generic/image.c: rgb2yuv and yuv2rgb, inverse to each other to three digits."""
 
 
 def to_net(images: Array, spec: ImageSpec) -> Array:
-    """What the net is fed for 8-bit pictures: float32 N×H×W×C, its border repeated if need be."""
+    """The net's input for uint8 images: float32 N×H×W×C, padded by its border if necessary."""
     height, width = images.shape[1:3]
     rows, columns = (padding(size, spec) for size in (height, width))
     return levels_to_numbers(stretched(images, rows, columns), spec.preset.input)
 
 
 def to_images(output: Array, images: Array, spec: ImageSpec) -> Array:
-    """8-bit RGB pictures of what the net made (stored N×h×w×C, or flat in Torch's order).
+    """uint8 RGB images of the net's output (stored N×h×w×C, or flat in Torch's order).
 
-    Raises UnreadablePicture where it made numbers that are none.
+    Raises UnreadablePicture for NaN or infinity.
     """
     if not np.isfinite(output).all():
         raise UnreadablePicture("the net makes numbers of this picture that are not finite")
@@ -44,13 +44,13 @@ def to_images(output: Array, images: Array, spec: ImageSpec) -> Array:
     if spec.geometry.flat:
         sizes = [output_size(size, spec) for size in (height, width)]
         output = output.reshape(-1, side.planes, *sizes).transpose(0, 2, 3, 1)
-    rows, columns = kept_size(height, spec), kept_size(width, spec)
+    rows, columns = visible_size(height, spec), visible_size(width, spec)
     levels = numbers_to_levels(output[:, :rows, :columns], side)
     if side.channels == "Y":
         levels = coloured(levels, images)
     levels = median(levels, preset.median_filter)
-    finished: Array = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
-    return finished
+    image: Array = np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    return image
 
 
 def probabilities(scores: Array, spec: ImageSpec) -> Array:
@@ -67,7 +67,7 @@ def probabilities(scores: Array, spec: ImageSpec) -> Array:
 
 
 def padding(size: int, spec: ImageSpec) -> tuple[int, int]:
-    """How often the first and the last row are repeated before a net sees `size` rows."""
+    """How often the first and the last of `size` rows are repeated for the net."""
     geometry = spec.geometry
     if geometry.size is not None:
         return 0, 0
@@ -76,18 +76,18 @@ def padding(size: int, spec: ImageSpec) -> tuple[int, int]:
 
 
 def lost(preset: Preset, geometry: Geometry) -> int:
-    """Rows at each side that the net eats up and the preset gives it back."""
+    """Rows that the net loses at each side, if the preset replaces them."""
     return -(-geometry.margin // (2 * geometry.scale)) if preset.border == "replicate" else 0
 
 
 def output_size(size: int, spec: ImageSpec) -> int:
-    """How many rows the net makes of a photo of `size` rows."""
+    """The number of output rows for a photo of `size` rows."""
     geometry = spec.geometry
     return geometry.scale * (size + sum(padding(size, spec))) - geometry.margin
 
 
-def kept_size(size: int, spec: ImageSpec) -> int | None:
-    """How many rows of the net's picture are the photo's; None: all of them."""
+def visible_size(size: int, spec: ImageSpec) -> int | None:
+    """The number of output rows that belong to the photo; None for all."""
     if padding(size, spec) == (0, 0):
         return None
     replaced = spec.preset.border == "replicate"
@@ -95,14 +95,14 @@ def kept_size(size: int, spec: ImageSpec) -> int | None:
 
 
 def stretched(images: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
-    """The outermost rows and columns repeated."""
+    """Images padded by repeating the outermost rows and columns."""
     if rows == columns == (0, 0):
         return images
     return np.pad(images, ((0, 0), rows, columns, (0, 0)), mode="edge")
 
 
 def fitted(images: Array, height: int, width: int) -> Array:
-    """Cut, or the last row and column repeated, to a height and width."""
+    """Images cropped to a height and width, or extended by the last row and column."""
     rows = np.minimum(np.arange(height), images.shape[1] - 1)
     columns = np.minimum(np.arange(width), images.shape[2] - 1)
     fitting: Array = images[:, rows][:, :, columns]
@@ -113,7 +113,7 @@ def fitted(images: Array, height: int, width: int) -> Array:
 
 
 def levels_to_numbers(images: Array, side: PixelEncoding) -> Array:
-    """Levels 0…255 as the net's numbers, its channels in its order."""
+    """uint8 pixels as the net's input, in its channel order."""
     x = images.astype(np.float32) / np.float32(255)
     if side.channels == "BGR":
         x = x[..., ::-1]
@@ -125,12 +125,12 @@ def levels_to_numbers(images: Array, side: PixelEncoding) -> Array:
 
 
 def as_float32(numbers: Numbers) -> Array:
-    """One number, or one a channel."""
+    """One number, or one per channel."""
     return np.asarray(numbers, np.float32)
 
 
 def numbers_to_levels(output: Array, side: PixelEncoding) -> Array:
-    """The net's numbers as levels, RGB or one plane, neither clipped nor rounded."""
+    """The net's output in 0…255, RGB or one plane, neither clipped nor rounded."""
     low, high = side.range
     levels = output * as_float32(side.std) + as_float32(side.mean)
     levels = (levels - np.float32(low)) * np.float32(255 / (high - low))
@@ -140,14 +140,14 @@ def numbers_to_levels(output: Array, side: PixelEncoding) -> Array:
 
 
 def coloured(luminance: Array, images: Array) -> Array:
-    """Luminance (levels) with the colours of the photo, as waifu2x's reconstruct.image_y does."""
+    """Luminance in 0…255 with the colours of the photo, as waifu2x's reconstruct.image_y does."""
     fitting = fitted(images, *luminance.shape[1:3]).astype(np.float32)
     chroma = fitting @ YUV[1:].T
     return np.concatenate([np.clip(luminance, 0, 255), chroma], axis=-1) @ RGB.T
 
 
 def median(levels: Array, window: int) -> Array:
-    """The median of each window×window neighbourhood; the border without one is cut.
+    """The median of each window×window neighbourhood; the border without one is cropped.
 
     fast_neural_style/utils.lua: median_filter.
     """

@@ -1,20 +1,20 @@
-"""What the numbers of a net mean: how a picture becomes its input, and its output a picture.
+"""How images become a net's input, and its output an image.
 
-A level L of 0…255 stands for the number `low + L/255·(high − low)`, less `mean`, over `std`, with
-the channels in the net's order. The output is read by the same rule backwards, clipped to 0…255 and
-rounded to the nearest level. A preset of one's own is a TOML file:
+A pixel value L of 0…255 becomes `(low + L/255·(high − low) − mean) / std`, with the channels in the
+net's order. The output is converted by the inverse of this rule, clipped to 0…255 and rounded to
+the nearest integer. A user's own preset is a TOML file:
 
     [input]
     channels = "BGR"                      # RGB, BGR, Y (colours come from the photo) or grey
-    range = [0, 255]                      # what levels 0 and 255 stand for, before mean and std
-    mean = [103.939, 116.779, 123.68]     # one number, or one a channel
+    range = [0, 255]                      # what 0 and 255 become, before mean and std
+    mean = [103.939, 116.779, 123.68]     # one number, or one per channel
     std = [1]
 
     [output]                              # left out for a classifier
     channels = "RGB"
 
-Above the tables may stand `name`, `median_filter` (odd), `border` ("none" or "replicate") and
-`labels` (a list, or a text file with one class a line).
+Above the tables there may be `name`, `median_filter` (odd), `border` ("none" or "replicate") and
+`labels` (a list, or a text file with one class per line).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ else:
     import tomli as tomllib
 
 PLANES = {"RGB": 3, "BGR": 3, "Y": 1, "grey": 1}
-"""How many planes each order of channels has. `Y` keeps the photo's colours, `grey` has none."""
+"""Number of planes of each channel order. `Y` takes its colours from the photo, `grey` has none."""
 
 Numbers = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class PixelEncoding:
-    """One end of a net. `mean` and `std` have one number, or one a channel in `channels`' order."""
+    """Pixel values at one end of a net; `mean` and `std` have one number, or one per channel."""
 
     channels: str = "RGB"
     range: tuple[float, float] = (0.0, 1.0)
@@ -57,10 +57,10 @@ class PixelEncoding:
 class Preset:
     """`output` is None for a classifier, whose scores become the most probable classes.
 
-    `median_filter` is the odd size of the window taken over the finished picture (0: none), which
-    cuts `median_filter - 1` rows and columns, as the Torch scripts do. `border` is "replicate"
-    where the photo's edge is repeated outwards as far as the net's convolutions eat it up.
-    `labels` names the classes.
+    `median_filter` is the odd window size of a median filter on the output image (0: none), which
+    removes `median_filter - 1` rows and columns, as the Torch scripts do. `border` is "replicate"
+    if the photo's edge is repeated outwards to replace what the net's convolutions crop. `labels`
+    names the classes.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Preset:
     labels: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
-        """As the manifest keeps it; `parse_preset` reads it again."""
+        """As stored in the manifest; `parse_preset` reads it."""
         body = asdict(self)
         if self.output is None:
             del body["output"]
@@ -79,9 +79,9 @@ class Preset:
 
 
 BGR_MEAN = (103.939, 116.779, 123.68)
-"""Mean of ImageNet's pictures in levels, as the VGG nets of Caffe subtract it."""
+"""Mean of ImageNet's images in 0…255, as Caffe's VGG nets subtract it."""
 RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""The same of pictures in 0…1, from fb.resnet.torch."""
+"""The same for images in 0…1, from fb.resnet.torch."""
 
 UNIT = PixelEncoding()
 VGG = PixelEncoding("BGR", (0.0, 255.0), BGR_MEAN)
@@ -104,11 +104,11 @@ BUILT_IN = {
         Preset("imagenet-caffe", VGG, None),
     )
 }
-"""Presets by name; each is what the Torch script of its project does."""
+"""Presets by name; each follows the Torch script of its project."""
 
 
 def find(choice: str) -> Preset:
-    """The preset of a name, or of a TOML file. Raises UsageError."""
+    """The preset with this name, or in this TOML file. Raises UsageError."""
     if choice in BUILT_IN:
         return BUILT_IN[choice]
     if choice.endswith(".toml"):
@@ -141,7 +141,7 @@ def read_preset(path: str) -> Preset:
 
 
 def read_labels(path: Path) -> list[str]:
-    """One class a line."""
+    """One class per line."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -149,7 +149,7 @@ def read_labels(path: Path) -> list[str]:
 
 
 def parse_preset(body: Mapping[str, Any], where: str) -> Preset:
-    """A preset out of a table; every entry is checked. Raises UsageError."""
+    """A preset from a table, of which every entry is checked. Raises UsageError."""
     require_known_entries(body, PRESET, where)
     if "input" not in body:
         raise UsageError("a preset needs a table [input]", where=where)
@@ -174,7 +174,7 @@ def parse_preset(body: Mapping[str, Any], where: str) -> Preset:
 
 
 def parse_encoding(body: Any, where: str) -> PixelEncoding:
-    """One end of the net."""
+    """The encoding of one end of the net, from a table. Raises UsageError."""
     if not isinstance(body, Mapping):
         raise UsageError("this should be a table", where=where, received=repr(body))
     require_known_entries(body, SIDE, where)
@@ -195,7 +195,7 @@ def parse_encoding(body: Any, where: str) -> PixelEncoding:
 
 
 def parse_numbers(value: Any, counts: tuple[int, ...], where: str) -> Numbers:
-    """A list of as many finite numbers as are wanted."""
+    """A list of finite numbers, as many as one of `counts`. Raises UsageError."""
     items = list(value) if isinstance(value, list | tuple) else [value]
     plain = all(
         isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < float("inf")
@@ -208,7 +208,7 @@ def parse_numbers(value: Any, counts: tuple[int, ...], where: str) -> Numbers:
 
 
 def require_known_entries(body: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
-    """A misspelt entry would silently mean its default."""
+    """Raise UsageError for a misspelt entry, which would otherwise be ignored."""
     for name in body:
         if name not in names:
             raise UsageError(

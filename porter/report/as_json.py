@@ -1,4 +1,4 @@
-"""Parity reports as JSON, and several inputs' reports put together."""
+"""Parity reports as JSON, and the reports of several inputs combined."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 def worst_rows(reports: Sequence[Report]) -> list[Row]:
-    """For every module the row of the input on which it did worst, in Torch's order."""
+    """For every module the row of its worst input, in Torch's order."""
     chosen: dict[tuple[str, int], Row] = {}
     for report in reports:
         for row in report.rows:
@@ -30,7 +30,7 @@ def worst_rows(reports: Sequence[Report]) -> list[Row]:
 
 
 def badness(row: Row) -> tuple[bool, bool, float]:
-    """How bad a row is: failed, then by its largest error."""
+    """Sort key of a row: failures first, then the largest error."""
     errors = [m.max_rel for m in (row.isolated, row.accumulated) if m is not None]
     return (not row.passed, row.problem is not None, max(errors, default=0.0))
 
@@ -51,7 +51,7 @@ def report_json(reports: Sequence[Report], emitted: Sequence[ExportResult] = ())
 
 
 def emitted_json(emitted: ExportResult) -> dict[str, Any]:
-    """How one format did after it was loaded again."""
+    """The result of one format, after it was loaded again."""
     return {
         "format": emitted.name,
         "variant": emitted.variant,
@@ -84,7 +84,7 @@ def row_json(row: Row) -> dict[str, Any]:
 
 
 def warnings(reports: Sequence[Report]) -> list[str]:
-    """What a user should know of a port that passed."""
+    """Warnings about a port that passed."""
     rows = [row for report in reports for row in report.rows]
     lines = []
     first = next((row for row in rows if row.nonfinite), None)
@@ -116,12 +116,12 @@ def worst_layer(rows: Sequence[Row]) -> str:
 
 
 def named(row: Row) -> str:
-    """A layer for people: path and class."""
+    """A layer for messages: path and class."""
     return f"{row.path or 'the root'} ({row.type})"
 
 
 def hint_json(hint: Hint | None) -> dict[str, Any] | None:
-    """What may be the cause of a failing layer, with the evidence; never part of the verdict."""
+    """The likely cause of a failing layer, with the evidence; never part of the verdict."""
     if hint is None:
         return None
     return {
@@ -134,7 +134,7 @@ def hint_json(hint: Hint | None) -> dict[str, Any] | None:
 
 
 def finite(number: float | None) -> float | None:
-    """None in place of what JSON has no word for."""
+    """None in place of NaN and infinity, which JSON lacks."""
     return number if number is not None and math.isfinite(number) else None
 
 
@@ -146,7 +146,7 @@ def times_noise(row: Row) -> float | None:
 
 
 def measure_json(measure: Measure | None) -> dict[str, Any] | None:
-    """A measure; numbers that are infinite become null beside the problem."""
+    """A measure; infinite numbers become null, next to the problem."""
     if measure is None:
         return None
 

@@ -1,4 +1,4 @@
-"""What the terminal shows: tables, trees and errors. Plain text where it is no terminal."""
+"""Terminal output: tables, trees and errors. Plain text where the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLOUR = {"pass": "green", "fail": "red", "unmapped": "yellow", "error": "red"}
 
 
 def out(width: int | None = None) -> Console:
-    """Standard output; without a terminal wide enough that no cell is cut."""
+    """Standard output; if not a terminal, wide enough that no cell is cut."""
     console = Console(highlight=False, markup=False, soft_wrap=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=width or 160)
@@ -43,14 +43,14 @@ def show_error(error: PorterError, spell: Callable[[str], str] = str) -> None:
 
 
 MAX_FAILING = 8
-"""Failing layers that are shown unless all are asked for: mostly the others follow from them."""
+"""Failing layers shown by default: most of the others follow from these."""
 
 NARROW = 110
-"""Below this many columns the parity table leaves out what can be said in one line."""
+"""Below this width the parity table drops columns, and names the oracle below the table."""
 
 
 def parity_table(rows: Iterable[Row], width: int = 160) -> Table:
-    """One line a layer: errors in units of the layer's scale. Folds below 110 columns."""
+    """One line per layer: errors in units of the layer's scale. Folds below 110 columns."""
     shown = list(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     wide = width >= NARROW
@@ -84,7 +84,7 @@ def parity_table(rows: Iterable[Row], width: int = 160) -> Table:
 
 
 def show_hints(console: Console, rows: Iterable[Row], spell: Callable[[str], str] = str) -> None:
-    """What may be the cause of failing layers, apart from the verdict."""
+    """The likely causes of failing layers, apart from the verdict."""
     for row in rows:
         if row.hint is not None:
             where = f"{printable(row.path) or 'the root'} ({printable(row.type)})"
@@ -112,7 +112,7 @@ def show_drift(console: Console, drift: Drift) -> None:
 
 
 def format_table(rows: Iterable[ExportResult]) -> Table:
-    """One line for each file or folder: how it did after it was loaded again."""
+    """One line for each exported file or folder, with its result after it was loaded again."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("format")
     table.add_column("size", justify="right")

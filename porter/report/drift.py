@@ -1,7 +1,7 @@
 """What changed between two JSON reports, such as last week's and today's of a CI run.
 
-Both are what `porter convert --json`, `porter diff --json` or `porter check --json` printed. Errors
-are in units of each layer's scale; what is below a float32's rounding counts as rounding.
+Both are output of `porter convert --json`, `porter diff --json` or `porter check --json`. Errors
+are in units of each layer's scale; those below float32 rounding count as equal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one layer or fixture: `before` and `after` are errors, or None."""
+    """The change of one layer or fixture: `before` and `after` are errors, or None."""
 
     name: str
     what: str
@@ -91,13 +91,13 @@ def read(path: Path) -> dict[str, Entry]:
 
 
 def name_of(layer: Mapping[str, Any]) -> str:
-    """The path of a layer, with the number of the call where it is called again."""
+    """The path of a layer, with the number of the call from the second on."""
     call = f"#{layer['call']}" if layer["call"] > 1 else ""
     return f"{layer['path'] or '(root)'}{call}"
 
 
 def entry_of(layer: Mapping[str, Any]) -> Entry:
-    """Both errors of a layer; one that no number can tell is infinite."""
+    """Both errors of a layer; an error without a number is infinite."""
     errors: dict[str, float | None] = {}
     for kind in KINDS:
         measure = layer[kind]
@@ -134,5 +134,5 @@ def compare(old: Mapping[str, Entry], new: Mapping[str, Entry], factor: float = 
 
 
 def finite(number: float) -> float | None:
-    """None in place of what JSON has no word for."""
+    """None in place of NaN and infinity, which JSON lacks."""
     return number if math.isfinite(number) else None

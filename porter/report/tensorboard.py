@@ -1,13 +1,13 @@
-"""A comparison as TensorBoard shows it: two runs beside each other, `oracle` and `port`.
+"""A comparison as event files for TensorBoard: two runs, `oracle` and `port`.
 
     histograms    layers/PATH CLASS   every layer's output on both sides; steps are inputs
-    images        pictures/…          input, oracle, port and difference of nets of pictures
+    images        pictures/…          input, oracle, port and difference of image nets
     scalars       errors/…            of the port, in units of each layer's scale; steps are layers
-    text          layers              which layer is which step
+    text          layers              the layer of each step
     graphs                            the port, operations named by Torch path
 
-Every layer is written as soon as it was compared, so that memory stays bounded. A comparison that
-fails is written as well: that is when one wants to look.
+Every layer is written as soon as it was compared, so that memory stays bounded. Failed comparisons
+are written as well: they are the ones to look at.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Logbook:
         self.reports: list[Report] = []
 
     def watch(self) -> Watch:
-        """What is told of every layer while the next input is compared."""
+        """The callback for every layer while the next input is compared."""
         step = len(self.reports)
 
         def see(node: Node, expected: Sequence[Array], computed: Sequence[Array]) -> None:
@@ -57,13 +57,13 @@ class Logbook:
         return see
 
     def add(self, report: Report) -> None:
-        """One input was compared."""
+        """Record the comparison of one input."""
         if report.strip is not None:
             self.pictures(report.strip, len(self.reports))
         self.reports.append(report)
 
     def pictures(self, strip: Strip, step: int) -> None:
-        """Both sides on one scale; the difference from black (none) to white (the largest)."""
+        """Both activations on one scale; the difference from black (none) to white (largest)."""
         low, high = extent(np.stack([strip.expected, strip.computed]))
         for writer, name, array, span in (
             (self.oracle, "input", strip.fed, extent(strip.fed)),
@@ -94,7 +94,7 @@ class Logbook:
 
 
 def legend(rows: Sequence[Row]) -> str:
-    """Which layer each step of the errors is, in Markdown."""
+    """The layer of each step of the error curves, in Markdown."""
     lines = (
         (str(step), code(row.path or "(root)"), plain(row.type), *map(number, errors_of(row)))
         for step, row in enumerate(rows, start=1)
@@ -103,24 +103,24 @@ def legend(rows: Sequence[Row]) -> str:
 
 
 def errors_of(row: Row) -> tuple[float | None, float | None]:
-    """Isolated and accumulated."""
+    """Isolated and accumulated error."""
     return measured(row.isolated), measured(row.accumulated)
 
 
 def tag_of(node: Node, behind: str) -> str:
-    """What the histograms of a call are named."""
+    """The tag of the histograms of a call."""
     call = f"#{node.count}" if node.count > 1 else ""
     return f"layers/{printable(node.path) or 'root'}{call} {printable(node.typename)}{behind}"
 
 
 def finite(array: Array) -> Array:
-    """The finite numbers of an activation: histograms know no others."""
+    """The finite elements of an activation: histograms take no others."""
     flat = np.asarray(array, np.float64).ravel()
     return flat[np.isfinite(flat)]
 
 
 def require_tensorboard() -> None:
-    """Raise UsageError where TensorFlow has nobody to write summaries with."""
+    """Raise UsageError if TensorBoard is not installed, which writes TensorFlow's summaries."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UsageError(
             "`tensorboard=` needs tensorboard, which is not installed",

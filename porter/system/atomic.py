@@ -1,8 +1,8 @@
-"""Folders and files that appear whole or not at all.
+"""Folders and files that are written completely or not at all.
 
-Everything is written to a hidden sibling of the target and renamed at the end. That sibling is
-locked for as long as the process lives, whichever way it ends: what a killed run left behind is
-told by its free lock, and the next run on the same target removes it.
+Everything is written to a hidden sibling of the target and renamed at the end. The sibling stays
+locked while the process lives, however it ends: a killed run's leftovers are recognised by their
+free lock, and removed by the next run on the same target.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if sys.platform != "win32":
 
 MARK = ".porter-"
 UNIQUE = re.compile("[a-z0-9_]{8}")
-"""What tempfile.mkdtemp puts behind the prefix."""
+"""What tempfile.mkdtemp appends to its prefix."""
 EVENTS = ".porter"
-"""How the names of event files for TensorBoard end."""
+"""Suffix of TensorBoard's event files."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 DISK_ERRORS = (*FULL, *FORBIDDEN, errno.EFBIG, errno.EIO)
@@ -35,10 +35,10 @@ DISK_ERRORS = (*FULL, *FORBIDDEN, errno.EFBIG, errno.EIO)
 
 @contextmanager
 def atomic_directory(target: Path, force: bool = False) -> Iterator[Path]:
-    """A folder to write into, which becomes `target` when the block ends well.
+    """A folder to write into, which becomes `target` when the block succeeds.
 
     Raises UsageError if `target` exists and `force` is not given, EmitError if it cannot be
-    written. Whatever goes wrong, nothing of this run remains.
+    written. On failure nothing of this run remains.
     """
     target = Path(os.path.abspath(target))
     require_free(target, force)
@@ -53,19 +53,19 @@ def atomic_directory(target: Path, force: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file that appears whole or not at all. Raises EmitError."""
+    """Write a text file atomically. Raises EmitError."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """A file that appears whole or not at all. Raises EmitError."""
+    """Write a file atomically. Raises EmitError."""
     with appearing_file(path) as new:
         new.write_bytes(content)
 
 
 @contextmanager
 def appearing_file(path: Path) -> Iterator[Path]:
-    """A place to write a file to, which becomes `path` when the block ends well."""
+    """A path to write a file to, which becomes `path` when the block succeeds."""
     path = Path(os.path.abspath(path))
     with reported(path):
         if not path.parent.is_dir():
@@ -94,9 +94,9 @@ def reported(target: Path) -> Iterator[None]:
 
 
 def code_of(error: Exception) -> int | None:
-    """The operating system's number for an error of its own (0 if it has none), else None.
+    """The errno of an error of the operating system (0 if it has none), else None.
 
-    TensorFlow says the same in exceptions of its own, with the system's words in the message.
+    TensorFlow raises exceptions of its own, with the system's words in the message.
     """
     if isinstance(error, OSError):
         return error.errno or 0
@@ -109,7 +109,7 @@ def code_of(error: Exception) -> int | None:
 
 
 def require_free(target: Path, force: bool) -> None:
-    """Raise UsageError if something is in the way; asked again at the end of a long run."""
+    """Raise UsageError if something is in the way; checked again at the end of a long run."""
     if target.exists() and not force:
         raise UsageError(
             f"{target} already exists",
@@ -124,7 +124,7 @@ def require_free(target: Path, force: bool) -> None:
 
 
 def is_port(folder: Path) -> bool:
-    """Whether a folder is one that porter made, or empty: others have a manifest.json as well."""
+    """Whether a folder is empty or written by porter: other programs write a manifest.json too."""
     if not folder.is_dir():
         return False
     if all(path.name.endswith(EVENTS) for path in folder.rglob("*") if not path.is_dir()):
@@ -151,14 +151,14 @@ def replace(new: Path, target: Path, old: Path) -> None:
     sync(target.parent)
 
 
-# Where it is written ------------------------------------------------------------------------------
+# Staging folders ---------------------------------------------------------------------------------
 
 
 @contextmanager
 def staging_dir(target: Path) -> Iterator[Path]:
     """A hidden sibling folder of `target` for this process alone; gone when the block ends.
 
-    First removes what killed runs left of theirs.
+    First removes those that killed runs left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(target)
@@ -177,7 +177,7 @@ def lock_staging(target: Path) -> tuple[Path, int]:
         try:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
-            continue  # Another run swept it away before it was locked.
+            continue  # Another run removed it before it was locked.
         if lock(handle) is False or not folder.exists():
             os.close(handle)
             continue
@@ -185,7 +185,7 @@ def lock_staging(target: Path) -> tuple[Path, int]:
 
 
 def remove_stale(target: Path) -> None:
-    """Remove what earlier runs on this target left behind when they were killed."""
+    """Remove what killed runs on this target left behind."""
     prefix = f"{MARK}{target.name}-"
     for left in list(target.parent.iterdir()):
         if not left.name.startswith(prefix) or not UNIQUE.fullmatch(left.name[len(prefix) :]):
@@ -215,9 +215,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def lock(handle: int, wait: bool = False) -> bool | None:
-    """Lock an open folder until it is closed; False where another process has it.
+    """Lock an open folder until it is closed; False if another process holds the lock.
 
-    None where the file system knows no locks: then nobody's leftovers can be told from work.
+    None where the file system has no locks: then leftovers cannot be told from work in progress.
     """
     if sys.platform == "win32":
         return None
@@ -234,7 +234,7 @@ def lock(handle: int, wait: bool = False) -> bool | None:
 
 
 def settle(folder: Path) -> None:
-    """Have the disk hold every file before the folder gets its name."""
+    """fsync every file before the folder is renamed."""
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)

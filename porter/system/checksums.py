@@ -1,8 +1,7 @@
-"""The manifest of a converted folder, and the checksums in it: what is there is what was proven.
+"""The manifest of a converted folder, and its checksums: the files are those that were verified.
 
-A seal against damage, half-finished copies and files that were exchanged; not against somebody who
-writes a new manifest as well. A SavedModel is a program, as TensorFlow says: open only those of
-people you trust.
+This detects damage, incomplete copies and exchanged files, but not somebody who rewrites the
+manifest too. A SavedModel is a program, as TensorFlow says: open only those that you trust.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ AGAIN = "convert the model again, or fetch a complete copy"
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below `folder` by relative path, but for the manifest's own."""
+    """SHA-256 of every file below `folder` by relative path, except the manifest's."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     named = {path.relative_to(folder).as_posix(): path for path in files}
     return {name: digest(path) for name, path in named.items() if name != MANIFEST}
@@ -37,7 +36,7 @@ def digest(path: Path) -> str:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder that porter made. Raises UsageError, or Corrupt if it is damaged."""
+    """The manifest of a folder that porter wrote. Raises UsageError, or Corrupt if damaged."""
     path = folder / MANIFEST
     if not path.is_file():
         raise UsageError(
@@ -58,7 +57,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def check_described(described: Mapping[str, Any]) -> None:
-    """Raise ValueError unless a signature's entry is one that porter writes."""
+    """Raise ValueError unless a signature's entry is as porter writes it."""
     shape, axes = described["torch_shape"], described["torch_axes"]
     if not all(size is None or (type(size) is int and 0 < size < 2**31) for size in shape):
         raise ValueError(f"a shape {shape}")
@@ -88,9 +87,9 @@ def sealed(folder: Path, name: str) -> tuple[bytes, bool]:
 
 
 def check(folder: Path, files: Mapping[str, str], below: str = "") -> None:
-    """Compare the files of a converted folder, or those below a name. Raises Corrupt at the first.
+    """Verify the files of a converted folder, or of its subfolder `below`. Raises Corrupt.
 
-    Files that the manifest does not list are not looked at.
+    Files that the manifest does not list are ignored.
     """
     for name, expected in sorted(files.items()):
         parts = PurePosixPath(name).parts
@@ -108,7 +107,7 @@ def check(folder: Path, files: Mapping[str, str], below: str = "") -> None:
 
 
 def require_digest(folder: Path, name: str, found: str, expected: str) -> None:
-    """Raise Corrupt where a file is another than the manifest says."""
+    """Raise Corrupt if a file's digest is not the one in the manifest."""
     if found != expected:
         raise Corrupt(
             f"{name} is not what porter wrote",

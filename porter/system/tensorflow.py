@@ -1,11 +1,11 @@
 """TensorFlow, imported quietly: its log never reaches the user's terminal.
 
-Importing this module takes seconds. Whatever only reads, walks or describes must not import it.
+Importing this module takes seconds: code that only reads, walks or describes models must not.
 
-What stays changed in the process, because TensorFlow has no other switch: the level of its Python
+One change to the process remains, because TensorFlow has no other switch: the levels of its Python
 logger and of autograph's, unless the program imported TensorFlow before. File descriptor 2 and the
-environment are as before when the import ends; what other threads write to descriptor 2 in those
-seconds is kept back too.
+environment are restored when the import ends; what other threads write to descriptor 2 in those
+seconds is held back too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from typing import Any
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keep what C++ code writes to file descriptor 2; show it only if the block fails.
+    """Buffer what C++ code writes to file descriptor 2; show it only if the block fails.
 
     TensorFlow's libraries log before any Python setting takes effect.
     """
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
         try:
             yield
         except BaseException:
             os.dup2(saved, 2)
-            kept.seek(0)
-            os.write(2, kept.read())
+            log.seek(0)
+            os.write(2, log.read())
             raise
         finally:
             os.dup2(saved, 2)
@@ -42,7 +42,7 @@ def quiet_stderr() -> Iterator[None]:
 
 @contextmanager
 def log_level(level: str) -> Iterator[None]:
-    """While open, a TensorFlow that is loaded takes `level` for its C++ log; it reads it once."""
+    """Import TensorFlow inside the block to set its C++ log `level`, which it reads once."""
     before = os.environ.get(LOG_LEVEL)
     os.environ.setdefault(LOG_LEVEL, level)
     try:
@@ -54,7 +54,7 @@ def log_level(level: str) -> Iterator[None]:
 
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 LOADED_BEFORE = "tensorflow" in sys.modules
-"""Whether the program had imported TensorFlow already; then its logging is the program's own."""
+"""Whether the program imported TensorFlow before porter; then its logging is left alone."""
 
 with warnings.catch_warnings(), quiet_stderr(), log_level("3"):
     warnings.simplefilter("ignore")
@@ -64,8 +64,8 @@ with warnings.catch_warnings(), quiet_stderr(), log_level("3"):
     if not LOADED_BEFORE:
         tensorflow.get_logger().setLevel("ERROR")
         tensorflow.autograph.set_verbosity(0)
-    # The first use of a device logs once more. One of several workers must tell TensorFlow of the
-    # others before.
+    # The first use of a device logs once more. In a cluster, TensorFlow must know the other workers
+    # before that.
     if not os.environ.get("TF_CONFIG"):
         tensorflow.constant(0.0)
 

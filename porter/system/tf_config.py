@@ -1,4 +1,4 @@
-"""This process's place in a cluster, as TF_CONFIG tells it; imports no TensorFlow.
+"""This process's place in a cluster, from TF_CONFIG; does not import TensorFlow.
 
 {"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]},
  "task": {"type": "worker", "index": 0}}
@@ -17,7 +17,7 @@ EXAMPLE = '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker"
 def task() -> tuple[int, int] | None:
     """This worker's index and the number of workers; None where TF_CONFIG is not set.
 
-    Raises UsageError for a TF_CONFIG that is none.
+    Raises UsageError for an invalid TF_CONFIG.
     """
     text = os.environ.get("TF_CONFIG", "").strip()
     if not text:

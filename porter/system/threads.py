@@ -1,8 +1,7 @@
-"""The same bytes out for the same bytes in, on as many cores as there may be.
+"""Reproducible results, on any number of cores.
 
-How many threads share a sum decides in which order it is added, and with that the last digits of
-every measured error. Verification therefore runs on one thread; on small inputs that is also the
-fastest way.
+The number of threads decides the order in which a sum is added, and so the last digits of every
+measured error. Verification therefore runs on one thread, which on small inputs is also fastest.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from contextlib import contextmanager
 from threadpoolctl import threadpool_limits
 
 TENSORFLOW_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-"""Read when TensorFlow starts, in this process and in those that it starts."""
+"""Read when TensorFlow starts, in this process and its children."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """While open, NumPy computes on one thread, and a TensorFlow that starts as well.
+    """While open, NumPy computes on one thread, and so does TensorFlow if it starts meanwhile.
 
-    A TensorFlow that the caller has started before keeps its threads.
+    A TensorFlow that is already running keeps its threads.
     """
     before = {name: os.environ.get(name) for name in TENSORFLOW_THREADS}
     os.environ.update(dict.fromkeys(TENSORFLOW_THREADS, "1"))

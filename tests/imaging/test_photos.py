@@ -23,19 +23,19 @@ def saved(path: Path, levels: Any, **options: Any) -> Path:
 
 def test_an_rgb_file(tmp_path: Path) -> None:
     photo = read_image(saved(tmp_path / "a.png", LEVELS))
-    np.testing.assert_array_equal(photo.levels, LEVELS)
+    np.testing.assert_array_equal(photo.pixels, LEVELS)
     assert photo.alpha is None
 
 
 def test_a_grey_file_gets_three_channels(tmp_path: Path) -> None:
     photo = read_image(saved(tmp_path / "a.png", LEVELS[..., 0]))
-    np.testing.assert_array_equal(photo.levels, np.repeat(LEVELS[..., :1], 3, axis=-1))
+    np.testing.assert_array_equal(photo.pixels, np.repeat(LEVELS[..., :1], 3, axis=-1))
 
 
 def test_sixteen_bits_are_rounded_to_eight(tmp_path: Path) -> None:
     deep = np.array([[0, 128, 129, 65535]], np.uint16)
     photo = read_image(saved(tmp_path / "a.png", deep))
-    assert photo.levels[0, :, 0].tolist() == [0, 0, 1, 255]
+    assert photo.pixels[0, :, 0].tolist() == [0, 0, 1, 255]
 
 
 def test_numbers_without_a_range_are_refused(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_transparency_is_kept(tmp_path: Path, mode: str) -> None:
     picture.save(tmp_path / "a.png")
     photo = read_image(tmp_path / "a.png")
     assert photo.alpha is not None
-    write_image(tmp_path / "b.png", photo.levels, photo)
+    write_image(tmp_path / "b.png", photo.pixels, photo)
     with Image.open(tmp_path / "b.png") as again:
         assert again.mode == "RGBA"
         np.testing.assert_array_equal(np.asarray(again)[..., 3], photo.alpha)
@@ -78,7 +78,7 @@ def test_a_photo_is_turned_by_its_exif_tag(tmp_path: Path) -> None:
     tags = Image.Exif()
     tags[0x0112] = 6
     turned = read_image(saved(tmp_path / "a.png", LEVELS, exif=tags))
-    np.testing.assert_array_equal(turned.levels, np.rot90(LEVELS, -1))
+    np.testing.assert_array_equal(turned.pixels, np.rot90(LEVELS, -1))
 
 
 def test_a_photo_is_scaled_by_its_longer_side(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_first_frame_is_taken_and_said(tmp_path: Path) -> None:
 
 def test_the_colour_profile_is_kept(tmp_path: Path) -> None:
     photo = read_image(saved(tmp_path / "a.png", LEVELS, icc_profile=b"a profile"))
-    write_image(tmp_path / "b.png", photo.levels, photo)
+    write_image(tmp_path / "b.png", photo.pixels, photo)
     with Image.open(tmp_path / "b.png") as again:
         assert again.info["icc_profile"] == b"a profile"
 

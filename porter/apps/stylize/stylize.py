@@ -180,7 +180,7 @@ def run_batch(
     """Run photos of one size and write their pictures. Raises EmitError where that fails."""
     photos = [fitted(photo, spec) for _, photo in batch]
     try:
-        results = run(net, spec, np.stack([photo.levels for photo in photos]), batch_size)
+        results = run(net, spec, np.stack([photo.pixels for photo in photos]), batch_size)
     except UsageError:
         raise
     except PorterError as error:
@@ -192,7 +192,7 @@ def run_batch(
             image = image[: photo.size[0], : photo.size[1]]
         write_image(pair.target, image, photo)
         if pair.strip is not None:
-            write_image(pair.strip, strip(photo.levels, image), Photo(photo.levels))
+            write_image(pair.strip, strip(photo.pixels, image), Photo(photo.pixels))
         notes = (*original.notes, *adjustments(original, spec))
         yield StylizeResult(pair.source, pair.target, original.size, image.shape[:2], notes)
 

@@ -66,7 +66,7 @@ class PhotoFolder:
         if file in self.kept:
             return self.kept[file]
         try:
-            pixels = read_image(file).levels
+            pixels = read_image(file).pixels
         except PorterError as error:
             self.skip(file, error.message)
             return None

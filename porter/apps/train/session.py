@@ -226,7 +226,7 @@ def style_image_of(options: TrainOptions) -> Array:
     Raises UsageError where it is smaller than the crop or cannot be read.
     """
     try:
-        image = read_image(options.style_image).levels
+        image = read_image(options.style_image).pixels
     except UnreadablePicture as error:
         raise UsageError(
             f"the style image cannot be used: {error.message}", where=str(options.style_image)

@@ -45,7 +45,7 @@ def open_image(image: ImageInput, longest: int | None = None) -> Photo:
     if longest is None:
         return photo
     factor = longest / max(photo.size)
-    return Photo(scaled(photo.levels, factor), photo.alpha)
+    return Photo(scaled(photo.pixels, factor), photo.alpha)
 
 
 def scaled(image: Array, factor: float) -> Array:
@@ -125,7 +125,7 @@ def initial_image(recipe: Recipe, content: Array) -> Array:
     if recipe.init == "noise":
         random = np.random.default_rng(recipe.seed)
         return MID_GREY + recipe.noise * random.standard_normal(content.shape)
-    start = open_image(recipe.init).levels.astype(np.float64)
+    start = open_image(recipe.init).pixels.astype(np.float64)
     return resized(start, *content.shape[:2])
 
 

@@ -112,7 +112,7 @@ def transfer(
         )
     photo = images.open_image(content, image_size)
     longest = style_size or max(photo.size)
-    paintings = [images.open_image(each, longest).levels for each in sources]
+    paintings = [images.open_image(each, longest).pixels for each in sources]
     if not isinstance(descriptor, Descriptor):
         descriptor = open_descriptor(
             descriptor,
@@ -158,7 +158,7 @@ class TransferJob:
         return {
             "recipe": recipe,
             "descriptor": self.descriptor.what,
-            "content": digest(self.photo.levels),
+            "content": digest(self.photo.pixels),
             "styles": [[digest(style), weight] for style, weight in self.styles],
         }
 
@@ -170,7 +170,7 @@ class TransferJob:
     def sized(self, scale: int) -> tuple[Array, list[Array]]:
         """Content and styles as they are compared at a size."""
         factor = self.recipe.scales[scale] / self.recipe.scales[-1]
-        content = images.scaled(self.photo.levels, factor)
+        content = images.scaled(self.photo.pixels, factor)
         styles = [images.scaled(style, factor) for style, _ in self.styles]
         return images.prepared(content, styles, self.recipe.colour)
 
@@ -229,7 +229,7 @@ class TransferJob:
         """The best image so far at its last size, 8 bits."""
         assert progress.best is not None
         best = images.resized(progress.best, *self.photo.size)
-        return images.final_image(best, self.photo.levels, self.recipe.colour)
+        return images.final_image(best, self.photo.pixels, self.recipe.colour)
 
 
 def optimise(objective: Objective, progress: TransferProgress, monitor: Monitor) -> None:

@@ -1,4 +1,4 @@
-"""Reports that people look at: HTML, Markdown and SVG."""
+"""Reports for people: HTML, Markdown and SVG."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from porter.report.pages.document import Document
 
 SUFFIXES = {"html": ".html", "markdown": ".md"}
-"""Kinds of report, and what their files are called."""
+"""Kinds of report, and the suffixes of their files."""
 
 
 def kind_of(path: Path) -> str:
-    """The kind of report that a file name asks for. Raises UsageError for another suffix."""
+    """The kind of report that a file name means. Raises UsageError for another suffix."""
     for kind, suffix in SUFFIXES.items():
         if path.suffix == suffix:
             return kind
@@ -26,7 +26,7 @@ def kind_of(path: Path) -> str:
 
 
 def require_kinds(kinds: tuple[str, ...]) -> None:
-    """Raise UsageError now, not after a long run, for a kind that is unknown or lacks a library."""
+    """Raise UsageError for an unknown kind or a missing library: now, not after a long run."""
     for kind in kinds:
         if kind not in SUFFIXES:
             raise UsageError(f"there is no report '{kind}'", hint=f"reports: {', '.join(SUFFIXES)}")
@@ -50,5 +50,5 @@ def render(document: Document, kind: str) -> str:
 
 
 def write(document: Document, path: Path) -> None:
-    """Write a report into a file; its name tells the kind. Raises UsageError or EmitError."""
+    """Write a report to a file; its name decides the kind. Raises UsageError or EmitError."""
     write_text(path, render(document, kind_of(path)))

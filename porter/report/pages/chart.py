@@ -1,4 +1,4 @@
-"""Errors of all layers over a logarithmic axis."""
+"""Chart of the errors of all layers on a logarithmic axis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 56.0, 12.0, 14.0, 26.0
 
 @dataclass(frozen=True)
 class Dot:
-    """One layer's error: 0 stands on the axis, infinity at the top; `bad` is a level."""
+    """One layer's error: 0 lies on the axis, infinity at the top; `bad` is a level."""
 
     x: float
     y: float
@@ -25,7 +25,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class ChartLine:
-    """A horizontal line with a name: a tolerance or a power of ten."""
+    """A labelled horizontal line: a tolerance or a power of ten."""
 
     y: float
     name: str
@@ -33,7 +33,7 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class Chart:
-    """What the SVG template draws."""
+    """The input of the SVG template."""
 
     isolated: tuple[Dot, ...]
     accumulated: tuple[Dot, ...]
@@ -112,5 +112,5 @@ def names(rows: Sequence[Row]) -> list[str]:
 
 
 def every(count: int) -> int:
-    """Which paths are written below the axis: about a dozen of them."""
+    """The step between the paths labelled below the axis: about a dozen in all."""
     return max(1, math.ceil(count / 12))

@@ -1,7 +1,7 @@
-"""How many multiply-adds a layer's weights take part in, from their declared axes alone.
+"""The number of multiply-adds of a layer's weights, from their declared axes alone.
 
-A weight is applied once for every place of the output, and a full convolution's once for every
-place of the input; a linear layer has one place for each sample. Elementwise arithmetic, biases and
+A weight is applied once for every position of the output, or of the input in a full convolution;
+a linear layer has one position for each sample. Elementwise arithmetic, biases and
 look-ups are not counted.
 """
 
@@ -13,11 +13,11 @@ from porter.ir.fields import Param
 from porter.ir.graph import INT, Graph, Node
 
 FEATURES = "OMYX"
-"""Letters of axes that the output has too: planes, multiplier, and a local convolution's places."""
+"""Letters of axes that the output has too: planes, multiplier, local convolutions' positions."""
 
 
 def multiply_adds(node: Node) -> int:
-    """Of one layer at concrete sizes; a loop counts its body once for every step."""
+    """Multiply-adds of one layer at concrete sizes; a loop counts its body once for every step."""
     body = getattr(node.op, "body", None)
     if isinstance(body, Graph):
         steps = node.outputs[0].shape[0] if node.outputs[0].shape else 1
@@ -28,7 +28,7 @@ def multiply_adds(node: Node) -> int:
 
 
 def uses(param: Param, node: Node) -> int:
-    """Elements of a weight times how often it is applied."""
+    """The elements of a weight times the number of times it is applied."""
     if len(param.axes) < 2 or "I" not in param.axes or not param.array.size:
         return 0
     sizes = dict(zip(param.axes, param.shape, strict=True))

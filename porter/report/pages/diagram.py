@@ -1,4 +1,4 @@
-"""A walked model as a drawing: a box for each layer, tables and nngraph resolved, shapes beside."""
+"""A walked model as a drawing: a box for each layer, tables and nngraph resolved, with shapes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from porter.parity.compare import Row
 from porter.report.pages.layered import Placed, Point, Sizes, place
 
 MAX_BOXES = 1500
-"""Larger graphs are not drawn: nobody reads them, and the page would not load."""
+"""Larger graphs are not drawn: they are unreadable, and the page would not load."""
 TITLE_LENGTH = 28
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a box is filled (`level`, a CSS class) and what is written in and behind it."""
+    """The fill of a box (`level`, a CSS class), its second line and its tooltip."""
 
     level: str = ""
     line: str = ""
@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Wire:
-    """A value on its way: an SVG path, and the shape beside its beginning (once a value)."""
+    """An edge: an SVG path, and the shape at its start (once per value)."""
 
     path: str
     label: str
@@ -51,7 +51,7 @@ class Wire:
 
 @dataclass(frozen=True)
 class Diagram:
-    """What the SVG template draws."""
+    """The input of the SVG template."""
 
     boxes: tuple[Box, ...]
     wires: tuple[Wire, ...]
@@ -137,7 +137,7 @@ def curve(points: tuple[Point, ...]) -> str:
 
 
 def ranks_a_column(boxes: int) -> int:
-    """How tall a drawing gets before it is folded: about as tall as wide."""
+    """The number of ranks per column: drawings become about as tall as wide."""
     return max(12, math.ceil(1.8 * math.sqrt(boxes)))
 
 
@@ -146,6 +146,6 @@ def name_of(name: str, values: list[Value], position: int) -> str:
 
 
 def short(text: str) -> str:
-    """Text that fits into a box; the tooltip has all of it."""
+    """Text that fits into a box; the tooltip shows all of it."""
     text = printable(text)
     return text if len(text) <= TITLE_LENGTH else f"{text[: TITLE_LENGTH - 1]}…"

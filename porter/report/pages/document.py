@@ -1,4 +1,4 @@
-"""What a report shows, whatever its format: a verdict, the evidence, and where it comes from."""
+"""The content of a report in any format: a verdict, the evidence, and its provenance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Facts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Document:
-    """One comparison: a conversion, whether it passed or not, or a diff."""
+    """One comparison: a conversion, passed or failed, or a diff."""
 
     title: str
     reports: tuple[Report, ...]
@@ -89,10 +89,10 @@ def facts_of(manifest: Mapping[str, Any], seconds: float) -> Facts:
     )
 
 
-def facts_of_failure(reports: Sequence[Report], asked: dict[str, str]) -> Facts:
-    """The same where nothing was converted: what is known without a manifest."""
+def facts_of_failure(reports: Sequence[Report], options: dict[str, str]) -> Facts:
+    """The facts of a failed conversion, which has no manifest."""
     return (
-        *asked.items(),
+        *options.items(),
         ("oracle", reports[0].oracle if reports else "none"),
         ("inputs", "; ".join(report.input for report in reports)),
     )

@@ -1,4 +1,4 @@
-"""Reports as one self-contained HTML file: no network, no files beside it, readable in print.
+"""Reports as one self-contained HTML file: no network, no other files, readable in print.
 
 Everything that comes from a model file passes Jinja's autoescape and `printable`.
 """
@@ -17,7 +17,7 @@ from porter.report.pages.document import Document
 from porter.report.pages.images import missing, strip_pictures, thumbnail_pictures
 
 MAX_STRIPS = 3
-"""How many inputs of an image net are shown as pictures."""
+"""The number of inputs of an image net that are shown as images."""
 
 
 def environment() -> Any:
@@ -66,5 +66,5 @@ def render(document: Document) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Text of a model file without characters that could turn the rest of the line around."""
+    """Text from a model file without control and bidirectional characters."""
     return printable(str(text), limit=2_000)

@@ -1,4 +1,4 @@
-"""Arrays as pictures inside a page: PNG in a `data:` address."""
+"""Arrays as images inside a page: PNG in a `data:` URL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Picture:
 
 
 def strip_pictures(strip: Strip) -> list[Picture]:
-    """Input, oracle, port and difference. Oracle and port share one scale, so that they compare."""
+    """Input, oracle, port and difference. Oracle and port share one scale."""
     both = np.stack([strip.expected, strip.computed])
     low, high = extent(both)
     return [
@@ -40,7 +40,7 @@ def strip_pictures(strip: Strip) -> list[Picture]:
 
 
 def thumbnail_pictures(thumbnail: Thumbnail) -> list[Picture]:
-    """The activation and, beside it, where it is wrong."""
+    """The activation and, beside it, its error."""
     largest = float(np.nanmax(thumbnail.error))
     return [
         mapped("activation", thumbnail.expected, VIRIDIS),
@@ -55,20 +55,20 @@ def extent(array: Array) -> tuple[float, float]:
 
 
 def scaled(array: Array, low: float, high: float) -> Array:
-    """0 … 255; what is not finite becomes 0."""
+    """Scaled to 0 … 255; NaN becomes 0."""
     span = high - low or 1.0
     share = (np.nan_to_num(array, nan=low, posinf=high, neginf=low) - low) / span
     return (255 * share.clip(0, 1)).astype(np.uint8)
 
 
 def coloured(name: str, pixels: Array) -> Picture:
-    """H×W×1 or H×W×3 bytes."""
+    """An image of H×W×1 or H×W×3 bytes."""
     image = imaging().Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     return encoded(name, image)
 
 
 def mapped(name: str, plane: Array, colours: tuple[str, str, str]) -> Picture:
-    """H×W numbers, dark to light."""
+    """An image of H×W numbers by a colour map."""
     imaging_ = imaging()
     grey = imaging_.Image.fromarray(scaled(plane, *extent(plane)))
     black, middle, white = colours
@@ -94,7 +94,7 @@ def imaging() -> Any:
 
 
 def missing(library: str) -> UsageError:
-    """What a page needs and is not there."""
+    """The error for a missing library."""
     return UsageError(
         f"an HTML report needs {library}, which is not installed",
         hint='pip install "porter-t7[report]"; a report in Markdown (FILE.md) needs nothing',

@@ -1,8 +1,8 @@
-"""Places for the nodes of a graph that runs from top to bottom: a layered drawing.
+"""Layered drawing: positions for the nodes of a graph that runs from top to bottom.
 
-Ranks by longest path; long edges get a joint in every rank that they cross; within a rank the order
-is that of the parents' mean position (two sweeps), and so is the place, as far as widths allow. A
-tall drawing is folded into columns, as text is.
+Ranks are assigned by longest path; long edges get a joint in every rank that they cross; within a
+rank, nodes are ordered by their parents' mean position (two sweeps), and placed there as far as
+widths allow. A tall drawing is folded into columns, like text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SWEEPS = 2
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of boxes, of the gaps between them, and how many ranks stand in one column."""
+    """Sizes of boxes and of the gaps between them, and the number of ranks in one column."""
 
     width: float = 194.0
     height: float = 40.0
@@ -31,7 +31,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Placed:
-    """Top left corners of the nodes, the points of every edge, and the size of the whole."""
+    """Top left corners of the nodes, the points of every edge, and the size of the drawing."""
 
     corners: tuple[Point, ...]
     routes: tuple[tuple[Point, ...], ...]
@@ -68,7 +68,7 @@ def place(count: int, edges: Sequence[tuple[int, int]], sizes: Sizes | None = No
 
 
 def ranked(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """The longest way from a node without parents to each node."""
+    """The length of the longest path from a node without parents to each node."""
     ranks = [0] * count
     for source, target in sorted(edges, key=lambda edge: edge[1]):
         ranks[target] = max(ranks[target], ranks[source] + 1)

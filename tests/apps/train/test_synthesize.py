@@ -60,7 +60,7 @@ def test_the_seam_is_measured() -> None:
 
 
 def test_optimisation_finds_the_style(style: Path, descriptor: Path) -> None:
-    levels = read_image(style).levels
+    levels = read_image(style).pixels
     texture = optimise(open_descriptor(descriptor, LAYERS), levels, LAYERS, (32, 40), 30, seed=1)
     assert texture.image.shape == (32, 40, 3)
     assert texture.losses[-1] < 0.2 * texture.losses[0]
