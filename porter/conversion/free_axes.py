@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from porter.ir.graph import Graph
+from porter.ir.graph import FLOAT, Graph, TensorType
 from porter.ir.nested import named_leaves
 
 AXES = {
@@ -20,7 +20,7 @@ def free_axes(graph: Graph) -> dict[str, list[str]]:
     """For every input of a graph the axes that may have any extent, by name in Torch's order."""
     return {
         name: [
-            axis_name(value.type.rank, axis)
+            axis_name(value.type, axis)
             for axis, extent in enumerate(value.type.shape)
             if extent is None
         ]
@@ -28,9 +28,12 @@ def free_axes(graph: Graph) -> dict[str, list[str]]:
     }
 
 
-def axis_name(rank: int, axis: int) -> str:
-    """What an axis is called, counted from 1 where it has no name."""
-    names = AXES.get(rank, ("batch",))
+def axis_name(type: TensorType, axis: int) -> str:
+    """What an axis is called, counted from 1 where it has no name.
+
+    Indices may be time × batch as well as batch × time.
+    """
+    names = AXES.get(type.rank, ("batch",)) if type.dtype == FLOAT or type.rank == 1 else ()
     return names[axis] if axis < len(names) else f"dimension {axis + 1}"
 
 

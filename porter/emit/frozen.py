@@ -33,7 +33,7 @@ class Frozen(Emitter):
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         # Variables of its own: the folded weights are none of the checkpoint's.
-        port = build(fuse(job.port.graph), Variables(), job.options.plain())
+        port = build(fuse(job.port.graph), Variables(), job.options.plain(), least=job.port.least)
         saved, file = self.write_port(port, folder)
         samples = [check.inputs for check in job.checks]
         tensors = tensor_names(port)

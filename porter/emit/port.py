@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict
 
 from porter.emit.settings import UNOPTIMIZED, ExportOptions
 from porter.emit.training import Trainable
 from porter.frontend.dynamic import widest
+from porter.frontend.least_sizes import LeastSizes, least_sizes
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType, Value
-from porter.ir.layout import Plan, image_layout, plan
+from porter.ir.layout import Layout, Plan, image_layout, plan
 from porter.ir.nested import Nested, map_leaves, named_leaves
 from porter.passes import optimize
 from porter.passes.per_sample import one_sample, sample_by_sample
@@ -34,6 +36,8 @@ class Port:
     serve: Any
     activations: Any
     options: ExportOptions = UNOPTIMIZED
+    least: LeastSizes = field(default_factory=dict)
+    """The smallest images that `serve` runs; smaller ones are an error, as in Torch."""
 
     @property
     def graph(self) -> Graph:
@@ -46,13 +50,15 @@ def build(
     options: ExportOptions = UNOPTIMIZED,
     *,
     dialect: Any = tf,
+    least: LeastSizes | None = None,
 ) -> Port:
     """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
 
     `dialect` stands in for TensorFlow where layers are applied. The module of a trainable port
     is a `Trainable`. The options' optimisations and precision apply to `serve` alone;
-    `activations` runs the layers as they are.
+    `activations` runs the layers as they are. Both refuse images smaller than `least`.
     """
+    least = {} if least is None else least
     data_format, precision = options.data_format, options.precision
     layout = plan(graph, data_format)
     inputs = named_leaves(graph.inputs, "input")
@@ -61,6 +67,12 @@ def build(
         signature(name, value, layout.inputs[value.id], variables.precision)
         for name, value in inputs
     ]
+
+    def guarded(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(
+            at_least(tensor, layout.inputs[value.id], least.get(position, {}), name)
+            for position, ((name, value), tensor) in enumerate(zip(inputs, tensors, strict=True))
+        )
 
     def feed(tensors: tuple[Any, ...]) -> dict[int, Any]:
         return {value.id: t for (_, value), t in zip(inputs, tensors, strict=True)}
@@ -87,6 +99,7 @@ def build(
         return {name: by_id[value.id] for name, value in outputs}
 
     def serve(*tensors: Any) -> dict[str, Any]:
+        tensors = guarded(tensors)
         if single is None:
             outputs = compute(*tensors)
         elif precision != FULL:
@@ -109,7 +122,7 @@ def build(
     names = activation_names(graph)
 
     def activations(*tensors: Any) -> dict[str, Any]:
-        results = run(watched, feed(tensors), variables, dialect=dialect)
+        results = run(watched, feed(guarded(tensors)), variables, dialect=dialect)
         return {name: tf.identity(results[value.id]) for name, value in names.items()}
 
     def traced(function: Any) -> Any:
@@ -123,7 +136,24 @@ def build(
         module.activations.get_concrete_function()
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
-    return Port(module, layout, variables, concrete, module.activations, options)
+    return Port(module, layout, variables, concrete, module.activations, options, least)
+
+
+def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -> Any:
+    """The tensor, once it is sure that no axis (Torch's) is shorter than `least` says."""
+    checks = [
+        tf.debugging.assert_greater_equal(
+            tf.shape(tensor)[layout.axis(axis)],
+            extent,
+            message=f"{name} is too small for this net: dimension {axis + 1} (in Torch's order) "
+            f"must be at least {extent}",
+        )
+        for axis, extent in least.items()
+    ]
+    if not checks:
+        return tensor
+    with tf.control_dependencies(checks):
+        return tf.identity(tensor)
 
 
 def build_widest(
@@ -133,7 +163,11 @@ def build_widest(
     options: ExportOptions = UNOPTIMIZED,
 ) -> Port:
     """Trace a model with as many free sizes as its layers allow."""
-    return widest(model, types, lambda graph: build(graph, variables, options))
+    return widest(
+        model,
+        types,
+        lambda graph: build(graph, variables, options, least=least_sizes(model, types, graph)),
+    )
 
 
 def activation_names(graph: Graph) -> dict[str, Value]:

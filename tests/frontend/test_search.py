@@ -27,6 +27,7 @@ from porter.ir.nested import Nested, leaves
 from porter.parity.recording import as_arrays, read
 from porter.runtime import memory
 from porter.runtime.runner import Variables, load, run, store
+from porter.system.tensorflow import tf
 from porter.torch7 import read as read_t7
 from tests.build import (
     FIXTURES,
@@ -278,3 +279,25 @@ def test_what_is_free_is_said_for_each_input() -> None:
     assert free_text({"input_1": ["batch"], "input_2": []}) == "free: input_1 batch; input_2 none"
     graph = generalise(model(relu()), image(2, 3, 8, 9))
     assert free_axes(graph) == {"input": ["batch", "planes", "height", "width"]}
+
+
+def max_pool(kernel: int) -> Any:
+    sizes = dict.fromkeys(("kW", "kH", "dW", "dH"), kernel) | dict.fromkeys(("padW", "padH"), 0)
+    return torch_module("nn.SpatialMaxPooling", ceil_mode=False, **sizes)
+
+
+def test_images_that_torch_refuses_are_an_error_with_a_sentence() -> None:
+    net = model(sequential(max_pool(4), conv(3, 2, kernel=1)))
+    types = image(2, 3, 16, 24)
+    port = build_widest(net, types, Variables(), ExportOptions())
+    assert port.least == {0: {2: 4, 3: 4}}
+    assert port.module.serve(tf.ones((1, 4, 5, 3)))["output"].shape == (1, 1, 1, 2)
+    for shape in ((1, 1, 1, 3), (1, 3, 8, 3), (2, 8, 3, 3)):
+        for function in (port.module.serve, port.module.activations):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="too small for this net"):
+                function(tf.ones(shape))
+
+
+def test_images_of_any_size_are_not_asked_for_it() -> None:
+    net = model(sequential(conv(3, 2, pad=1), relu()))
+    assert not build_widest(net, image(2, 3, 16, 24), Variables(), ExportOptions()).least

@@ -1,0 +1,57 @@
+"""The smallest images that Torch takes, for inputs whose height and width are free.
+
+TensorFlow does not refuse all that Torch refuses: a pooling of an image smaller than its window
+makes an empty tensor, and what is behind may divide by its size. So a port asks before it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from porter.errors import WalkError
+from porter.frontend.walker import Model
+from porter.ir.graph import FLOAT, Graph, TensorType
+from porter.ir.nested import Nested, leaves, map_leaves
+
+LeastSizes = Mapping[int, Mapping[int, int]]
+"""The smallest extent by input, counted from 0, and axis in Torch's order. One is left out."""
+
+FIRST_SPATIAL = 2
+"""The axis of N×C×H×W and N×C×T×H×W from which on axes are heights, widths and depths."""
+
+
+def least_sizes(model: Model, types: Nested[TensorType], graph: Graph) -> LeastSizes:
+    """For every free height, width or depth of a model's inputs the least that it takes.
+
+    Each is found by itself, with all others as in `types`.
+    """
+    found: dict[int, dict[int, int]] = {}
+    for position, (type, value) in enumerate(zip(leaves(types), leaves(graph.inputs), strict=True)):
+        if type.rank < 4 or type.dtype != FLOAT:
+            continue
+        for axis in range(FIRST_SPATIAL, type.rank):
+            if value.type.shape[axis] is None:
+                least = least_extent(model, types, position, axis)
+                if least > 1:
+                    found.setdefault(position, {})[axis] = least
+    return found
+
+
+def least_extent(model: Model, types: Nested[TensorType], position: int, axis: int) -> int:
+    """The smallest extent of one axis of one input with which the model can be walked."""
+    actual = list(leaves(types))[position].static[axis]
+    for extent in range(1, actual):
+        numbered = iter(range(sum(1 for _ in leaves(types))))
+
+        def resized(type: TensorType, extent: int = extent) -> TensorType:
+            if next(numbered) != position:  # noqa: B023
+                return type
+            return replace(type, shape=(*type.shape[:axis], extent, *type.shape[axis + 1 :]))
+
+        try:
+            model.walk(map_leaves(resized, types))
+        except WalkError:
+            continue
+        return extent
+    return actual
