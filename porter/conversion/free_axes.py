@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from porter.ir.graph import FLOAT, Graph, TensorType
-from porter.ir.nested import named_leaves
+from porter.ir.nested import leaves, named_leaves
 
 AXES = {
     1: ("length",),
@@ -46,3 +46,25 @@ def free_text(free: Mapping[str, Sequence[str]]) -> str:
     return "free: " + "; ".join(
         f"{name} {', '.join(axes) or 'none'}" for name, axes in free.items()
     )
+
+
+def size_text(graph: Graph) -> str:
+    """How an input size came about that neither the user, the file nor a fixed layer says."""
+    return "any" if all(starts_free(value.type) for value in leaves(graph.inputs)) else "chosen"
+
+
+def frozen_warning(graph: Graph, solved: str) -> str:
+    """What to know of a port of which a first size was chosen, and is fixed; else nothing."""
+    frozen = [value.type for value in leaves(graph.inputs) if not starts_free(value.type)]
+    if solved or not frozen:
+        return ""
+    sizes = ", ".join(str(type) for type in frozen)
+    return (
+        f"the first size of the input is not free: the port takes {sizes}, which was chosen; "
+        "give yours with `input_shapes=`"
+    )
+
+
+def starts_free(type: TensorType) -> bool:
+    """Whether the first size, a batch or steps of time, may be anything."""
+    return type.rank == 0 or type.shape[0] is None

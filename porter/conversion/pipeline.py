@@ -20,6 +20,7 @@ import numpy as np
 
 from layer_maps import default_registry
 from porter.conversion import summary
+from porter.conversion.free_axes import frozen_warning
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import model_warnings
@@ -138,7 +139,10 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             emitted,
             shapes.solved,
             reports,
-            model_warnings(opened, mode, model),
+            [
+                *model_warnings(opened, mode, model),
+                *filter(None, [frozen_warning(job.port.graph, shapes.solved)]),
+            ],
         )
         write_json(folder / "parity.json", report_json(reports, emitted))
         described["files"] = digests(folder)

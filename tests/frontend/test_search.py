@@ -10,7 +10,7 @@ import pytest
 
 from cli import main, with_shapes
 from layer_maps import default_registry
-from porter.conversion.free_axes import free_axes, free_text
+from porter.conversion.free_axes import free_axes, free_text, frozen_warning, size_text
 from porter.conversion.verification_inputs import admits, batched_type, emitted_types
 from porter.emit.port import build_widest
 from porter.emit.settings import ExportOptions
@@ -301,3 +301,23 @@ def test_images_that_torch_refuses_are_an_error_with_a_sentence() -> None:
 def test_images_of_any_size_are_not_asked_for_it() -> None:
     net = model(sequential(conv(3, 2, pad=1), relu()))
     assert not build_widest(net, image(2, 3, 16, 24), Variables(), ExportOptions()).least
+
+
+def test_a_first_size_that_was_chosen_is_warned_of() -> None:
+    net = field_model("rnnlm_T")
+    graph = generalise(net, emitted_types(net, solve(net)))
+    assert size_text(graph) == "chosen"
+    assert "`input_shapes=`" in frozen_warning(graph, "")
+    assert not frozen_warning(graph, "given: 2×7")
+    free = generalise(model(relu()), image(2, 3, 8, 9))
+    assert size_text(free) == "any"
+    assert not frozen_warning(free, "")
+
+
+def test_a_given_shape_of_time_and_batch_is_admitted() -> None:
+    net = field_model("rnnlm_T")
+    shapes = requested(net, [(5, 3)])
+    graph = generalise(net, shapes.types[0])
+    assert shapes.types == (TensorType((5, 3), INT),)
+    assert admits(graph, types_of(recorded("rnnlm_T", "in")))
+    assert free_axes(graph) == {"input": ["dimension 2"]}
