@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.errors import EmitError, UsageError
-from porter.imaging.photos import format_of, pillow
+from porter.imaging.photos import ENDINGS, format_of
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,11 @@ def found(inputs: Iterable[str]) -> Iterator[tuple[Path, Path]]:
 
 def photos_in(folder: Path) -> list[Path]:
     """Files with an image extension, except hidden ones."""
-    endings = pillow().Image.registered_extensions()
     return sorted(
         file
         for file in folder.rglob("*")
         if file.is_file()
-        and file.suffix.lower() in endings
+        and file.suffix.lower() in ENDINGS
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
 

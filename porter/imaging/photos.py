@@ -13,12 +13,33 @@ import numpy.typing as npt
 
 from porter.errors import UnreadablePicture, UsageError
 from porter.system.atomic import write_bytes
+from porter.system.input_files import require_file
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Array = npt.NDArray[Any]
 
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+}
+"""Pillow's names of what is read, and how such files' names end. Pillow knows some forty formats
+more, of which EPS would start Ghostscript."""
+ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
+REFUSED = (
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "PostScript, which is a program"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript, which is a program"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an SVG drawing or another XML file"),
+)
+"""What is often taken for a photo, by how it begins."""
 OPAQUE = (".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".pnm")
 """Formats without transparency."""
 QUALITY = 95
@@ -60,11 +81,12 @@ def read_image(path: Path, longest: int | None = None) -> Photo:
     UnreadablePicture for a file that is not an image, damaged or too large.
     """
     pil = pillow()
+    require_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pil.Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)
-            with pil.Image.open(path) as opened:
+            with pil.Image.open(path, formats=supported(pil)) as opened:
                 frames = getattr(opened, "n_frames", 1)
                 turned = pil.ImageOps.exif_transpose(opened)
                 turned.load()
@@ -75,7 +97,7 @@ def read_image(path: Path, longest: int | None = None) -> Photo:
             hint="make it smaller in an image editor: files this large are mostly attacks",
         ) from error
     except pil.UnidentifiedImageError as error:
-        raise UnreadablePicture("this is no picture that Pillow knows", where=str(path)) from error
+        raise unknown_format(path) from error
     except Exception as error:  # each of Pillow's decoders raises errors of its own
         raise UnreadablePicture(
             "the picture cannot be read", where=str(path), received=str(error) or None
@@ -87,6 +109,24 @@ def read_image(path: Path, longest: int | None = None) -> Photo:
     factor = longest / max(photo.size)
     height, width = (max(1, round(side * factor)) for side in photo.size)
     return resized(photo, height, width)
+
+
+def supported(pil: Any) -> list[str]:
+    """The formats that are read and that this Pillow has."""
+    pil.Image.init()
+    return [name for name in FORMATS if name in pil.Image.OPEN]
+
+
+def unknown_format(path: Path) -> UnreadablePicture:
+    """The error of a file in none of the formats."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    kind = next((kind for magic, kind in REFUSED if start.startswith(magic)), None)
+    return UnreadablePicture(
+        f"this is {kind}, and no picture" if kind else "this is no picture in a known format",
+        where=str(path),
+        hint="save it as one of " + ", ".join(FORMATS),
+    )
 
 
 def resized(photo: Photo, height: int, width: int) -> Photo:

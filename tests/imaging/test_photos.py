@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ import pytest
 from PIL import Image
 
 from porter.errors import UnreadablePicture, UsageError
-from porter.imaging.photos import Photo, format_of, read_image, strip, write_image
+from porter.imaging.files import photos_in
+from porter.imaging.photos import (
+    Photo,
+    format_of,
+    pillow,
+    read_image,
+    strip,
+    supported,
+    write_image,
+)
 
 LEVELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 
@@ -143,3 +153,38 @@ def test_a_strip_shows_both() -> None:
     np.testing.assert_array_equal(both[:4, :6], LEVELS)
     assert (both[4, :14] == 255).all()
     assert (both[:, 14:] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF"])
+def test_these_formats_are_read(kind: str, tmp_path: Path) -> None:
+    if kind not in supported(pillow()):
+        pytest.skip(f"this Pillow has no {kind}")
+    Image.fromarray(LEVELS).save(tmp_path / "a", kind)
+    assert read_image(tmp_path / "a").size == (4, 6)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "PCX", "ICNS", "PPM", "SGI", "TGA", "JPEG2000"])
+def test_every_other_format_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the file is called, and without any program being started."""
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.resize(LEVELS, (32, 32, 3))).save(path, kind)
+    with pytest.raises(UnreadablePicture, match="and no picture|no picture in a known format"):
+        read_image(path)
+    if kind in ("EPS", "PDF"):
+        with pytest.raises(UnreadablePicture, match=r"PostScript|a PDF document"):
+            read_image(path)
+
+
+def test_documents_in_a_folder_are_no_photos(tmp_path: Path) -> None:
+    for name in ("a.png", "b.JPG", "c.pdf", "d.eps", "e.ps", "f.ppm", "g.mpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in photos_in(tmp_path)] == ["a.png", "b.JPG"]
+
+
+def test_a_pipe_is_no_photo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UsageError, match="a pipe, not a file"):
+        read_image(tmp_path / "a.png")
