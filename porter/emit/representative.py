@@ -24,6 +24,7 @@ from porter.imaging.pixels import to_net
 from porter.ir.fields import Array
 from porter.ir.layout import from_torch, image_layout
 from porter.ir.nested import named_leaves
+from porter.runtime.archive import BROKEN, open_archive
 from porter.system.tensorflow import tf
 
 LONGEST = 256
@@ -53,9 +54,9 @@ def arrays(source: Path, port: Port) -> Iterator[Named]:
     """The samples of an .npz, as many at once as the port's batch if that is fixed."""
     names = [name for name, _ in named_leaves(port.graph.inputs, "input")]
     try:
-        with np.load(source, allow_pickle=False) as archive:
+        with open_archive(source) as archive:
             named: Named = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, TypeError) as error:
+    except BROKEN as error:
         raise UsageError(f"{source} is no .npz of arrays", received=str(error)) from error
     if sorted(named) != sorted(names) or len({len(array) for array in named.values()}) != 1:
         raise UsageError(

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import UsageError
+from porter.system.input_files import require_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -129,7 +130,7 @@ def read_preset(path: str) -> Preset:
     """The preset that a TOML file describes. Raises UsageError."""
     file = Path(path)
     try:
-        body = tomllib.loads(file.read_text(encoding="utf-8"))
+        body = tomllib.loads(require_file(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -143,7 +144,7 @@ def read_preset(path: str) -> Preset:
 def read_labels(path: Path) -> list[str]:
     """One class per line."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return require_file(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the labels in {path} cannot be read: {error}") from error
 

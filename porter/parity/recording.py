@@ -7,32 +7,23 @@ script writes it, and an `.npz` with the keys `input`, `output` and `<path>` or 
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 
 from porter import torch7
 from porter.errors import BadField, BadTable, T7Error, WrongFile
 from porter.ir.fields import Array, integers_of
 from porter.ir.nested import Nested, leaves
-from porter.runtime import memory
+from porter.runtime.archive import BROKEN, open_archive
 from porter.torch7 import Table, Tensor
 from porter.torch7.recorder import is_recording
 
 MAX_TENSORS = 100_000
 """Tensors and tables of one activation: a few shared tables can stand for millions."""
-
-BROKEN = (
-    *(ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-"""What NumPy and zipfile raise for a damaged, encrypted or pickled archive."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +161,7 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
     recorded_input: Nested[Array] | None = None
     recorded_output: Array | None = None
     try:
-        with open(name, "rb") as file, zipped(np.load(file, allow_pickle=False)) as archive:
-            require_room(archive, name)
+        with open_archive(name) as archive:
             for key in archive.files:
                 array = numbers(archive[key], f"'{key}' of {name}")
                 if key == "input":
@@ -186,20 +176,6 @@ def from_npz(path: str | os.PathLike[str]) -> Recording:
     except BROKEN as error:
         raise T7Error(f"The recording cannot be read: {error}", where=name) from error
     return Recording(name, recorded_input, recorded_output, outputs)
-
-
-def require_room(archive: NpzFile, name: str) -> None:
-    """Raise UnsafeFile or OutOfMemory for an archive that unpacks to more than memory holds."""
-    members = archive.zip.infolist() if archive.zip else []
-    unpacked: int = sum(member.file_size for member in members)
-    memory.require_unpacked(unpacked, os.path.getsize(name), name)
-
-
-def zipped(loaded: Any) -> NpzFile:
-    """What NumPy loaded, checked to be an archive and not a single array."""
-    if not isinstance(loaded, NpzFile):
-        raise ValueError("it holds one array and no names")
-    return loaded
 
 
 def read(path: str | os.PathLike[str]) -> Recording:

@@ -15,6 +15,7 @@ from typing import Any
 
 from porter.errors import UsageError
 from porter.report.as_json import SCHEMA
+from porter.system.input_files import require_file
 
 ROUNDING = 1.2e-7
 """One unit in the last place of float32 at 1: smaller errors are all equally good."""
@@ -70,7 +71,7 @@ class Drift:
 def read(path: Path) -> dict[str, Entry]:
     """The layers or fixtures of a JSON report. Raises UsageError for any other file."""
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(require_file(path).read_text(encoding="utf-8"))
         if "results" in body:
             return {
                 each["path"]: Entry(each["status"] == "pass", {k: each[k] for k in KINDS})

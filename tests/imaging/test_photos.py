@@ -171,7 +171,7 @@ def test_every_other_format_is_refused(
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a program was started"))
     path = tmp_path / "photo.png"
     Image.fromarray(np.resize(LEVELS, (32, 32, 3))).save(path, kind)
-    with pytest.raises(UnreadablePicture, match="and no picture|no picture in a known format"):
+    with pytest.raises(UnreadablePicture, match=r"and no picture|no picture in a known format"):
         read_image(path)
     if kind in ("EPS", "PDF"):
         with pytest.raises(UnreadablePicture, match=r"PostScript|a PDF document"):

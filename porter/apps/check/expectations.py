@@ -35,6 +35,7 @@ from porter.errors import UsageError
 from porter.ir.options import BATCH_NORM_MODES, BatchNormMode, Options
 from porter.parity.compare import Tolerance
 from porter.system.atomic import write_text
+from porter.system.input_files import require_file
 
 FILE = "porter.toml"
 RECORDED = "porter.expected.json"
@@ -152,7 +153,7 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        body = tomllib.loads(path.read_text(encoding="utf-8"))
+        body = tomllib.loads(require_file(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     tables = body.get("models", {})

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.errors import UsageError
+from porter.system.input_files import require_file
 
 Weights = dict[str, float]
 
@@ -95,7 +96,7 @@ def read_recipe(name: str, **changes: Any) -> Recipe:
     elif name.endswith(".toml"):
         title = Path(name).stem
         try:
-            text = Path(name).read_text(encoding="utf-8")
+            text = require_file(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"the recipe {name} cannot be read: {error}") from error
     else:

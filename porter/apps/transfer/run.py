@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from porter.apps.transfer.objective import Losses, Objective
 from porter.apps.transfer.optimizers import AdamState, Enough
 from porter.errors import Diverged, UsageError
+from porter.runtime.archive import BROKEN, open_archive
 from porter.system.atomic import write_bytes
 
 Array = npt.NDArray[Any]
@@ -124,7 +124,7 @@ def save(path: Path, progress: TransferProgress, identity: dict[str, Any]) -> No
 def load(path: Path, identity: dict[str, Any]) -> TransferProgress:
     """A run that was stopped. Raises UsageError where the file is none, or is another run's."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_archive(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
         saved: dict[str, Any] = json.loads(str(arrays["identity"]))
         history = [
@@ -144,7 +144,7 @@ def load(path: Path, identity: dict[str, Any]) -> TransferProgress:
         )
     except FileNotFoundError as error:
         raise UsageError(f"there is nothing to resume: no {path}") from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise UsageError(f"{path} is not the state of a transfer", received=str(error)) from error
     differing = [key for key in identity if saved.get(key) != identity[key]]
     if differing:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from porter.apps.transfer.source import DescriptorSource, Opening
 from porter.errors import UsageError, WeightError
+from porter.system.input_files import require_file
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 NPY = b"\x93NUMPY"
@@ -21,7 +22,7 @@ def open_file(path: Path, opening: Opening) -> DescriptorSource:
     """The source in a file or folder. Raises UsageError, WeightError or T7Error."""
     if not path.exists():
         raise UsageError(f"there is no file or folder '{path}'")
-    if path.is_file() and path.stat().st_size == 0:
+    if not path.is_dir() and require_file(path).stat().st_size == 0:
         raise WeightError("the file is empty", where=path.name, hint="download it again")
     return opener(path)(path, opening)
 
@@ -63,7 +64,7 @@ def zipped(path: Path) -> Callable[[Path, Opening], DescriptorSource]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         raise WeightError(
             "the archive is truncated or damaged: its list of contents at the end is missing",
             where=path.name,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from porter.apps.transfer.sources.caffe_schema import TYPE_NAMES, V1_TYPES, messages
 from porter.apps.transfer.sources.wire import MalformedMessage, Piece, pieces
 from porter.errors import UsageError, WeightError
+from porter.system.input_files import require_file
 
 Array = npt.NDArray[Any]
 
@@ -84,7 +85,7 @@ def read_caffemodel(path: Path) -> CaffeFile:
 
 def mapped(path: Path) -> memoryview:
     """A file's bytes, which stay on the disk until they are read."""
-    with path.open("rb") as file:
+    with require_file(path).open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
@@ -114,6 +115,8 @@ def layer_of(data: memoryview, piece: Piece) -> SavedLayer:
         else:
             rest += data[inner.start : inner.end]
     message = messages()[MESSAGE[piece.number]].FromString(bytes(rest))
+    if any(isinstance(text, bytes) for text in (message.name, message.type)):
+        raise MalformedMessage("a layer's name or type is not UTF-8")
     return SavedLayer(message, tuple(blobs))
 
 
@@ -123,7 +126,9 @@ def read_prototxt(path: Path) -> list[Any]:
 
     net = messages()["NetParameter"]()
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), net, allow_unknown_field=True)
+        text_format.Parse(
+            require_file(path).read_text(encoding="utf-8"), net, allow_unknown_field=True
+        )
     except FileNotFoundError as error:
         raise UsageError(f"there is no prototxt '{path}'") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:

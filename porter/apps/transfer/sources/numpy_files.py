@@ -7,7 +7,6 @@ An `.npz` has keys `conv1_1_W` and `conv1_1_b`; its filters want RGB. An `.npy` 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from porter.apps.transfer.sources.safe_unpickle import read_arrays
 from porter.apps.transfer.sources.vgg import place, title, vgg
 from porter.errors import WeightError
 from porter.imaging.presets import BGR_MEAN, VGG, PixelEncoding
+from porter.runtime.archive import BROKEN, open_archive
 
 Array = npt.NDArray[Any]
 
@@ -33,18 +33,18 @@ RGB_LESS_MEAN = PixelEncoding("RGB", (0.0, 255.0), (BGR_MEAN[2], BGR_MEAN[1], BG
 def open_npz(path: Path, opening: Opening) -> ModuleSource:
     """Weights under keys `NAME_W` and `NAME_b`, read one by one when they are needed."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with open_archive(path) as archive:
             keys = list(archive.files)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise damaged(path, error) from error
     layers = [key[:-2] for key in keys if key.endswith("_W")]
 
     def array(key: str) -> Array:
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with open_archive(path) as archive:
                 stored: Array = archive[key]
                 return stored
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except BROKEN as error:
             raise damaged(path, error, f"array {key}") from error
 
     def load(name: str) -> Load:
@@ -62,6 +62,10 @@ def open_npy(path: Path, opening: Opening) -> ModuleSource:
             "one array, and no dict of layers",
             where=path.name,
             received="×".join(map(str, content.shape)) + f" of {content.dtype}",
+        )
+    if not isinstance(content, Mapping):
+        raise WeightError(
+            "no dict of layers", where=path.name, received=f"one {type(content).__name__}"
         )
     pairs: dict[str, tuple[Array, Array | None]] = {}
     for name, value in content.items():
