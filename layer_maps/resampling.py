@@ -115,9 +115,9 @@ class SpatialReSampling(ReSampling):
 class SpatialReSamplingEx(ReSampling):
     """`mode` "bilinear", "simple" or "average", along dimensions `yDim` and `xDim` = `yDim` + 1.
 
-    Bilinear keeps the corners. The others divide without rest: enlarging, each element is taken
-    ⌈made / n⌉ times, until there are enough; reducing, the first of every ⌊n / made⌋ elements is
-    taken ("simple"), or their mean.
+    Bilinear keeps the corners. The others work with whole numbers: enlarging n elements to m
+    repeats each ⌈m / n⌉ times, until there are enough; reducing picks the first of every ⌊n / m⌋
+    elements ("simple"), or averages them.
     """
 
     mode = string("mode", "simple")

@@ -96,10 +96,10 @@ class Resuming(Walk):
         if not shapes:
             return super().run(op, *inputs)
         first = len(self.after)
-        taken = self.before[first : first + len(shapes)]
+        initial = self.before[first : first + len(shapes)]
         layer = WithStates(layer=op)
         layer.typename = op.typename
-        output, *states = super().run(layer, *taken, *inputs)
+        output, *states = super().run(layer, *initial, *inputs)
         self.after += states
         return (output,)
 
