@@ -15,6 +15,7 @@ from layer_maps.axes import Unsqueeze
 from layer_maps.composites import inside
 from layer_maps.containers import one_tensor
 from layer_maps.padding import Border
+from layer_maps.passthrough import Same
 from layer_maps.table_math import CDivTable, CSubTable
 from porter.maps import (
     Accepts,
@@ -53,7 +54,8 @@ def spatial_normalization(walk: Walk, module: TorchObject, x: Nested[Value]) -> 
     image = one_tensor(module, walk.emit(SingleImage(planes=planes), one_tensor(module, x)))
     if image.type.rank == 2:
         image = one_tensor(module, walk.emit(Unsqueeze(position=1), image))
-    weights = estimated(walk, module, "convo", walk.emit(Ones(), image))
+    # A copy, as in Torch: the next call of `convo` overwrites its output.
+    (weights,) = walk.run(Same(), estimated(walk, module, "convo", walk.emit(Ones(), image)))
     mean = walk.emit(CDivTable(), estimated(walk, module, "convo", image), weights)
     centred = walk.emit(CSubTable(), image, one_tensor(module, mean))
     squares = walk(module.object("squareMod"), centred, at="squareMod")
