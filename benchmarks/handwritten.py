@@ -62,9 +62,9 @@ def full_convolution(node: Node, constants: dict[str, Any], x: Any) -> Any:
     ]
     shape = tf.stack([size[0], *whole, constants["weight"].shape[2]])
     out = tf.nn.conv2d_transpose(x, constants["weight"], shape, [1, *op.stride, 1], "VALID")
-    kept = [w - 2 * p + a for w, p, a in zip(whole, op.pad, op.adj, strict=True)]
+    inner_kernel = [w - 2 * p + a for w, p, a in zip(whole, op.pad, op.adj, strict=True)]
     if any(op.pad):
-        out = tf.slice(out, [0, *op.pad, 0], tf.stack([-1, *kept, -1]))
+        out = tf.slice(out, [0, *op.pad, 0], tf.stack([-1, *inner_kernel, -1]))
     return tf.nn.bias_add(out, constants["bias"]) if "bias" in constants else out
 
 
@@ -90,8 +90,8 @@ def instance_normalization(node: Node, constants: dict[str, Any], x: Any) -> Any
 
 def batch_normalization(node: Node, constants: dict[str, Any], x: Any) -> Any:
     op: Any = node.op
-    kept = constants["running_mean"], constants["running_var"]
-    return tf.nn.batch_normalization(x, *kept, constants["bias"], constants["weight"], op.eps)
+    statistics = constants["running_mean"], constants["running_var"]
+    return tf.nn.batch_normalization(x, *statistics, constants["bias"], constants["weight"], op.eps)
 
 
 def max_pooling(node: Node, constants: dict[str, Any], x: Any) -> Any:

@@ -83,7 +83,7 @@ def version_lines(other: str | None) -> list[str]:
     found = [f"{name} {metadata.version(name)}" for name in names]
     if other is None:
         return found
-    asked = ("torch", "onnxruntime", "openvino", "opencv-python-headless")
-    code = f"from importlib import metadata as m\nfor n in {asked!r}: print(n, m.version(n))"
+    packages = ("torch", "onnxruntime", "openvino", "opencv-python-headless")
+    code = f"from importlib import metadata as m\nfor n in {packages!r}: print(n, m.version(n))"
     done = subprocess.run([other, "-c", code], capture_output=True, text=True, check=False)
     return found + done.stdout.strip().splitlines()

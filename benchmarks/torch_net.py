@@ -64,8 +64,8 @@ def instance_norm(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
 
 
 def batch_norm(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
-    kept = p["running_mean"], p["running_var"]
-    return torch.nn.functional.batch_norm(x, *kept, p["weight"], p["bias"], eps=node.op.eps)
+    statistics = p["running_mean"], p["running_var"]
+    return torch.nn.functional.batch_norm(x, *statistics, p["weight"], p["bias"], eps=node.op.eps)
 
 
 def convolution(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:

@@ -102,7 +102,7 @@ def porter_step(options: argparse.Namespace) -> Any:
     from porter.apps.train.options import TrainOptions
     from porter.apps.train.session import Session
 
-    asked = TrainOptions(
+    train_options = TrainOptions(
         style_image=STYLE,
         descriptor=DESCRIPTOR,
         output=Path(tempfile.mkdtemp()) / "run",
@@ -115,9 +115,9 @@ def porter_step(options: argparse.Namespace) -> Any:
         content_layers=CONTENT_LAYER,
         nThreads=2,
     )
-    trainer = Session(asked).trainer
-    batches = iter(trainer.dataset(range(asked.num_iterations)))
-    numbers = iter(range(1, asked.num_iterations))
+    trainer = Session(train_options).trainer
+    batches = iter(trainer.dataset(range(train_options.num_iterations)))
+    numbers = iter(range(1, train_options.num_iterations))
     return lambda: trainer.iterate(batches, next(numbers))
 
 

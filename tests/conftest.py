@@ -63,12 +63,12 @@ def no_reload(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run_here(folder: Path, samples: list[Any], *signatures: str) -> Any:
         model = tf.saved_model.load(str(folder))
-        made = []
+        outcomes = []
         for sample, name in zip(samples, cycle(signatures or ("serving_default",)), strict=False):
             tensors = {name: tf.constant(array) for name, array in sample.items()}
             outputs = model.signatures[name](**tensors)
-            made.append({name: tensor.numpy() for name, tensor in outputs.items()})
-        return made
+            outcomes.append({name: tensor.numpy() for name, tensor in outputs.items()})
+        return outcomes
 
     for home in ("porter.emit.subprocess_runner", "porter.emit.saved_model"):
         monkeypatch.setattr(f"{home}.run_saved_model", run_here)
@@ -78,8 +78,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """`mutation score: 46/46`; with -v a table of which comparison caught what."""
     stats = terminalreporter.stats
     reports = [report for outcome in ("passed", "failed") for report in stats.get(outcome, [])]
-    told = [dict(report.user_properties) for report in reports if report.when == "call"]
-    mutations = [each for each in told if "mutation" in each]
+    properties = [dict(report.user_properties) for report in reports if report.when == "call"]
+    mutations = [each for each in properties if "mutation" in each]
     if not mutations:
         return
     caught = [each for each in mutations if "caught by" in each]

@@ -137,9 +137,9 @@ def test_shapes_are_text_or_integers_of_one_input_or_of_several() -> None:
 
 
 def test_inspect_and_open_model_look_at_a_checkpoint() -> None:
-    seen = porter.inspect(CHECKPOINT, input_shapes=(3, 20, 20))
-    assert seen.selected == porter.open_model(CHECKPOINT).selected == "model"
-    assert seen.input_shape.endswith("3×20×20")
+    inspection = porter.inspect(CHECKPOINT, input_shapes=(3, 20, 20))
+    assert inspection.selected == porter.open_model(CHECKPOINT).selected == "model"
+    assert inspection.input_shape.endswith("3×20×20")
     assert porter.read(CHECKPOINT).root["model"].typename == "nn.Sequential"
 
 

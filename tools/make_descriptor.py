@@ -80,17 +80,17 @@ def sampled(maps: list[Array], random: np.random.Generator) -> Array:
 def centroids(patches: Array, count: int, random: np.random.Generator) -> Array:
     """Spherical k-means: directions of length 1, count×features."""
     norms = np.linalg.norm(patches, axis=1)
-    kept = patches[norms > np.quantile(norms, 0.2)]
+    selected = patches[norms > np.quantile(norms, 0.2)]
     found = random.standard_normal((count, patches.shape[1])).astype(np.float32)
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     for _ in range(ROUNDS):
-        scores = kept @ found.T
+        scores = selected @ found.T
         best = scores.argmax(axis=1)
-        weight = scores[np.arange(len(kept)), best]
-        chosen = csr_matrix((weight, (best, np.arange(len(kept)))), (count, len(kept)))
-        summed = (chosen @ kept).astype(np.float32)
+        weight = scores[np.arange(len(selected)), best]
+        chosen = csr_matrix((weight, (best, np.arange(len(selected)))), (count, len(selected)))
+        summed = (chosen @ selected).astype(np.float32)
         empty = np.linalg.norm(summed, axis=1) < 1e-6
-        summed[empty] = kept[random.integers(len(kept), size=int(empty.sum()))]
+        summed[empty] = selected[random.integers(len(selected), size=int(empty.sum()))]
         found = summed / np.linalg.norm(summed, axis=1, keepdims=True)
     return found
 
@@ -119,9 +119,9 @@ def main() -> None:
             name = f"conv{block}_{number}"
             weights[f"{name}_W"] = filters.reshape(3, 3, planes, width).astype(np.float16)
             weights[f"{name}_b"] = bias.astype(np.float32)
-            kept = weights[f"{name}_W"].astype(np.float32).reshape(9 * planes, width)
+            weight = weights[f"{name}_W"].astype(np.float32).reshape(9 * planes, width)
             maps = [
-                np.maximum(windows(x) @ kept + bias, 0).reshape(*x.shape[:3], width).astype("f")
+                np.maximum(windows(x) @ weight + bias, 0).reshape(*x.shape[:3], width).astype("f")
                 for x in maps
             ]
             print(name, width, "mean", round(float(np.mean([x.mean() for x in maps])), 2))

@@ -141,13 +141,13 @@ def test_a_batch_of_one_that_torch_dropped_is_no_difference() -> None:
     assert not diff(recording(x, m1=x), recording(x, "second", m1=x[:, None])).passed
 
 
-def test_nothing_to_compare_is_told() -> None:
+def test_nothing_to_compare_is_reported() -> None:
     x = randn(4)
     with pytest.raises(UsageError, match="have no layer to compare"):
         diff(recording(x), recording(x, "second"))
 
 
-def test_a_recording_without_input_is_told() -> None:
+def test_a_recording_without_input_is_reported() -> None:
     with pytest.raises(UsageError, match="has no `input`"):
         common_input(Recording("r.t7", None, randn(2)), model(small_net()), 1)
 
@@ -191,7 +191,7 @@ def test_a_folder_that_porter_did_not_make_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"signature": 3}', "\x00"])
-def test_a_broken_manifest_is_told(tmp_path: Path, content: str) -> None:
+def test_a_broken_manifest_is_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(T7Error, match="manifest cannot be read"):
         side(tmp_path)

@@ -696,7 +696,7 @@ def test_a_class_may_be_replaced_on_purpose(porter: Porter, tmp_path: Path) -> N
     assert porter("check", case).code == 1
 
 
-def test_a_missing_file_of_maps_is_told(porter: Porter, doubled: Path, tmp_path: Path) -> None:
+def test_a_missing_file_of_maps_is_reported(porter: Porter, doubled: Path, tmp_path: Path) -> None:
     ran = porter("check", doubled, "--layer-maps", tmp_path / "none.py")
     assert ran.code == 2
     assert "no such file of layer maps" in ran.err

@@ -242,7 +242,7 @@ def test_channels_first_signatures(model_path: Path, tmp_path: Path, no_reload: 
     np.testing.assert_allclose(made, np.asarray(run(small_net(), x)), rtol=1e-4, atol=1e-4)
 
 
-def test_a_fixed_size_is_solved_and_told(tmp_path: Path, no_reload: None) -> None:
+def test_a_fixed_size_is_solved_and_reported(tmp_path: Path, no_reload: None) -> None:
     path = write_t7(tmp_path / "net.t7", classifier())
     done = convert(Request(path, tmp_path / "port"))
     assert done.manifest["signature"]["input"]["shape"] == [None, 8, 8, 3]
@@ -343,7 +343,7 @@ def test_a_recording_of_another_net_is_not_matched(model_path: Path, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_saved_model_that_computes_something_else_is_not_kept(
+def test_a_saved_model_that_computes_something_else_is_not_written(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_reload: None
 ) -> None:
     write = SavedModel.write
@@ -362,7 +362,7 @@ def test_a_saved_model_that_computes_something_else_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_saved_model_that_cannot_be_loaded_is_not_kept(
+def test_a_saved_model_that_cannot_be_loaded_is_not_written(
     model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SavedModel, "write", lambda self, job, folder: [])

@@ -188,7 +188,7 @@ def test_a_full_disk_is_told_and_nothing_stays(
 
 
 @pytest.mark.parametrize("mounted", ["ro"], indirect=True)
-def test_a_read_only_disk_is_told(
+def test_a_read_only_disk_is_reported(
     model_path: Path, mounted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["convert", str(model_path), "-o", str(mounted / "port")]) == 2

@@ -76,8 +76,8 @@ def test_old_runtimes_find_the_tensors_that_the_manifest_names(port: Conversion)
     with tf.Graph().as_default() as graph:
         tf.compat.v1.import_graph_def(graph_of(port.output), name="")
         with tf.compat.v1.Session(graph=graph) as session:
-            made = session.run(fetched, {fed: np.moveaxis(x, 1, -1)})
-    np.testing.assert_allclose(made, run(NET, x), rtol=1e-4, atol=1e-4)
+            outputs = session.run(fetched, {fed: np.moveaxis(x, 1, -1)})
+    np.testing.assert_allclose(outputs, run(NET, x), rtol=1e-4, atol=1e-4)
 
 
 def test_the_saved_model_has_the_signature_and_no_variables(port: Conversion) -> None:
@@ -86,9 +86,9 @@ def test_the_saved_model_has_the_signature_and_no_variables(port: Conversion) ->
     x = randn(2, 3, 8, 8)
     serve = loaded.signatures["serving_default"]
     assert not serve.variables
-    made = serve(input=tf.constant(np.moveaxis(x, 1, -1)))
-    assert list(made) == ["output"]
-    np.testing.assert_allclose(made["output"], run(NET, x), rtol=1e-4, atol=1e-4)
+    outputs = serve(input=tf.constant(np.moveaxis(x, 1, -1)))
+    assert list(outputs) == ["output"]
+    np.testing.assert_allclose(outputs["output"], run(NET, x), rtol=1e-4, atol=1e-4)
 
 
 def test_a_loop_over_time_can_be_frozen(tmp_path: Path) -> None:

@@ -26,18 +26,18 @@ def ported(root: TorchObject, folder: Path, preset: str | None = None) -> Conver
 
 
 def test_the_manifest_tells_the_meaning(oilpaint: Conversion) -> None:
-    told = oilpaint.manifest["pictures"]
-    assert told["preset"]["name"] == "texture-nets"
-    assert told["geometry"]["size"] is None
+    described = oilpaint.manifest["pictures"]
+    assert described["preset"]["name"] == "texture-nets"
+    assert described["geometry"]["size"] is None
     assert "image: " in oilpaint.emitted[0].note
     assert "preset texture-nets" in oilpaint.summary()
 
 
 def test_torch_s_own_picture_comes_out(oilpaint: Conversion) -> None:
     photo = np.asarray(Image.open(OILPAINT / "chelsea.png"))
-    wanted = np.asarray(Image.open(OILPAINT / "chelsea.torch.png")).astype(int)
-    made = called(oilpaint, photo[None])
-    apart = np.abs(made["image"][0] - wanted)
+    expected = np.asarray(Image.open(OILPAINT / "chelsea.torch.png")).astype(int)
+    computed = called(oilpaint, photo[None])
+    apart = np.abs(computed["image"][0] - expected)
     assert apart.max() <= 1
     assert np.count_nonzero(apart) <= 1e-4 * apart.size
 
@@ -52,11 +52,11 @@ def test_the_server_s_loader_finds_the_signature(oilpaint: Conversion) -> None:
         definition = meta.signature_def["image"]
         assert definition.method_name == "tensorflow/serving/predict"
         photo = np.zeros((2, 20, 33, 3), np.uint8)
-        made = session.run(
+        computed = session.run(
             definition.outputs["image"].name, {definition.inputs["image"].name: photo}
         )
-    assert made.dtype == np.uint8
-    assert made.shape == (2, 20, 36, 3)
+    assert computed.dtype == np.uint8
+    assert computed.shape == (2, 20, 36, 3)
 
 
 def called(done: Conversion, photo: Array) -> dict[str, Array]:
@@ -64,8 +64,8 @@ def called(done: Conversion, photo: Array) -> dict[str, Array]:
     from porter.system.tensorflow import tf
 
     model = tf.saved_model.load(str(done.output / "saved_model"))
-    made = model.signatures["image"](image=tf.constant(photo))
-    return {name: np.asarray(tensor) for name, tensor in made.items()}
+    computed = model.signatures["image"](image=tf.constant(photo))
+    return {name: np.asarray(tensor) for name, tensor in computed.items()}
 
 
 @pytest.mark.usefixtures("no_reload")
@@ -77,8 +77,8 @@ def called(done: Conversion, photo: Array) -> dict[str, Array]:
 def test_padded_nets_give_the_photo_s_size(
     tmp_path: Path, root: TorchObject, preset: str | None, size: tuple[int, int]
 ) -> None:
-    made = called(ported(root, tmp_path, preset), np.zeros((1, 20, 17, 3), np.uint8))
-    assert made["image"].shape == (1, *size, 3)
+    computed = called(ported(root, tmp_path, preset), np.zeros((1, 20, 17, 3), np.uint8))
+    assert computed["image"].shape == (1, *size, 3)
 
 
 @pytest.mark.usefixtures("no_reload")
@@ -87,18 +87,18 @@ def test_a_classifier_tells_probabilities(tmp_path: Path, last: str | None) -> N
     layers = [classifier()] + ([torch_module(last)] if last else [])
     done = ported(sequential(*layers), tmp_path, "imagenet-torch")
     photo = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    told = called(done, photo)["probabilities"]
-    np.testing.assert_allclose(told.sum(axis=-1), 1, rtol=1e-5)
-    assert (np.diff(told) <= 0).all()
+    probabilities = called(done, photo)["probabilities"]
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-5)
+    assert (np.diff(probabilities) <= 0).all()
 
 
 def test_labels_come_back_from_a_fresh_process(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
     preset = tmp_path / "mine.toml"
     preset.write_text('labels = "labels.txt"\n[input]\nstd = 50\n')
-    made = called(ported(classifier(), tmp_path, str(preset)), np.zeros((1, 8, 8, 3), np.uint8))
+    computed = called(ported(classifier(), tmp_path, str(preset)), np.zeros((1, 8, 8, 3), np.uint8))
     names = np.array([b"a", b"b", b"c", b"d", b"e"])
-    np.testing.assert_array_equal(made["labels"], names[made["classes"]])
+    np.testing.assert_array_equal(computed["labels"], names[computed["classes"]])
 
 
 @pytest.mark.usefixtures("no_reload")
@@ -118,21 +118,21 @@ def test_a_preset_that_contradicts_the_net_leaves_nothing(tmp_path: Path) -> Non
 
 
 def test_pictures_that_differ_by_two_levels_fail() -> None:
-    wanted = np.full((1, 4, 4, 3), 9, np.uint8)
-    made = wanted.copy()
-    made[0, 0, 0, 0] = 10
-    assert "2.083% of 48 levels differ, by at most 1" in compare_images(made, wanted)
-    made[0, 0, 0, 0] = 7
+    expected = np.full((1, 4, 4, 3), 9, np.uint8)
+    computed = expected.copy()
+    computed[0, 0, 0, 0] = 10
+    assert "2.083% of 48 levels differ, by at most 1" in compare_images(computed, expected)
+    computed[0, 0, 0, 0] = 7
     with pytest.raises(ParityError, match="other pictures"):
-        compare_images(made, wanted)
+        compare_images(computed, expected)
     with pytest.raises(ParityError, match="another size"):
-        compare_images(made[:, 1:], wanted)
+        compare_images(computed[:, 1:], expected)
 
 
 def test_other_probabilities_fail_and_ties_do_not() -> None:
-    wanted = np.array([[0.1, 0.3, 0.3, 0.2, 0.1]], np.float32)
+    expected = np.array([[0.1, 0.3, 0.3, 0.2, 0.1]], np.float32)
     tied = {"classes": np.array([[2, 1]]), "probabilities": np.array([[0.3, 0.3]])}
-    assert "at most 1.2e-08" in compare_classes(tied, wanted)
+    assert "at most 1.2e-08" in compare_classes(tied, expected)
     other = {"classes": np.array([[2, 3]]), "probabilities": np.array([[0.3, 0.2]])}
     with pytest.raises(ParityError, match="other classes"):
-        compare_classes(other, wanted)
+        compare_classes(other, expected)

@@ -124,10 +124,10 @@ def test_layers_of_two_models_live_side_by_side() -> None:
     configs = [network.sources.text() for _, network in models]
     names = [text.split('"porter", "')[1].split('"')[0] for text in configs]
     assert names[0] != names[1]
-    again = [keras.Model.from_config(made.get_config()) for made, _ in models]
+    again = [keras.Model.from_config(original.get_config()) for original, _ in models]
     assert [each.output_shape[1] for each in again] == [10, 12]
-    for made, copy in zip([made for made, _ in models], again, strict=True):
-        assert np.array_equal(made(np.ones((1, 8, 8, 3))), copy(np.ones((1, 8, 8, 3))))
+    for original, copy in zip([original for original, _ in models], again, strict=True):
+        assert np.array_equal(original(np.ones((1, 8, 8, 3))), copy(np.ones((1, 8, 8, 3))))
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -136,9 +136,9 @@ def test_the_same_file_under_another_backend(port: Conversion, backend: str) -> 
         pytest.skip(f"{backend} is not installed")
     samples = [{"input": randn(2, 8, 8, 3)}, {"input": randn(1, 8, 8, 3)}]
     path = port.output / "model.keras"
-    wanted, made = (
+    expected, computed = (
         run_in_subprocess("keras", path, samples, each, "output")
         for each in ("tensorflow", backend)
     )
-    for first, second in zip(wanted, made, strict=True):
+    for first, second in zip(expected, computed, strict=True):
         assert compare(first["output"], second["output"]).within(1e-5)

@@ -95,43 +95,43 @@ def computed(path: Path) -> tuple[Any, list[Array], list[Array]]:
     assert isinstance(case, Table)
     x = as_arrays(case.get("input"), "input")
     laid = plan(model(case.get("module")).walk(types_of(x)))
-    made, network = build(laid)
-    given = [
+    net, network = build(laid)
+    inputs = [
         from_torch(array, laid.inputs[value.id]).astype(tensor.dtype)
         for array, value, tensor in zip(
-            leaves(x), leaves(laid.graph.inputs), made.inputs, strict=True
+            leaves(x), leaves(laid.graph.inputs), net.inputs, strict=True
         )
     ]
-    results = made(given if len(given) > 1 else given[0])
+    results = net(inputs if len(inputs) > 1 else inputs[0])
     tensors = results if isinstance(results, list | tuple) else [results]
     got = [
         to_torch(np.asarray(tensor), laid.outputs[value.id])
         for tensor, value in zip(tensors, leaves(laid.graph.outputs), strict=True)
     ]
-    made.network = network
-    return made, got, list(leaves(as_arrays(case.get("output"), "output")))
+    net.network = network
+    return net, got, list(leaves(as_arrays(case.get("output"), "output")))
 
 
-def assert_equal(got: list[Array], wanted: list[Array]) -> None:
-    for made, recorded in zip(got, wanted, strict=True):
-        kept = made.shape == (1, *recorded.shape)
-        assert compare(recorded, made[0] if kept else made).within(1e-5)
+def assert_equal(got: list[Array], expected: list[Array]) -> None:
+    for computed, recorded in zip(got, expected, strict=True):
+        adds_batch = computed.shape == (1, *recorded.shape)
+        assert compare(recorded, computed[0] if adds_batch else computed).within(1e-5)
 
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_layer_that_keras_has(name: str) -> None:
-    made, got, wanted = computed(first_case(name))
-    assert_equal(got, wanted)
-    kinds = [type(layer).__name__ for layer in made.layers]
+    net, got, expected = computed(first_case(name))
+    assert_equal(got, expected)
+    kinds = [type(layer).__name__ for layer in net.layers]
     moves = ("InputLayer", "Permute", "Reshape")
     assert " ".join(kind for kind in kinds if kind not in moves) == NATIVE[name]
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_layer_that_is_written(name: str) -> None:
-    made, got, wanted = computed(first_case(name))
-    assert_equal(got, wanted)
-    assert made.network.written
+    net, got, expected = computed(first_case(name))
+    assert_equal(got, expected)
+    assert net.network.written
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_modules_that_share_a_weight_are_one_layer() -> None:
     first = linear(4, 4)
     weight, bias = (first.fields.get(name) for name in ("weight", "bias"))
     net = sequential(first, torch_module("nn.Linear", weight=weight, bias=bias))
-    made, network = build(plan(model(net).walk(types_of(randn(2, 4)))))
-    assert [type(layer).__name__ for layer in made.layers] == ["InputLayer", "Dense"]
-    assert made.count_params() == 20
+    keras_net, network = build(plan(model(net).walk(types_of(randn(2, 4)))))
+    assert [type(layer).__name__ for layer in keras_net.layers] == ["InputLayer", "Dense"]
+    assert keras_net.count_params() == 20
     assert not network.split
 
 
-def test_weights_in_layers_of_different_kinds_are_told() -> None:
+def test_weights_in_layers_of_different_kinds_are_reported() -> None:
     first = linear(4, 4)
     weight = first.fields.get("weight")
     transposed = torch_module("nn.Cosine", weight=weight)
@@ -207,16 +207,16 @@ IMAGES = randn(2, 6, 8, 4)
 
 
 def test_maxima_and_their_places() -> None:
-    wanted = tf.nn.max_pool_with_argmax(
+    expected = tf.nn.max_pool_with_argmax(
         IMAGES, (2, 3), (2, 3), "VALID", include_batch_in_index=True
     )
-    for made, each in zip(helpers.max_pool_with_argmax(IMAGES, (2, 3)), wanted, strict=True):
-        assert np.array_equal(made, each)
+    for computed, each in zip(helpers.max_pool_with_argmax(IMAGES, (2, 3)), expected, strict=True):
+        assert np.array_equal(computed, each)
 
 
 def test_blocks_of_pixels() -> None:
-    made = helpers.depth_to_space(IMAGES, 2)
-    assert np.array_equal(made, tf.nn.depth_to_space(IMAGES, 2))
+    computed = helpers.depth_to_space(IMAGES, 2)
+    assert np.array_equal(computed, tf.nn.depth_to_space(IMAGES, 2))
 
 
 def test_interleaved_images() -> None:
@@ -229,13 +229,13 @@ def test_interleaved_images() -> None:
 
 @pytest.mark.parametrize("sizes", [(11, 15), (3, 4)])
 def test_aligned_corners(sizes: tuple[int, int]) -> None:
-    wanted = tf.raw_ops.ResizeBilinear(images=IMAGES, size=sizes, align_corners=True)
-    assert np.allclose(helpers.resize_aligned(IMAGES, sizes), wanted, atol=1e-6)
+    expected = tf.raw_ops.ResizeBilinear(images=IMAGES, size=sizes, align_corners=True)
+    assert np.allclose(helpers.resize_aligned(IMAGES, sizes), expected, atol=1e-6)
 
 
 def test_nearest_pixels() -> None:
-    made = helpers.resize_nearest(IMAGES, (12, 24))
-    assert np.array_equal(made, IMAGES.repeat(2, 1).repeat(3, 2))
+    computed = helpers.resize_nearest(IMAGES, (12, 24))
+    assert np.array_equal(computed, IMAGES.repeat(2, 1).repeat(3, 2))
 
 
 @pytest.mark.parametrize(
@@ -251,15 +251,15 @@ def test_nearest_pixels() -> None:
 def test_transposed_convolutions(kernel: int, stride: int, reach: int, padding: str) -> None:
     weight = randn(kernel, kernel, 5, 4)
     sizes = [(size - 1) * stride + reach for size in (6, 8)]
-    wanted = tf.nn.conv2d_transpose(
+    expected = tf.nn.conv2d_transpose(
         IMAGES, weight, [2, *sizes, 5], [1, stride, stride, 1], padding.upper()
     )
-    made = helpers.conv_transpose(IMAGES, weight, (stride, stride), tuple(sizes), padding)
-    assert np.allclose(made, wanted, atol=1e-4)
+    computed = helpers.conv_transpose(IMAGES, weight, (stride, stride), tuple(sizes), padding)
+    assert np.allclose(computed, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("axis", "batch"), [(1, 0), (2, 1), (3, 2), (1, 1)])
 def test_elements_by_place(axis: int, batch: int) -> None:
     places = np.random.default_rng(1).integers(0, 4, (*IMAGES.shape[:batch], 3, 2))
-    made = helpers.take_batched(IMAGES, places, axis, batch)
-    assert np.array_equal(made, tf.gather(IMAGES, places, axis=axis, batch_dims=batch))
+    computed = helpers.take_batched(IMAGES, places, axis, batch)
+    assert np.array_equal(computed, tf.gather(IMAGES, places, axis=axis, batch_dims=batch))

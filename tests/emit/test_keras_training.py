@@ -48,8 +48,8 @@ NET = sequential(
 @pytest.fixture
 def net() -> Any:
     """Two classes of 8×8 pictures."""
-    made, _ = build(plan(model(NET).walk(types_of(randn(16, 1, 8, 8)))))
-    return made
+    net, _ = build(plan(model(NET).walk(types_of(randn(16, 1, 8, 8)))))
+    return net
 
 
 def stripes(count: int) -> tuple[Any, Any]:
@@ -64,9 +64,9 @@ def stripes(count: int) -> tuple[Any, Any]:
 
 def test_what_is_trained(net: Any) -> None:
     moving = {weight.path for weight in net.trainable_weights}
-    kept = {weight.path for weight in net.non_trainable_weights}
+    fixed = {weight.path for weight in net.non_trainable_weights}
     assert {"2/kernel", "2/bias", "3/gamma", "3/beta", "6/gamma", "7/weight"} <= moving
-    assert {path for path in kept if "seed" not in path} == {
+    assert {path for path in fixed if "seed" not in path} == {
         "3/moving_mean",
         "3/moving_variance",
     }
@@ -88,10 +88,10 @@ def test_dropout_acts_in_training_only(net: Any) -> None:
 
 def test_dropout_of_version_1_does_not_make_up() -> None:
     old = torch_module("nn.Dropout", p=0.25)
-    made, _ = build(plan(model(old).walk(types_of(randn(40, 50)))))
+    net, _ = build(plan(model(old).walk(types_of(randn(40, 50)))))
     ones = np.ones((40, 50), np.float32)
-    assert np.allclose(made(ones), 0.75)
-    assert set(np.unique(np.asarray(made(ones, training=True))).round(3)) == {0, 1}
+    assert np.allclose(net(ones), 0.75)
+    assert set(np.unique(np.asarray(net(ones, training=True))).round(3)) == {0, 1}
 
 
 def test_running_statistics_move_by_the_momentum(net: Any) -> None:
@@ -99,8 +99,8 @@ def test_running_statistics_move_by_the_momentum(net: Any) -> None:
     x = randn(16, 8, 8, 4)
     before = np.asarray(layer.moving_mean)
     layer(x, training=True)
-    wanted = 0.7 * before + 0.3 * x.mean(axis=(0, 1, 2))
-    assert np.allclose(layer.moving_mean, wanted, atol=1e-5)
+    expected = 0.7 * before + 0.3 * x.mean(axis=(0, 1, 2))
+    assert np.allclose(layer.moving_mean, expected, atol=1e-5)
 
 
 def test_fitting_lowers_the_loss(net: Any) -> None:

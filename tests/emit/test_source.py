@@ -76,9 +76,9 @@ def load(job: ExportJob, folder: Path) -> Any:
 def assert_same(job: ExportJob, x: Nested[Array], folder: Path) -> str:
     """The emitted code computes exactly what the port computes; returns the code."""
     inputs = stored(job.port, x)
-    wanted = job.port.module.serve(*inputs.values())
-    made = tf.nest.flatten(load(job, folder)(*inputs.values()))
-    for tensor, expected in zip(made, wanted.values(), strict=True):
+    outputs = job.port.module.serve(*inputs.values())
+    computed = tf.nest.flatten(load(job, folder)(*inputs.values()))
+    for tensor, expected in zip(computed, outputs.values(), strict=True):
         np.testing.assert_array_equal(tensor, expected)
     return written(job)[0]
 
@@ -113,8 +113,8 @@ def test_runs_in_a_fresh_process_without_porter(tmp_path: Path) -> None:
     inputs = stored(job.port, x)
     outputs = job.port.module.serve(*inputs.values())
     layout = next(iter(job.port.plan.outputs.values()))
-    wanted = np.transpose(np.asarray(outputs["output"]), np.argsort(layout.order))
-    job = replace(job, checks=(VerificationSample("normal", inputs, (wanted,)),))
+    expected = np.transpose(np.asarray(outputs["output"]), np.argsort(layout.order))
+    job = replace(job, checks=(VerificationSample("normal", inputs, (expected,)),))
     (row,) = find("source").emit(job, tmp_path)
     assert row.measure is not None
     assert row.measure.max_rel < 1e-6
@@ -125,8 +125,8 @@ def test_verification_sees_wrong_weights(tmp_path: Path) -> None:
     x = randn(1, 3, 8, 8)
     job = job_of(classifier(), x)
     inputs = stored(job.port, x)
-    wanted = np.asarray(job.port.module.serve(*inputs.values())["output"])
-    job = replace(job, checks=(VerificationSample("normal", inputs, (wanted,)),))
+    expected = np.asarray(job.port.module.serve(*inputs.values())["output"])
+    job = replace(job, checks=(VerificationSample("normal", inputs, (expected,)),))
     FORMAT.write(job, tmp_path)
     with np.load(tmp_path / "source/weights.npz") as archive:
         arrays = {key: archive[key] for key in archive.files}

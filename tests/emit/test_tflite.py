@@ -84,15 +84,15 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Conversion:
 def litert(path: Path, x: Array) -> Array:
     """What the interpreter makes of N×C×H×W."""
     runner = interpreter.Interpreter(str(path)).get_signature_runner("serving_default")
-    made: Array = runner(input=np.moveaxis(x, 1, -1))["output"]
-    return made
+    output: Array = runner(input=np.moveaxis(x, 1, -1))["output"]
+    return output
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 16, 16), (3, 3, 9, 31), (2, 3, 64, 8)])
 def test_free_sizes_stay_free(free: Conversion, shape: tuple[int, ...]) -> None:
     x = randn(*shape)
-    made = np.moveaxis(litert(free.output / "model.tflite", x), -1, 1)
-    np.testing.assert_allclose(made, run(small_net(), x), rtol=1e-4, atol=1e-4)
+    output = np.moveaxis(litert(free.output / "model.tflite", x), -1, 1)
+    np.testing.assert_allclose(output, run(small_net(), x), rtol=1e-4, atol=1e-4)
 
 
 def test_float32_passes_the_gate(free: Conversion) -> None:
@@ -105,8 +105,8 @@ def test_float32_passes_the_gate(free: Conversion) -> None:
 
 def test_a_given_size_is_fixed(tmp_path: Path) -> None:
     done = converted(small_net(), tmp_path, 3, 10, 12)
-    made = interpreter.Interpreter(str(done.output / "model.tflite"))
-    (details,) = made.get_input_details()
+    loaded = interpreter.Interpreter(str(done.output / "model.tflite"))
+    (details,) = loaded.get_input_details()
     assert details["shape_signature"].tolist() == [1, 10, 12, 3]
     assert litert(done.output / "model.tflite", randn(1, 3, 10, 12)).shape == (1, 5, 6, 2)
 
@@ -134,8 +134,8 @@ def test_quantised_files_are_close(kinds: Conversion) -> None:
 
 @pytest.mark.parametrize("kind", ["int8", "uint8"])
 def test_integers_go_in_and_out(kinds: Conversion, kind: str) -> None:
-    made = interpreter.Interpreter(str(kinds.output / f"model.{kind}.tflite"))
-    for details in (*made.get_input_details(), *made.get_output_details()):
+    loaded = interpreter.Interpreter(str(kinds.output / f"model.{kind}.tflite"))
+    for details in (*loaded.get_input_details(), *loaded.get_output_details()):
         assert details["dtype"] == np.dtype(kind)
         assert details["quantization"][0] > 0
 
@@ -153,10 +153,10 @@ def test_statistics_stay_in_float_where_eight_bits_are_too_few(tmp_path: Path) -
     (row,) = done.emitted
     assert row.note.endswith("arithmetic between layers in float")
     assert row.details["psnr"] >= 32
-    made = interpreter.Interpreter(str(done.output / "model.int8.tflite"))
-    (details,) = made.get_input_details()
+    loaded = interpreter.Interpreter(str(done.output / "model.int8.tflite"))
+    (details,) = loaded.get_input_details()
     assert details["dtype"] == np.int8
-    kinds = {d["dtype"] for d in made.get_tensor_details() if d["name"].endswith("Conv2D")}
+    kinds = {d["dtype"] for d in loaded.get_tensor_details() if d["name"].endswith("Conv2D")}
     assert kinds == {np.int8}
 
 
@@ -171,21 +171,21 @@ def test_a_quantised_file_is_judged_on_what_the_net_sees(tmp_path: Path) -> None
 
     def psnr(name: str, **more: Any) -> float:
         kinds = TFLiteSettings(("dynamic",), more.pop("representative", None), 0.0)
-        asked = Request(
+        request = Request(
             model, tmp_path / name, formats=("tflite",), settings={"tflite": kinds}, **more
         )
-        return float(convert(asked).emitted[0].details["psnr"])
+        return float(convert(request).emitted[0].details["psnr"])
 
-    made_up = psnr("made_up")
-    given = psnr("given", representative=samples)
-    assert psnr("recorded", reference=recorded) == pytest.approx(given, rel=1e-3)
-    assert made_up != pytest.approx(given, rel=1e-3)
+    random = psnr("made_up")
+    sampled = psnr("given", representative=samples)
+    assert psnr("recorded", reference=recorded) == pytest.approx(sampled, rel=1e-3)
+    assert random != pytest.approx(sampled, rel=1e-3)
 
 
 def test_no_operation_of_tensorflow_is_needed(kinds: Conversion) -> None:
     """Padded maximum pooling is not LiteRT's own: it is written as padding and pooling."""
-    made = interpreter.Interpreter(str(kinds.output / "model.tflite"))
-    operations = {op["op_name"] for op in made._get_ops_details()}
+    loaded = interpreter.Interpreter(str(kinds.output / "model.tflite"))
+    operations = {op["op_name"] for op in loaded._get_ops_details()}
     assert "MAX_POOL_2D" in operations
     assert not [name for name in operations if name.startswith("Flex")]
 
@@ -199,7 +199,7 @@ def test_too_much_loss_fails_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_wrong_file_fails_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def shifted(*args: Any) -> list[dict[str, Array]]:
-        return [{name: array + 1 for name, array in made.items()} for made in true_run(*args)]
+        return [{name: array + 1 for name, array in outputs.items()} for outputs in true_run(*args)]
 
     true_run = tflite.run_tflite
     monkeypatch.setattr(tflite, "run_tflite", shifted)
@@ -292,9 +292,9 @@ def test_max_pooling_with_places_agrees_with_tensorflow() -> None:
 
 
 def test_quality_is_that_of_its_definition() -> None:
-    wanted = np.array([[0.0, 4.0], [3.0, 1.0]])
-    quality = judge([[(wanted, wanted + np.array([[0.04, 0.0], [0.0, 0.0]]))]])
+    expected = np.array([[0.0, 4.0], [3.0, 1.0]])
+    quality = judge([[(expected, expected + np.array([[0.04, 0.0], [0.0, 0.0]]))]])
     assert quality.psnr == pytest.approx(20 * np.log10(4 / 0.02))
     assert quality.top1 == 1.0
-    assert judge([[(wanted, wanted[:, ::-1])]]).top1 == 0.0
-    assert judge([[(wanted, np.full((2, 2), np.nan))]]).psnr == -np.inf
+    assert judge([[(expected, expected[:, ::-1])]]).top1 == 0.0
+    assert judge([[(expected, np.full((2, 2), np.nan))]]).psnr == -np.inf

@@ -127,7 +127,7 @@ def test_a_port_that_is_only_run_has_no_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["frozen", "tflite", "source"])
 def test_a_format_that_cannot_be_trained_on_is_refused(name: str, tmp_path: Path) -> None:
     source = write_t7(tmp_path / "net.t7", sequential(linear(3, 2)))
-    with pytest.raises(UsageError, match=f"'{name}' cannot be trained on") as told:
+    with pytest.raises(UsageError, match=f"'{name}' cannot be trained on") as raised:
         convert(
             Request(
                 source,
@@ -136,11 +136,11 @@ def test_a_format_that_cannot_be_trained_on_is_refused(name: str, tmp_path: Path
                 export=ExportOptions(trainable=True),
             )
         )
-    assert "saved_model" in str(told.value)
+    assert "saved_model" in str(raised.value)
     assert not (tmp_path / "port").exists()
 
 
-def test_what_a_saved_model_cannot_keep_is_told(tmp_path: Path) -> None:
+def test_what_a_saved_model_cannot_store_is_reported(tmp_path: Path) -> None:
     case = torch7.read(FIXTURES / "gradients" / "nn.NormStabilizer" / "seq.t7").root
     source = write_t7(tmp_path / "net.t7", case["module"])
     request = Request(

@@ -50,7 +50,7 @@ def names(variables: list[Any]) -> list[str]:
     return [variable.name.removesuffix(":0") for variable in variables]
 
 
-def held(net: Trainable, name: str) -> Array:
+def value_of(net: Trainable, name: str) -> Array:
     """The numbers of a variable."""
     found: Array = net.variables[names(net.variables).index(name)].numpy()
     return found
@@ -63,34 +63,34 @@ def test_running_statistics_move_in_training_only_and_by_torchs_momentum() -> No
     x = randn(6, 3, 4, 5)
     norm = batch_norm(3, momentum=0.25)
     net = port(sequential(norm), x)
-    mean, variance = held(net, "1.running_mean"), held(net, "1.running_var")
+    mean, variance = value_of(net, "1.running_mean"), value_of(net, "1.running_var")
     net(last(x))
-    assert np.array_equal(held(net, "1.running_mean"), mean)
+    assert np.array_equal(value_of(net, "1.running_mean"), mean)
     net(last(x), training=True)
-    seen = np.moveaxis(x, 1, 0).reshape(3, -1)
-    wanted = 0.75 * mean + 0.25 * seen.mean(axis=1)
-    assert np.allclose(held(net, "1.running_mean"), wanted, atol=1e-6)
+    pixels = np.moveaxis(x, 1, 0).reshape(3, -1)
+    expected = 0.75 * mean + 0.25 * pixels.mean(axis=1)
+    assert np.allclose(value_of(net, "1.running_mean"), expected, atol=1e-6)
     # The running variance is unbiased, that of the output is not.
-    wanted = 0.75 * variance + 0.25 * seen.var(axis=1, ddof=1)
-    assert np.allclose(held(net, "1.running_var"), wanted, atol=1e-6)
+    expected = 0.75 * variance + 0.25 * pixels.var(axis=1, ddof=1)
+    assert np.allclose(value_of(net, "1.running_var"), expected, atol=1e-6)
 
 
 def test_training_normalises_with_the_batch_however_the_module_was_saved() -> None:
     x = randn(6, 3, 4, 5)
     for train in (False, True):
         norm = batch_norm(3, train=train, weight=np.ones(3), bias=np.zeros(3))
-        made = port(norm, x)(last(x), training=True).numpy()
-        assert np.allclose(made.mean(axis=(0, 1, 2)), 0, atol=1e-5)
-        assert np.allclose(made.std(axis=(0, 1, 2)), 1, atol=1e-3)
+        output = port(norm, x)(last(x), training=True).numpy()
+        assert np.allclose(output.mean(axis=(0, 1, 2)), 0, atol=1e-5)
+        assert np.allclose(output.std(axis=(0, 1, 2)), 1, atol=1e-3)
 
 
-def test_evaluation_uses_what_training_kept() -> None:
+def test_evaluation_uses_the_running_statistics() -> None:
     x = randn(64, 5)
     norm = batch_norm(5, kind="", momentum=1.0, weight=np.ones(5), bias=np.zeros(5))
     net = port(norm, x)
     net(tf.constant(x, tf.float32), training=True)
-    made = net(tf.constant(x, tf.float32)).numpy()
-    assert np.allclose(made.mean(axis=0), 0, atol=1e-5)
+    output = net(tf.constant(x, tf.float32)).numpy()
+    assert np.allclose(output.mean(axis=0), 0, atol=1e-5)
 
 
 def test_running_statistics_are_not_learned() -> None:
@@ -103,7 +103,7 @@ def test_a_batch_of_one_number_leaves_finite_statistics() -> None:
     x = randn(1, 5)
     net = port(batch_norm(5, kind="", momentum=0.1), x)
     net(tf.constant(x, tf.float32), training=True)
-    assert np.isfinite(held(net, "running_var")).all()
+    assert np.isfinite(value_of(net, "running_var")).all()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -113,22 +113,22 @@ def test_instance_normalisation_trains_at_any_batch_size(batch: int) -> None:
     net = port(sequential(conv(3, 4), inner), randn(1, 3, 6, 6))
     x = last(randn(batch, 3, 8, 7))
     assert np.allclose(net(x, training=True), net(x), atol=1e-6)
-    made = net(x, training=True).numpy()
-    assert np.allclose(made.mean(axis=(1, 2)), 0, atol=1e-5)
+    output = net(x, training=True).numpy()
+    assert np.allclose(output.mean(axis=(1, 2)), 0, atol=1e-5)
 
 
 # Noise --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("v2", "kept"), [(True, 1 / 0.75), (None, 1.0)])
-def test_dropout_drops_and_scales_as_its_version_says(v2: bool | None, kept: float) -> None:
+@pytest.mark.parametrize(("v2", "scale"), [(True, 1 / 0.75), (None, 1.0)])
+def test_dropout_drops_and_scales_as_its_version_says(v2: bool | None, scale: float) -> None:
     x = np.ones((50, 40))
     net = port(torch_module("nn.Dropout", p=0.25, v2=v2), x)
-    made = net(tf.constant(x, tf.float32), training=True).numpy()
-    assert set(np.unique(made)) == {np.float32(0), np.float32(kept)}
-    assert np.mean(made == 0) == pytest.approx(0.25, abs=0.03)
+    output = net(tf.constant(x, tf.float32), training=True).numpy()
+    assert set(np.unique(output)) == {np.float32(0), np.float32(scale)}
+    assert np.mean(output == 0) == pytest.approx(0.25, abs=0.03)
     again = net(tf.constant(x, tf.float32), training=True).numpy()
-    assert not np.array_equal(made, again)
+    assert not np.array_equal(output, again)
     evaluated = net(tf.constant(x, tf.float32)).numpy()
     assert np.allclose(evaluated, 1.0 if v2 else 0.75)
 
@@ -147,9 +147,9 @@ def test_whole_planes_are_dropped(
     x = np.ones(shape)
     net = port(torch_module(typename, p=0.5), x)
     fed = tf.constant(np.moveaxis(x, 1, -1) if x.ndim > 3 else x, tf.float32)
-    made = net(fed, training=True).numpy()
-    made = np.moveaxis(made, -1, 1) if x.ndim > 3 else made
-    flat = made.reshape(*planes, -1)
+    output = net(fed, training=True).numpy()
+    output = np.moveaxis(output, -1, 1) if x.ndim > 3 else output
+    flat = output.reshape(*planes, -1)
     assert np.all(flat == flat[..., :1])
     assert 0.2 < np.mean(flat) < 0.8
 
@@ -159,9 +159,9 @@ def test_the_gradient_is_dropped_where_the_output_is() -> None:
     net = port(dropout(0.5), randn(20, 30))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        made = net(x, training=True)
-    gradient = tape.gradient(made, x).numpy()
-    assert np.array_equal(gradient == 0, made.numpy() == 0)
+        output = net(x, training=True)
+    gradient = tape.gradient(output, x).numpy()
+    assert np.array_equal(gradient == 0, output.numpy() == 0)
 
 
 RANDOM = {
@@ -197,8 +197,8 @@ def test_weight_normalisation_learns_its_direction_and_length() -> None:
     net = port(sequential(wrapped), randn(5, 4))
     assert names(net.trainable_variables) == ["1.v", "1.g", "1.1.bias"]
     with tf.GradientTape() as tape:
-        made = net(x, training=True)
-    v, g, _ = tape.gradient(made, net.trainable_variables)
+        output = net(x, training=True)
+    v, g, _ = tape.gradient(output, net.trainable_variables)
     # The length of v does not matter, so that its gradient is at right angles to it.
     assert np.abs(np.sum(v * net.trainable_variables[0], axis=1)).max() < 1e-3
     assert np.abs(g).min() > 0
@@ -210,9 +210,9 @@ def test_shared_weights_are_one_variable_also_where_features_lie_otherwise() -> 
     x = [randn(2, 3, 2, 2), randn(2, 12)]
     net = port(root, x)
     assert names(net.variables) == ["1.2.weight", "1.2.bias"]
-    made = net(last(x[0]), tf.constant(x[1], tf.float32), training=True)
-    for wanted, got in zip(run(root, x), made, strict=True):
-        assert np.allclose(wanted, got, atol=1e-5)
+    outputs = net(last(x[0]), tf.constant(x[1], tf.float32), training=True)
+    for expected, got in zip(run(root, x), outputs, strict=True):
+        assert np.allclose(expected, got, atol=1e-5)
 
 
 def test_constants_are_not_learned() -> None:
@@ -234,9 +234,9 @@ def test_what_a_script_froze_stays_frozen() -> None:
     assert names(net.trainable_variables) == ["3.weight", "3.bias"]
     assert "1.weight" in names(net.variables)
     # The statistics of a frozen batch normalisation move, as in Torch.
-    before = held(net, "2.2.running_mean")
+    before = value_of(net, "2.2.running_mean")
     net(last(x), training=True)
-    assert np.abs(held(net, "2.2.running_mean") - before).max() > 0
+    assert np.abs(value_of(net, "2.2.running_mean") - before).max() > 0
 
 
 def test_what_is_frozen_in_one_place_only_is_learned() -> None:
@@ -254,8 +254,8 @@ def test_gradients_of_grouped_convolutions_are_those_of_their_groups() -> None:
     net = port(root, randn(2, 4, 6, 6))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        made = net(x, training=True)[..., :3]
-    gradient = tape.gradient(made, x).numpy()
+        output = net(x, training=True)[..., :3]
+    gradient = tape.gradient(output, x).numpy()
     assert np.abs(gradient[..., :2]).max() > 0
     assert np.abs(gradient[..., 2:]).max() == 0
 
@@ -299,13 +299,13 @@ CORNERS = {
 
 @pytest.mark.parametrize("typename", CORNERS)
 def test_the_gradient_at_a_corner_is_torchs(typename: str) -> None:
-    given, wanted = CORNERS[typename]
-    x = tf.constant([given], tf.float32)
-    net = port(torch_module(typename), np.array([given], np.float32))
+    corner, expected = CORNERS[typename]
+    x = tf.constant([corner], tf.float32)
+    net = port(torch_module(typename), np.array([corner], np.float32))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        made = net(x, training=True)
-    assert tape.gradient(made, x).numpy().tolist() == [wanted]
+        output = net(x, training=True)
+    assert tape.gradient(output, x).numpy().tolist() == [expected]
 
 
 @pytest.mark.parametrize("typename", ["nn.Max", "nn.Min"])
@@ -314,8 +314,8 @@ def test_the_first_of_several_extrema_gets_all_of_the_gradient(typename: str) ->
     net = port(torch_module(typename, dimension=2), np.ones((1, 3)))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        made = net(x, training=True)
-    assert tape.gradient(made, x).numpy().tolist() == [[1.0, 0.0, 0.0]]
+        output = net(x, training=True)
+    assert tape.gradient(output, x).numpy().tolist() == [[1.0, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize("typename", ["nn.TVLoss", "nn.TotalVariation"])
@@ -325,12 +325,12 @@ def test_total_variation_adds_its_gradient(typename: str) -> None:
     fed = last(x)
     with tf.GradientTape() as tape:
         tape.watch(fed)
-        made = net(fed, training=True)
-    got = np.moveaxis(tape.gradient(made, fed).numpy(), -1, 1)
+        output = net(fed, training=True)
+    got = np.moveaxis(tape.gradient(output, fed).numpy(), -1, 1)
     # neural-style neural_style.lua, TVLoss:updateGradInput.
-    wanted = np.zeros_like(x)
+    expected = np.zeros_like(x)
     right, below = (x[..., :-1, :-1] - other for other in (x[..., :-1, 1:], x[..., 1:, :-1]))
-    wanted[..., :-1, :-1] += right + below
-    wanted[..., :-1, 1:] -= right
-    wanted[..., 1:, :-1] -= below
-    assert np.allclose(got, 0.5 * wanted + 1, atol=1e-5)
+    expected[..., :-1, :-1] += right + below
+    expected[..., :-1, 1:] -= right
+    expected[..., 1:, :-1] -= below
+    assert np.allclose(got, 0.5 * expected + 1, atol=1e-5)

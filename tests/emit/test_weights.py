@@ -28,8 +28,8 @@ def stored(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     kind = path.suffix[1:]
     if kind != "npz":
         pytest.importorskip(arrays.NEEDS[kind].partition(".")[0])
-    held, text = arrays.READ[kind](arrays.require(kind), path)
-    return held, json.loads(text)
+    stored_arrays, text = arrays.READ[kind](arrays.require(kind), path)
+    return stored_arrays, json.loads(text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,15 +38,15 @@ def test_the_command_writes_every_tensor(tmp_path: Path, kind: str, order: str) 
     model = write_t7(tmp_path / "model.t7", small_net())
     target = tmp_path / f"weights.{kind}"
     assert main(["weights", str(model), "-o", str(target), "--order", order]) == 0
-    held, about = stored(target)
-    assert set(held) == {
+    stored_arrays, about = stored(target)
+    assert set(stored_arrays) == {
         f"{path}.{name}" for path in ("1", "3.1", "4") for name in ("weight", "bias")
     }
     assert about == {"format": "porter-weights 1", "order": order, "aliases": {}}
     weight = small_net().list("modules")[0].tensor("weight").array
     expected = weight if order == "torch" else weight.transpose(2, 3, 1, 0)
-    assert held["1.weight"].dtype == np.float32
-    np.testing.assert_array_equal(held["1.weight"], expected)
+    assert stored_arrays["1.weight"].dtype == np.float32
+    np.testing.assert_array_equal(stored_arrays["1.weight"], expected)
 
 
 def test_what_cannot_be_converted_still_has_weights() -> None:
@@ -134,8 +134,8 @@ def test_every_bit_is_compared(tmp_path: Path, kind: str, monkeypatch: pytest.Mo
     arrays.write_arrays(Weights(odd), path, kind)
     written = arrays.WRITE[kind]
 
-    def spoil(library: object, path: Path, given: dict[str, np.ndarray], text: str) -> None:
-        written(library, path, given | {"nan": np.array([np.nan, 0.0, np.inf], np.float32)}, text)
+    def spoil(library: object, path: Path, tensors: dict[str, np.ndarray], text: str) -> None:
+        written(library, path, tensors | {"nan": np.array([np.nan, 0.0, np.inf], np.float32)}, text)
 
     monkeypatch.setitem(arrays.WRITE, kind, spoil)
     with pytest.raises(ParityError, match="nan"):
@@ -175,11 +175,11 @@ def test_a_port_writes_its_variables(tmp_path: Path) -> None:
     )
     (row,) = done.emitted
     assert (row.variant, row.measure) == ("weights.npz", None)
-    held, about = stored(tmp_path / "port" / "weights.npz")
+    stored_arrays, about = stored(tmp_path / "port" / "weights.npz")
     assert about["order"] == "tensorflow"
     weight = net.list("modules")[2].tensor("weight").array
     as_flattened = weight.reshape(2, 4, 2, 2).transpose(2, 3, 1, 0).reshape(16, 2)
-    np.testing.assert_array_equal(held["3.weight"], as_flattened)
+    np.testing.assert_array_equal(stored_arrays["3.weight"], as_flattened)
     in_torch = {"weights": WeightSettings(("npz",), "torch")}
     convert(Request(model, tmp_path / "two", shapes, formats=("weights",), settings=in_torch))
     np.testing.assert_array_equal(stored(tmp_path / "two" / "weights.npz")[0]["3.weight"], weight)

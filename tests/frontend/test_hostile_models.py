@@ -167,7 +167,7 @@ def test_a_shape_does_not_make_a_malformed_model_convertible(
 
 
 @pytest.mark.parametrize("name", ["conv_weight_nan_inf.t7", "bn_negative_var.t7"])
-def test_nan_and_infinity_are_converted_and_told(
+def test_nan_and_infinity_are_converted_and_reported(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["convert", str(HOSTILE / name), "-o", str(tmp_path / "port")]) == 0
@@ -251,7 +251,7 @@ def test_tables_of_shared_tables_are_searched_once() -> None:
     assert len(list(find_modules(shared, default_registry()))) == 1
 
 
-def test_more_than_the_machine_holds_is_refused_before_it_is_made(
+def test_more_than_the_machine_holds_is_refused_before_it_is_allocated(
     model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     free = available()

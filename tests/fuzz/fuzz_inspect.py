@@ -58,12 +58,12 @@ class Tree:
     @staticmethod
     def of(data: bytes) -> Tree:
         tree = Tree(read_bytes(data).root, [], [])
-        pending, seen = [tree.root], set[int]()
+        pending, visited = [tree.root], set[int]()
         while pending:
             value = pending.pop()
-            if id(value) in seen or not isinstance(value, Table | TorchObject):
+            if id(value) in visited or not isinstance(value, Table | TorchObject):
                 continue
-            seen.add(id(value))
+            visited.add(id(value))
             items = value.items if isinstance(value, Table) else value.fields
             for key in LEFT_BEHIND:
                 items.pop(key, None)
@@ -174,35 +174,35 @@ CHANGES: tuple[Change, ...] = (
     *(share, rename, reshape, multiply),
 )
 
-_made = [10**6]
+_last_index = [10**6]
 
 
 def next_index() -> int:
     """An index that no file has."""
-    _made[0] += 1
-    return _made[0]
+    _last_index[0] += 1
+    return _last_index[0]
 
 
 def renumbered(value: Any) -> Any:
     """A copy of another file's value with indices of its own; sharing and cycles are kept."""
-    known: dict[int, Any] = {}
+    copies: dict[int, Any] = {}
 
     def copy(value: Any) -> Any:
-        if id(value) in known:
-            return known[id(value)]
-        made: Any = value
+        if id(value) in copies:
+            return copies[id(value)]
+        copied: Any = value
         match value:
             case Table():
-                made = known[id(value)] = Table(next_index(), {}, value.typename)
-                made.items.update({copy(k): copy(v) for k, v in value.items.items()})
+                copied = copies[id(value)] = Table(next_index(), {}, value.typename)
+                copied.items.update({copy(k): copy(v) for k, v in value.items.items()})
             case TorchObject():
-                made = TorchObject(value.typename, next_index(), value.version, 0, {})
-                known[id(value)] = made
-                made.fields.update({copy(k): copy(v) for k, v in value.fields.items()})
+                copied = TorchObject(value.typename, next_index(), value.version, 0, {})
+                copies[id(value)] = copied
+                copied.fields.update({copy(k): copy(v) for k, v in value.fields.items()})
             case Storage():
-                made = Storage(value.typename, value.array, next_index(), 0)
+                copied = Storage(value.typename, value.array, next_index(), 0)
             case Tensor():
-                made = Tensor(
+                copied = Tensor(
                     value.typename,
                     value.shape,
                     value.stride,
@@ -211,8 +211,8 @@ def renumbered(value: Any) -> Any:
                     next_index(),
                     value.dtype,
                 )
-        known[id(value)] = made
-        return made
+        copies[id(value)] = copied
+        return copied
 
     return copy(value)
 
@@ -221,9 +221,9 @@ def tensor(rng: random.Random) -> Tensor:
     """Random floats of a random shape."""
     shape = tuple(rng.randrange(1, 6) for _ in range(rng.randrange(1, 5)))
     array = np.arange(int(np.prod(shape)), dtype=np.float32)
-    held = Storage("torch.FloatStorage", array, next_index(), 0)
+    storage = Storage("torch.FloatStorage", array, next_index(), 0)
     stride = tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
-    return Tensor("torch.FloatTensor", shape, stride, 0, held, next_index(), held.dtype)
+    return Tensor("torch.FloatTensor", shape, stride, 0, storage, next_index(), storage.dtype)
 
 
 def reshaped(old: Tensor, rng: random.Random) -> Tensor:

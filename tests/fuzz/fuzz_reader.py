@@ -89,12 +89,12 @@ def mutate(seed: Seed, other: Seed, rng: random.Random) -> bytes:
 
 def use(value: Any) -> None:
     """Touches every element of every tensor below `value`."""
-    pending, seen = [value], set[int]()
+    pending, visited = [value], set[int]()
     while pending:
         value = pending.pop()
-        if id(value) in seen:
+        if id(value) in visited:
             continue
-        seen.add(id(value))
+        visited.add(id(value))
         if isinstance(value, (Tensor, Storage)):
             if value.array.size <= MAX_SUM:
                 value.array.tobytes()

@@ -23,8 +23,8 @@ def photos(tmp_path: Path) -> Path:
 
 def named(folder: Path, *inputs: Path | str) -> list[tuple[str, str]]:
     """Sources and targets below `folder`."""
-    made = pairs([str(each) for each in inputs], folder)
-    return [(pair.source.name, str(pair.target.relative_to(folder))) for pair in made]
+    planned = pairs([str(each) for each in inputs], folder)
+    return [(pair.source.name, str(pair.target.relative_to(folder))) for pair in planned]
 
 
 def test_a_folder_is_searched_deeply_and_keeps_its_shape(photos: Path, tmp_path: Path) -> None:
@@ -37,8 +37,8 @@ def test_a_folder_is_searched_deeply_and_keeps_its_shape(photos: Path, tmp_path:
 
 
 def test_patterns_and_files_go_together_once(photos: Path, tmp_path: Path) -> None:
-    made = named(tmp_path / "out", photos / "b.jpg", f"{photos}/*.[jP]*", f"{photos}/**/c.*")
-    assert made == [("b.jpg", "b.png"), ("a.PNG", "a.png"), ("c.png", "c.png")]
+    planned = named(tmp_path / "out", photos / "b.jpg", f"{photos}/*.[jP]*", f"{photos}/**/c.*")
+    assert planned == [("b.jpg", "b.png"), ("a.PNG", "a.png"), ("c.png", "c.png")]
 
 
 def test_one_photo_becomes_the_file_that_is_named(photos: Path, tmp_path: Path) -> None:
@@ -67,24 +67,24 @@ def test_a_photo_is_never_overwritten(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "nowhere/*.png"])
-def test_what_is_not_there_is_told(tmp_path: Path, name: str) -> None:
+def test_what_is_not_there_is_reported(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="no file or folder"):
         pairs([str(tmp_path / name)], tmp_path / "out")
 
 
-def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_photos_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no picture in"):
         pairs([str(tmp_path / "empty")], tmp_path / "out")
 
 
-def test_a_folder_that_cannot_be_made_is_told(photos: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(photos: Path) -> None:
     with pytest.raises(EmitError, match="cannot be made"):
         pairs([str(photos)], photos / "b.jpg" / "out")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to_is_told(photos: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_is_reported(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
     with pytest.raises(EmitError, match="cannot be written to"):
         pairs([str(photos)], tmp_path / "out")

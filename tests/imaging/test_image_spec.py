@@ -49,11 +49,11 @@ def checkpoint(folder: Path, root: TorchObject, **options: str) -> Path:
 
 
 def test_texture_nets_is_told_by_its_classes() -> None:
-    told = meaning_for(open_model(OILPAINT / "model.t7", default_registry()))
-    assert told is not None
-    assert told.preset is BUILT_IN["texture-nets"]
-    assert "nn.TVLoss" in told.why
-    assert told.geometry == Geometry()
+    detected = meaning_for(open_model(OILPAINT / "model.t7", default_registry()))
+    assert detected is not None
+    assert detected.preset is BUILT_IN["texture-nets"]
+    assert "nn.TVLoss" in detected.why
+    assert detected.geometry == Geometry()
 
 
 @pytest.mark.parametrize(("behind", "preset"), [((), "texture-nets"), (("nn.Tanh",), None)])
@@ -66,38 +66,40 @@ def test_replicated_borders_tell_texture_nets_unless_a_tanh_ends_the_net(
         torch_module("nn.InstanceNormalization", nOutput=3, eps=1e-5),
         *map(torch_module, behind),
     )
-    told = meaning_for(opened(root, tmp_path))
-    assert (told.preset.name if told else None) == preset
+    detected = meaning_for(opened(root, tmp_path))
+    assert (detected.preset.name if detected else None) == preset
 
 
 @pytest.mark.parametrize("method", ["vgg", "resnet"])
 def test_fast_neural_style_is_told_by_its_checkpoint(tmp_path: Path, method: str) -> None:
     root = sequential(conv(3, 3, pad=1))
-    told = meaning_for(
+    detected = meaning_for(
         open_model(checkpoint(tmp_path, root, preprocessing=method), default_registry())
     )
-    assert told is not None
-    assert told.preset is BUILT_IN[f"fast-neural-style-{method}"]
+    assert detected is not None
+    assert detected.preset is BUILT_IN[f"fast-neural-style-{method}"]
 
 
 def test_fast_neural_style_without_a_word_is_vgg(tmp_path: Path) -> None:
     root = sequential(conv(3, 3, pad=1), torch_module("nn.TotalVariation", strength=1e-6))
-    told = meaning_for(open_model(checkpoint(tmp_path, root, arch="c9s1-32"), default_registry()))
-    assert told is not None
-    assert told.preset is BUILT_IN["fast-neural-style-vgg"]
+    detected = meaning_for(
+        open_model(checkpoint(tmp_path, root, arch="c9s1-32"), default_registry())
+    )
+    assert detected is not None
+    assert detected.preset is BUILT_IN["fast-neural-style-vgg"]
 
 
 def test_waifu2x_is_told_by_its_model(tmp_path: Path) -> None:
-    told = meaning_for(opened(waifu2x(), tmp_path))
-    assert told is not None
-    assert told.preset is BUILT_IN["waifu2x-rgb"]
-    assert told.geometry == Geometry(scale=2, margin=8, flat=True)
+    detected = meaning_for(opened(waifu2x(), tmp_path))
+    assert detected is not None
+    assert detected.preset is BUILT_IN["waifu2x-rgb"]
+    assert detected.geometry == Geometry(scale=2, margin=8, flat=True)
 
 
 def test_pix2pix_is_an_nngraph_that_ends_with_tanh(tmp_path: Path) -> None:
-    told = meaning_for(opened(nngraph_generator("nn.Tanh"), tmp_path))
-    assert told is not None
-    assert told.preset is BUILT_IN["pix2pix"]
+    detected = meaning_for(opened(nngraph_generator("nn.Tanh"), tmp_path))
+    assert detected is not None
+    assert detected.preset is BUILT_IN["pix2pix"]
 
 
 @pytest.mark.parametrize("root", [small_net(), classifier(), nngraph_generator("nn.Sigmoid")])
@@ -113,9 +115,9 @@ def test_detection_can_be_switched_off() -> None:
 
 
 def test_a_skip_connection_needs_a_multiple(tmp_path: Path) -> None:
-    told = meaning_for(opened(skipping(), tmp_path), "plain")
-    assert told is not None
-    assert told.geometry == Geometry(multiple=2)
+    detected = meaning_for(opened(skipping(), tmp_path), "plain")
+    assert detected is not None
+    assert detected.geometry == Geometry(multiple=2)
 
 
 def halving(times: int) -> TorchObject:
@@ -127,22 +129,22 @@ def halving(times: int) -> TorchObject:
 
 @pytest.mark.parametrize("times", [5, 6, 7, 8])
 def test_strides_larger_than_the_multiple_do_not_bend_the_scale(tmp_path: Path, times: int) -> None:
-    told = meaning_for(opened(halving(times), tmp_path), "plain")
-    assert told is not None
-    assert (told.geometry.scale, told.geometry.margin) == (1, 0)
+    detected = meaning_for(opened(halving(times), tmp_path), "plain")
+    assert detected is not None
+    assert (detected.geometry.scale, detected.geometry.margin) == (1, 0)
 
 
 def test_an_encoder_that_halves_eight_times_takes_multiples_of_256(tmp_path: Path) -> None:
-    told = meaning_for(opened(halving(8), tmp_path), "plain")
-    assert told is not None
-    assert told.geometry == Geometry(multiple=256)
+    detected = meaning_for(opened(halving(8), tmp_path), "plain")
+    assert detected is not None
+    assert detected.geometry == Geometry(multiple=256)
 
 
 def test_a_meaning_survives_the_manifest(tmp_path: Path) -> None:
-    told = meaning_for(opened(classifier(), tmp_path), "imagenet-torch")
-    assert told is not None
-    assert told.geometry.size == (8, 8)
-    assert from_json(told.json()) == told
+    detected = meaning_for(opened(classifier(), tmp_path), "imagenet-torch")
+    assert detected is not None
+    assert detected.geometry.size == (8, 8)
+    assert from_json(detected.json()) == detected
 
 
 # Contradictions -----------------------------------------------------------------------------------

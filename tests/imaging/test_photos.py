@@ -54,7 +54,7 @@ def test_numbers_without_a_range_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparency_is_kept(tmp_path: Path, mode: str) -> None:
+def test_transparency_is_preserved(tmp_path: Path, mode: str) -> None:
     alpha = np.linspace(0, 255, 24).astype(np.uint8).reshape(4, 6)
     picture = Image.fromarray(np.dstack([LEVELS, alpha]))
     if mode == "P":
@@ -101,7 +101,7 @@ def test_the_first_frame_is_taken_and_said(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.gif").notes == ("the first of 2 frames",)
 
 
-def test_the_colour_profile_is_kept(tmp_path: Path) -> None:
+def test_the_colour_profile_is_preserved(tmp_path: Path) -> None:
     photo = read_image(saved(tmp_path / "a.png", LEVELS, icc_profile=b"a profile"))
     write_image(tmp_path / "b.png", photo.pixels, photo)
     with Image.open(tmp_path / "b.png") as again:

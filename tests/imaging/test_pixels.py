@@ -54,16 +54,16 @@ def test_a_net_that_does_nothing_gives_the_photo_back(preset: Preset) -> None:
 
 
 def test_levels_are_clipped_and_rounded_to_the_nearest() -> None:
-    made = np.array([-3, 0.4, 0.6, 254.4, 254.6, 300], np.float32).reshape(1, 1, 2, 3)
+    output = np.array([-3, 0.4, 0.6, 254.4, 254.6, 300], np.float32).reshape(1, 1, 2, 3)
     plain = spec(Preset("levels", PixelEncoding(), PixelEncoding("RGB", (0.0, 255.0))))
-    made_of = to_images(made, levels(1, 1, 2, 3), plain)
-    assert made_of.ravel().tolist() == [0, 0, 1, 254, 255, 255]
+    image = to_images(output, levels(1, 1, 2, 3), plain)
+    assert image.ravel().tolist() == [0, 0, 1, 254, 255, 255]
 
 
 def test_numbers_that_are_none_are_refused() -> None:
-    made = np.full((1, 2, 2, 3), np.nan, np.float32)
+    output = np.full((1, 2, 2, 3), np.nan, np.float32)
     with pytest.raises(UnreadablePicture, match="not finite"):
-        to_images(made, levels(1, 2, 2, 3), spec(BUILT_IN["plain"]))
+        to_images(output, levels(1, 2, 2, 3), spec(BUILT_IN["plain"]))
 
 
 def test_the_median_filter_cuts_the_border_as_torch_does() -> None:
@@ -74,14 +74,14 @@ def test_the_median_filter_cuts_the_border_as_torch_does() -> None:
 
 
 def test_a_border_is_repeated_and_a_multiple_filled_and_both_cut_again() -> None:
-    wanted = spec(BUILT_IN["waifu2x-rgb"], multiple=4, scale=2, margin=12)
+    doubling = spec(BUILT_IN["waifu2x-rgb"], multiple=4, scale=2, margin=12)
     photo = levels(1, 9, 10, 3)
-    fed = to_net(photo, wanted)
+    fed = to_net(photo, doubling)
     assert fed.shape == (1, 16, 16, 3)
     np.testing.assert_array_equal(fed[0, 3:12, 3:13], photo[0] / np.float32(255))
     np.testing.assert_array_equal(fed[0, :3, 3], np.repeat(fed[0, 3:4, 3], 3, axis=0))
-    made = np.zeros((1, 2 * 16 - 12, 2 * 16 - 12, 3), np.float32)
-    assert to_images(made, photo, wanted).shape == (1, 18, 20, 3)
+    output = np.zeros((1, 2 * 16 - 12, 2 * 16 - 12, 3), np.float32)
+    assert to_images(output, photo, doubling).shape == (1, 18, 20, 3)
 
 
 @pytest.mark.parametrize("preset", PICTURES, ids=lambda preset: preset.name)
@@ -95,14 +95,14 @@ def test_tensorflow_makes_the_same_pictures(preset: Preset, geometry: dict[str, 
     said = spec(preset, **geometry)
     photo = levels(2, 13, 10, 3)
     fed = to_net(photo, said)
-    given = image_signature.levels_to_numbers(
+    in_tensorflow = image_signature.levels_to_numbers(
         image_signature.stretched(tf.constant(photo), said), preset.input
     )
-    np.testing.assert_allclose(np.asarray(given), fed, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(in_tensorflow), fed, rtol=1e-6, atol=1e-4)
     cut = said.geometry.margin // 2
-    made = fed[:, cut : fed.shape[1] - cut, cut : fed.shape[2] - cut]
+    output = fed[:, cut : fed.shape[1] - cut, cut : fed.shape[2] - cut]
     assert preset.output is not None
-    picture = image_signature.picture(tf.constant(made), tf.constant(photo), said, preset.output)
-    wanted = to_images(made, photo, said)
-    assert picture.shape == wanted.shape
-    assert np.abs(np.asarray(picture).astype(int) - wanted).max() <= 1
+    picture = image_signature.picture(tf.constant(output), tf.constant(photo), said, preset.output)
+    expected = to_images(output, photo, said)
+    assert picture.shape == expected.shape
+    assert np.abs(np.asarray(picture).astype(int) - expected).max() <= 1

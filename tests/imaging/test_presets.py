@@ -59,6 +59,6 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path, text: str, message: str) 
         read_preset(str(file))
 
 
-def test_a_missing_file_is_told() -> None:
+def test_a_missing_file_is_reported() -> None:
     with pytest.raises(UsageError, match=r"nowhere\.toml cannot be read"):
         find("nowhere.toml")

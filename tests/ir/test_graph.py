@@ -51,7 +51,7 @@ def test_verify_accepts_a_chain_and_lists_its_values() -> None:
     assert [each.id for each in graph.values()] == [1, 2]
 
 
-def test_verify_refuses_a_value_that_is_read_before_it_is_made() -> None:
+def test_verify_refuses_a_value_that_is_read_before_it_is_computed() -> None:
     graph = chain(2, 3)
     stranger = replace(graph.nodes[0], inputs=(value(9, 2, 3),))
     with pytest.raises(InvariantError, match=r"1 reads .* before it is computed"):
@@ -64,7 +64,7 @@ def test_verify_refuses_a_value_that_is_made_twice() -> None:
         verify(replace(graph, nodes=graph.nodes * 2))
 
 
-def test_verify_refuses_an_output_that_is_never_made() -> None:
+def test_verify_refuses_an_output_that_is_never_computed() -> None:
     with pytest.raises(InvariantError, match="is never computed"):
         verify(replace(chain(2, 3), outputs=value(9, 2, 3)))
 

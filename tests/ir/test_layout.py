@@ -83,7 +83,7 @@ def test_flat_order_tells_which_torch_feature_is_stored_where() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "before", "after", "expected"),
+    ("stored", "before", "after", "expected"),
     [
         (channels_last(4, 2), (2, 3, 4, 5), (2, 60), Layout((0, 1), (3, 4, 5))),
         (channels_last(4, 2), (1, 3, 4, 5), (60,), Layout((0,), (3, 4, 5))),
@@ -95,9 +95,9 @@ def test_flat_order_tells_which_torch_feature_is_stored_where() -> None:
     ],
 )
 def test_flattening_relabels_features(
-    given: Layout, before: tuple[int, ...], after: tuple[int, ...], expected: Layout | None
+    stored: Layout, before: tuple[int, ...], after: tuple[int, ...], expected: Layout | None
 ) -> None:
-    assert flattened(given, TensorType(before), TensorType(after)) == expected
+    assert flattened(stored, TensorType(before), TensorType(after)) == expected
 
 
 def test_flattening_with_free_height_is_not_relabelled() -> None:

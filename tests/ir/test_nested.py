@@ -16,14 +16,14 @@ def test_leaves_are_depth_first_and_dict_entries_sorted() -> None:
 
 
 def test_map_leaves_keeps_the_structure_and_the_order_of_leaves() -> None:
-    seen: list[int] = []
+    visited: list[int] = []
 
     def tenfold(leaf: int) -> int:
-        seen.append(leaf)
+        visited.append(leaf)
         return 10 * leaf
 
     assert map_leaves(tenfold, NESTED) == [10, [20, 30], {"a": 40, "b": 50}]
-    assert seen == list(leaves(NESTED))
+    assert visited == list(leaves(NESTED))
 
 
 def test_names_are_made_of_positions_from_one() -> None:

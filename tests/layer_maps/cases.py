@@ -144,12 +144,12 @@ def similar(x: Array, shape: tuple[int, ...], random: np.random.Generator, preci
         return x
     rows = x.reshape(-1, x.shape[-1])
     picked = rows[random.integers(len(rows), size=shape[:-1])]
-    made = picked[..., np.arange(shape[-1]) % x.shape[-1]]
+    repeated = picked[..., np.arange(shape[-1]) % x.shape[-1]]
     if not np.issubdtype(x.dtype, np.floating):
-        return made
+        return repeated
     numbers = x[np.isfinite(x)]
-    fresh = random.normal(numbers.mean(), numbers.std(), shape) if numbers.size else made
+    fresh = random.normal(numbers.mean(), numbers.std(), shape) if numbers.size else repeated
     if not (numbers < 0).any():
         fresh = np.abs(fresh)
-    drawn = np.isfinite(made) & (made != np.round(made))
-    return np.where(drawn, fresh, made).astype(precision)
+    drawn = np.isfinite(repeated) & (repeated != np.round(repeated))
+    return np.where(drawn, fresh, repeated).astype(precision)

@@ -94,16 +94,16 @@ def is_batch(case: Case, axis: int) -> bool:
     types = types_of(case.inputs)
     if not all(type.rank > axis for type in leaves(types)):
         return False
-    made = []
+    shapes = []
     for size in (1, 2, 3):
         try:
             graph = case.model.walk(resized(types, axis, size))
         except PorterError:
             return False
-        made.append([value.type.shape for value in leaves(graph.outputs)])
-    return bool(made[0]) and all(
+        shapes.append([value.type.shape for value in leaves(graph.outputs)])
+    return bool(shapes[0]) and all(
         len(two) > axis and (*two[:axis], 3, *two[axis + 1 :]) == three and two[axis] == 2
-        for two, three in zip(made[1], made[2], strict=True)
+        for two, three in zip(shapes[1], shapes[2], strict=True)
     )
 
 
@@ -124,9 +124,9 @@ def strangers(case: Case, axis: int, seed: int) -> bool:
     for i in range(3):
         alone = run(case.model.root, map_leaves(lambda x: x.take([i], axis), whole))  # noqa: B023
         for many, one in zip(together, leaves(alone), strict=True):
-            wanted = many.take([i], axis)
+            expected = many.take([i], axis)
             # Torch's View drops a batch of one.
-            if not compare(wanted, one.reshape(wanted.shape)).within(1e-10):
+            if not compare(expected, one.reshape(expected.shape)).within(1e-10):
                 return False
     return True
 

@@ -35,14 +35,14 @@ def test_the_example_maps_a_class_of_any_name(tmp_path: Path) -> None:
     assert list(registry.handlers) == [NEW]
 
     graph = Model(torch_module(NEW), registry).walk(image(2, 3, 4, 5))
-    (given,), (output,) = leaves(graph.inputs), leaves(graph.outputs)
+    (fed,), (output,) = leaves(graph.inputs), leaves(graph.outputs)
     x = randn(2, 3, 4, 5).astype(np.float64)
     expected = np.where(x < 0, x / (1 - x), x / (1 + x))
-    np.testing.assert_allclose(reference.run(graph, {given.id: x})[output.id], expected, rtol=1e-12)
+    np.testing.assert_allclose(reference.run(graph, {fed.id: x})[output.id], expected, rtol=1e-12)
 
     steps, variables = plan(graph), runner.Variables("float64")
     assert not steps.transposes, "the example works in every layout"
-    stored = {given.id: runner.store(x, given, steps.inputs[given.id], "float64")}
+    stored = {fed.id: runner.store(x, fed, steps.inputs[fed.id], "float64")}
     computed = runner.run(steps, stored, variables)[output.id]
     loaded = runner.load(computed, steps.outputs[output.id])
     np.testing.assert_allclose(loaded, expected, rtol=1e-12)

@@ -52,9 +52,9 @@ def computed(
     """Every node with its inputs in a precision, and what they exactly make."""
     values = parity.bind(graph.inputs, inputs)
     for node in graph.nodes:
-        taken = [values[value.id] for value in node.inputs]
-        exact = reference.run_node(node, tuple(taken), np.float64)
-        yield node, taken, exact
+        arrays = [values[value.id] for value in node.inputs]
+        exact = reference.run_node(node, tuple(arrays), np.float64)
+        yield node, arrays, exact
         for value, array in zip(node.outputs, exact, strict=True):
             values[value.id] = array.astype(precision) if value.dtype == FLOAT else array
 
@@ -80,15 +80,15 @@ def test_the_shape_rule_agrees_with_the_reference(typename: str, variation: Vari
         graph, inputs = walked(case, variation, "float64")
         values = parity.bind(graph.inputs, inputs)
         for node in graph.nodes:
-            taken = [values[value.id] for value in node.inputs]
+            arrays = [values[value.id] for value in node.inputs]
             with np.errstate(all="ignore"):
-                result = node.op.reference(*taken)
-            made = [np.asarray(a) for a in (result if isinstance(result, tuple) else (result,))]
+                result = node.op.reference(*arrays)
+            outputs = [np.asarray(a) for a in (result if isinstance(result, tuple) else (result,))]
             ruled = node.op.output_types(*(value.type for value in node.inputs))
-            assert len(made) == len(ruled)
-            for array, type in zip(made, ruled, strict=True):
+            assert len(outputs) == len(ruled)
+            for array, type in zip(outputs, ruled, strict=True):
                 assert type.admits(array.shape), f"{node.path}: {type}, not {array.shape}"
-            values |= {value.id: a for value, a in zip(node.outputs, made, strict=True)}
+            values |= {value.id: a for value, a in zip(node.outputs, outputs, strict=True)}
 
 
 # (b) Layouts and (d) precision --------------------------------------------------------------------
@@ -146,11 +146,11 @@ def test_tensorflow_agrees_with_the_reference_in_every_layout(
     for case in cases(typename):
         variables = runner.Variables(precision)
         graph, inputs = walked(case, variation, precision)
-        for node, taken, exact in computed(graph, inputs, precision):
+        for node, arrays, exact in computed(graph, inputs, precision):
             for layouts in accepted(node):
-                made = runner.run_isolated(Step(node, *layouts), taken, variables)
-                for value, wanted, got in zip(node.outputs, exact, made, strict=True):
-                    error = compare(wanted, got)
+                outputs = runner.run_isolated(Step(node, *layouts), arrays, variables)
+                for value, expected, got in zip(node.outputs, exact, outputs, strict=True):
+                    error = compare(expected, got)
                     where = f"{case} {node.path} {precision} {layouts[0]}: {error}"
                     assert error.within(TOLERANCE[precision]), where
                     assert got.dtype == (precision if value.dtype == FLOAT else value.dtype), where
@@ -167,8 +167,11 @@ def test_a_layer_that_gets_the_layout_it_wants_keeps_it(
         for node in graph.nodes:
             inputs = tuple(value.type for value in node.inputs)
             outputs = tuple(value.type for value in node.outputs)
-            for wanted, made in accepted(node):
-                assert node.op.layouts(wanted, inputs, outputs) == (wanted, made)
+            for input_layouts, output_layouts in accepted(node):
+                assert node.op.layouts(input_layouts, inputs, outputs) == (
+                    input_layouts,
+                    output_layouts,
+                )
 
 
 # (e) Open sizes -----------------------------------------------------------------------------------
@@ -198,9 +201,9 @@ def test_a_graph_with_open_sizes_equals_one_with_fixed_sizes(
             value.id: runner.store(array, value, fixed.inputs[value.id], "float32")
             for value, array in zip(leaves(graph.inputs), arrays, strict=True)
         }
-        wanted = runner.run(fixed, stored, port.variables)
-        made = port.module.serve(*stored.values()).values()
-        for value, got in zip(leaves(graph.outputs), made, strict=True):
+        expected = runner.run(fixed, stored, port.variables)
+        computed_outputs = port.module.serve(*stored.values()).values()
+        for value, got in zip(leaves(graph.outputs), computed_outputs, strict=True):
             layout = fixed.outputs[value.id]
-            error = compare(np.asarray(wanted[value.id]), np.asarray(got))
+            error = compare(np.asarray(expected[value.id]), np.asarray(got))
             assert error.within(TOLERANCE["float32"]), f"{case} {layout}: {error}"

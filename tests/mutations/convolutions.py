@@ -27,8 +27,10 @@ FULL = "nn.SpatialFullConvolution"
 def convolution(typename: str = CONVOLUTION, planes: int = 4, **fields: Any) -> TorchObject:
     """From `planes` to 4, with a kernel of 3 × 3, all strides 1 and no padding by default."""
     sizes = {"nInputPlane": planes, "nOutputPlane": 4, "kH": 3, "kW": 3, "dH": 1, "dW": 1}
-    given = sizes | {"weight": randn(4, planes, 3, 3, seed=5), "bias": randn(4, seed=6)} | fields
-    return torch_module(typename, **given)
+    all_fields = (
+        sizes | {"weight": randn(4, planes, 3, 3, seed=5), "bias": randn(4, seed=6)} | fields
+    )
+    return torch_module(typename, **all_fields)
 
 
 def full_convolution(**fields: Any) -> TorchObject:
@@ -65,9 +67,9 @@ def rows_in_torch_order(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     return original("nn.Linear").apply(self, tf, x, at=Blind())
 
 
-def flat_but_unnamed(self: Any, given: Any, inputs: Any, outputs: Any) -> Any:
+def flat_but_unnamed(self: Any, available: Any, inputs: Any, outputs: Any) -> Any:
     """nn.View that flattens channels-last and says that it is Torch's order."""
-    return given, (torch_order(outputs[0].rank),)
+    return available, (torch_order(outputs[0].rank),)
 
 
 def classifier() -> TorchObject:

@@ -103,8 +103,8 @@ def with_fields(typename: str, **changes: Change) -> Handler:
         fields = dict(module.fields)
         for name, change in changes.items():
             fields[name] = change(fields.get(name))
-        kept = {name: value for name, value in fields.items() if value is not None}
-        return rule(walk, replace(module, fields=kept), x)
+        present = {name: value for name, value in fields.items() if value is not None}
+        return rule(walk, replace(module, fields=present), x)
 
     return wrong
 

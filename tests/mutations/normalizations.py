@@ -27,8 +27,8 @@ MEAN, VARIANCE = randn(4, seed=3), np.abs(randn(4, seed=4)) + 0.5
 
 
 def batch_normalization(train: bool = False, **fields: Any) -> TorchObject:
-    given = AFFINE | {"running_mean": MEAN, "running_var": VARIANCE} | fields
-    return torch_module(BATCH, eps=1e-5, train=train, **given)
+    all_fields = AFFINE | {"running_mean": MEAN, "running_var": VARIANCE} | fields
+    return torch_module(BATCH, eps=1e-5, train=train, **all_fields)
 
 
 def legacy() -> TorchObject:

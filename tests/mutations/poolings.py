@@ -51,8 +51,8 @@ def half_pixel_nearest(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
 
 def half_pixel_bilinear(self: Any, tf: Any, x: Any, at: OpContext) -> Any:
     """TensorFlow's default, which aligns no corners."""
-    made = [tf.multiply(size(tf, x, axis), self.scale) for axis in (1, 2)]
-    return tf.cast(tf.image.resize(x, tf.stack(made), method="bilinear"), x.dtype)
+    extents = [tf.multiply(size(tf, x, axis), self.scale) for axis in (1, 2)]
+    return tf.cast(tf.image.resize(x, tf.stack(extents), method="bilinear"), x.dtype)
 
 
 def tensorflow_order_of_planes(self: Any, tf: Any, x: Any, at: OpContext) -> Any:

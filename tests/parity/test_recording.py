@@ -176,7 +176,7 @@ def test_a_call_that_is_no_number_is_refused_or_the_first(tmp_path: Path, key: s
         assert list(read(path).outputs) == [(key.rstrip("#"), 1)]
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     for name in ("none.npz", "none.t7"):
         with pytest.raises(T7Error, match="no such file") as caught:
             read(tmp_path / name)

@@ -45,7 +45,7 @@ def folded(
 
 
 @pytest.mark.parametrize("deep", [True, False])
-def test_amplified_rounding_passes_and_is_told(deep: bool) -> None:
+def test_amplified_rounding_passes_and_is_reported(deep: bool) -> None:
     report = folded(5, with_folds(), deep)
     last = report.rows[-1]
     assert last.accumulated is not None
@@ -87,7 +87,7 @@ def test_where_rounding_is_all_there_is_nothing_is_proven() -> None:
 
 
 @pytest.mark.parametrize("tolerance", [Tolerance(isolated=1e-8), Tolerance(accumulated=9e-5)])
-def test_a_tolerance_that_was_asked_for_is_kept(tolerance: Tolerance) -> None:
+def test_a_tolerance_that_was_requested_stays(tolerance: Tolerance) -> None:
     assert not folded(5, with_folds(), tolerance=tolerance).passed
 
 

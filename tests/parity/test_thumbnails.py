@@ -40,7 +40,7 @@ def test_averages_and_maxima_of_blocks() -> None:
     assert shrink(plane, 7, np.maximum)[:, 0].tolist() == [9 + 10 * i for i in range(7)]
 
 
-def test_only_the_worst_are_kept() -> None:
+def test_only_the_worst_are_stored() -> None:
     kept = Worst()
     for number in range(50):
         error = float((number * 7) % 50)

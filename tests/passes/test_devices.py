@@ -20,8 +20,8 @@ def test_xla_compiles_what_is_served(level: str) -> None:
     x, net = randn(2, 3, 20, 24), style_net()
     port = port_of(net, x, level)
     fed = tf.constant(np.moveaxis(x, 1, -1))
-    made = tf.function(port.module.__call__, jit_compile=True, autograph=False)(fed)
-    assert error(np.moveaxis(made.numpy(), -1, 1), net, x) < 2e-5
+    output = tf.function(port.module.__call__, jit_compile=True, autograph=False)(fed)
+    assert error(np.moveaxis(output.numpy(), -1, 1), net, x) < 2e-5
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -85,10 +85,10 @@ def nets(draw: st.DrawFn) -> TorchObject:
     layers: list[TorchObject] = []
     planes = 2
     for seed in range(draw(st.integers(1, 4))):
-        made = draw(st.integers(1, 4))
+        features = draw(st.integers(1, 4))
         maker = draw(st.sampled_from([lambda i, o, s: conv(i, o, pad=1, seed=s), full_conv]))
-        layers.append(maker(planes, made, seed))
-        planes = made
+        layers.append(maker(planes, features, seed))
+        planes = features
         for behind in draw(st.lists(st.sampled_from(["norm", "drop", "relu"]), max_size=3)):
             layers.append(
                 {"norm": batch_norm(planes, seed), "drop": dropout(), "relu": relu()}[behind]

@@ -44,16 +44,16 @@ def kinds(port: Port) -> list[Kind]:
 def test_what_is_served_has_fewer_digits(precision: str, shape: tuple[int, ...]) -> None:
     x, net = randn(*shape), style_net()
     port = port_of(net, randn(2, 3, 24, 28), precision)
-    made = served(port, x)
-    assert made.dtype == np.float32
-    assert 1e-4 < error(made, net, x) < (0.3 if precision == "bfloat16" else 0.03)
+    output = served(port, x)
+    assert output.dtype == np.float32
+    assert 1e-4 < error(output, net, x) < (0.3 if precision == "bfloat16" else 0.03)
 
 
 def test_layers_and_variables_keep_theirs() -> None:
     x, net = randn(2, 3, 18, 22), style_net()
     port = port_of(net, x, "bfloat16")
-    made = port.activations(tf.constant(np.moveaxis(x, 1, -1)))
-    assert error(np.moveaxis(made["root"].numpy(), -1, 1), net, x) < 2e-5
+    output = port.activations(tf.constant(np.moveaxis(x, 1, -1)))
+    assert error(np.moveaxis(output["root"].numpy(), -1, 1), net, x) < 2e-5
     assert {each.dtype for each in port.module.weights} == {tf.float32}
 
 
@@ -69,8 +69,8 @@ def test_xla_compiles_it(precision: str) -> None:
     x, net = randn(1, 3, 20, 24), style_net()
     port = port_of(net, randn(2, 3, 20, 24), precision)
     fed = tf.constant(np.moveaxis(x, 1, -1))
-    made = tf.function(port.module.__call__, jit_compile=True, autograph=False)(fed)
-    assert error(np.moveaxis(made.numpy(), -1, 1), net, x) < 0.3
+    output = tf.function(port.module.__call__, jit_compile=True, autograph=False)(fed)
+    assert error(np.moveaxis(output.numpy(), -1, 1), net, x) < 0.3
 
 
 # Conversion ---------------------------------------------------------------------------------------
@@ -101,11 +101,11 @@ def test_a_net_that_needs_more_is_refused(request_of: Request) -> None:
     first *= 1e6
     last *= 1e-6
     write_t7(request_of.source, net)
-    wanted = replace(request_of, export=ExportOptions(precision="float16"))
+    request = replace(request_of, export=ExportOptions(precision="float16"))
     with pytest.raises(ParityError, match="too coarse") as caught:
-        convert(wanted)
+        convert(request)
     assert "try bfloat16" in str(caught.value)
-    assert not wanted.output.exists()  # type: ignore[union-attr]
+    assert not request.output.exists()  # type: ignore[union-attr]
     convert(request_of)
 
 

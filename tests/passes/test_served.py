@@ -94,15 +94,15 @@ def port_of(net: TorchObject, x: Array, level: str) -> Port:
 
 def served(port: Port, x: Array) -> Array:
     """The output in Torch's order."""
-    made = port.module.__call__(tf.constant(np.moveaxis(x, 1, -1)))
-    return np.moveaxis(made.numpy(), -1, 1)
+    output = port.module.__call__(tf.constant(np.moveaxis(x, 1, -1)))
+    return np.moveaxis(output.numpy(), -1, 1)
 
 
-def error(made: Array, net: TorchObject, x: Array) -> float:
+def error(output: Array, net: TorchObject, x: Array) -> float:
     """Largest difference from the NumPy reference in float64, in deviations of the output."""
-    wanted: Any = run(net, x)
-    assert made.shape == wanted.shape
-    return float(abs(made - wanted).max() / wanted.std())
+    expected: Any = run(net, x)
+    assert output.shape == expected.shape
+    return float(abs(output - expected).max() / expected.std())
 
 
 def kinds(port: Port, level: str) -> list[type]:
@@ -208,11 +208,13 @@ def gradients(port: Port, x: Array) -> dict[str, Array]:
 @pytest.mark.parametrize("batch", [1, 2])
 def test_gradients_are_those_of_the_layers(batch: int) -> None:
     x, net = randn(batch, 3, 24, 28), style_net()
-    plain, made = (gradients(port_of(net, randn(2, 3, 24, 28), n), x) for n in ("none", "exact"))
+    plain, rewritten = (
+        gradients(port_of(net, randn(2, 3, 24, 28), n), x) for n in ("none", "exact")
+    )
     # The bias before a normalisation changes nothing: its gradient is rounding alone.
     without = {"2.bias:0", "6.bias:0", "8.1.2.2.bias:0", "9.bias:0"}
-    assert plain.keys() == made.keys()
-    for name, gradient in made.items():
+    assert plain.keys() == rewritten.keys()
+    for name, gradient in rewritten.items():
         if name in without:
             assert not gradient.any(), name
             continue
@@ -264,8 +266,8 @@ def test_joined_borders(kind: str, pad: int, free: bool) -> None:
     def padded(image: Any) -> Any:
         return apply_step(node, [image], Variables())[0]
 
-    made = np.moveaxis(padded(tf.constant(np.moveaxis(x, 1, -1))).numpy(), -1, 1)
-    np.testing.assert_array_equal(made, run(net, x))
+    output = np.moveaxis(padded(tf.constant(np.moveaxis(x, 1, -1))).numpy(), -1, 1)
+    np.testing.assert_array_equal(output, run(net, x))
 
 
 def wide(net: TorchObject, *shape: int) -> float:

@@ -32,9 +32,9 @@ def untouched(self: Any, tf: Any, x: Any, *rest: Any) -> Any:
     return x
 
 
-def doubled(self: Any, tf: Any, given: dict[int, Any], *rest: Any) -> list[Any]:
+def doubled(self: Any, tf: Any, images: dict[int, Any], *rest: Any) -> list[Any]:
     """In place of what is computed in tiles."""
-    return [2 * x for x in given.values()]
+    return [2 * x for x in images.values()]
 
 
 def test_small_pictures_take_the_layers_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_what_is_wrong_on_large_pictures_alone_is_not_written(
     assert not (tmp_path / "made").exists()
 
 
-def test_what_is_compared_on_a_larger_picture_is_told(tmp_path: Path) -> None:
+def test_what_is_compared_on_a_larger_picture_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "model.t7"
     write_t7(path, style_net())
     done = convert(Request(path, tmp_path / "made", formats=("saved_model",)))
@@ -89,9 +89,9 @@ def test_what_is_compared_on_a_larger_picture_is_told(tmp_path: Path) -> None:
 
 
 def large(net: Any, level: str, shape: Nested[TensorType] = SMALL) -> Any:
-    held = model(net)
-    port = build_widest(held, shape, Variables(), ExportOptions(optimized=level))
-    return large_types(held, shape, port.graph, level)
+    loaded = model(net)
+    port = build_widest(loaded, shape, Variables(), ExportOptions(optimized=level))
+    return large_types(loaded, shape, port.graph, level)
 
 
 def test_winograd_groups_decide_how_large_a_picture_is() -> None:

@@ -16,8 +16,8 @@ def test_tiles_are_convolved(outputs: int, taps: int, points: tuple[float, ...])
     random, n = np.random.default_rng(1), outputs + taps - 1
     x, g = random.standard_normal((n, n)), random.standard_normal((taps, taps))
     found = transforms(outputs, taps, points)
-    made = found.output @ ((found.filters @ g.ravel()) * (found.input @ x.ravel()))
-    wanted = [
+    computed = found.output @ ((found.filters @ g.ravel()) * (found.input @ x.ravel()))
+    expected = [
         (x[i : i + taps, j : j + taps] * g).sum() for i in range(outputs) for j in range(outputs)
     ]
-    assert np.allclose(made, wanted, rtol=0, atol=1e-12)
+    assert np.allclose(computed, expected, rtol=0, atol=1e-12)

@@ -44,8 +44,8 @@ def values(folder: Path) -> dict[tuple[str, int], Any]:
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Conversion, Path]:
     folder = tmp_path_factory.mktemp("tensorboard")
     model = write_t7(folder / "model.t7", PICTURES)
-    asked = Request(model, folder / "port", formats=("weights",), tensorboard=folder / "log")
-    return convert(asked), folder / "log"
+    request = Request(model, folder / "port", formats=("weights",), tensorboard=folder / "log")
+    return convert(request), folder / "log"
 
 
 def test_both_runs_have_a_histogram_of_every_layer_and_input(
@@ -58,16 +58,16 @@ def test_both_runs_have_a_histogram_of_every_layer_and_input(
         assert {key for key in values(folder / run) if key[0].startswith("layers/")} == expected
 
 
-def test_a_histogram_counts_what_the_layer_made(written: tuple[Conversion, Path]) -> None:
+def test_a_histogram_counts_the_output_of_the_layer(written: tuple[Conversion, Path]) -> None:
     done, folder = written
     for i, report in enumerate(done.reports):
-        (wanted,) = report.expected
+        (expected,) = report.expected
         key = ("layers/3 nn.SpatialConvolution", i)
         for run in ("oracle", "port"):
             left, right, count = values(folder / run)[key].T
-            assert count.sum() == wanted.size
-            assert left.min() == pytest.approx(wanted.min(), rel=1e-5)
-            assert right.max() == pytest.approx(wanted.max(), rel=1e-5)
+            assert count.sum() == expected.size
+            assert left.min() == pytest.approx(expected.min(), rel=1e-5)
+            assert right.max() == pytest.approx(expected.max(), rel=1e-5)
 
 
 def test_pictures_of_both_sides_are_png(written: tuple[Conversion, Path]) -> None:
@@ -75,13 +75,13 @@ def test_pictures_of_both_sides_are_png(written: tuple[Conversion, Path]) -> Non
     oracle, port = values(folder / "oracle"), values(folder / "port")
     strip = done.reports[0].strip
     assert strip is not None
-    for held, name in ((oracle, "input"), (oracle, "output"), (port, "output")):
-        width, height, *pngs = held[f"pictures/{name}", 0]
+    for events, name in ((oracle, "input"), (oracle, "output"), (port, "output")):
+        width, height, *pngs = events[f"pictures/{name}", 0]
         picture = tf.io.decode_png(pngs[0]).numpy()
         assert (int(height), int(width), 3) == picture.shape == strip.expected.shape
     assert ("pictures/difference", 0) in port
     one, other = (
-        tf.io.decode_png(held["pictures/output", 0][2]).numpy() for held in (oracle, port)
+        tf.io.decode_png(events["pictures/output", 0][2]).numpy() for events in (oracle, port)
     )
     assert np.abs(one.astype(int) - other).max() <= 1
 

@@ -45,8 +45,8 @@ def test_pieces_are_the_whole(
 def test_what_is_let_go_is_read_again(tmp_path: Path) -> None:
     weight = randn(64, 1_000)
     net = sequential(torch_module("nn.Linear", weight=weight, bias=randn(64)))
-    held = read(write_t7(tmp_path / "net.t7", net))
-    array = held.root.table("modules").items[1].tensor("weight").array
+    loaded = read(write_t7(tmp_path / "net.t7", net))
+    array = loaded.root.table("modules").items[1].tensor("weight").array
     release(array[3:5])
     release(array)
     release(array.T)

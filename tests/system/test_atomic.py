@@ -322,12 +322,12 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     folder.chmod(0o700)
 
 
-def test_a_read_only_parent_is_told(read_only: Path) -> None:
+def test_a_read_only_parent_is_reported(read_only: Path) -> None:
     with pytest.raises(EmitError, match="Permission denied"), atomic_directory(read_only / "port"):
         pytest.fail("the block must not run")
 
 
-def test_a_parent_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_parent_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with (
         pytest.raises(EmitError, match="cannot be written"),
@@ -357,6 +357,6 @@ def test_a_text_file_that_cannot_be_written_leaves_the_old_one(
     assert names(tmp_path) == ["x.txt"]
 
 
-def test_a_text_file_in_no_folder_is_told(tmp_path: Path) -> None:
+def test_a_text_file_in_no_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EmitError, match="No such file"):
         write_text(tmp_path / "none" / "x.txt", "new")

@@ -31,7 +31,7 @@ from tests.build import (
 from tests.write_t7 import write_t7
 
 
-def made(net: TorchObject, x: Array) -> Array:
+def output_of(net: TorchObject, x: Array) -> Array:
     return np.asarray(run(net, x)).astype(np.float32)
 
 
@@ -57,8 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fixtures of every kind and with every status, and files that are none."""
     top = tmp_path_factory.mktemp("fixtures")
     x, net = randn(2, 4), sequential(linear(4, 3), relu())
-    y = made(net, x)
-    first = made(sequential(linear(4, 3)), x)
+    y = output_of(net, x)
+    first = output_of(sequential(linear(4, 3)), x)
 
     cases = top / "layers"
     cases.mkdir()
@@ -112,7 +112,7 @@ def test_a_broken_file_is_reported_if_the_user_named_it(folder: Path) -> None:
     assert Checker().check(fixture).status == "error"
 
 
-def test_a_path_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         find([tmp_path / "none"])
 
@@ -179,7 +179,7 @@ def test_a_case_in_double_precision_is_held_to_it(tmp_path: Path) -> None:
 def test_the_recording_tells_which_network_of_a_checkpoint_it_is_of(tmp_path: Path) -> None:
     x = randn(2, 4)
     nets = {"generator": sequential(linear(4, 3, seed=1)), "critic": sequential(linear(4, 3))}
-    write_triple(tmp_path, "both", table(**nets), x, made(nets["critic"], x))
+    write_triple(tmp_path, "both", table(**nets), x, output_of(nets["critic"], x))
     (result,) = checker.run(find([tmp_path]), Checker())
     assert result.status == "pass"
 
@@ -187,7 +187,7 @@ def test_the_recording_tells_which_network_of_a_checkpoint_it_is_of(tmp_path: Pa
 def test_an_unmapped_network_beside_the_right_one_does_not_matter(tmp_path: Path) -> None:
     x = randn(2, 4)
     nets = {"aaa": sequential(torch_module("my.Net", modules=[])), "net": sequential(linear(4, 3))}
-    write_triple(tmp_path, "both", table(**nets), x, made(nets["net"], x))
+    write_triple(tmp_path, "both", table(**nets), x, output_of(nets["net"], x))
     (result,) = checker.run(find([tmp_path]), Checker())
     assert result.status == "pass"
 
@@ -246,7 +246,7 @@ def test_junit_bears_any_path_and_message(tmp_path: Path) -> None:
 def recorded(net: TorchObject, x: Array, **fields: Any) -> Any:
     """A recording of a net's output alone."""
     named = {"format": "torch7-activations", "version": 1, "records": []}
-    return table(**named, input=x, output=made(net, x), **fields)
+    return table(**named, input=x, output=output_of(net, x), **fields)
 
 
 def test_activations_hold_the_input_of_a_net(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from porter.apps.check.expectations import FILE, RECORDED, Expectations
 from porter.apps.check.parallel_runner import Cache, CheckSettings, accept, by_severity
 from porter.emit import saved_model
 from porter.errors import UsageError
-from tests.apps.check.test_checker import made, write_layer, write_net
+from tests.apps.check.test_checker import output_of, write_layer, write_net
 from tests.build import FIXTURES, linear, lua, randn, relu, sequential, table, torch_module
 from tests.write_t7 import write_t7
 
@@ -54,8 +54,11 @@ def test_one_tampered_activation_fails_exactly_its_fixture_and_names_the_layer(
     tmp_path: Path,
 ) -> None:
     x, net = randn(2, 4), sequential(linear(4, 3), relu(), linear(3, 2))
-    first, second = made(sequential(linear(4, 3)), x), made(sequential(linear(4, 3), relu()), x)
-    last = made(net, x)
+    first, second = (
+        output_of(sequential(linear(4, 3)), x),
+        output_of(sequential(linear(4, 3), relu()), x),
+    )
+    last = output_of(net, x)
 
     def recording(middle: Any) -> Any:
         records = [
@@ -94,22 +97,24 @@ def test_the_sha256_of_a_model(folder: Path) -> None:
 
 def test_expected_transposes(folder: Path) -> None:
     path = "nets/lenet_mm_tanh/model.t7"
-    seen = check(folder)[path].transposes
-    assert seen is not None
-    expect(folder, f'[models."{path}"]\ntransposes = {seen}\n')
+    transposes = check(folder)[path].transposes
+    assert transposes is not None
+    expect(folder, f'[models."{path}"]\ntransposes = {transposes}\n')
     assert failing(check(folder)) == []
-    expect(folder, f'[models."{path}"]\ntransposes = {seen + 1}\n')
-    assert f"{seen} transposes" in check(folder)[path].message
+    expect(folder, f'[models."{path}"]\ntransposes = {transposes + 1}\n')
+    assert f"{transposes} transposes" in check(folder)[path].message
 
 
 def test_formats_are_written_and_loaded_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr("porter.conversion.pipeline.convert", lambda request: asked.append(request))
+    requests: list[Any] = []
+    monkeypatch.setattr(
+        "porter.conversion.pipeline.convert", lambda request: requests.append(request)
+    )
     expect(folder, '[models."nets/lenet*/*"]\nformats = ["saved_model"]\n')
     assert failing(check(folder)) == []
-    (request,) = asked
+    (request,) = requests
     assert request.formats == ("saved_model",)
     assert request.reference is not None
 
@@ -127,7 +132,7 @@ def test_a_format_that_fails_fails_its_fixture(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoilt(*args: Any) -> Any:
-        return [{name: array * 1.01 for name, array in made.items()} for made in run(*args)]
+        return [{name: array * 1.01 for name, array in outputs.items()} for outputs in run(*args)]
 
     run = saved_model.run_saved_model
     monkeypatch.setattr(saved_model, "run_saved_model", spoilt)
@@ -155,7 +160,7 @@ def test_what_should_be_refused_has_to_be(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[models.x]\nisolatd = 1\n", "there is no key 'isolatd'"),
         ("[models.x]\ntransposes = '1'\n", "wrong kind"),
@@ -165,9 +170,9 @@ def test_what_should_be_refused_has_to_be(folder: Path) -> None:
         ("[models", "cannot be read"),
     ],
 )
-def test_a_file_that_says_it_wrong_is_a_usage_error(folder: Path, text: str, told: str) -> None:
+def test_a_file_that_says_it_wrong_is_a_usage_error(folder: Path, text: str, message: str) -> None:
     expect(folder, text)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         check(folder)
 
 
@@ -191,7 +196,7 @@ def test_updated_errors_hold_until_they_grow_tenfold(folder: Path) -> None:
     assert "porter check --update" in judged(11 * recorded)
 
 
-def test_recorded_errors_that_are_none_are_told(folder: Path) -> None:
+def test_recorded_errors_that_are_none_are_reported(folder: Path) -> None:
     (folder / RECORDED).write_text("[]", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot be read"):
         check(folder)
@@ -306,8 +311,8 @@ pytest_plugins = ["pytester"]
 
 def test_every_fixture_is_a_test(tmp_path: Path, pytester: pytest.Pytester) -> None:
     x, net = randn(2, 4), sequential(linear(4, 3), relu())
-    write_layer(pytester.path / "good.t7", net, x, made(net, x))
-    write_layer(pytester.path / "bad.t7", net, x, made(net, x) + 1)
+    write_layer(pytester.path / "good.t7", net, x, output_of(net, x))
+    write_layer(pytester.path / "bad.t7", net, x, output_of(net, x) + 1)
     write_layer(pytester.path / "new.t7", torch_module("my.Net"), x, x)
     write_t7(pytester.path / "tensor.t7", lua(x))
     # Where porter is installed its entry point has loaded the plugin already.

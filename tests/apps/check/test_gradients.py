@@ -25,7 +25,7 @@ from tests.write_t7 import write_t7
 
 CASES = FIXTURES / "gradients"
 CLASSES = sorted(folder.name for folder in CASES.iterdir())
-KNOWN = {
+EXPECTED_DIFFERENCES = {
     "nn.CriterionTable/mse": "Torch recorded the forward pass alone",
     "nn.IndexLinear/batch": "Torch keeps the gradient in a sparse buffer beside gradWeight",
     "nn.MaskZero/linear": "Torch learns from the gradients of masked rows",
@@ -54,13 +54,13 @@ def test_a_port_takes_the_step_that_torch_took(typename: str, checker: Checker) 
         assert result.status == "pass", result.message
 
 
-def test_what_may_differ_is_known(checker: Checker) -> None:
+def test_allowed_differences_are_listed(checker: Checker) -> None:
     allowed = [
         f"{fixture.path.parent.name}/{fixture.path.stem}"
         for fixture in find([CASES])
         if (expected := checker.expectations.of(fixture.path)).differs or expected.status != "pass"
     ]
-    assert allowed == sorted(KNOWN)
+    assert allowed == sorted(EXPECTED_DIFFERENCES)
 
 
 # What is wrong is named --------------------------------------------------------------------------
@@ -78,10 +78,10 @@ def tampered(case: str, folder: Path, change: Change) -> Path:
 
 def tensor(array: Any) -> Tensor:
     """A tensor that is none of the file's: objects are told apart by their index."""
-    made = build.tensor(np.asarray(array))
-    assert made.storage is not None
-    held = replace(made.storage, index=made.storage.index + 10**6)
-    return replace(made, index=made.index + 10**6, storage=held)
+    copied = build.copied(np.asarray(array))
+    assert copied.storage is not None
+    storage = replace(copied.storage, index=copied.storage.index + 10**6)
+    return replace(copied, index=copied.index + 10**6, storage=storage)
 
 
 def shifted(table: Table, key: str) -> None:
@@ -151,11 +151,11 @@ def test_a_gradient_that_is_zero_is_measured_beside_its_module(checker: Checker)
 
 
 @pytest.mark.parametrize("name", ["input", "gradOutput", "gradInput", "parameters"])
-def test_what_is_missing_is_told(name: str, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported(name: str, tmp_path: Path) -> None:
     path = tampered("nn.Linear/2d", tmp_path, lambda root: root.items.pop(name))
-    with pytest.raises(UsageError, match=f"lacks {name}") as told:
+    with pytest.raises(UsageError, match=f"lacks {name}") as raised:
         gradients.check(path, default_registry(), Options())
-    assert "train_output=" in str(told.value)
+    assert "train_output=" in str(raised.value)
 
 
 BROKEN: dict[str, tuple[Change, str]] = {

@@ -53,8 +53,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["", "saved_model", "model.keras", "model.tflite"])
 def test_every_format_computes_the_same(port: Path, name: str) -> None:
     torch, spec = open_net(port.parent / "net.t7", LoadOptions("plain"))
-    net, told = open_net(port / name, LoadOptions())
-    assert told.geometry == spec.geometry
+    net, loaded_spec = open_net(port / name, LoadOptions())
+    assert loaded_spec.geometry == spec.geometry
     assert net.shape == torch.shape == (None, None, None, 3)
     for shape in ((1, 18, 26, 3), (2, 40, 32, 3)):
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -67,13 +67,13 @@ def test_quantised_files_are_fed_in_their_own_integers(tmp_path: Path, kind: str
     np.savez(tmp_path / "samples.npz", input=samples)
     source = write_t7(tmp_path / "net.t7", skipping())
     settings = {"tflite": TFLiteSettings((kind,), tmp_path / "samples.npz")}
-    asked = Request(
+    request = Request(
         source, tmp_path / "port", formats=("tflite",), preset="plain", settings=settings
     )
-    net, _ = open_net(convert(asked).output, LoadOptions())
+    net, _ = open_net(convert(request).output, LoadOptions())
     torch, _ = open_net(source, LoadOptions("plain"))
-    wanted = torch(samples[:1])
-    assert np.abs(net(samples[:1]) - wanted).max() < 0.05 * np.abs(wanted).max()
+    expected = torch(samples[:1])
+    assert np.abs(net(samples[:1]) - expected).max() < 0.05 * np.abs(expected).max()
 
 
 def test_channels_first_is_turned(tmp_path: Path, no_reload: None) -> None:
@@ -113,10 +113,10 @@ class Failing(Net):
         (ValueError("dimensions must be equal"), None),
     ],
 )
-def test_what_a_runtime_raises_is_told(error: Exception, hint: str | None) -> None:
-    told = refused(error, (1, 300, 451, 3))
-    assert "300×451" in told.message
-    assert (hint in (told.hint or "")) if hint else told.received == str(error)
+def test_what_a_runtime_raises_is_reported(error: Exception, hint: str | None) -> None:
+    refusal = refused(error, (1, 300, 451, 3))
+    assert "300×451" in refusal.message
+    assert (hint in (refusal.hint or "")) if hint else refusal.received == str(error)
     with pytest.raises(PorterError, match="8×9"):
         Failing(lambda: error)(np.zeros((1, 8, 9, 3), np.float32))
 

@@ -72,12 +72,12 @@ def test_a_run_that_goes_on_makes_only_what_is_left(
     before = {file: file.stat().st_mtime_ns for file in out.glob("*.png")}
     capsys.readouterr()
     assert stylize(net, photos, out, "--shard", "1/2", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["pictures"]) == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert len(summary["pictures"]) == 3
     assert sorted(done(out, shard)) == sorted({*done(out, shard)})
     assert len(done(out, shard)) == 6
-    kept = [json.loads(line)["output"] for line in lines[:3]]
-    assert all(Path(name).stat().st_mtime_ns == before[Path(name)] for name in kept)
+    outputs = [json.loads(line)["output"] for line in lines[:3]]
+    assert all(Path(name).stat().st_mtime_ns == before[Path(name)] for name in outputs)
 
 
 def test_a_photo_that_changed_is_made_again(

@@ -111,8 +111,8 @@ def test_neighbours_of_one_size_go_together(photos: Path) -> None:
     # The first two calls see whether the pictures of a batch mix.
     assert [shape[:2] for shape in net.fed[2:]] == [(2, 9), (1, 9), (1, 11), (1, 9)]
     assert [result.source.name[0] for result in done.results if not result.error] == list("abcde")
-    made = levels(photos.parent / "out" / "b.png").astype(int)
-    np.testing.assert_array_equal(made, 255 - levels(photos / "b.png").astype(int))
+    image = levels(photos.parent / "out" / "b.png").astype(int)
+    np.testing.assert_array_equal(image, 255 - levels(photos / "b.png").astype(int))
 
 
 def test_large_photos_go_alone(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_a_broken_photo_is_told_and_the_others_go_on(photos: Path) -> None:
     ]
 
 
-def test_a_size_that_the_net_refuses_is_told(photos: Path) -> None:
+def test_a_size_that_the_net_refuses_is_reported(photos: Path) -> None:
     Image.new("RGB", (5, 13)).save(photos / "f.png")
     done = run(Negative(), photos)
     error = done.failed[-1].error
@@ -243,9 +243,9 @@ def test_json_tells_everything(
     out = tmp_path / "out"
     options = ("--preset", "plain", "--json", "--compare", "--image-size", 7)
     assert stylized(model, photos, "-o", out, *options) == 3
-    told = json.loads(capsys.readouterr().out)
-    assert told["failed"] == 1
-    first, *_ = told["pictures"]
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["failed"] == 1
+    first, *_ = summary["pictures"]
     assert first["input_size"] == first["output_size"] == {"height": 6, "width": 7}
     assert first["notes"] == [
         "its edge repeated up to 6×8, since the net takes multiples of 2, and cut again"

@@ -93,7 +93,7 @@ def start_workers(options: TrainOptions, count: int) -> list[Run]:
     return [start(options, {"TF_CONFIG": json.dumps(each)}) for each in described]
 
 
-def last_kept(options: TrainOptions) -> int:
+def last_checkpoint(options: TrainOptions) -> int:
     """The iteration of the last checkpoint, as TensorFlow's own record has it."""
     record = (options.output / "checkpoints" / "checkpoint").read_text(encoding="utf-8")
     return int(record.splitlines()[0].split("iteration-")[1].rstrip('"'))

@@ -28,12 +28,12 @@ def pooled(x: np.ndarray) -> np.ndarray:
 
 
 def test_content_and_style_are_texture_nets(options: Make, descriptor: Path) -> None:
-    asked = options(content_weight=2.0, style_weight=3.0)
+    train_options = options(content_weight=2.0, style_weight=3.0)
     describe = open_descriptor(descriptor, LAYERS)
     random = np.random.default_rng(1)
     outputs, photos = (random.uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32) for _ in "ab")
     style = random.uniform(0, 255, (1, 40, 36, 3)).astype(np.float32)
-    losses = criterion(describe, tf.constant(style), asked)(
+    losses = criterion(describe, tf.constant(style), train_options)(
         tf.constant(outputs), tf.constant(photos)
     )
 
@@ -58,8 +58,8 @@ def test_coarser_scales_count_less(options: Make, descriptor: Path) -> None:
     style = random.uniform(0, 255, (1, SIZE, SIZE, 3)).astype(np.float32)
 
     def content(scales: int, outputs: np.ndarray, photos: np.ndarray) -> float:
-        asked = options(pyramid_loss=scales, pyramid_decay=0.5)
-        compare = criterion(describe, tf.constant(style), asked)
+        train_options = options(pyramid_loss=scales, pyramid_decay=0.5)
+        compare = criterion(describe, tf.constant(style), train_options)
         return float(compare(tf.constant(outputs), tf.constant(photos))["content"])
 
     fine, coarse = content(1, outputs, photos), content(1, pooled(outputs), pooled(photos))

@@ -78,9 +78,9 @@ def test_nonsense_is_refused(options: Make, changed: dict[str, Any], said: str) 
 
 
 def test_a_run_may_be_made_longer_but_not_another(options: Make) -> None:
-    kept = options().json()
-    assert options(num_iterations=99, save_every=5, output=Path("moved")).differences(kept) == {}
-    assert options(tv_weight=1.0).differences(kept) == {"tv_weight": (0.0, 1.0)}
+    saved = options().json()
+    assert options(num_iterations=99, save_every=5, output=Path("moved")).differences(saved) == {}
+    assert options(tv_weight=1.0).differences(saved) == {"tv_weight": (0.0, 1.0)}
 
 
 ROOT = Path(__file__).parents[3]

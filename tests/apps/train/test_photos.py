@@ -43,7 +43,7 @@ def test_train_and_val_are_told_apart_at_any_depth(photos: Path) -> None:
     assert len(photo_files(photos / "train" / "dummy")) == 4
 
 
-def test_what_cannot_be_used_is_skipped_and_told(tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_skipped_and_reported(tmp_path: Path) -> None:
     good = picture(tmp_path / "good.png", 40, 40, 1)
     picture(tmp_path / "small.png", 40, SIZE - 1, 2)
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
@@ -89,10 +89,10 @@ def test_decoded_photos_are_held_as_long_as_there_is_room(
     files = [picture(tmp_path / f"{number}.png", 40, 40, number) for number in range(2)]
     one = 40 * 40 * 3
     monkeypatch.setattr("porter.apps.train.photos.MAX_BYTES", one + one // 2)
-    kept = PhotoFolder(files, SIZE, seed=0)
-    first = [kept.crop(number) for number in range(8)]
-    assert [each.nbytes for each in kept.kept.values()] == [one]
-    for file in kept.kept:
+    crops = PhotoFolder(files, SIZE, seed=0)
+    first = [crops.crop(number) for number in range(8)]
+    assert [each.nbytes for each in crops.kept.values()] == [one]
+    for file in crops.kept:
         file.unlink()
     for number, crop in enumerate(first):
-        np.testing.assert_array_equal(kept.crop(number), crop)
+        np.testing.assert_array_equal(crops.crop(number), crop)

@@ -24,19 +24,19 @@ OILPAINT = FIXTURES / "trained" / "oilpaint"
 def test_a_run_ends_in_a_port_that_every_command_takes(
     options: Make, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = options(sample_every=3)
+    settings = options(sample_every=3)
     arguments = [
-        *("train", "--style_image", asked.style_image, "--descriptor", asked.descriptor),
-        *("--data", photos, "-o", asked.output, "--model", "johnson", "--slim", 16),
-        *("--image-size", 32, "--style-layers", asked.style_layers, "--style_size", 0),
-        *("--content-layers", asked.content_layers, "--num-iterations", 6, "--save-every", 3),
+        *("train", "--style_image", settings.style_image, "--descriptor", settings.descriptor),
+        *("--data", photos, "-o", settings.output, "--model", "johnson", "--slim", 16),
+        *("--image-size", 32, "--style-layers", settings.style_layers, "--style_size", 0),
+        *("--content-layers", settings.content_layers, "--num-iterations", 6, "--save-every", 3),
         *("--sample_every", 3, "--json"),
     ]
     assert cli.main(list(map(str, arguments))) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["iterations"] == 6
     assert report["last_losses"]["style"] > 0
-    run = asked.output
+    run = settings.output
     names = {path.name for path in run.iterdir()}
     assert {"training.json", "checkpoints", "model.t7", "model_3.t7", "model_6.t7"} <= names
     assert [f.name for f in sorted((run / "samples").iterdir())] == [
@@ -62,20 +62,20 @@ def test_a_run_ends_in_a_port_that_every_command_takes(
 
 
 def test_fine_tuning_starts_from_the_port_itself(options: Make) -> None:
-    asked = options(init=OILPAINT / "model.t7", learning_rate=1e-7, num_iterations=2)
-    session = Session(asked)
+    settings = options(init=OILPAINT / "model.t7", learning_rate=1e-7, num_iterations=2)
+    session = Session(settings)
     before = session.network.trained(0.0)
     original = torch7.read(OILPAINT / "model.t7").root
     weights = [m.get("weight") for m in original.list("modules")]
-    kept = [m.get("weight") for m in before.list("modules")]
-    for expected, found in zip(weights, kept, strict=True):
+    weights_before = [m.get("weight") for m in before.list("modules")]
+    for expected, found in zip(weights, weights_before, strict=True):
         if expected is not None:
             assert np.array_equal(expected.array, found.array)
     session.trainer.train(Hooks())
     after = [m.get("weight") for m in session.network.trained(0.0).list("modules")]
     moved = [
         np.abs(a.array - b.array).max()
-        for a, b in zip(after, kept, strict=True)
+        for a, b in zip(after, weights_before, strict=True)
         if a is not None and b is not None
     ]
     assert 0 < max(moved) < 1e-6
@@ -94,7 +94,7 @@ def test_a_converted_folder_gives_its_weights_to_the_model_that_is_named(
         Session(options(init=port, slim=8, output=tmp_path / "other"))
 
 
-def test_bad_files_are_refused_before_anything_is_made(options: Make, tmp_path: Path) -> None:
+def test_bad_files_are_refused_before_anything_is_written(options: Make, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     small = picture(tmp_path / "small.png", 20, 60, 1)

@@ -17,7 +17,7 @@ from porter.apps.train.trainer import Hooks, TrainingProgress, TrainingSummary, 
 from porter.errors import Diverged, EmitError, UsageError
 from porter.system.tensorflow import tf
 from tests.apps.train.conftest import Make
-from tests.apps.train.runs import last_kept, start
+from tests.apps.train.runs import last_checkpoint, start
 
 
 def run(options: TrainOptions) -> tuple[TrainingSummary, list[float], dict[str, np.ndarray]]:
@@ -58,8 +58,8 @@ def test_the_learning_rate_falls_as_in_train_lua(options: Make) -> None:
 
 @pytest.mark.parametrize("normalization", ["instance", "batch"])
 def test_training_lowers_the_loss(options: Make, normalization: str) -> None:
-    asked = options(num_iterations=25, learning_rate=0.1, normalization=normalization)
-    _, losses, _ = run(asked)
+    train_options = options(num_iterations=25, learning_rate=0.1, normalization=normalization)
+    _, losses, _ = run(train_options)
     assert min(losses[-5:]) < 0.8 * losses[0]
 
 
@@ -81,11 +81,11 @@ def test_a_killed_run_goes_on_exactly(options: Make, tmp_path: Path) -> None:
     while not state.exists() and killed.process.poll() is None and time.monotonic() < waited:
         time.sleep(0.05)
     killed.kill()
-    kept = last_kept(long)
-    finished = kept + 3
+    last = last_checkpoint(long)
+    finished = last + 3
     again = start(options(output=long.output, num_iterations=finished)).reported()
-    assert again["start"] == kept
-    if kept == 3:
+    assert again["start"] == last
+    if last == 3:
         assert again["weights"] == whole.reported()["weights"]
     else:  # The machine was fast: compare with a run as long as that.
         whole.reported()
@@ -115,7 +115,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     assert run(options(num_iterations=4))[0].first_iteration == 3
 
 
-def test_weights_that_are_no_numbers_are_never_kept(options: Make) -> None:
+def test_weights_that_are_no_numbers_are_never_saved(options: Make) -> None:
     session = Session(options(num_iterations=3))
 
     def poison(progress: TrainingProgress) -> None:
@@ -142,8 +142,8 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(options: Make) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "iteration-3" in str(caught.value)
-    kept = {file.stem for file in (session.options.output / "checkpoints").glob("*.index")}
-    assert kept == {"iteration-3"}
+    checkpoints = {file.stem for file in (session.options.output / "checkpoints").glob("*.index")}
+    assert checkpoints == {"iteration-3"}
     assert run(options())[0].first_iteration == 3
 
 

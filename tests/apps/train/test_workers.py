@@ -10,14 +10,14 @@ import pytest
 from porter.errors import UsageError
 from porter.system.tf_config import task
 from tests.apps.train.conftest import Make
-from tests.apps.train.runs import last_kept, start, start_workers
+from tests.apps.train.runs import last_checkpoint, start, start_workers
 
 
 def test_two_workers_equal_one_with_the_same_batch(options: Make, tmp_path: object) -> None:
-    asked = {"batch_size": 4, "num_iterations": 20, "save_every": 20}
-    workers = start_workers(options(**asked, output=options().output / "two"), 2)
+    settings = {"batch_size": 4, "num_iterations": 20, "save_every": 20}
+    workers = start_workers(options(**settings, output=options().output / "two"), 2)
     first, second = (each.reported() for each in workers)
-    alone = start(options(**asked, output=options().output / "one")).reported()
+    alone = start(options(**settings, output=options().output / "one")).reported()
     assert first["losses"] == second["losses"]
     assert first["weights"] == second["weights"]
     assert len(first["losses"]) == 20
@@ -25,19 +25,19 @@ def test_two_workers_equal_one_with_the_same_batch(options: Make, tmp_path: obje
 
 
 def test_a_worker_that_dies_comes_back_from_the_last_checkpoint(options: Make) -> None:
-    asked = options(batch_size=2, num_iterations=100_000)
-    chief, other = start_workers(asked, 2)
-    state = asked.output / "checkpoints" / "checkpoint"
+    train_options = options(batch_size=2, num_iterations=100_000)
+    chief, other = start_workers(train_options, 2)
+    state = train_options.output / "checkpoints" / "checkpoint"
     waited = time.monotonic() + 200
     while not state.exists() and chief.process.poll() is None and time.monotonic() < waited:
         time.sleep(0.05)
     other.kill()
     assert chief.died() != 0, "the other worker is needed for every iteration"
-    kept = last_kept(asked)
+    last = last_checkpoint(train_options)
     again = [
-        each.reported() for each in start_workers(options(batch_size=2, num_iterations=kept + 2), 2)
+        each.reported() for each in start_workers(options(batch_size=2, num_iterations=last + 2), 2)
     ]
-    assert [each["start"] for each in again] == [kept, kept]
+    assert [each["start"] for each in again] == [last, last]
     assert again[0]["weights"] == again[1]["weights"]
 
 

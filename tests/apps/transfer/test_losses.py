@@ -108,8 +108,8 @@ def test_the_total_of_every_recipe(recipe: str, tmp_path: Path) -> None:
     }
     squares = ((of["relu2_1"] - content["relu2_1"]) ** 2).sum()
     share = {"half-sum": 0.5, "sum": 1, "mean": 1 / content["relu2_1"].size}[chosen.content_loss]
-    wanted_content = chosen.content_weight * 2 * share * squares
-    wanted_style = 0.0
+    expected_content = chosen.content_weight * 2 * share * squares
+    expected_style = 0.0
     for name, weight in chosen.style_layers.items():
         _, h, w, c = of[name].shape
         difference = ((gram(of[name]) - blend[name]) ** 2).sum()
@@ -119,11 +119,11 @@ def test_the_total_of_every_recipe(recipe: str, tmp_path: Path) -> None:
             "keras": (h * w) ** 2 / (36 * (16 * 20) ** 2),
             "texture-nets": 1 / c**4,
         }[chosen.style_loss]
-        wanted_style += chosen.style_weight * weight * factor * difference
+        expected_style += chosen.style_weight * weight * factor * difference
     variation = np.asarray(total_variation(tf.constant(picture[None]), chosen.tv_loss)) * 0.5  # type: ignore[arg-type]
     losses = compared(picture).losses
-    np.testing.assert_allclose(losses.content, wanted_content, rtol=CLOSE)
-    np.testing.assert_allclose(losses.style, wanted_style, rtol=CLOSE)
+    np.testing.assert_allclose(losses.content, expected_content, rtol=CLOSE)
+    np.testing.assert_allclose(losses.style, expected_style, rtol=CLOSE)
     np.testing.assert_allclose(losses.variation, variation, rtol=CLOSE)
     parts = losses.content + losses.style + losses.variation
     np.testing.assert_allclose(losses.total, parts, rtol=CLOSE)

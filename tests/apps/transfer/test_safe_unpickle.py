@@ -89,7 +89,7 @@ class Calls:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_call_is_named_and_not_made(protocol: int, tmp_path: Path) -> None:
+def test_a_call_is_named_but_not_executed(protocol: int, tmp_path: Path) -> None:
     with pytest.raises(Forbidden, match=r"(posix|nt|os)\.system"):
         loads(io.BytesIO(pickle.dumps({"conv1_1": Calls()}, protocol)))
     path = saved({"conv1_1": Calls()}, tmp_path)
@@ -124,7 +124,7 @@ def test_a_forged_dtype_does_not_reach_numpy() -> None:
         read_arrays(FIXTURES / "hostile_descriptors" / "forged_dtype.npy")
 
 
-def test_a_shape_larger_than_the_file_is_refused_before_it_is_made(tmp_path: Path) -> None:
+def test_a_shape_larger_than_the_file_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npy"
     with path.open("wb") as file:
         npy.write_array_header_1_0(

@@ -21,12 +21,12 @@ from tests.build import FIXTURES, concat_table, conv, image, linear, model, sequ
 NETS = ("hourglass_nngraph", "unet_nested_concat", "texture_nets_johnson_slim")
 
 
-def seen(net: str) -> Inspection:
+def inspected(net: str) -> Inspection:
     return inspect(open_model(FIXTURES / "nets" / net / "model.t7", default_registry()))
 
 
 def graph_of(net: str) -> Graph:
-    graph = seen(net).graph
+    graph = inspected(net).graph
     assert graph is not None
     return graph
 
@@ -84,7 +84,7 @@ def test_the_svg_of_a_net_is_well_formed_and_names_every_layer() -> None:
     pytest.importorskip("jinja2")
     from porter.apps.network_page import render_html, render_svg
 
-    found = seen("lenet_mm_tanh")
+    found = inspected("lenet_mm_tanh")
     assert found.graph is not None
     root = ElementTree.fromstring(render_svg(found))
     titles = [each.text or "" for each in root.iter("{http://www.w3.org/2000/svg}title")]

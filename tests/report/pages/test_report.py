@@ -157,8 +157,8 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_conversion_writes_its_reports_into_the_folder(
     model_path: Path, tmp_path: Path, no_reload: None
 ) -> None:
-    asked = Request(model_path, tmp_path / "port", pages=("html", "markdown"))
-    done = convert(asked)
+    request = Request(model_path, tmp_path / "port", pages=("html", "markdown"))
+    done = convert(request)
     page = (done.output / "report.html").read_text(encoding="utf-8")
     assert done.manifest["source"]["sha256"] in page
     assert f"<h1>{model_path.parent.name}/{model_path.name}</h1>" in page
@@ -174,9 +174,9 @@ def test_a_failed_conversion_leaves_its_reports_beside_and_nothing_else(
 
     with registering_into(registry) as broken:
         register("nn.SpatialConvolution", override=True)(NoBias)
-    asked = Request(model_path, tmp_path / "port", registry=broken, pages=("html", "markdown"))
+    request = Request(model_path, tmp_path / "port", registry=broken, pages=("html", "markdown"))
     with pytest.raises(ParityError) as caught:
-        convert(asked)
+        convert(request)
     assert "`bias` is left out" in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "port.failed.html",
