@@ -139,15 +139,15 @@ def test_inspect_shows_format_classes_and_shapes(porter: Porter, model_path: Pat
 
 def test_inspect_as_json(porter: Porter, model_path: Path) -> None:
     ran = porter("inspect", model_path, "--json", "--input-shape", "3x10x12")
-    seen = ran.json
-    assert seen["format"] == "binary, 8-byte longs"
-    assert seen["bytes"] == model_path.stat().st_size
-    assert seen["classes"] == {"nn.SpatialConvolution": 3, "nn.Sequential": 2, "nn.ReLU": 2}
-    assert seen["parameters"] == 4 * 27 + 4 + 4 * 36 + 4 + 2 * 4 + 2
-    assert seen["unmapped"] == {}
-    assert seen["input"] == "1×3×10×12"
-    assert seen["input_note"] == "as given"
-    assert [(line["path"], line["shape"]) for line in seen["modules"]] == [
+    report = ran.json
+    assert report["format"] == "binary, 8-byte longs"
+    assert report["bytes"] == model_path.stat().st_size
+    assert report["classes"] == {"nn.SpatialConvolution": 3, "nn.Sequential": 2, "nn.ReLU": 2}
+    assert report["parameters"] == 4 * 27 + 4 + 4 * 36 + 4 + 2 * 4 + 2
+    assert report["unmapped"] == {}
+    assert report["input"] == "1×3×10×12"
+    assert report["input_note"] == "as given"
+    assert [(line["path"], line["shape"]) for line in report["modules"]] == [
         ("", "1×2×5×6"),
         ("1", "1×4×10×12"),
         ("2", "1×4×10×12"),

@@ -147,9 +147,9 @@ def test_the_saved_model_takes_any_size_and_computes_what_torch_would(
     module = loaded(converted.output)
     for shape in ((1, 3, 6, 9), (4, 3, 31, 17)):
         x = randn(*shape)
-        wanted = np.asarray(run(small_net(), x))
+        expected = np.asarray(run(small_net(), x))
         np.testing.assert_allclose(
-            np.moveaxis(module(as_tensorflow(x)).numpy(), -1, 1), wanted, rtol=1e-4, atol=1e-4
+            np.moveaxis(module(as_tensorflow(x)).numpy(), -1, 1), expected, rtol=1e-4, atol=1e-4
         )
         named = module.signatures["serving_default"](input=as_tensorflow(x))
         assert list(named) == ["output"]
@@ -157,9 +157,9 @@ def test_the_saved_model_takes_any_size_and_computes_what_torch_would(
 
 def test_the_activations_signature_gives_every_layer(converted: Conversion) -> None:
     module = loaded(converted.output)
-    made = module.signatures["activations"](input=as_tensorflow(randn(1, 3, 6, 8)))
-    assert set(made) == {"root", "1", "2", "3", "3.1", "3.2", "4"}
-    assert made["3.1"].shape == (1, 3, 4, 4)
+    activations = module.signatures["activations"](input=as_tensorflow(randn(1, 3, 6, 8)))
+    assert set(activations) == {"root", "1", "2", "3", "3.1", "3.2", "4"}
+    assert activations["3.1"].shape == (1, 3, 4, 4)
 
 
 def test_checkpoint_variables_are_named_by_path(converted: Conversion) -> None:
@@ -169,8 +169,8 @@ def test_checkpoint_variables_are_named_by_path(converted: Conversion) -> None:
     torch_weight = small_net().list("modules")[2].list("modules")[0].tensor("weight").array
     np.testing.assert_array_equal(weight, np.transpose(torch_weight, (2, 3, 1, 0)))
     names = {name.removesuffix(suffix) for name in reader.get_variable_to_shape_map()}
-    wanted = {f"{path}/{kind}" for path in ("1", "3/1", "4") for kind in ("weight", "bias")}
-    assert wanted <= names
+    expected = {f"{path}/{kind}" for path in ("1", "3/1", "4") for kind in ("weight", "bias")}
+    assert expected <= names
 
 
 IN_A_FRESH_PROCESS = """
@@ -197,8 +197,8 @@ def test_a_moved_port_runs_without_porter(converted: Conversion, tmp_path: Path)
     subprocess.run(
         [*command, *arguments], cwd=tmp_path, check=True, env={"TF_CPP_MIN_LOG_LEVEL": "3"}
     )
-    made = np.moveaxis(np.load(tmp_path / "out.npy"), -1, 1)
-    np.testing.assert_allclose(made, np.asarray(run(small_net(), x)), rtol=1e-4, atol=1e-4)
+    output = np.moveaxis(np.load(tmp_path / "out.npy"), -1, 1)
+    np.testing.assert_allclose(output, np.asarray(run(small_net(), x)), rtol=1e-4, atol=1e-4)
 
 
 def test_a_net_recorded_by_torch(lenet: Conversion) -> None:
@@ -207,8 +207,10 @@ def test_a_net_recorded_by_torch(lenet: Conversion) -> None:
     proof = json.loads((lenet.output / "parity.json").read_text(encoding="utf-8"))
     assert {row["oracle"] for row in proof["layers"]} <= {"torch7", "numpy float64"}
     x = np.asarray(recording.input)
-    made = loaded(lenet.output)(as_tensorflow(x[None])).numpy()
-    np.testing.assert_allclose(made.reshape(-1), np.asarray(recording.output), rtol=1e-4, atol=1e-5)
+    output = loaded(lenet.output)(as_tensorflow(x[None])).numpy()
+    np.testing.assert_allclose(
+        output.reshape(-1), np.asarray(recording.output), rtol=1e-4, atol=1e-5
+    )
 
 
 # Choices ------------------------------------------------------------------------------------------
@@ -238,8 +240,8 @@ def test_channels_first_signatures(model_path: Path, tmp_path: Path, no_reload: 
     assert done.manifest["signature"]["input"]["shape"] == [None, 3, None, None]
     assert done.manifest["transposes"] == 2
     x = randn(1, 3, 6, 8)
-    made = loaded(done.output)(tf.constant(x)).numpy()
-    np.testing.assert_allclose(made, np.asarray(run(small_net(), x)), rtol=1e-4, atol=1e-4)
+    output = loaded(done.output)(tf.constant(x)).numpy()
+    np.testing.assert_allclose(output, np.asarray(run(small_net(), x)), rtol=1e-4, atol=1e-4)
 
 
 def test_a_fixed_size_is_solved_and_reported(tmp_path: Path, no_reload: None) -> None:

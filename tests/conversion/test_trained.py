@@ -36,17 +36,17 @@ def port_of(path: Path, shape: tuple[int, ...]) -> Port:
 
 
 def serve(port: Port, images: Array) -> Array:
-    (made,) = port.module.serve(images).values()
-    return np.asarray(made)
+    (output,) = port.module.serve(images).values()
+    return np.asarray(output)
 
 
 def test_all_digits_get_the_class_that_torch_gives_them() -> None:
     port = port_of(DIGITS / "model.t7", (2, 1, 8, 8))
-    images, wanted = tensor(DIGITS / "all_input.t7"), tensor(DIGITS / "all_output.t7")
-    made = serve(port, np.moveaxis(images, 1, -1))
+    images, expected = tensor(DIGITS / "all_input.t7"), tensor(DIGITS / "all_output.t7")
+    output = serve(port, np.moveaxis(images, 1, -1))
     assert len(images) == 1797
-    assert np.array_equal(made.argmax(1), wanted.argmax(1))
-    assert np.abs(made - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert np.array_equal(output.argmax(1), expected.argmax(1))
+    assert np.abs(output - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_pictures_are_those_of_torch(oilpaint: Port, photo: str) -> None:
     image = pytest.importorskip("PIL.Image")
     pixels = np.asarray(image.open(OILPAINT / f"{photo}.png").convert("RGB"))
     torch = np.asarray(image.open(OILPAINT / f"{photo}.torch.png").convert("RGB"))
-    made = serve(oilpaint, (pixels / 255.0).astype(np.float32)[None])[0]
-    levels = np.clip(made + TORCH_MEAN, 0, 255).round()[..., ::-1].astype(int)
+    picture = serve(oilpaint, (pixels / 255.0).astype(np.float32)[None])[0]
+    levels = np.clip(picture + TORCH_MEAN, 0, 255).round()[..., ::-1].astype(int)
     difference = np.abs(levels - torch)
     assert difference.max() <= 1
     assert np.count_nonzero(difference) <= 1e-4 * difference.size

@@ -114,9 +114,9 @@ def test_a_view_sees_the_first_elements_of_a_resized_tensor() -> None:
     """The storage is kept: behind the new elements lie those of the first call."""
     tanh = torch_module("nn.Tanh")
     net = parallel_table(sequential(tanh, view(96)), tanh)
-    seen, _ = outputs_of(net, [POSITIVE, NEGATIVE[:1]])
+    first, _ = outputs_of(net, [POSITIVE, NEGATIVE[:1]])
     expected = [*np.tanh(NEGATIVE[0]).ravel(), *np.tanh(POSITIVE[1]).ravel()]
-    np.testing.assert_array_equal(seen, expected)
+    np.testing.assert_array_equal(first, expected)
 
 
 def test_rows_of_a_shared_lookup_table_lose_their_batch() -> None:
@@ -224,15 +224,15 @@ class Generator:
     def __init__(self, seed: int, reuse: float) -> None:
         self.random = random.Random(seed)
         self.reuse = reuse
-        self.made: dict[str, list[TorchObject]] = {}
+        self.modules: dict[str, list[TorchObject]] = {}
 
     def again(self, kind: str, make: Any) -> TorchObject:
         """A module of this kind: a new one, or with some luck one that is there already."""
-        kept = self.made.setdefault(kind, [])
-        if kept and self.random.random() < self.reuse:
-            return self.random.choice(kept)
-        kept.append(make())
-        return kept[-1]
+        of_kind = self.modules.setdefault(kind, [])
+        if of_kind and self.random.random() < self.reuse:
+            return self.random.choice(of_kind)
+        of_kind.append(make())
+        return of_kind[-1]
 
     def layer(self) -> TorchObject:
         """A layer that keeps the shape of an image."""

@@ -166,7 +166,7 @@ def test_cudnn_says_what_it_was_fed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "kept"),
+    ("before", "after", "same_borders"),
     [
         ((2, 3, 8), (6, 8), True),
         ((8, 6), (2, 4, 6), True),
@@ -176,9 +176,9 @@ def test_cudnn_says_what_it_was_fed() -> None:
     ],
 )
 def test_where_reshaped_samples_begin(
-    before: tuple[int, ...], after: tuple[int, ...], kept: bool
+    before: tuple[int, ...], after: tuple[int, ...], same_borders: bool
 ) -> None:
-    assert keeps_borders(before, after) is kept
+    assert keeps_borders(before, after) is same_borders
 
 
 def test_noise_before_a_view_is_a_vector() -> None:
@@ -263,9 +263,9 @@ def test_tables_among_several_inputs_are_found() -> None:
     assert types[0] == types[1] == TensorType((2,), INT)
     assert types[2] == [TensorType((2, 24))] * 4
     flat = [(20,), (20,), *[(20, 24)] * 4]
-    (given,) = requested(field_model("zaremba_core"), flat).types
-    assert isinstance(given, list)
-    assert given[2] == [TensorType((20, 24))] * 4
+    (nested,) = requested(field_model("zaremba_core"), flat).types
+    assert isinstance(nested, list)
+    assert nested[2] == [TensorType((20, 24))] * 4
 
 
 def test_shapes_that_the_model_refuses_raise_its_error() -> None:

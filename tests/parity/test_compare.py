@@ -92,8 +92,8 @@ def test_every_layer_has_a_row_with_all_measures() -> None:
 
 def test_the_accumulated_error_of_the_last_layer_is_that_of_the_port() -> None:
     x = randn(2, 3, 8, 8)
-    (wanted,) = verified(small_net(), x).expected
-    np.testing.assert_array_equal(wanted, run(small_net(), x))
+    (expected,) = verified(small_net(), x).expected
+    np.testing.assert_array_equal(expected, run(small_net(), x))
 
 
 # Isolated and accumulated -------------------------------------------------------------------------

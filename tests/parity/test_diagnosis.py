@@ -58,9 +58,9 @@ def with_array(name: str, change: Callable[[Array], Array]) -> Bug:
     """A parameter that TensorFlow gets in another order or size."""
 
     def bug(op: Any) -> None:
-        held: Param = op.__dict__[name]
-        changed = np.ascontiguousarray(change(held.array))
-        op.__dict__[name] = replace(held, array=changed, key=(held.key, "planted"))
+        param: Param = op.__dict__[name]
+        changed = np.ascontiguousarray(change(param.array))
+        op.__dict__[name] = replace(param, array=changed, key=(param.key, "planted"))
 
     return bug
 
@@ -314,7 +314,7 @@ PLANTED = [
 
 
 def planted_registry(registry: Registry, parent: type[LayerMap], bug: type[LayerMap]) -> Registry:
-    names = [name for name, held in registry.layer_maps().items() if held is parent]
+    names = [name for name, handler in registry.layer_maps().items() if handler is parent]
     with registering_into(registry) as extended:
         register(*names, override=True)(bug)
     return extended
@@ -350,8 +350,8 @@ def recorded_by(other: TorchObject, x: Array) -> Recording:
 
 
 def oblong(**sizes: int) -> TorchObject:
-    held = {"nInputPlane": 3, "nOutputPlane": 2, "dW": 1, "dH": 1, "padW": 2, "padH": 0} | sizes
-    return torch_module("nn.SpatialConvolution", **held, weight=randn(2, 3, 3, 3, seed=5))
+    geometry = {"nInputPlane": 3, "nOutputPlane": 2, "dW": 1, "dH": 1, "padW": 2, "padH": 0} | sizes
+    return torch_module("nn.SpatialConvolution", **geometry, weight=randn(2, 3, 3, 3, seed=5))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ def record(path: str, output: Any = None, **fields: Any) -> Any:
 
 
 def recording(*records: Any, **fields: Any) -> Any:
-    given = {"format": "torch7-activations", "version": 1, "input": randn(2, 3)}
-    return lua(given | {"records": list(records)} | fields)
+    header = {"format": "torch7-activations", "version": 1, "input": randn(2, 3)}
+    return lua(header | {"records": list(records)} | fields)
 
 
 def test_a_t7_recording_gives_outputs_by_path_and_call(tmp_path: Path) -> None:

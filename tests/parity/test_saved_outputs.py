@@ -93,8 +93,8 @@ def test_stepped_weights_are_a_note() -> None:
 def test_a_training_step_is_a_note(typename: str) -> None:
     layer = torch_module(typename, p=0.5, v2=True, train=True)
     net = with_outputs(sequential(conv(3, 4, 3), layer, relu()), randn(2, 3, 8, 9))
-    kept = child(net, 2).tensor("output").array
-    child(net, 2).fields["output"] = lua(kept * randn(*kept.shape))
+    saved = child(net, 2).tensor("output").array
+    child(net, 2).fields["output"] = lua(saved * randn(*saved.shape))
     oracle, passed, note = rows_of(verified(net))["2"]
     assert (oracle, passed) == (REFERENCE, True)
     assert "training step" in note
@@ -103,8 +103,8 @@ def test_a_training_step_is_a_note(typename: str) -> None:
 def test_random_numbers_are_a_note() -> None:
     noise = torch_module("nn.NoiseFill", num_noise_channels=1, mult=1)
     net = with_outputs(sequential(conv(3, 4, 3), noise, relu()), randn(2, 3, 8, 9))
-    kept = child(net, 2).tensor("output").array
-    child(net, 2).fields["output"] = lua(kept + randn(*kept.shape))
+    saved = child(net, 2).tensor("output").array
+    child(net, 2).fields["output"] = lua(saved + randn(*saved.shape))
     oracle, passed, note = rows_of(verified(net))["2"]
     assert (oracle, passed) == (REFERENCE, True)
     assert "draws random numbers" in note

@@ -16,19 +16,19 @@ from tests.build import model, randn, relu, sequential
 
 
 def test_the_plane_with_the_largest_error_is_kept_and_its_worst_pixel_survives() -> None:
-    wanted = randn(2, 3, 200, 150)
-    made = wanted.copy()
-    made[1, 2, 117, 33] += 5
-    small = thumbnail(wanted, made)
+    expected = randn(2, 3, 200, 150)
+    computed = expected.copy()
+    computed[1, 2, 117, 33] += 5
+    small = thumbnail(expected, computed)
     assert small.place == "sample 2, plane 3"
     assert small.expected.shape == small.error.shape == (SIDE, SIDE)
     assert small.error.max() == pytest.approx(5, rel=1e-5)
-    assert small.expected.mean() == pytest.approx(wanted[1, 2].mean(), abs=0.01)
+    assert small.expected.mean() == pytest.approx(expected[1, 2].mean(), abs=0.01)
 
 
 def test_vectors_are_folded() -> None:
-    wanted = np.arange(20.0).reshape(2, 10)
-    small = thumbnail(wanted, wanted + np.array([[0.0], [1.0]]))
+    expected = np.arange(20.0).reshape(2, 10)
+    small = thumbnail(expected, expected + np.array([[0.0], [1.0]]))
     assert small.place == "sample 2"
     assert small.expected.shape == (3, 4)
     assert np.isnan(small.expected).sum() == 2
@@ -41,25 +41,25 @@ def test_averages_and_maxima_of_blocks() -> None:
 
 
 def test_only_the_worst_are_stored() -> None:
-    kept = Worst()
+    worst = Worst()
     for number in range(50):
         error = float((number * 7) % 50)
-        kept.offer(number, error, np.zeros(4), np.full(4, error))
-    assert sorted(error for error, _ in kept.found.values()) == [44, 45, 46, 47, 48, 49]
-    assert len(kept.found) == KEPT
-    kept.offer("shape", np.inf, np.zeros(4), np.zeros(5))
-    assert kept.get("shape") is None
+        worst.offer(number, error, np.zeros(4), np.full(4, error))
+    assert sorted(error for error, _ in worst.found.values()) == [44, 45, 46, 47, 48, 49]
+    assert len(worst.found) == KEPT
+    worst.offer("shape", np.inf, np.zeros(4), np.zeros(5))
+    assert worst.get("shape") is None
 
 
 def test_a_strip_of_an_image_net() -> None:
-    fed, wanted = randn(2, 3, 300, 20), randn(2, 1, 300, 20)
-    shown = strip(fed, wanted, wanted + 0.5)
+    fed, expected = randn(2, 3, 300, 20), randn(2, 1, 300, 20)
+    shown = strip(fed, expected, expected + 0.5)
     assert shown is not None
     assert shown.fed.shape == (IMAGE_SIDE, 20, 3)
     assert shown.computed.shape == (IMAGE_SIDE, 20, 1)
     assert shown.largest == pytest.approx(0.5, rel=1e-6)
     assert strip(fed, randn(2, 10), randn(2, 10)) is None
-    assert strip([fed, fed], wanted, wanted) is None
+    assert strip([fed, fed], expected, expected) is None
 
 
 # Memory ------------------------------------------------------------------------------------------

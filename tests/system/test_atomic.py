@@ -129,15 +129,15 @@ def test_force_replaces_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
 def test_force_never_replaces_what_porter_did_not_write(tmp_path: Path, kind: str) -> None:
-    target, kept = tmp_path / "port", tmp_path / "precious"
-    kept.mkdir()
-    (kept / "thesis.tex").write_text("years of work")
+    target, precious = tmp_path / "port", tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.tex").write_text("years of work")
     if kind == "folder":
-        kept.rename(target)
+        precious.rename(target)
     elif kind == "file":
         target.write_text("a file")
     else:
-        target.symlink_to(kept)
+        target.symlink_to(precious)
     before = names(tmp_path)
     with (
         pytest.raises(UsageError, match="not written by porter"),
