@@ -1,23 +1,38 @@
 """The command line; `porter --help` lists the commands.
 
-Each command is a file of `porter/cli/`. Exit codes: 0 ok, 1 parity failed, 2 usage or
-output, 3 unreadable file, 4 unmapped or malformed modules.
+Each command is a file of `porter/cli/`. Exit codes: 0 ok, 1 parity failed, 2 usage, output or
+memory, 3 unreadable file, 4 unmapped or malformed modules, 70 a bug of porter, 130 and 143 ended by
+Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import shlex
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from porter.cli.arguments import show_json
 from porter.cli.examples import add_examples
 from porter.cli.spelling import in_options
-from porter.errors import ParityError, PorterError, ShapeNeeded, TooLarge, UsageError
-from porter.version import ShowVersion
+from porter.errors import (
+    OutOfMemory,
+    ParityError,
+    PorterError,
+    ShapeNeeded,
+    Unexpected,
+    UsageError,
+    printable,
+)
+from porter.version import ShowVersion, version
 
 COMMANDS = (
     "inspect",
@@ -36,32 +51,82 @@ COMMANDS = (
 )
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: with everything cleaned up."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    escape_unprintable()
     options = parser(words[0] if words else "").parse_args(words)
     try:
-        code: int = options.run(options)
+        with sigterm_as_interrupt():
+            code: int = options.run(options)
     except ShapeNeeded as error:
         if error.shapes:
             error.hint = f"{error.hint}\nfor example: {with_shapes(words, error.shapes)}"
         return report_error(error, options)
     except PorterError as error:
         return report_error(error, options)
-    except RecursionError:
-        return report_error(UsageError("a file holds something that is nested too deep"), options)
-    except MemoryError:
-        return report_error(
-            TooLarge("there is not enough memory", hint="give a smaller input with --input-shape"),
-            options,
-        )
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return Terminated.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if os.environ.get("PORTER_DEBUG"):
+            traceback.print_exception(error)
+        return report_error(told_in_a_line(error), options)
     return code
+
+
+def escape_unprintable() -> None:
+    """Write characters that a terminal or pipe has no code for as escapes, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """While open, SIGTERM raises Terminated, unless somebody else handles it."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def told_in_a_line(error: Exception) -> PorterError:
+    """The error for what no part of porter foresaw."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        hint = "give a smaller input with `input_shapes=`, or smaller images with `image_size=`"
+        return OutOfMemory("there is not enough memory", hint=hint)
+    if isinstance(error, RecursionError):
+        return UsageError("a file holds something that is nested too deep")
+    *_, last = traceback.extract_tb(error.__traceback__)
+    text = printable(" ".join(str(error).split()), limit=300)
+    return Unexpected(
+        f"porter {version()} met what it did not foresee: {type(error).__name__}: {text} "
+        f"({os.path.basename(last.filename)}, line {last.lineno})",
+        hint="this is a bug: please report this line with the command and, if you can, the file; "
+        "PORTER_DEBUG=1 shows the traceback",
+    )
 
 
 def with_shapes(words: Sequence[str], shapes: Sequence[str]) -> str:
@@ -108,8 +173,9 @@ def parser(requested: str = "") -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="porter",
         description="Trained Torch7 models (.t7) as TensorFlow models, proven layer by layer.",
-        epilog="Exit codes: 0 ok, 1 parity failed, 2 usage or output, 3 unreadable file, "
-        "4 unmapped or malformed modules. `porter help WORD` explains a word of the reports.",
+        epilog="Exit codes: 0 ok, 1 parity failed, 2 usage, output or memory, 3 unreadable file, "
+        "4 unmapped or malformed modules, 70 a bug of porter, 130 Ctrl-C, 143 SIGTERM. "
+        "`porter help WORD` explains a word of the reports.",
     )
     top.add_argument("--version", action=ShowVersion)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -24,10 +24,11 @@
     ├── ParityError           1  the port does not compute what Torch computed
     ├── Diverged              1  a loss or a weight is not a number any more
     ├── WorkerLost           75  another worker of a training run is gone
+    ├── Unexpected           70  a bug of porter, in one line; only the command line makes it
     └── Interrupted         130  the user ended the run
 
-Anything else that escapes is a bug in porter and keeps its traceback: InvariantError, too, which
-`python -O` does not switch off as it does `assert`.
+Anything else that escapes is a bug in porter: InvariantError, too, which `python -O` does not
+switch off as it does `assert`.
 """
 
 from __future__ import annotations
@@ -231,6 +232,13 @@ class WorkerLost(PorterError):
 
     exit_code = 75
     """EX_TEMPFAIL: start the command again."""
+
+
+class Unexpected(PorterError):
+    """An exception that porter did not foresee."""
+
+    exit_code = 70
+    """EX_SOFTWARE: a bug, please report it."""
 
 
 class Interrupted(PorterError):

@@ -16,12 +16,12 @@ import numpy as np
 
 from porter import torch7
 from porter.errors import UsageError
-from porter.frontend.inputs import RequestedShape, requested, samples, types_of
+from porter.frontend.inputs import RequestedShape, samples, types_of
 from porter.frontend.model_file import ModelFile, choose
 from porter.frontend.module_tree import require_mapped
 from porter.frontend.nonfinite import with_nan
 from porter.frontend.run_mode import decide
-from porter.frontend.search import solve
+from porter.frontend.search import shapes_for
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.layout import Layout, from_torch, image_layout, to_torch
@@ -139,7 +139,7 @@ def common_input(
             return side.input
     for side in (first, second):
         if isinstance(side, Model):
-            shapes = requested(side, list(input_shapes)) if input_shapes else solve(side)
+            shapes = shapes_for(side, input_shapes)
             return samples(side, shapes, seed)[0].arrays
     assert isinstance(first, PortFolder)
     return port_sample(first, seed)

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from porter.errors import PorterError
-from porter.frontend.inputs import RequestedShape, Shapes, requested
+from porter.frontend.inputs import RequestedShape, Shapes
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram, parts, submodules
 from porter.frontend.run_mode import decide
-from porter.frontend.search import solve
+from porter.frontend.search import shapes_for
 from porter.frontend.walker import Model
 from porter.frontend.weights import entries
 from porter.ir.graph import Graph
@@ -178,7 +178,7 @@ def walked(
     if unmapped:
         return None, "", "shapes are not known while classes are unmapped"
     try:
-        found: Shapes = requested(model, list(input_shapes)) if input_shapes else solve(model, 1)
+        found: Shapes = shapes_for(model, input_shapes, 1)
         graph = model.walk(found.types[0])
     except PorterError as error:
         return None, "", str(error)

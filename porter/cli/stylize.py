@@ -15,7 +15,7 @@ from porter.cli.arguments import (
     shapes_of,
     show_json,
 )
-from porter.errors import UsageError
+from porter.errors import UsageError, printable
 
 
 def add_to(commands: Commands) -> None:
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
         display.reset(task)
 
         def on_result(result: StylizeResult) -> None:
-            display.update(task, advance=1, description=result.source.name)
+            display.update(task, advance=1, description=printable(result.source.name))
             if record is not None and result.error is None:
                 record.add(done_so_far, result.source, result.target)
             if result.error is not None:

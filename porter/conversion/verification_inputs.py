@@ -15,13 +15,12 @@ from porter.frontend.inputs import (
     Shapes,
     accepts,
     hint_of,
-    requested,
     samples,
     types_of,
     with_batches,
     with_indices,
 )
-from porter.frontend.search import solve
+from porter.frontend.search import shapes_for, solve
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.graph import Graph, TensorType
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 def input_shapes(model: Model, request: Request) -> Shapes:
     """Input types: the user's, the recording's, or solved from the model."""
     if request.input_shapes:
-        shapes = requested(model, request.input_shapes)
+        shapes = shapes_for(model, request.input_shapes)
         return replace(shapes, solved=f"given: {shown(shapes.types[0])}")
     if request.reference is not None and request.reference.input is not None:
         types = types_of(request.reference.input)

@@ -12,14 +12,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from porter.errors import MALFORMED, PorterError, ShapeNeeded, TooLarge, WalkError
+from porter.errors import (
+    MALFORMED,
+    PorterError,
+    ShapeMismatch,
+    ShapeNeeded,
+    TooLarge,
+    UsageError,
+    WalkError,
+)
 from porter.frontend import stated_sizes
 from porter.frontend.batch_rows import Fit, fit_of
 from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import (
     SHAPE_HINT,
+    RequestedShape,
     Shapes,
     plane_counts,
+    requested,
     shown_shape,
     stated_hint,
     walked,
@@ -69,6 +79,29 @@ FEW_OTHERS = 20
 """How many short inputs that are no images are tried before those that the file states."""
 MAX_NAMED = 3
 """How many of the sizes that all fit an error names."""
+
+
+def shapes_for(model: Model, shapes: Sequence[RequestedShape], count: int = 2) -> Shapes:
+    """The types of the shapes that the user requests, or those that `solve` finds.
+
+    Raises UsageError where the model takes other inputs than the requested ones, else as `solve`.
+    """
+    if not shapes:
+        return solve(model, count)
+    try:
+        return requested(model, shapes)
+    except (ShapeMismatch, TooLarge) as error:
+        try:
+            found = solve(model, 1)
+        except PorterError:
+            raise error from None
+        example = " ".join(f"`input_shapes={shown_shape(t)}`" for t in leaves(found.types[0]))
+        raise UsageError(
+            f"the requested input does not fit the model: {error.message}",
+            where=error.where,
+            received=error.received,
+            hint=f"the model takes, for example, {example}",
+        ) from error
 
 
 def solve(model: Model, count: int = 2) -> Shapes:

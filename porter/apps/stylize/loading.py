@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from layer_maps import default_registry
 from porter.conversion.verification_inputs import emitted_types
 from porter.errors import UsageError
-from porter.frontend.inputs import RequestedShape, Shapes, requested
+from porter.frontend.inputs import RequestedShape, Shapes
 from porter.frontend.model_file import open_model
 from porter.frontend.run_mode import decide
-from porter.frontend.search import solve
+from porter.frontend.search import shapes_for
 from porter.frontend.walker import Model
 from porter.imaging.geometry import Geometry, output_image
 from porter.imaging.image_spec import (
@@ -75,7 +75,7 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     opened = open_model(path, choices.registry or default_registry(), choices.select)
     mode = decide(opened.root, choices.options, preset=choices.preset)
     model = opened.model(mode.options)
-    shapes = requested(model, list(choices.input_shapes)) if choices.input_shapes else solve(model)
+    shapes = shapes_for(model, choices.input_shapes)
     spec = image_spec_of(opened, model, shapes, choices.preset)
     if spec is None:
         raise not_of_images(path, model, shapes) or unknown_encoding(path)

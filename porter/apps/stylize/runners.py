@@ -16,7 +16,7 @@ import numpy as np
 
 from porter.emit.keras_files import require_known
 from porter.emit.reload import dequantised, quantised
-from porter.errors import PorterError, ShapeMismatch, UnsafeFile, UsageError
+from porter.errors import OutOfMemory, PorterError, ShapeMismatch, UnsafeFile, UsageError
 from porter.ir.fields import Array
 from porter.system.checksums import sealed
 from porter.system.input_files import require_file
@@ -71,7 +71,7 @@ def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
     shown = "×".join(map(str, shape[1:3]))
     first = (str(error).strip() or type(error).__name__).splitlines()[0]
     if "OOM" in first or isinstance(error, MemoryError) or "allocat" in first.lower():
-        return ShapeMismatch(
+        return OutOfMemory(
             f"a picture of {shown} does not fit into memory", hint="make it smaller: `image_size=`"
         )
     return ShapeMismatch(f"the net does not run on a picture of {shown}", received=first)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from rich.text import Text
 
 from porter.apps.stylize.stylize import StylizeResult
+from porter.errors import printable
 
 
 def stylized_line(result: StylizeResult) -> Text:
     """One picture of `porter stylize`."""
     sizes = [f"{size[1]}×{size[0]}" for size in (result.size, result.output_size) if size]
-    line = Text(f"{result.source} → {result.target}  {' → '.join(dict.fromkeys(sizes))}")
+    names = " → ".join(printable(str(path), limit=4_000) for path in (result.source, result.target))
+    line = Text(f"{names}  {' → '.join(dict.fromkeys(sizes))}")
     for note in result.notes:
         line.append(f"\n    {note}")
     return line

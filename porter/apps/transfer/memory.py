@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from porter.apps.transfer.descriptor import Descriptor
-from porter.errors import ShapeMismatch, TooLarge
+from porter.errors import OutOfMemory, ShapeMismatch
 from porter.runtime import memory
 from porter.system.tensorflow import tf
 
@@ -51,10 +51,10 @@ def needed(descriptor: Descriptor, height: int, width: int) -> int:
 
 
 def require(descriptor: Descriptor, height: int, width: int) -> None:
-    """Raise TooLarge where a transfer at this size must run out of memory."""
+    """Raise OutOfMemory where a transfer at this size must run out of memory."""
     total, free = needed(descriptor, height, width), memory.available()
     if free is not None and total > free and not tf.config.list_physical_devices("GPU"):
-        raise TooLarge(
+        raise OutOfMemory(
             f"an image of {height}×{width} takes about {memory.gigabytes(total)} of memory",
             received=f"{memory.gigabytes(free)} are free",
             hint="make it smaller with `image_size=`",

@@ -13,7 +13,7 @@ from porter.apps.transfer import losses
 from porter.apps.transfer.checks import BLACK
 from porter.apps.transfer.descriptor import Descriptor
 from porter.apps.transfer.recipe import Recipe, Weights
-from porter.errors import ShapeMismatch, TooLarge, UsageError, WeightError
+from porter.errors import OutOfMemory, ShapeMismatch, UsageError, WeightError
 from porter.system.tensorflow import tf
 
 Array = npt.NDArray[Any]
@@ -132,7 +132,7 @@ class Objective:
         try:
             *parts, gradient = self.traced(tf.constant(image[None], self.dtype))
         except tf.errors.ResourceExhaustedError as error:
-            raise TooLarge(
+            raise OutOfMemory(
                 "the image does not fit into memory",
                 received="×".join(map(str, image.shape[:2])),
                 hint="make it smaller with `image_size=`",
