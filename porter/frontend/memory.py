@@ -27,7 +27,7 @@ Runs = tuple[tuple[int, int], ...]
 
 
 @dataclass
-class Group:
+class WindowGroup:
     """What is in windows with the same runs, by offset; one value for each shape."""
 
     values: dict[int, dict[Shape, Value]] = field(default_factory=dict)
@@ -71,11 +71,11 @@ class Group:
 
 
 @dataclass
-class Storage:
+class TensorStorage:
     """One piece of memory: what is in which window now, and all that was ever written."""
 
     number: int
-    groups: dict[Runs, Group] = field(default_factory=dict)
+    groups: dict[Runs, WindowGroup] = field(default_factory=dict)
     written: list[tuple[Window, Value]] = field(default_factory=list)
     divided: list[tuple[Window, LayerMap, tuple[Window, ...]]] = field(default_factory=list)
     """Views that take a window apart: its window, the layer, and the windows of the parts."""
@@ -91,7 +91,7 @@ class Storage:
 
     def note(self, window: Window, value: Value) -> None:
         """Remember that a value is what is in a window now."""
-        group = self.groups.setdefault(window.runs, Group())
+        group = self.groups.setdefault(window.runs, WindowGroup())
         if window.offset not in group.values:
             group.sorted = None
         group.values.setdefault(window.offset, {})[window.shape] = value
@@ -114,7 +114,7 @@ class TorchTensor:
     `value` names it in the graph: the node output that this tensor was last returned as.
     """
 
-    storage: Storage
+    storage: TensorStorage
     window: Window
     value: Value
     source: tuple[LayerMap, int, Window] | None = None
@@ -140,9 +140,9 @@ class TensorMemory:
         """The tensors that modules return at every call."""
         self.tables: dict[Hashable, list[Nested[Value]]] = {}
         """The tables that modules return at every call."""
-        self.notes: list[tuple[Storage, Window, Value]] = []
+        self.notes: list[tuple[TensorStorage, Window, Value]] = []
         """What was found to be in memory, in order."""
-        self.overwritten: list[Storage] = []
+        self.overwritten: list[TensorStorage] = []
         """Memory that was written to after it was made, in order."""
 
     def allocate(self, value: Value) -> TorchTensor:
@@ -156,11 +156,13 @@ class TensorMemory:
 
     def constant(self, value: Value) -> TorchTensor:
         """A tensor that holds a value of the graph itself, whatever it stands for."""
-        tensor = TorchTensor(Storage(value.storage), contiguous(value.type), value)
+        tensor = TorchTensor(TensorStorage(value.storage), contiguous(value.type), value)
         tensor.storage.write(tensor.window, value)
         return tensor
 
-    def point(self, tensor: TorchTensor, storage: Storage, window: Window, value: Value) -> None:
+    def point(
+        self, tensor: TorchTensor, storage: TensorStorage, window: Window, value: Value
+    ) -> None:
         """Let a tensor see a window, in which `value` is now."""
         tensor.storage, tensor.window, tensor.value, tensor.source = storage, window, value, None
         self.tensors[value.id] = tensor
@@ -171,13 +173,13 @@ class TensorMemory:
         value = name(TensorType(shape, tensor.value.dtype), tensor.storage.number)
         self.point(tensor, tensor.storage, window, value)
 
-    def write(self, storage: Storage, window: Window, value: Value) -> None:
+    def write(self, storage: TensorStorage, window: Window, value: Value) -> None:
         """Overwrite what is in a window."""
         storage.write(window, value)
         self.overwritten.append(storage)
         self.notes.append((storage, window, value))
 
-    def note(self, storage: Storage, window: Window, value: Value) -> None:
+    def note(self, storage: TensorStorage, window: Window, value: Value) -> None:
         """Remember that a value is what is in a window now."""
         storage.note(window, value)
         self.notes.append((storage, window, value))
@@ -204,7 +206,7 @@ class TensorMemory:
             value = self.joined_again(storage, window) or self.patched(storage, window)
         return value
 
-    def in_shape(self, storage: Storage, window: Window) -> Value | None:
+    def in_shape(self, storage: TensorStorage, window: Window) -> Value | None:
         """What is in a window, where it is known in this shape or in another."""
         found = storage.find(window)
         if not found or window.shape in found:
@@ -213,7 +215,7 @@ class TensorMemory:
         return self.derived(Reinterpret(shape=window.shape), [latest], storage, [window])[0]
 
     def viewed_again(
-        self, storage: Storage, view: LayerMap, position: int, source: Window
+        self, storage: TensorStorage, view: LayerMap, position: int, source: Window
     ) -> Value | None:
         """A part of a tensor that was overwritten as a whole: the same view once more."""
         whole = self.in_shape(storage, source)
@@ -224,7 +226,7 @@ class TensorMemory:
         assert None not in windows
         return self.derived(view, [whole], storage, windows)[position]  # type: ignore[arg-type]
 
-    def joined_again(self, storage: Storage, window: Window) -> Value | None:
+    def joined_again(self, storage: TensorStorage, window: Window) -> Value | None:
         """A tensor that was overwritten part by part: the parts, joined as they were split."""
         for source, join, windows in reversed(storage.divided):
             if not source.same_elements(window):
@@ -238,7 +240,7 @@ class TensorMemory:
             return self.in_shape(storage, window)
         return None
 
-    def patched(self, storage: Storage, window: Window) -> Value:
+    def patched(self, storage: TensorStorage, window: Window) -> Value:
         """Any window: each of its elements as it was written last."""
         elements = window.elements()
         places = np.full(elements.shape, -1, np.int64)
@@ -263,7 +265,7 @@ class TensorMemory:
         )
 
     def derived(
-        self, op: LayerMap, inputs: list[Value], storage: Storage, windows: Sequence[Window]
+        self, op: LayerMap, inputs: list[Value], storage: TensorStorage, windows: Sequence[Window]
     ) -> tuple[Value, ...]:
         """A node that changes nothing: what it makes is what is in these windows now."""
         types = tuple(TensorType(window.shape, inputs[0].dtype) for window in windows)

@@ -20,7 +20,7 @@ import numpy as np
 
 from porter.errors import ShapeMismatch, WalkError
 from porter.frontend.loop import Loop
-from porter.frontend.memory import Storage
+from porter.frontend.memory import TensorStorage
 from porter.frontend.walker import Walk
 from porter.ir.fields import Array, Param, optional_integer, raw
 from porter.ir.graph import INT, Call, Graph, Node, Shape, TensorType, Types, Value, verify
@@ -252,7 +252,7 @@ def read_from_outside(nodes: list[Node], outputs: list[Value], number: Value) ->
     return list({value.id: value for value in read if value.id < number.id}.values())
 
 
-def refuse_outer_writes(overwritten: list[Storage], number: Value) -> None:
+def refuse_outer_writes(overwritten: list[TensorStorage], number: Value) -> None:
     """A body may overwrite the elements it is given, and nothing else from outside."""
     if any(storage.number < number.id for storage in overwritten):
         raise WalkError(

@@ -35,7 +35,7 @@ from porter.errors import (
 )
 from porter.frontend.aliasing import MakeBatch
 from porter.frontend.frozen import freeze, frozen_memory
-from porter.frontend.memory import CLONE, Storage, TensorMemory, TorchTensor, contiguous
+from porter.frontend.memory import CLONE, TensorMemory, TensorStorage, TorchTensor, contiguous
 from porter.ir.capabilities import MakesBatch
 from porter.ir.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
@@ -453,7 +453,7 @@ class Walk:
         self,
         op: LayerMap,
         inputs: list[TorchTensor],
-        storage: Storage,
+        storage: TensorStorage,
         window: Window,
         first: int = 0,
     ) -> LayerMap:
