@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its links lead somewhere, its table is current."""
+"""The README and the tour are true: their commands run, their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import cli
+
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = PAGES[0].read_text(encoding="utf-8")
+RUN = [ROOT / "README.md", ROOT / "docs" / "tour.md"]
+"""Pages whose commands `tools/readme_output.py` runs."""
 
 
-def test_every_command_of_the_readme_runs() -> None:
+def test_every_command_of_the_readme_and_the_tour_runs() -> None:
     done = subprocess.run(
         [sys.executable, "tools/readme_output.py", "--check"],
         cwd=ROOT,
@@ -22,17 +29,40 @@ def test_every_command_of_the_readme_runs() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_shown_porter_command_is_one_that_is_run() -> None:
-    shown = re.findall(r"^\$ porter .*$", README, flags=re.MULTILINE)
-    run = re.findall(r"<!-- run(?: exit=\d)? -->\n```console\n(\$ porter .*)\n", README)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+def test_every_shown_porter_command_is_one_that_is_run(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shown = re.findall(r"^\$ porter .*$", text, flags=re.MULTILINE)
+    run = re.findall(r"<!-- run(?: exit=\d)? -->\n```console\n(\$ porter .*)\n", text)
+    assert shown
     assert shown == run
 
 
-def test_the_links_of_the_readme_lead_to_files() -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    missing = [target for target in targets if not (ROOT / target).exists()]
-    assert targets
-    assert not missing
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 140
+
+
+def test_the_readme_explains_its_words_and_names_every_command() -> None:
+    for word in ("oracle", "isolated", "accumulated", "preset", "descriptor"):
+        assert f"*{word}*" in README or f"*{word}s*" in README
+    for command in cli.COMMANDS:
+        assert f"`porter {command}`" in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        if heading:
+            assert heading in headings(file), f"{target}#{heading}"
+
+
+def headings(file: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_two_make_commands_exist() -> None:

@@ -1,4 +1,6 @@
-"""Run the commands of README.md and put their real output behind them; `--check` runs them only.
+"""Run the commands of README.md and docs/tour.md; put their output behind them.
+
+`--check` runs them only.
 
 A block after `<!-- run -->` (or `<!-- run exit=N -->`) starts with one `$ porter ...` line. What it
 prints replaces the rest of the block.
@@ -18,12 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "tour.md")
 BLOCK = re.compile(
     r"(<!-- run(?: exit=(?P<exit>\d))? -->\n```console\n\$ porter (?P<command>[^\n]*)\n)"
     r"(?P<output>.*?)(```\n)",
     re.DOTALL,
 )
+NEVER = 1e6
+"""Seconds between two lines of progress: how many there are depends on the machine."""
 LONGEST = 24
 """Lines of output shown; the middle of a longer one is left out."""
 
@@ -31,7 +35,9 @@ LONGEST = 24
 def run(command: str) -> tuple[int, str]:
     """Exit code and output of one command, as on a terminal of 100 columns that is no terminal."""
     import cli
+    from porter.report import progress
 
+    progress.INTERVAL = NEVER
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
@@ -64,12 +70,13 @@ def main() -> int:
             failures.append(f"porter {block['command']}: exit code {code}\n{output}")
         return f"{block[1]}{shortened(output)}{block[5]}"
 
-    text = BLOCK.sub(renew, README.read_text(encoding="utf-8"))
+    texts = {page: BLOCK.sub(renew, page.read_text(encoding="utf-8")) for page in PAGES}
     if failures:
         print("\n".join(failures), file=sys.stderr)
         return 1
     if not check:
-        README.write_text(text, encoding="utf-8")
+        for page, text in texts.items():
+            page.write_text(text, encoding="utf-8")
     return 0
 
 

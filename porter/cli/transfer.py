@@ -241,13 +241,12 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Trans
 
     repeatable()
     with progress(options.json) as display:
-        task = display.add_task(f"open {options.descriptor}", total=recipe.evaluations)
+        task = display.add_task(f"open {options.descriptor}")
 
         def on_progress(done: TransferProgress, losses: Losses) -> None:
             size = f" size {done.scale + 1}" if len(recipe.scales) > 1 else ""
             display.update(
                 task,
-                completed=done.count,
                 description=f"{done.count}/{recipe.evaluations}{size}  "
                 f"content {losses.content:.3g}  style {losses.style:.3g}  "
                 f"variation {losses.variation:.3g}",

@@ -1,4 +1,4 @@
-"""The training commands of the README and the docs run as they are written, but for fewer steps."""
+"""The training commands of the docs run as they are written, but for fewer steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 WRITTEN = sorted(
     {
         line
-        for page in (ROOT / "README.md", ROOT / "docs" / "training.md")
+        for page in (ROOT / "docs" / "tour.md", ROOT / "docs" / "training.md")
         for line in page.read_text(encoding="utf-8").splitlines()
         if line.startswith("porter train") and "fixtures/" in line
     }

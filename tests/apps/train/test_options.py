@@ -89,7 +89,7 @@ ROOT = Path(__file__).parents[3]
 def shown(command: str) -> list[list[str]]:
     """Commands of the documents that begin like this."""
     texts = [
-        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/training.md")
+        (ROOT / name).read_text(encoding="utf-8") for name in ("docs/tour.md", "docs/training.md")
     ]
     found = re.findall(rf"^porter {command} .*fixtures.*$", "\n".join(texts), flags=re.MULTILINE)
     return [shlex.split(line)[1:] for line in found]
