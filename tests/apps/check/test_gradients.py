@@ -78,7 +78,7 @@ def tampered(case: str, folder: Path, change: Change) -> Path:
 
 def tensor(array: Any) -> Tensor:
     """A tensor that is none of the file's: objects are told apart by their index."""
-    copied = build.copied(np.asarray(array))
+    copied = build.tensor(np.asarray(array))
     assert copied.storage is not None
     storage = replace(copied.storage, index=copied.storage.index + 10**6)
     return replace(copied, index=copied.index + 10**6, storage=storage)
