@@ -1,7 +1,7 @@
-"""What porter knows of Torch's classes, grouped as Torch's own manual groups them.
+"""The layer maps of Torch's classes, grouped as in Torch's own manual.
 
 Each file holds one family: layer maps (`@register`) and structure rules (`@structure`). Importing
-this package imports them all and so fills the default registry; nothing else happens.
+this package imports them all, which fills the default registry.
 """
 
 from importlib import import_module

@@ -35,8 +35,8 @@ from porter.maps import (
 class ReLU(LayerMap, HasKerasLayer):
     """max(x, 0). NaN becomes 0 in THNN, and stays NaN in place and in cuDNN.
 
-    TensorFlow's own treats NaN in one way alone and in another fused, and is taken where none can
-    come.
+    TensorFlow's ReLU treats NaN in one way alone and in another when fused, so it is used only
+    where no NaN can occur.
     """
 
     accepts = Accepts.ELEMENTWISE
@@ -273,9 +273,9 @@ class ELU(LayerMap, HasKerasLayer):
 
 @register("nn.CReLU")
 class CReLU(LayerMap):
-    """max(x, 0) and, behind it along the first dimension of a sample, max(−x, 0).
+    """max(x, 0) followed by max(−x, 0) along the first dimension of a sample.
 
-    Torch builds it of a ConcatTable, a JoinTable and a ReLU; here it is one layer. An input of
+    Torch builds it from a ConcatTable, a JoinTable and a ReLU; here it is one layer. An input of
     `nInputDims` + 1 dimensions is a batch, any other is one sample.
     """
 

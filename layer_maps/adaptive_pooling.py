@@ -16,10 +16,10 @@ from porter.maps import Accepts, Array, LayerMap, OpContext, Shape, integers, re
 
 
 class AdaptivePooling(LayerMap):
-    """One window for each of H × W outputs: from ⌊i·n/made⌋ to ⌈(i+1)·n/made⌉, batched or not.
+    """One window for each of m = H or W outputs: from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉, batched or not.
 
     The bounds are computed in single precision, dividing first, as THNN does; for a few sizes they
-    are one off what these formulas say (21 elements into 7 make windows of up to 4).
+    are off by one from these formulas (21 elements into 7 give windows of up to 4).
     """
 
     output_size = integers("H", "W")

@@ -55,7 +55,7 @@ def any_rank_param(lua_name: str, trainable: bool = True) -> Field[Param]:
 
 
 def spread(at: OpContext, tensor: Param, shape: Shape) -> Any:
-    """A variable to be broadcast against the first input as it is stored.
+    """A variable shaped to broadcast against the first input as it is stored.
 
     `shape` is how Torch sees `tensor` beside its input: as many axes, each as long or of size 1.
     """
@@ -88,7 +88,7 @@ class Componentwise(LayerMap):
     def operand(self) -> Param: ...
 
     def operand_shape(self, x: Extents) -> Shape | None:
-        """How the operand is seen beside `x`; None if it does not fit.
+        """The shape in which the operand is combined with `x`; None if it does not fit.
 
         With as many dimensions as `x` it is expanded. Otherwise it is one number, or it has as many
         elements as the whole input or as each sample.

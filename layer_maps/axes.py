@@ -33,7 +33,7 @@ from porter.maps import (
 
 
 class Renaming(LayerMap):
-    """Axes come, go or change places; the elements stay where they are stored."""
+    """Axes are added, removed or swapped; the elements stay where they are stored."""
 
     @abc.abstractmethod
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
@@ -95,7 +95,7 @@ class Insertion(Renaming):
 
     @abc.abstractmethod
     def axis(self, rank: int) -> int:
-        """Where the new axis goes, for inputs of this rank."""
+        """The position of the new axis, for inputs of this rank."""
 
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
         axis, rank = self.axis(len(shape)), len(shape)
@@ -165,10 +165,10 @@ class Replicate(Insertion):
 
 @register("nn.Transpose")
 class Transpose(Renaming):
-    """Pairs of dimensions change places, one pair after the other; the result is a copy.
+    """Pairs of dimensions are swapped, one pair after the other; the result is a copy.
 
     With `numInputDims` they are counted in the last so many dimensions. TensorFlow moves nothing:
-    the stored axes get other names, and whoever needs them in Torch's order transposes.
+    the stored axes are renamed, and a layer that needs Torch's order transposes them.
     """
 
     swaps: Field[tuple[tuple[int, int], ...]] = Field(lambda module: read_swaps(module))

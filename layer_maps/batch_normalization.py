@@ -1,4 +1,4 @@
-"""Normalisation with statistics of the whole batch, or with those kept from training.
+"""Normalisation with statistics of the whole batch, or with running statistics.
 
     y = (x - mean) / sqrt(var + eps) · weight + bias, for each feature plane
 
@@ -39,7 +39,7 @@ from porter.maps import (
 
 
 def mean_over(tf: Any, x: Any, axes: tuple[int, ...]) -> Any:
-    """The mean over several stored axes, which are kept with size 1.
+    """The mean over several stored axes, which remain with size 1.
 
     One axis after the other, the innermost first: partial sums stay short, so that the rounding
     error of a megapixel plane in float32 is a hundred times smaller than in one reduction.
@@ -50,10 +50,10 @@ def mean_over(tf: Any, x: Any, axes: tuple[int, ...]) -> Any:
 
 
 def centred(tf: Any, x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
-    """`x` minus its mean, and its biased variance: the mean of squares of what was centred.
+    """`x` minus its mean, and its biased variance: the mean of the centred squares.
 
-    Centred twice: where the mean is large beside the deviations, its rounding error is what the
-    first pass leaves, and the second pass takes that away.
+    Centred twice: where the mean is large relative to the deviations, the first pass leaves its
+    rounding error, which the second removes.
     """
     deviation = tf.subtract(x, mean_over(tf, x, axes))
     deviation = tf.subtract(deviation, mean_over(tf, deviation, axes))
@@ -174,11 +174,11 @@ class PlaneBatchNormalization(
         return self.scaled(tf, deviation, variance, at)
 
     def others(self, at: OpContext) -> tuple[int, ...]:
-        """The stored axes that a plane's statistics are taken over."""
+        """The stored axes that a plane's statistics are computed over."""
         return tuple(axis for axis in range(self.batch_rank) if axis != at.axis(1))
 
     def scaled(self, tf: Any, deviation: Any, variance: Any, at: OpContext) -> Any:
-        """What was centred, over the deviation, times weight, plus bias."""
+        """The centred input, divided by the deviation, times weight, plus bias."""
         rank, planes, rows = self.batch_rank, at.axis(1), at.flat_rows
         scale = tf.math.rsqrt(tf.add(variance, self.eps))
         if self.weight is not None:

@@ -119,7 +119,7 @@ def moved(tf: Any, boxes: Any, shifts: Any) -> list[Any]:
 
 @register("nn.MakeAnchors")
 class MakeAnchors(Anchored):
-    """The anchors N×4k×H×W at each place of N×C×H×W, whatever stands there."""
+    """The anchors N×4k×H×W at each position of N×C×H×W, whatever its values."""
 
     def output_shape(self, x: Shape) -> Shape:
         self.require(len(x) == 4, "takes N×C×H×W", x)
@@ -189,7 +189,7 @@ class ApplyBoxTransform(BoxPair):
 
 @register("nn.InvertBoxTransform")
 class InvertBoxTransform(BoxPair):
-    """The shifts that make the second boxes of the first: {anchors, targets}, N×4 each."""
+    """The shifts that map the first boxes to the second: {anchors, targets}, N×4 each."""
 
     def reference(self, anchors: Array, targets: Array) -> Array:
         sizes = anchors[..., 2:]

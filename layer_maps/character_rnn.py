@@ -107,8 +107,8 @@ class VanillaRNN(OverSequence):
 def language_model(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Scores N×T×V of the next token for N×T tokens: the net in `net`.
 
-    Its views flatten N and T before a layer over N·T samples, and restore them behind it: Torch
-    sets their sizes at every call, so that those in the file mean nothing.
+    Its views flatten N and T before a layer over N·T samples, and restore them after it: Torch
+    sets their sizes at every call, so those in the file are not used.
     """
     tokens = one_tensor(module, x)
     if "view1" not in module or "view2" not in module:

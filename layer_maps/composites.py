@@ -1,4 +1,4 @@
-"""Modules that are small networks themselves, saved with the modules that they are made of.
+"""Modules that are small networks themselves, saved with the modules that they consist of.
 
 Source: torch/nn Decorator.lua; dpnn Decorator.lua, Inception.lua, FireModule.lua, Module.lua
 (toBatch, fromBatch); DenseNet models/DenseConnectLayer.lua; fairseq GradMultiply.lua.
@@ -20,10 +20,10 @@ def inside(walk: Walk, module: TorchObject, old_field: str = "module") -> TorchO
 
 @structure("nn.Decorator", "nn.FireModule", "nn.GradMultiply")
 def decorator(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """What the module inside makes.
+    """The output of the module inside.
 
     nn.FireModule (SqueezeNet): 1×1 convolution, then 1×1 and 3×3 convolutions side by side.
-    nn.GradMultiply (fairseq) scales what its module learns, and nothing else.
+    nn.GradMultiply (fairseq) scales the gradients of its module, and nothing else.
     """
     return walk(inside(walk, module), x, at="1")
 
@@ -32,8 +32,8 @@ def decorator(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
 def inception(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Columns of convolutions and a pooling, joined by an nn.DepthConcat.
 
-    A single sample C×H×W is made a batch of one. To undo that, Torch drops the third dimension of
-    the result in place of the first, so that it takes single samples only if that has size 1.
+    A single sample C×H×W becomes a batch of one. To undo that, Torch drops the third dimension of
+    the result in place of the first, so it takes single samples only if that has size 1.
     """
     image = one_tensor(module, x)
     columns = inside(walk, module, "depthConcat")
@@ -50,7 +50,7 @@ def inception(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
 
 @structure("nn.DenseConnectLayerCustom")
 def dense_connect_layer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """A table of feature maps with one more: what two nets make of all of them joined."""
+    """A table of feature maps, extended by the output of two nets on all of them joined."""
     maps: list[Nested[Value]] = [x] if isinstance(x, Value) else [*tensors(module, x)]
     inputs = tensors(module, maps)
     if inputs[0].type.rank < 2:

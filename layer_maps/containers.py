@@ -1,4 +1,4 @@
-"""Containers: modules that call other modules, and join or split what goes through them.
+"""Containers: modules that call other modules, and join or split their inputs and outputs.
 
 Source: torch/nn Sequential.lua, Concat.lua, DepthConcat.lua, ConcatTable.lua, Parallel.lua,
 ParallelTable.lua, MapTable.lua, Bottle.lua; fbcunn ModelParallel.lua.
@@ -37,14 +37,14 @@ from porter.maps import (
 
 
 def one_tensor(module: TorchObject, x: Nested[Value]) -> Value:
-    """`x` if it is a tensor; a table is the model's mistake."""
+    """`x`, which must be a tensor. Raises BadTable."""
     if not isinstance(x, Value):
         raise BadTable(f"{module.typename} should be given one tensor", received="a table")
     return x
 
 
 def tensors(module: TorchObject, x: Nested[Value], what: str = "be given") -> list[Value]:
-    """`x` if it is a list of tensors, at least one."""
+    """`x`, which must be a list of at least one tensor. Raises BadTable."""
     if not isinstance(x, list) or not x or not all(isinstance(item, Value) for item in x):
         raise BadTable(f"{module.typename} should {what} a table of tensors")
     return [item for item in x if isinstance(item, Value)]
@@ -80,7 +80,7 @@ def sequential(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
 
 
 def children_on(walk: Walk, module: TorchObject, x: Nested[Value]) -> list[Nested[Value]]:
-    """What every child makes of the same input, in order."""
+    """The outputs of all children on the same input, in order."""
     return [
         walk(child, x, at=str(position))
         for position, child in enumerate(walk.children(module), start=1)
@@ -136,7 +136,7 @@ def map_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value
 def concat(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """Every child on the same input, outputs joined along `dimension` (batch counted)."""
     # Concat.lua runs all children before it copies any output, so a child that works in place
-    # changes what an earlier nn.Identity handed on.
+    # changes what an earlier nn.Identity passed on.
     outputs = tensors(module, children_on(walk, module, x), "join")
     axis = dimension_to_axis(module, module.integer("dimension"), outputs[0].type.rank)
     return walk.emit(Join(axis=axis), *outputs)
@@ -222,7 +222,7 @@ def largest_of(tf: Any, sizes: list[Any]) -> Any:
 
 
 def margin(tf: Any, whole: Any, part: Any) -> list[Any]:
-    """How many zeros go before and behind `part`, for it to be centred in `whole`."""
+    """The number of zeros before and after `part` that centre it in `whole`."""
     if isinstance(whole, int) and isinstance(part, int):
         before = (whole - part) // 2
         return [before, whole - part - before]

@@ -84,7 +84,7 @@ class Correlation(LayerMap, HintsInput):
         return shaped(self.weight, full, self.typename)
 
     def output_planes(self) -> int:
-        """How many planes are made."""
+        """The number of output planes."""
         return self.weight.shape[0]
 
     def filters(self) -> Array:
@@ -131,7 +131,7 @@ class Correlation(LayerMap, HintsInput):
         return out if batched else tf.squeeze(out, 0)
 
     def convolve(self, tf: Any, x: Any, at: OpContext, filters: Any = None) -> Any:
-        """The convolution without bias, channels last, with other `filters` if they are given.
+        """The convolution without bias, channels last, optionally with other `filters`.
 
         TensorFlow on CPU lacks gradients of dilated convolutions, and in three dimensions and
         float64 the convolutions too. Each of the dilation's interleaved images is therefore
@@ -177,7 +177,7 @@ class Correlation(LayerMap, HintsInput):
         """TensorFlow's convolution of this rank."""
 
     def first_stride(self) -> tuple[int, ...]:
-        """The stride TensorFlow is given; `convolve` picks what the rest of the stride leaves.
+        """The stride of TensorFlow's convolution; `convolve` applies the rest by slicing.
 
         oneDNN, as of TensorFlow 2.21, computes wrong numbers for several samples of one plane with
         strides 1 and s > 1 along H and W where the output is one pixel wide.

@@ -18,8 +18,8 @@ from porter.maps import Array, OpContext, register
 class SpatialBinaryConvolution(SpatialCorrelation):
     """Convolution with sign(w), each output plane scaled by its mean |w|; the sign of 0 is +1.
 
-    Not linear in its planes: scaling the weight scales what its sign is scaled by, but not by a
-    negative factor.
+    Not linear in its planes: scaling the weight scales the factor of its sign, except by negative
+    factors.
     """
 
     reads_before_writing = False
@@ -36,10 +36,10 @@ class SpatialBinaryConvolution(SpatialCorrelation):
         return tf.multiply(signs, tf.reduce_mean(tf.abs(weight), axis=[0, 1, 2], keepdims=True))
 
     def convolve(self, tf: Any, x: Any, at: OpContext, filters: Any = None) -> Any:
-        """In training the weight learns as if it were the filters, which it is not.
+        """In training the weight gets the gradient of the filters, as if it were used directly.
 
-        The gradient of the input is taken with other filters: the signs, scaled by the mean |w| of
-        each input plane in place of each output plane.
+        The gradient of the input is computed with other filters: the signs, scaled by the mean |w|
+        of each input plane in place of each output plane.
         """
         if not at.training:
             return super().convolve(tf, x, at, filters)

@@ -33,11 +33,11 @@ from porter.maps import (
 
 @register("nn.SpatialDepthWiseConvolution")
 class SpatialDepthWiseConvolution(LayerMap, HintsInput):
-    """y[i·M + m] = b[m, i] + (w[m, i] correlated with x[i]); M planes made of each input plane.
+    """y[i·M + m] = b[m, i] + (w[m, i] correlated with x[i]); M output planes per input plane.
 
     `weight` is M × nInputPlane × kH × kW, in some files 2-D. THNN confuses the two sides of the
-    image: it reads the memory of each H×W plane as one of W×H, and makes planes of that form. On
-    square images nothing shows. The map does as Torch does.
+    image: it reads the memory of each H×W plane as W×H, and computes planes of that shape. On
+    square images this has no effect. The map does the same.
     """
 
     weight = param("MIHW", to="HWIM")

@@ -132,8 +132,8 @@ class CudaConvnetConvolution(BatchLastCorrelation):
 class Enlarge(LayerMap):
     """N×(C·sH·sW)×H×W becomes N×C×(sH·H)×(sW·W).
 
-    Interleaved, the sH·sW planes of C become blocks of sH×sW pixels; otherwise the memory is left
-    as it is and only seen in another shape.
+    Interleaved, the sH·sW planes of C become blocks of sH×sW pixels; otherwise the memory is
+    only viewed in another shape.
     """
 
     scale = integers("scaleH", "scaleW")
@@ -170,7 +170,7 @@ class Enlarge(LayerMap):
 def spatial_convolution_upsample(
     walk: Walk, module: TorchObject, x: Nested[Value]
 ) -> Nested[Value]:
-    """A convolution that makes more planes, and their pixels as a larger image.
+    """A convolution to more planes, whose pixels become a larger image.
 
     Two classes share the name: eyescream's views the convolution's memory in the larger shape,
     FluidNet's holds a convolution in `modules` and interleaves.

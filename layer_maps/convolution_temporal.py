@@ -120,7 +120,7 @@ class TemporalRowConvolution(LayerMap, HintsInput):
     """y[t, f] = b[f] + Σ w[f, k] · x[stride·t + k, f]: one filter for each feature.
 
     Takes N×T×F or T×F; with `featFirst` N×F×T or F×T. `weight` is F × 1 × kW. With a stride other
-    than 1 Torch's module is right the first time it is called, and this is what the map does.
+    than 1 Torch's module is correct only on its first call, which the map follows.
     """
 
     weight = param("FMK", to="KFM")

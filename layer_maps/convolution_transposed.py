@@ -73,7 +73,7 @@ class FullConvolution(LayerMap, HintsInput):
         return shaped(self.weight, (self.planes, outputs, *self.kernel), self.typename)
 
     def output_planes(self) -> int:
-        """How many planes are made."""
+        """The number of output planes."""
         return self.weight.shape[1]
 
     def filters(self) -> Array:
@@ -85,7 +85,7 @@ class FullConvolution(LayerMap, HintsInput):
         return at.variable(self.weight)
 
     def adjustment(self, target: Shape | None) -> Shape:
-        """`adj`, or what brings the output closest to the size of `target`."""
+        """`adj`, or the value that brings the output closest to the size of `target`."""
         if target is None:
             return tuple(self.adj)
         sizes = target[-self.spatial_rank :]
@@ -145,9 +145,9 @@ class FullConvolution(LayerMap, HintsInput):
     def convolve(self, tf: Any, x: Any, at: OpContext) -> Any:
         """With the module's own `adj`.
 
-        Explicit padding is slow on CPU. "SAME" crops evenly, so it is the same where adj is 0 and
-        the kernel left by the padding is no larger than the stride; otherwise the output is made
-        whole ("VALID") and cropped.
+        Explicit padding is slow on CPU. "SAME" crops evenly, so it is equivalent where adj is 0 and
+        the kernel less its padding is no larger than the stride; otherwise the whole output is
+        computed ("VALID") and cropped.
         """
         inner_kernel = [k - 2 * p for k, p in zip(self.kernel, self.pad, strict=True)]
         fits = all(1 <= k <= s for k, s in zip(inner_kernel, self.stride, strict=True))
@@ -168,7 +168,7 @@ class FullConvolution(LayerMap, HintsInput):
         return tf.slice(out, [0, *self.pad, 0], tf.stack([-1, *extents, -1]))
 
     def fit(self, tf: Any, x: Any, target: Any, at: OpContext) -> Any:
-        """With the `adj` that the size of `target` asks for, which may vary from call to call."""
+        """With the `adj` that the size of `target` requires, which may vary from call to call."""
         rank = self.spatial_rank
         longest = [k + s - 1 for k, s in zip(self.kernel, self.stride, strict=True)]
         whole = self.transpose_convolution(tf, x, longest, "VALID", at)

@@ -51,9 +51,9 @@ def contract(filters: Array, windows: Array) -> Array:
 
 
 def shaped(weight: Param, shape: Shape, typename: str) -> Param:
-    """`weight` in the shape that the module's sizes ask for.
+    """`weight` in the shape that follows from the module's sizes.
 
-    Torch looks at the same memory through another shape: old files have 2-D weights, old cudnn ones
+    Torch views the same memory in another shape: old files have 2-D weights, old cudnn ones
     an axis of groups in front, and w2nn.RandomBinaryConvolution swaps kH and kW.
     """
     if not np.issubdtype(weight.array.dtype, np.floating):

@@ -1,7 +1,7 @@
 """Modules that drop or disturb their input in training; in evaluation some still change it.
 
-A port evaluates unless it is told to train: a module saved in training mode is noted, and ported as
-in evaluation. All of them copy their input, unless they work in place.
+A port runs in evaluation unless it is called for training: a module saved in training mode is
+noted, and ported as in evaluation. All of them copy their input, unless they work in place.
 
 Source: torch/nn Dropout.lua, SpatialDropout.lua, VolumetricDropout.lua, WhiteNoise.lua; dpnn
 TotalDropout.lua, SpatialRegionDropout.lua; rnn Dropout.lua (whose lazy and mono masks concern
@@ -34,7 +34,7 @@ NOISE = "Torch adds noise in training mode; the port computes what evaluate mode
 
 
 class Scaling(LayerMap, Skippable):
-    """x times the share that training keeps, or x where training already made up for it."""
+    """x times the share that training keeps, or x where training already compensates."""
 
     accepts = Accepts.ELEMENTWISE
     depends_on_mode = True
@@ -89,13 +89,13 @@ class Dropout(Scaling, HasKerasLayer):
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         dropped = k("Dropout", x, rate=self.p)
-        # Keras makes up for what it drops; version 1 does not.
+        # Keras rescales the elements that remain; version 1 does not.
         return dropped if self.v2 else k("Rescaling", dropped, part="scale", scale=self.factor)
 
 
 @register("nn.SpatialDropout", "nn.VolumetricDropout")
 class SpatialDropout(Scaling, HasKerasLayer):
-    """(1 - p)·x: planes are dropped without making up for it."""
+    """(1 - p)·x: planes are dropped without rescaling."""
 
     p = number("p", 0.5)
     accepts = Accepts.ANY_ORDER

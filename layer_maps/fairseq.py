@@ -98,7 +98,7 @@ class SeqMultiply(LayerMap):
 
 @register("nn.AppendBias")
 class AppendBias(LayerMap):
-    """x with a 1 behind the last element of its last dimension."""
+    """x with a 1 appended along its last dimension."""
 
     def output_shape(self, x: Shape) -> Shape:
         return (*x[:-1], x[-1] + 1)

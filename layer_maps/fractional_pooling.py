@@ -55,9 +55,9 @@ class FractionalMaxPooling(LayerMap):
 
     Along an axis, window i of m starts at ⌊(i + u)·α⌋ - ⌊u·α⌋, where α is (n - size) / (m - 1), and
     the last at n - size; m, the size of the output, is fixed, or ⌊ratio·n⌋. The sample u is drawn
-    for each plane and axis, anew at every call unless `fixPoolingRegions` was called, and for a
-    batch of another size in any case. A port takes the samples that the file holds, in turn for a
-    larger batch; where it holds none, u is 1/2 for all planes.
+    for each plane and axis, again at every call unless `fixPoolingRegions` was called, and always
+    for a batch of another size. A port uses the samples in the file, repeated for a larger batch;
+    without any, u is 1/2 for all planes.
     """
 
     window: Field[tuple[int, ...]] = integers("poolSizeH", "poolSizeW")

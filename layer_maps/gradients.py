@@ -18,10 +18,10 @@ def with_gradient_of(tf: Any, value: Any, other: Any) -> Any:
 def with_gradient(
     tf: Any, x: Any, forward: Callable[[Any], Any], backward: Callable[[Any], Any]
 ) -> Any:
-    """`forward(x)`, whose gradient is `backward` of the gradient that comes in.
+    """`forward(x)`, whose gradient is `backward` of the upstream gradient.
 
-    For what is no multiple of the gradient that comes in, such as a penalty. A SavedModel cannot
-    keep it inside of a loop over time.
+    For gradients that are not a multiple of the upstream one, such as a penalty's. A SavedModel
+    cannot store it inside a loop over time.
     """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]

@@ -25,10 +25,10 @@ Inputs = dict[int, Nested[Value]]
 
 @structure("nn.gModule")
 def graph_module(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """Visit `forwardnodes` in order, handing each output on to the node's children.
+    """Visit `forwardnodes` in order, passing each output on to the node's children.
 
-    A node with one input gets it unwrapped; a node without module hands its input on; `selectindex`
-    picks one entry of a table that another node made.
+    A node with one input gets it unwrapped; a node without a module passes its input on;
+    `selectindex` picks one entry of another node's table.
     """
     source, sink = module.object("innode"), module.object("outnode").table("data")
     count = module.integer("nInputs", len(children(source)))
@@ -59,7 +59,7 @@ def graph_module(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Va
 
 
 def run_node(walk: Walk, data: Table, position: int, x: Nested[Value]) -> Nested[Value]:
-    """What one node makes of its input."""
+    """The output of one node on its input."""
     selected = data.get("selectindex")
     if selected is not None:
         if isinstance(x, list) and selected in range(1, len(x) + 1):
@@ -91,7 +91,7 @@ def children(node: TorchObject) -> list[TorchObject]:
 
 
 def input_slot(reader: Table, data: Table) -> int:
-    """Which input of a reader a node feeds: Torch keeps `mapindex[data of the node] = position`."""
+    """The reader's input that a node feeds: Torch has `mapindex[data of the node] = position`."""
     mapping = reader.get("mapindex")
     if isinstance(mapping, Table):
         for position, source in enumerate(mapping.list(), start=1):
@@ -101,7 +101,7 @@ def input_slot(reader: Table, data: Table) -> int:
 
 
 def unwrap(walk: Walk, data: Table, entries: Inputs) -> Nested[Value]:
-    """The table `data.input`, which every call fills again; one entry is handed on as it is."""
+    """The table `data.input`, refilled by every call; a single entry is passed on unwrapped."""
     values = [entries[slot] for slot in sorted(entries)]
     if max(entries) != len(values):
         raise WalkError(f"a node of nn.gModule lacks one of {max(entries)} inputs")

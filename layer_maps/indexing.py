@@ -1,7 +1,7 @@
 """Modules that pick a part of a tensor by position.
 
-Source: torch/nn Select.lua, Narrow.lua. Both copy what they pick: an in-place layer behind them
-does not reach their input.
+Source: torch/nn Select.lua, Narrow.lua. Both copy what they pick: an in-place layer after them
+does not change their input.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ class Narrow(LayerMap):
 
 @register("nn.MaskedSelect")
 class MaskedSelect(LayerMap):
-    """The elements of {x, mask} where the mask is not zero, one behind the other in Torch's order.
+    """The elements of {x, mask} where the mask is not zero, in Torch's order.
 
-    How many there are depends on the mask, so the output's size is open.
+    Their number depends on the mask, so the output's size is free.
     """
 
     def output_types(self, *inputs: TensorType) -> Types:

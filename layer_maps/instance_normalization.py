@@ -132,7 +132,7 @@ class AdaptiveInstanceNormalization(LayerMap):
     """Content with the mean and deviation of the style, plane by plane: takes {content, style}.
 
     (content - mean_c) / sqrt(var_c + eps) · std_s + mean_s, where std_s is biased (1/N) and has no
-    eps. Both are N×C×H×W or C×H×W; their sizes may differ. `disabled` hands the content on.
+    eps. Both are N×C×H×W or C×H×W; their sizes may differ. `disabled` passes the content on.
     """
 
     planes = integer("nOutput")

@@ -40,8 +40,8 @@ from porter.maps import (
 class FullyConnected(LayerMap, HasKerasLayer, HintsInput, LinearInPlanes):
     """y = W·x + b for x of N×I or I; `weight` is O×I.
 
-    Accepts features that were flattened channels-last: the rows of the kernel are put in that
-    order, so that no data moves.
+    Accepts features that were flattened channels-last: the rows of the kernel are
+    stored in that order, so that no data moves.
     """
 
     weight = param("OI", to="IO")
@@ -97,7 +97,7 @@ class Linear(FullyConnected):
 class PartialLinear(FullyConnected):
     """y = W·x + b with only those rows of W and b that `partition` lists (1-based, any order).
 
-    Torch builds it of other modules and keeps W, all rows, in the nn.LookupTable among them.
+    Torch builds it from other modules, of which the nn.LookupTable holds all rows of W.
     """
 
     def adapt(self, module: TorchObject, options: Options) -> LayerMap:

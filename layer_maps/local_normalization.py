@@ -46,8 +46,8 @@ MAX_WINDOW = 255
 class SpatialCrossMapLRN(LayerMap):
     """x / (k + alpha/size · sum of squares of `size` neighbouring planes)^beta.
 
-    N×C×H×W or C×H×W. The window of plane c is cut at the first and last plane; of an even size,
-    which only the GPU's kernels take, the longer half lies behind c. Old files spell k `K`.
+    N×C×H×W or C×H×W. The window of plane c is clipped at the first and last plane; with an even
+    size, which only the GPU kernels accept, the longer half follows c. Old files call k `K`.
     """
 
     window = integer("size", 5)
@@ -71,7 +71,7 @@ class SpatialCrossMapLRN(LayerMap):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How many planes the window holds before and behind its own."""
+        """The number of planes in the window before and after its own."""
         before = (self.window - 1) // 2
         return before, self.window - 1 - before
 
@@ -166,8 +166,8 @@ def estimator_kernel(lua_name: str) -> Field[Param]:
 class Neighbourhood(LayerMap, HintsInput):
     """A weighted mean over the pixels around each pixel and over all planes.
 
-    Zeros beyond the border count in neither the sum nor the weights: sums are divided by what the
-    same kernel makes of ones. N×C×H×W or C×H×W; the kernel has odd sizes.
+    Zeros beyond the border count in neither the sum nor the weights: sums are divided by the
+    same kernel's response to ones. N×C×H×W or C×H×W; the kernel has odd sizes.
     """
 
     mean_kernel = estimator_kernel("meanestimator")
@@ -201,7 +201,7 @@ class Neighbourhood(LayerMap, HintsInput):
         )
 
     def weights(self, tf: Any, x: Any, at: OpContext) -> Any:
-        """What the kernel makes of ones: 1×H×W×1."""
+        """The kernel's response to ones: 1×H×W×1."""
         one = tf.slice(x, [0, 0, 0, 0], [1, -1, -1, -1])
         return self.sums(tf, tf.ones_like(one), self.mean_kernel, at)
 
@@ -228,7 +228,7 @@ class SpatialSubtractiveNormalization(Neighbourhood):
 class SpatialDivisiveNormalization(Neighbourhood):
     """x / d, where d = sqrt(weighted sum of squares) / weights, or `value` where d is too small.
 
-    d above `threshold` is kept. The root is taken before the division by what the kernel makes of
+    d must exceed `threshold`. The root is taken before the division by the kernel's response to
     ones, as in Torch.
     """
 
@@ -259,9 +259,9 @@ def contrastive(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
 
 @structure("inn.SpatialSameResponseNormalization", "inn.LocalResponseNormalization")
 def same_response(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """x / (1 + alpha · mean of squares over a square of pixels)^beta, built of modules.
+    """x / (1 + alpha · mean of squares over a square of pixels)^beta, built from modules.
 
-    The class was a container, or kept its container in `modules` or `_modules`.
+    The class was a container, or stored its container in `modules` or `_modules`.
     """
     for name in ("_modules", "modules"):
         if isinstance(module.get(name), TorchObject):

@@ -1,4 +1,4 @@
-"""Mixtures of experts: a table of gates and what they weight.
+"""Mixtures of experts: a table of gates and of the outputs that they weight.
 
 Source: torch/nn MixtureTable.lua.
 """

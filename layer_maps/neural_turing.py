@@ -114,7 +114,7 @@ class PowTable(ByNumber):
 
 @register("nn.CircularConvolution")
 class CircularConvolution(LayerMap):
-    """y[i] = Σ k[j] · v[i + ⌊K/2⌋ − j], where v (N) goes on at its other end; k has K numbers."""
+    """y[i] = Σ k[j] · v[i + ⌊K/2⌋ − j], where v (N) wraps around; k has K numbers."""
 
     def output_shape(self, x: Shape, kernel: Shape) -> Shape:
         self.require(len(x) == 1 and len(kernel) == 1, "takes two vectors", x, kernel)
@@ -157,7 +157,7 @@ class OuterProd(LayerMap):
 
 
 class Zero(LayerMap):
-    """What the machine's initial state is made of: a vector with the number 0."""
+    """The source of the machine's initial state: a vector with the number 0."""
 
     def output_types(self, *inputs: TensorType) -> tuple[TensorType, ...]:
         return (TensorType((1,)),)
@@ -171,7 +171,7 @@ class Zero(LayerMap):
 
 @structure("ntm.NTM")
 def turing_machine(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """One step: the first output of the cell, which keeps the others for the next call.
+    """One step: the first output of the cell; the others are stored for the next call.
 
     The state before the first step is learned: the outputs of `init_module`.
     """

@@ -46,9 +46,9 @@ from porter.maps import (
 def spatial_normalization(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """(x − mean) / max(deviation, threshold) of one image C×H×W or H×W.
 
-    `convo` sums a neighbourhood, `convostd` that of squares; both are divided by what `convo` makes
-    of ones. The root is taken before that division. Without `fixedThres` the threshold is the mean
-    deviation of the whole image, at least 0.001.
+    `convo` sums a neighbourhood, `convostd` that of squares; both are divided by the response of
+    `convo` to ones. The root is taken before that division. Without `fixedThres` the threshold is
+    the mean deviation of the whole image, at least 0.001.
     """
     planes = module.integer("nfeatures")
     image = one_tensor(module, walk.emit(SingleImage(planes=planes), one_tensor(module, x)))
@@ -67,7 +67,7 @@ def spatial_normalization(walk: Walk, module: TorchObject, x: Nested[Value]) -> 
 
 
 def estimated(walk: Walk, module: TorchObject, name: str, x: Nested[Value]) -> Value:
-    """What the net in a field makes."""
+    """The output of the net in a field."""
     return one_tensor(module, walk(module.object(name), x, at=name))
 
 

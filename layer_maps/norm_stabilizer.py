@@ -1,4 +1,4 @@
-"""A penalty between the steps of a sequence, which only gradients know of.
+"""A penalty between the steps of a sequence, which affects gradients only.
 
 Source: rnn NormStabilizer.lua (Krueger and Memisevic, Regularizing RNNs by Stabilizing Activations,
 2015).
@@ -71,7 +71,7 @@ class NormPenalty(LayerMap):
 
 @structure("nn.NormStabilizer", note="identity; a penalty that adds to gradients")
 def norm_stabilizer(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The tensor itself. Torch's penalty takes batches only; anything else is handed on."""
+    """The tensor itself. Torch's penalty applies to batches only."""
     walk.note("identity: changes gradients only")
     if not isinstance(x, Value) or x.type.rank != 2:
         return x

@@ -148,7 +148,7 @@ def weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
     """The module inside, with the weight g · v / sqrt(|v|² + 1e-4) for each of its outputs.
 
     Files hold no weight: Torch computes it at every call. v and g have the outputs (dimension
-    `outputDim` of the weight) first, v the other dimensions flattened behind; `viewOut` is the
+    `outputDim` of the weight) first, v the other dimensions flattened after them; `viewOut` is the
     weight's shape with the outputs first.
     """
     children = walk.children(module)
@@ -182,8 +182,8 @@ def weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
 def linear_weight_norm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """nn.Linear with the weight g · v / |v| for each output.
 
-    Torch keeps the product in `weight` and computes it anew where that is `dirty` or training goes
-    on; clearState() empties it.
+    Torch stores the product in `weight` and recomputes it if that is `dirty` or in training;
+    clearState() empties it.
     """
     linear = replace(module, typename="nn.Linear")
     stale = module.boolean("dirty") or module.boolean("train")

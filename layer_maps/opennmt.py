@@ -44,7 +44,7 @@ from porter.maps import (
     "onmt.WordEmbedding",
 )
 def network(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """What the net inside makes."""
+    """The output of the net inside."""
     return walk(inside(walk, module, "net"), x, at="1")
 
 
@@ -94,7 +94,7 @@ def join_replicated(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested
 
 
 class JoinReplicated(LayerMap):
-    """Tensors one behind the other along axis `joined`; size 1 along `repeated` is expanded."""
+    """Tensors concatenated along axis `joined`; size 1 along `repeated` is expanded."""
 
     repeated = integer("repeated")
     joined = integer("joined")

@@ -36,7 +36,7 @@ from porter.maps import (
 
 
 class Border(LayerMap, BySample):
-    """`pads` elements before and behind each spatial axis; negative amounts remove elements."""
+    """`pads` elements before and after each spatial axis; negative amounts remove elements."""
 
     pads: Field[tuple[int, ...]] = integers("pad_t", "pad_b", "pad_l", "pad_r")
     accepts = Accepts.ANY_ORDER
@@ -44,7 +44,7 @@ class Border(LayerMap, BySample):
     ranks: ClassVar[tuple[int, ...]] = (3, 4)
 
     def edges(self) -> Iterator[tuple[int, int, int]]:
-        """Each spatial axis, counted from the end, with what is added before and behind it."""
+        """Each spatial axis, counted from the end, with the padding before and after it."""
         pairs = list(zip(self.pads[::2], self.pads[1::2], strict=True))
         for axis, (before, behind) in enumerate(pairs, start=-len(pairs)):
             yield axis, before, behind
@@ -77,7 +77,7 @@ class Mirror(Border):
 
     @abc.abstractmethod
     def source(self, i: int, n: int) -> int:
-        """Which of n elements stands at i, where 0 is the first and -1 is before it."""
+        """Which of n elements is read at i, where 0 is the first and -1 is before it."""
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         for torch_axis, before, behind in self.edges():
@@ -120,7 +120,7 @@ class VolumetricReplicationPadding(ReplicationPadding):
 class SpatialReflectionPadding(Mirror):
     """dcb[abcd]cba: mirrored at the outermost elements, which are not repeated.
 
-    A border as wide as the image or wider makes Torch read outside the tensor; it is refused here.
+    With a border as wide as the image Torch reads outside the tensor; here it is an error.
     """
 
     def check(self, x: Shape, n: int, before: int, behind: int) -> None:
@@ -244,7 +244,7 @@ class ShaveImage(ZeroPadding):
 
 @register("nn.Padding")
 class Padding(LayerMap):
-    """|pad| times `value` put into one dimension, in front of its element `index` (1-based).
+    """|pad| times `value` inserted into one dimension, before its element `index` (1-based).
 
     For positive `pad` the index counts from the end, so that 1 appends. `nInputDim` shifts the
     dimension by one for inputs with any other number of dimensions.
@@ -263,7 +263,7 @@ class Padding(LayerMap):
         return self.dimension - 1 + shifted
 
     def elements_before(self, n: int) -> int:
-        """How many of n elements stand in front of the padding."""
+        """The number of the n elements before the padding."""
         return n - self.index + 1 if self.pad > 0 else self.index - 1
 
     def output_shape(self, x: Shape) -> Shape:

@@ -1,4 +1,4 @@
-"""Modules that hand their input, or what one module inside makes of it, on.
+"""Modules that pass on their input, or the output of one module inside.
 
 Source: torch/nn Contiguous.lua, Copy.lua, Convert.lua, DontCast.lua, GPU.lua,
 Profile.lua, PrintSize.lua, NaN.lua (some first in dpnn), dpnn Serial.lua; cunn
@@ -51,13 +51,13 @@ from porter.maps import (
 
 @structure("nn.GPU", "nn.DontCast", "nn.Serial", "nn.Profile", "nn.NaN")
 def wrapper(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """What the module inside makes; devices, tensor types, timers and NaN checks are Torch's."""
+    """The output of the module inside; devices, tensor types, timers and NaN checks are dropped."""
     return walk(inside(walk, module), x, at="1")
 
 
 @structure("nn.DataParallelTable", "nn.DataParallel", note="the first replica, on the whole batch")
 def data_parallel(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """What one replica makes of the whole batch; Torch gives each GPU its share."""
+    """The output of one replica on the whole batch; Torch gives each GPU its share."""
     walk.note("the first replica, on the whole batch")
     return walk(inside(walk, module), x, at="1")
 
@@ -93,7 +93,7 @@ class Same(Passing):
 
 @register("nn.Contiguous")
 class Contiguous(Passing):
-    """x itself, or a copy where its elements do not lie in order."""
+    """x itself, or a copy if it is not contiguous."""
 
     is_view = True
     copies_scattered: ClassVar[bool] = True
@@ -157,7 +157,7 @@ def copy(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
 def convert(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
     """From one order of named axes to another: "bchw" to "bhwc", or to "bf", "b" or "bt".
 
-    An input of fewer dimensions is one sample: it is made a batch of one and unmade afterwards.
+    An input of fewer dimensions is one sample: a batch of one is added, and removed afterwards.
     """
     before, after = module.string("inputShape"), module.string("outputShape")
     tensor = one_tensor(module, x)

@@ -1,4 +1,4 @@
-"""Maximum and average over windows of an image, and what poolings of other ranks share with them.
+"""Maximum and average over windows of an image, and the code shared with pooling of other ranks.
 
 Source: torch/nn SpatialMaxPooling.lua, SpatialDilatedMaxPooling.lua, SpatialAveragePooling.lua;
 THNN SpatialDilatedMaxPooling.c, SpatialAveragePooling.c; cudnn.torch Pooling.lua; imagine-nn

@@ -1,4 +1,4 @@
-"""Modules that remember what they made at the step before.
+"""Modules that remember their output of the previous step.
 
 Each calls its `recurrentModule` on the input and its own last output, starting from zeros. The
 inner module is an ordinary net of nn modules, saved in the file: gates, dropout, batch
@@ -47,7 +47,7 @@ from porter.maps import (
 
 
 def inner_module(module: TorchObject) -> TorchObject:
-    """What computes one step: rnn keeps it twice, and calls `recurrentModule`."""
+    """The module of one step: rnn stores it twice, and calls `recurrentModule`."""
     if "recurrentModule" in module:
         return module.object("recurrentModule")
     children = module.list("modules")
@@ -62,7 +62,7 @@ def constant(name: str, tensor: Tensor) -> Param:
 
 
 def hidden_start(module: TorchObject, x: Value, user_field: str) -> Start:
-    """The hidden state before the first step: what the user set, or N×`outputSize` zeros."""
+    """The hidden state before the first step: the user's, or N×`outputSize` zeros."""
     saved = module.optional_tensor(user_field)
     if saved is not None:
         tensor = constant(user_field, saved)
@@ -113,7 +113,7 @@ def gru(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
 
 @structure("nn.Recursor")
 def recursor(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The module itself; what remembers is inside."""
+    """The output of the module inside, which holds the state."""
     with step_clone(walk, module):
         return walk(inner_module(module), x, at="1")
 
@@ -212,7 +212,7 @@ def later_step(
     from_input: Nested[Value],
     before: Nested[Value],
 ) -> Nested[Value]:
-    """transfer(merge{input(x), feedback(y)}), or what `maskZero` wrapped around it."""
+    """transfer(merge{input(x), feedback(y)}), or the module that `maskZero` wrapped around it."""
     inner = module.get("recurrentModule")
     if isinstance(inner, TorchObject) and inner.typename in ("nn.MaskZero", "nn.TrimZero"):
         return walk(inner, [x, before], at="1")

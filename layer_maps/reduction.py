@@ -252,7 +252,7 @@ class Kmeans(LayerMap):
         return tf.cast(tf.add(nearest, 1), at.dtype)
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:
-        """The gradient of a centre is its distance from the mean of its samples, whatever comes in.
+        """The gradient of a centre is its distance from its samples' mean, whatever comes upstream.
 
         A step of size 1 moves it there; centres without samples stay.
         """

@@ -43,8 +43,8 @@ class ROIPooling(LayerMap, HintsInputs):
     """R×C×H×W: the largest elements in H×W bins of each region of N×C×h×w images.
 
     A region is (image, left, top, right, bottom), counted from 1 in the pixels of the net's input,
-    of which `spatial_scale` makes those of the features. `v2` rounds the borders of bins, and ends
-    regions one pixel earlier; before, bins were widened to whole pixels. An empty bin gives 0.
+    which `spatial_scale` converts to those of the features. `v2` rounds the borders of bins, and
+    ends regions one pixel earlier; before, bins were widened to whole pixels. An empty bin gives 0.
     """
 
     rows = integer("H")
@@ -158,7 +158,7 @@ def tensor_rounded(tf: Any, x: Any) -> Any:
 
 
 def members(tf: Any, begins: Any, ends: Any, extent: Any) -> Any:
-    """Which of `extent` pixels lie in each bin."""
+    """The pixels, of `extent`, in each bin."""
     pixels = tf.expand_dims(tf.range(extent), 0)
     return tf.logical_and(
         tf.greater_equal(pixels, tf.expand_dims(begins, 1)),
@@ -168,6 +168,6 @@ def members(tf: Any, begins: Any, ends: Any, extent: Any) -> Any:
 
 @structure("nn.NoBackprop")
 def no_backprop(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """What the module inside makes, through which no gradient flows; it learns nothing."""
+    """The output of the module inside, through which no gradient flows."""
     output = walk(inside(walk, module, "inner"), x, at="1")
     return map_leaves(lambda value: walk.run(ZeroGrad(), value)[0], output)

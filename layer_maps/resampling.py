@@ -87,8 +87,8 @@ def interpolate(x: Array, axis: int, extent: int) -> Array:
 class SpatialReSampling(ReSampling):
     """Linear interpolation of N×C×H×W or C×H×W; corners stay corners.
 
-    A size given by ratio is cut off to an integer; Torch keeps that of its first input for all
-    others, which files then hold.
+    A size given by a ratio is truncated to an integer; Torch reuses that of its first input for
+    all others, so files hold it.
     """
 
     def output_shape(self, x: Shape) -> Shape:

@@ -43,5 +43,5 @@ class SeqReverseSequence(LayerMap):
 
 @structure("nn.SeqBRNN")
 def seq_brnn(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """Forward and backward in time, added: built of other modules when it was made."""
+    """Forward and backward in time, added: a composition of other modules, saved with it."""
     return walk(walk.only_child(module), x, at="1")

@@ -31,10 +31,10 @@ from porter.maps import (
 
 
 class OverSequence(HasStates, HintsInput):
-    """Common to the layers over T×N×D (N×T×D if `batchfirst`).
+    """Base of the layers over T×N×D (N×T×D if `batchfirst`).
 
     The input is x, or a table that ends in x and begins with the states before the first step.
-    Otherwise these are what `userPrevOutput` and `userPrevCell` hold, or zeros. `weight` is
+    Otherwise these are `userPrevOutput` and `userPrevCell`, or zeros. `weight` is
     (D + outputs) × gates·H: the rows of the input above those of the output before. With `maskzero`
     a step whose input is all zeros gives zeros and leaves zero states.
     """
@@ -46,7 +46,7 @@ class OverSequence(HasStates, HintsInput):
     previous_output = optional_param("NR", name="userPrevOutput", trainable=False)
 
     gates: int
-    """How many gates there are, one behind the other in the columns of `weight`."""
+    """The number of gates, side by side in the columns of `weight`."""
 
     def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         remembers = module.get("_remember") in ("eval", "both")
@@ -75,7 +75,7 @@ class OverSequence(HasStates, HintsInput):
         return (self.outputs,)
 
     def user_states(self) -> tuple[Param | None, ...]:
-        """What the file holds for the states, in the same order."""
+        """The states in the file, in the same order."""
         return (self.previous_output,)
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -100,7 +100,7 @@ class OverSequence(HasStates, HintsInput):
         return (*x[:2], self.outputs)
 
     def initial(self, states: list[Any], zeros: Any, variable: Any) -> list[Any]:
-        """The states before the first step: given, of the file, or zeros."""
+        """The states before the first step: from the inputs, from the file, or zeros."""
         sizes, user = self.state_sizes(), self.user_states()
         defaults = [
             zeros(features) if param is None else variable(param)
@@ -143,7 +143,7 @@ class OverSequence(HasStates, HintsInput):
         return (output, *(sequence[-1] for sequence in others), last)
 
     def unrolled(self, tf: Any, *xs: Any, at: OpContext, extra_states: int) -> tuple[Any, ...]:
-        """The output, and the first `kept` states after every step (T×N×…)."""
+        """The output, and the first `extra_states` states after every step (T×N×…)."""
         *input_states, x = xs
         x = tf.transpose(x, [1, 0, 2]) if self.batch_first else x
         weight = at.variable(self.weight)
@@ -177,7 +177,7 @@ class OverSequence(HasStates, HintsInput):
         return (tf.transpose(out, [1, 0, 2]) if self.batch_first else out, *others)
 
     def extra_weights(self, at: OpContext) -> list[Any]:
-        """Variables of `step` besides the gates' weights; read once, before the loop."""
+        """Variables of `step` other than the gates' weights; read once, before the loop."""
         return []
 
     @abc.abstractmethod
@@ -228,7 +228,7 @@ class SeqLSTM(LongShortTermMemory):
 
 @register("nn.SeqLSTMP")
 class SeqLSTMP(LongShortTermMemory):
-    """An LSTM whose output, and what it hands to its next step, is projected: h·`weightO`."""
+    """An LSTM whose output, also as the state of its next step, is projected: h·`weightO`."""
 
     projection = param("HR", name="weightO")
 

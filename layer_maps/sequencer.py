@@ -1,6 +1,6 @@
 """Modules that call another module once for every step of a sequence.
 
-A sequence is one tensor with time in front, or a Lua table with an entry for each step. The steps
+A sequence is one tensor with time first, or a Lua table with an entry for each step. The steps
 become one loop, whose body is walked once.
 
 Source: Element-Research rnn Sequencer.lua, Repeater.lua, BiSequencer.lua, BiSequencerLM.lua,
@@ -127,7 +127,7 @@ class Unstack(LayerMap):
 
 @structure("nn.Repeater")
 def repeater(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """A table of what its module makes of the same input, `rho` times; states carry over."""
+    """A table of its module's outputs in `rho` calls on the same input; states carry over."""
     inner, times = stepped(module), module.integer("rho")
     like = next(leaves(x), None)
     if like is None or times < 1:
@@ -159,7 +159,7 @@ def bi_sequencer_lm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested
     """A language model of both sides: step t joins what came before t and what comes after it.
 
     Forward runs on all steps but the last and is shifted by one, backward on all but the first;
-    zeros stand where nothing came before or comes after.
+    zeros replace the missing neighbours at both ends.
     """
     if not isinstance(x, list) or len(x) < 2:
         raise BadTable("nn.BiSequencerLM should be given a table of at least 2 steps")
@@ -179,7 +179,7 @@ def bi_sequencer_lm(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested
 
 @structure("nn.RecurrentAttention")
 def recurrent_attention(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """`nStep` glimpses at one input: where to look follows from what was seen before.
+    """`nStep` glimpses at one input: where to look depends on what was seen before.
 
     The action module is first fed zeros of `hiddenSize`. In evaluate mode the recurrent module
     reuses its output's memory and Torch hands out no copies: every entry holds the last step.

@@ -56,7 +56,7 @@ class Reshaping(LayerMap, HasKerasLayer):
     regroups = True
 
     def leading(self, x: TensorType, output: TensorType) -> int:
-        """How many of the input's axes make up the output's first, where that is certain."""
+        """The number of the input's axes that form the output's first, where that is certain."""
         return 0
 
     def reference(self, x: Array) -> Array:
@@ -123,7 +123,7 @@ class Sized(Reshaping, HintsInput):
 
     @property
     def fixed_elements(self) -> int:
-        """How many elements the known sizes make."""
+        """The product of the known sizes."""
         return math.prod(extent for extent in self.size if extent != -1)
 
     def input_hint(self) -> TensorType | None:
@@ -136,7 +136,7 @@ class Sized(Reshaping, HintsInput):
         )
 
     def filled(self, batch: Shape, x: Shape) -> Shape:
-        """`batch` and `size` with -1 replaced by what the elements of `x` leave."""
+        """`batch` and `size` with -1 replaced by the size that remains for the elements of `x`."""
         each = math.prod(batch) * self.fixed_elements
         left, rest = divmod(math.prod(x), each)
         fits = rest == 0 and (left == 1 or -1 in self.size)
@@ -148,9 +148,9 @@ class Sized(Reshaping, HintsInput):
 class View(Sized):
     """The same memory in the shape `size`, where one entry may be -1.
 
-    The last `numInputDims` dimensions (all, where it is nil) are the sample: the dimensions before
-    it are multiplied into one batch, and so is what the sample has more of than `size`, unless -1
-    takes it. A batch of one is dropped, except where the input has more than `numInputDims`
+    The last `numInputDims` dimensions (all, if it is nil) are the sample: the dimensions before it
+    are merged into one batch, and so is what the sample has more of than `size`, unless -1
+    absorbs it. A batch of one is dropped, except where the input has more than `numInputDims`
     dimensions.
     """
 

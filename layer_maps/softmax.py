@@ -51,7 +51,7 @@ def log_softmax(x: Array, axes: tuple[int, ...]) -> Array:
 def probabilities(tf: Any, x: Any, axis: int) -> Any:
     """Softmax along one stored axis.
 
-    One NaN or +inf makes all of them NaN in Torch; tf.nn.softmax on a CPU leaves zeros beside it.
+    One NaN or +inf makes all results NaN in Torch; tf.nn.softmax on a CPU gives zeros elsewhere.
     """
     return tf.exp(tf.nn.log_softmax(x, axis=axis))
 
@@ -157,10 +157,10 @@ class SoftMin(OverFeatures):
     "cudnn.VolumetricLogSoftMax",
 )
 class CudnnSoftMax(LayerMap):
-    """Softmax over the features, or (mode INSTANCE) over all features and places of a sample.
+    """Softmax over the features, or (mode INSTANCE) over all features and positions of a sample.
 
     cudnn.SoftMax and cudnn.LogSoftMax are of mode INSTANCE, unlike their namesakes in nn. The
-    algorithm tells softmax (ACCURATE, FAST) from its logarithm (LOG).
+    algorithm selects softmax (ACCURATE, FAST) or its logarithm (LOG).
     """
 
     mode = string("mode", "")

@@ -21,8 +21,8 @@ from porter.maps import Array, LayerMap, OpContext, Shape, TensorType, flag, par
 class AffineTransformMatrixGenerator(LayerMap):
     """2×3 matrices from N×P or P parameters: an angle, a scale, a shift along y and along x.
 
-    The matrix is rotation · scale · shift; what the module does not use is left out of the
-    parameters. In `fullMode` these are the six entries of the matrix, row by row.
+    The matrix is rotation · scale · shift; parameters that the module does not use are
+    left out. In `fullMode` these are the six entries of the matrix, row by row.
     """
 
     full = flag("fullMode")

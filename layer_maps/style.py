@@ -80,9 +80,9 @@ def less(tf: Any, x: Any, axis: int, by: int) -> Any:
     note="identity; a loss that adds to gradients",
 )
 def loss(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The very same tensor: Torch computes a loss on the side, and adds it to the gradients.
+    """The input itself: Torch computes a loss on the side, and adds it to the gradients.
 
-    A port does not: whoever trains it has a loss of their own.
+    A port does not: training it takes a loss of its own.
     """
     walk.note("identity: a loss for training")
     return x
@@ -121,12 +121,12 @@ class GramMatrix(LayerMap):
 
 
 class Noise(LayerMap):
-    """Noise that Torch draws anew at every call, and a port draws the same every time.
+    """Noise that Torch draws again at every call, while a port repeats the same numbers.
 
     The number for an element depends on its position in Torch's order, on the module and on
-    `--seed` only: 32 bits are made of a counter by two rounds of a multiplicative hash, and the
-    upper 24 of them are a uniform number in [0, 1), exact in float32. TensorFlow and NumPy make the
-    same numbers, on every device. They are not those that Torch drew.
+    `--seed` only: a counter is hashed to 32 bits by two multiplicative rounds, and the upper
+    24 of them are a uniform number in [0, 1), exact in float32. TensorFlow and NumPy compute
+    the same numbers, on every device. They are not those that Torch drew.
     """
 
     stream = Field(lambda module: module.index, 0)
@@ -171,8 +171,8 @@ class Noise(LayerMap):
 class NoiseFill(Noise):
     """Uniform noise times `mult` in the last planes (dimension 2) of a copy of x.
 
-    The first version had no `mult` and wrote into its input. A later class of the same name, told
-    by its field `buffer`, appends the planes, and its noise is within ±mult.
+    The first version had no `mult` and wrote into its input. A later class of the same name,
+    recognised by its field `buffer`, appends the planes, and its noise is within ±mult.
     """
 
     planes = integer("num_noise_channels")
@@ -212,9 +212,9 @@ class NoiseFill(Noise):
 
 @register("nn.GenNoise", note="random in Torch; the same numbers at every call in a port")
 class GenNoise(Noise):
-    """Standard normal noise times `mult`: N×C×H×W to N×`num_planes`×H×W, whatever x holds.
+    """Standard normal noise times `mult`: N×C×H×W to N×`num_planes`×H×W, whatever the values of x.
 
-    Two uniform numbers make a normal one: sqrt(-2·log(1 - u))·cos(2π·v).
+    Two uniform numbers give a normal one: sqrt(-2·log(1 - u))·cos(2π·v).
     """
 
     planes = integer("num_planes")
@@ -287,6 +287,6 @@ class Inspiration(LayerMap, HintsInput):
 
 @structure("nn.Calibrate", note="identity; measures a Gram matrix")
 def calibrate(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The very same tensor."""
+    """The input itself."""
     walk.note("identity: measures a Gram matrix for nn.Inspiration")
     return x

@@ -44,7 +44,7 @@ MAX_SLICES = 10_000
 
 
 class Joining(LayerMap, BySample):
-    """Tensors one behind the other along one axis."""
+    """Tensors concatenated along one axis."""
 
     axis = integer("axis")
     accepts = Accepts.ANY_ORDER
@@ -151,7 +151,7 @@ class Split(LayerMap):
 
 
 class Stack(LayerMap):
-    """Equal tensors side by side along a new axis: what Split took apart."""
+    """Tensors of one shape stacked along a new axis: the inverse of Split."""
 
     axis = integer("axis")
     moves = True
@@ -207,7 +207,7 @@ def table_of_tensors(module: TorchObject, x: Nested[Value]) -> list[Value]:
 
 @structure("nn.JoinTable")
 def join_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """All tensors of a table one behind the other, along `dimension` (see `counted_axis`)."""
+    """All tensors of a table concatenated along `dimension` (see `counted_axis`)."""
     tensors = table_of_tensors(module, x)
     axis = counted_axis(module, tensors[0].type.rank)
     return walk.emit(Join(axis=axis), *tensors)

@@ -161,7 +161,7 @@ class CDivTable(TableArithmetic):
 
 @register("nn.CMaxTable")
 class CMaxTable(TableArithmetic):
-    """Largest of all tensors; a NaN is kept from the first only: no comparison with one holds."""
+    """Largest of all tensors; NaN propagates from the first only: no comparison with it holds."""
 
     def reference_step(self, total: Array, x: Array) -> Array:
         return np.where(x > total, x, total)
@@ -173,7 +173,7 @@ class CMaxTable(TableArithmetic):
 
 @register("nn.CMinTable")
 class CMinTable(TableArithmetic):
-    """Smallest of all tensors; a NaN is kept from the first only."""
+    """Smallest of all tensors; NaN propagates from the first only."""
 
     def reference_step(self, total: Array, x: Array) -> Array:
         return np.where(x < total, x, total)

@@ -49,10 +49,10 @@ class TemporalMaxPooling(LayerMap):
 
 @register("nn.TemporalDynamicKMaxPooling")
 class TemporalDynamicKMaxPooling(LayerMap):
-    """The k largest of each feature over time, in the order in which they come; N×T×F or T×F.
+    """The k largest of each feature over time, in their order in time; N×T×F or T×F.
 
-    k is the larger of `minK` and ⌈`factor`·T⌉. Of equal elements the earlier ones are taken, where
-    Torch's sort leaves open which.
+    k is the larger of `minK` and ⌈`factor`·T⌉. Of equal elements the earlier ones are
+    chosen; Torch's sort leaves that open.
     """
 
     least = integer("minK")

@@ -121,7 +121,7 @@ class L1Penalty(Penalty):
 class CategoricalEntropy(Penalty):
     """The gradient of −scale·H is added, for the entropy H of the mean of N×C distributions.
 
-    H = −Σ p·log(p + 1e-6), where p is the sum over the batch made to sum to one; the gradient is
+    H = −Σ p·log(p + 1e-6), where p is the sum over the batch, normalised to one; the gradient is
     divided by N with `sizeAverage`.
     """
 
@@ -167,7 +167,7 @@ class ColorTransform(LayerMap):
 
     @abc.abstractmethod
     def offsets(self, tf: Any, samples: Any, at: OpContext) -> Any:
-        """What is added to each plane of each picture: N×C."""
+        """The offset of each plane of each image: N×C."""
 
 
 @register("nn.SimpleColorTransform", note="identity; disturbs colours in training only")
@@ -208,7 +208,7 @@ class PCAColorTransform(ColorTransform):
     note="hands probabilities or means on; samples in training only",
 )
 class Reinforce(LayerMap):
-    """A copy of the parameters of a distribution, which only training samples from.
+    """A copy of the parameters of a distribution that is sampled in training only.
 
     Probabilities for Bernoulli and Categorical; the mean for Normal, which may be given
     {mean, stdev}. With `stochastic` Torch samples in evaluation too; the port never does.

@@ -1,11 +1,11 @@
-"""The way back from a maximum to the place where it was found.
+"""Max-unpooling: values return to the positions of the maxima.
 
 Source: torch/nn SpatialMaxUnpooling.lua, VolumetricMaxUnpooling.lua; THNN SpatialMaxUnpooling.c,
 VolumetricMaxUnpooling.c.
 
-In Torch the pooling module remembers where its maxima were, and the unpooling holds that very
-module. Here the unpooling is a layer of two inputs: what it spreads, and what its pooling was
-given. The pooling itself stays a plain maximum.
+In Torch the pooling module remembers where its maxima were, and the unpooling module refers to it.
+Here unpooling is a layer of two inputs: the values to spread, and the input of its pooling. The
+pooling itself stays a plain maximum.
 """
 
 from __future__ import annotations

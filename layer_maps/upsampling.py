@@ -38,7 +38,7 @@ from porter.maps import (
 
 
 class UpSampling(LayerMap, BySample):
-    """What enlarges the spatial axes: H and W, or T, H and W of a tensor with five axes.
+    """Base of layers that enlarge the spatial axes: H and W, or T, H and W of 5-D tensors.
 
     nn.UpSampling takes batches of images or volumes, the spatial classes images, batched or not.
     """
@@ -104,7 +104,7 @@ class UpSamplingNearest(UpSampling, HasKerasLayer):
 class UpSamplingLinear(UpSampling):
     """Linear interpolation between elements; the corners of input and output are the same.
 
-    Element i of the output lies at i·(n - 1)/(made - 1), in single precision whatever the tensors.
+    Element i of m outputs lies at i·(n - 1)/(m - 1) of n, in single precision for all dtypes.
     The output is `scale_factor` times as large, or `oheight` × `owidth` (× `odepth` in front).
     """
 
@@ -188,8 +188,8 @@ def up_sampling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
 
 @register("nn.PixelShuffle")
 class PixelShuffle(LayerMap):
-    """N×(C·r²)×H×W to N×C×(r·H)×(r·W): plane c·r² + i·r + j makes row i and column j of each
-    r × r block of plane c; batched or not.
+    """N×(C·r²)×H×W to N×C×(r·H)×(r·W): plane c·r² + i·r + j becomes row i and column j of
+    each r × r block of plane c; batched or not.
     """
 
     scale = integer("upscaleFactor")

@@ -1,4 +1,4 @@
-"""What poolings share: windows that slide over padded axes, and their shape rules.
+"""Shared by pooling layers: windows that slide over padded axes, and their shape rules.
 
 Source: THNN SpatialDilatedMaxPooling.c, SpatialAveragePooling.c; cudnn.torch Pooling.lua.
 """
@@ -90,12 +90,12 @@ class SlidingWindows(LayerMap):
         return windows
 
     def pads(self, image: TensorType) -> Pads:
-        """The padding with which TensorFlow's "VALID" makes as many windows."""
+        """The padding with which TensorFlow's "VALID" gives as many windows."""
         sizes = image.shape[-self.spatial_rank :]
         return [[self.pad[axis], self.behind(n, axis)] for axis, n in enumerate(sizes)]
 
     def behind(self, n: int | None, axis: int) -> int:
-        """Padding behind the last element of a spatial axis, which may have any size."""
+        """Padding after the last element of a spatial axis of any size."""
         stride, pad, window = self.stride[axis], self.pad[axis], self.window(axis)
         if not self.ceil:
             return pad
@@ -132,7 +132,7 @@ class SlidingWindows(LayerMap):
         return (*x[:-rank], *windows)
 
     def elements(self, n: int, axis: int) -> list[range]:
-        """For the reference: the elements of the image that each window sees."""
+        """For the reference: the elements of the image in each window."""
         dilation, ranges = self.dilation[axis], []
         for i in range(self.count(n, axis)):
             start = i * self.stride[axis] - self.pad[axis]
