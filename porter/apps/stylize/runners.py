@@ -37,6 +37,19 @@ class Net(abc.ABC):
     def run(self, x: Array) -> Array:
         """The output for an input of the stored shape."""
 
+    def traced(self, height: int, width: int, count: int) -> Any:
+        """The GraphDef of the net for pictures of one size, with shapes; None where there is none.
+
+        Nothing is computed.
+        """
+        return None
+
+    def stored_shape(self, height: int, width: int, count: int) -> tuple[int, ...]:
+        """The shape of its input for so many pictures of one size."""
+        planes = self.shape[-1 if self.channels_last else 1] or 3
+        sides = (height, width)
+        return (count, *sides, planes) if self.channels_last else (count, planes, *sides)
+
     @property
     def channels_last(self) -> bool:
         """Whether images are stored N×H×W×C: the last axis has as many planes as pictures have."""
@@ -85,6 +98,16 @@ def full_precision() -> Any:
     return tf
 
 
+def graph_of(tf: Any, function: Any, shape: tuple[int, ...]) -> Any:
+    """A function of one tensor as a GraphDef with shapes; None where this size cannot be traced."""
+    spec = tf.TensorSpec(shape, tf.float32)
+    traced = tf.function(function, input_signature=[spec], autograph=False)
+    try:
+        return traced.get_concrete_function().graph.as_graph_def(add_shapes=True)
+    except Exception:  # what is wrong with the size is told when the net runs
+        return None
+
+
 class TracedNet(Net):
     """A port that was traced in this process."""
 
@@ -93,6 +116,10 @@ class TracedNet(Net):
         self.serve = port.module.serve
         (spec,) = self.serve.input_signature
         self.shape = tuple(spec.shape)
+
+    def traced(self, height: int, width: int, count: int) -> Any:
+        shape = self.stored_shape(height, width, count)
+        return graph_of(self.tf, self.serve.python_function, shape)
 
     def run(self, x: Array) -> Array:
         (output,) = self.serve(self.tf.constant(x)).values()
@@ -109,6 +136,23 @@ class SavedModelNet(Net):
         _, specs = self.serve.structured_input_signature
         ((self.name, spec),) = one(specs, folder).items()
         self.shape = tuple(spec.shape)
+
+    def traced(self, height: int, width: int, count: int) -> Any:
+        """The signature's functions were traced for any size; inlined they tell their shapes."""
+        from tensorflow.python.framework.convert_to_constants import (
+            convert_variables_to_constants_v2,
+        )
+
+        frozen = convert_variables_to_constants_v2(self.serve, lower_control_flow=False)
+        (image,), definition = frozen.inputs, frozen.graph.as_graph_def()
+        outputs = [tensor.name for tensor in frozen.outputs]
+
+        def imported(x: Any) -> Any:
+            return self.tf.graph_util.import_graph_def(
+                definition, input_map={image.name: x}, return_elements=outputs, name=""
+            )
+
+        return graph_of(self.tf, imported, self.stored_shape(height, width, count))
 
     def run(self, x: Array) -> Array:
         (output,) = self.serve(**{self.name: self.tf.constant(x)}).values()
@@ -130,13 +174,17 @@ class KerasNet(Net):
                 require_registered(tf, own, file)
             return tf.keras.models.load_model(file, compile=False)
 
-        self.model = loaded(file, load)
+        self.tf, self.model = tf, loaded(file, load)
         (input_details,) = one(dict(enumerate(self.model.inputs)), file).values()
         self.shape = tuple(input_details.shape)
         spec = tf.TensorSpec(self.shape, tf.float32)
         self.serve = tf.function(
             lambda x: self.model(x, training=False), input_signature=[spec], autograph=False
         )
+
+    def traced(self, height: int, width: int, count: int) -> Any:
+        shape = self.stored_shape(height, width, count)
+        return graph_of(self.tf, lambda x: self.model(x, training=False), shape)
 
     def run(self, x: Array) -> Array:
         output = self.serve(x)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from porter.apps.stylize.memory import require_room
 from porter.apps.stylize.runners import Net, mixes
 from porter.errors import PorterError, UsageError
 from porter.imaging.files import Pair
@@ -180,6 +181,7 @@ def run_batch(
     """Run photos of one size and write their pictures. Raises EmitError where that fails."""
     photos = [fitted(photo, spec) for _, photo in batch]
     try:
+        require_room(net, *photos[0].size, len(photos))
         results = run(net, spec, np.stack([photo.pixels for photo in photos]), batch_size)
     except UsageError:
         raise

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from layer_maps import default_registry
+from porter.apps.stylize import memory
 from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.runners import Net, Sizes, refused
 from porter.conversion.pipeline import convert
@@ -21,7 +22,7 @@ from porter.emit.keras.network import build
 from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
 from porter.emit.settings import ExportOptions, TFLiteSettings
-from porter.errors import PorterError
+from porter.errors import OutOfMemory, PorterError
 from porter.frontend.model_file import open_model
 from porter.ir.fields import Array
 from porter.ir.graph import TensorType
@@ -48,6 +49,28 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "model.tflite").write_bytes(flat)
     (folder / "manifest.json").write_text(json.dumps({"pictures": spec.json()}))
     return folder
+
+
+@pytest.mark.parametrize("name", ["net.t7", "port/saved_model", "port/model.keras"])
+def test_memory_is_estimated_before_a_picture_runs(
+    name: str, port: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times the pixels, four times the memory, and the size that the error names fits."""
+    net, _ = open_net(port.parent / name, LoadOptions("plain"))
+    monkeypatch.setattr(net, "run", lambda x: pytest.fail("the net ran"))
+    peaks = []
+    for side in (1000, 2000):
+        graph = net.traced(side, side, 1)
+        peaks.append(memory.peak(graph.node, memory.functions(graph)))
+    assert peaks[1] == pytest.approx(4 * peaks[0], rel=0.02)
+    assert peaks[0] >= 1000 * 1000 * 3 * 4
+    monkeypatch.setattr("porter.runtime.memory.available", lambda: 2**29)
+    with pytest.raises(OutOfMemory, match=r"6000×9000 takes about .* GB") as caught:
+        memory.require_room(net, 6000, 9000)
+    assert caught.value.exit_code == 2
+    longest = int(str(caught.value.hint).split("image_size=")[1].rstrip("`"))
+    assert 500 < longest < 9000
+    memory.require_room(net, longest * 2 // 3, longest)
 
 
 @pytest.mark.parametrize("name", ["", "saved_model", "model.keras", "model.tflite"])
