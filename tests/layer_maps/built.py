@@ -155,3 +155,14 @@ BUILT: dict[str, Callable[[], Built]] = {
     **PUBLISHED,
 }
 """A module and an input for each unrecorded class that has a meaning of its own."""
+
+
+def glimpse() -> Built:
+    """Two crops around a place in each image, shrunk by averages."""
+    pooling = torch_module("nn.SpatialAveragePooling", kW=2, kH=2, dW=2, dH=2)
+    module = torch_module("nn.SpatialGlimpse", height=3, width=3, depth=2, scale=2, module=pooling)
+    return module, [randn(2, 3, 9, 8), np.array([[0.2, -0.4], [-0.9, 0.7]], np.float32)]
+
+
+LOOPED: dict[str, Callable[[], Built]] = {"nn.SpatialGlimpse": glimpse}
+"""Classes that were recorded inside loops only, where the laws do not look."""

@@ -22,7 +22,7 @@ from porter.frontend.walker import Model
 from porter.ir.graph import TensorType
 from porter.ir.nested import Nested, leaves, map_leaves
 from tests.build import FIXTURES, Array, model
-from tests.layer_maps.built import BUILT
+from tests.layer_maps.built import BUILT, LOOPED
 
 CASES = FIXTURES / "layers"
 RECORDED = sorted(folder.name for folder in CASES.iterdir() if folder.is_dir())
@@ -51,6 +51,9 @@ def cases(typename: str) -> tuple[Case, ...]:
         (module,), recorded = checker.load(fixture)
         assert recorded.input is not None
         found.append(Case(f"{typename}/{fixture.path.stem}", model(module), recorded.input))
+    if typename in LOOPED:
+        module, inputs = LOOPED[typename]()
+        found.append(Case(f"{typename}/alone", model(module), inputs))
     return tuple(found)
 
 
