@@ -66,11 +66,11 @@ def add_to(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.imaging.photos import Photo, format_of, write_image
+    from porter.system.atomic import require_file_target
 
     size = size_of(options.size)
     format_of(options.output)
-    if options.output.exists() and not options.force:
-        raise UsageError(f"{options.output} already exists", hint="add --force")
+    require_file_target(options.output, options.force)
     by_model, by_style = options.model is not None, options.style_image is not None
     if by_model == by_style or (by_style and options.descriptor is None):
         raise UsageError(

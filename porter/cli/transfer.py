@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from porter.apps.transfer.recipe import CHOICES, NAMES, Recipe, layer_weights, read_recipe
 from porter.cli.arguments import Commands, show_json
 from porter.errors import UsageError
+from porter.system.atomic import require_file_target
 
 if TYPE_CHECKING:
     from porter.apps.transfer.job import TransferResult
@@ -220,10 +221,7 @@ def require_sensible(options: argparse.Namespace) -> None:
     inputs = [options.content, *options.style]
     if any(path.exists() and output.exists() and path.samefile(output) for path in inputs):
         raise UsageError(f"{output} is one of the pictures given", hint="choose another with -o")
-    if output.exists() and not (options.force or options.resume):
-        raise UsageError(
-            f"{output} already exists", hint="choose another file with -o, or add --force"
-        )
+    require_file_target(output, options.force or options.resume)
 
 
 def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> TransferResult:

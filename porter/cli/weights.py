@@ -40,9 +40,11 @@ def run(options: argparse.Namespace) -> int:
     from porter.frontend.weights import collect, collect_as_tensorflow, collect_plain
     from porter.report.console import out
     from porter.report.sizes import size_shown
+    from porter.system.atomic import require_file_target
     from porter.torch7 import describe
 
     registry = registry_of(options)
+    require_file_target(options.output, options.force)
     file = torch7.read(options.file)
     if options.select is None and not holds_model(file, registry):
         weights = collect_plain(file.root)

@@ -17,7 +17,7 @@ import numpy as np
 from porter.errors import ParityError, UsageError
 from porter.frontend.weights import Weights
 from porter.ir.fields import Array
-from porter.system.atomic import appearing_file
+from porter.system.atomic import appearing_file, require_file_target
 
 METADATA = "__metadata__"
 FORMAT = "porter-weights 1"
@@ -67,10 +67,7 @@ def save(weights: Weights, path: Path, force: bool = False) -> None:
     """Write the kind of file that the name asks for. Raises UsageError and EmitError."""
     kind = kind_of(path)
     require(kind)
-    if path.exists() and not force:
-        raise UsageError(
-            f"{path} already exists", hint="choose another with `output=`, or add `force=True`"
-        )
+    require_file_target(path, force)
     with appearing_file(path) as new:
         write_arrays(weights, new, kind)
 

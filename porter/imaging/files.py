@@ -10,6 +10,7 @@ from pathlib import Path
 
 from porter.errors import EmitError, UsageError
 from porter.imaging.photos import ENDINGS, format_of
+from porter.system.atomic import require_file_target
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ def require_free(pair: Pair, force: bool) -> None:
             raise UsageError(
                 f"{target} already exists", hint="choose another `output=`, or add `force=True`"
             )
+        if target.parent.is_dir():  # else it is made below
+            require_file_target(target, force)
 
 
 def require_writable(folder: Path) -> None:

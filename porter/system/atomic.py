@@ -108,6 +108,38 @@ def code_of(error: Exception) -> int | None:
 # What is in the way -------------------------------------------------------------------------------
 
 
+def require_file_target(path: Path, force: bool) -> None:
+    """Raise UsageError or EmitError, before any slow step, if no file can be put at `path`.
+
+    `force` replaces a file. A link is never replaced, nor is what it points to.
+    """
+    require_no_link(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="name a file with `output=`")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file", hint="choose another `output=`")
+    if path.exists() and not force:
+        raise UsageError(
+            f"{path} already exists", hint="choose another `output=`, or add `force=True`"
+        )
+    parent = Path(os.path.abspath(path)).parent
+    if not parent.is_dir():
+        raise EmitError(
+            f"{path} cannot be written: there is no folder {parent}", hint="create it first"
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise EmitError(f"{path} cannot be written", hint=advice(errno.EACCES))
+
+
+def require_no_link(path: Path) -> None:
+    """Raise UsageError for a symbolic link: renaming onto it would replace the link alone."""
+    if path.is_symlink():
+        raise UsageError(
+            f"{path} is a symbolic link to {os.readlink(path)}",
+            hint="name the place itself with `output=`",
+        )
+
+
 def require_free(target: Path, force: bool) -> None:
     """Raise UsageError if something is in the way; checked again at the end of a long run."""
     if target.exists() and not force:
@@ -121,6 +153,7 @@ def require_free(target: Path, force: bool) -> None:
             hint="choose another folder with `output=`; `force=True` replaces only what porter "
             "wrote",
         )
+    require_no_link(target)
 
 
 def is_port(folder: Path) -> bool:

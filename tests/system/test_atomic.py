@@ -17,7 +17,7 @@ import pytest
 
 from porter.errors import EmitError, UsageError
 from porter.system import atomic
-from porter.system.atomic import atomic_directory, write_text
+from porter.system.atomic import atomic_directory, require_file_target, write_text
 
 
 def fill(folder: Path, content: str = "new") -> None:
@@ -360,3 +360,39 @@ def test_a_text_file_that_cannot_be_written_leaves_the_old_one(
 def test_a_text_file_in_no_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(EmitError, match="No such file"):
         write_text(tmp_path / "none" / "x.txt", "new")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_no_file_can_replace_is_known_before_work_begins(force: bool, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in {
+        "folder": "is a folder",
+        "link": "is a symbolic link to file",
+        "dangling": "is a symbolic link to nowhere",
+        "pipe": "is no regular file",
+        "missing/file": "there is no folder",
+        "file/file": "there is no folder",
+    }.items():
+        with pytest.raises((UsageError, EmitError), match=message) as caught:
+            require_file_target(tmp_path / name, force)
+        assert caught.value.exit_code == 2
+    require_file_target(tmp_path / "new", force)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("name", ["link", "dangling"])
+def test_a_folder_never_replaces_a_link(name: str, force: bool, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with (
+        pytest.raises(UsageError, match=r"is a symbolic link|already exists"),
+        atomic_directory(tmp_path / name, force),
+    ):
+        pytest.fail("work began")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "folder", "link"]
