@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.apps.train.options import CHOICES, TrainOptions
+from porter.apps.train.run_folder import require_startable
 from porter.cli.arguments import Commands, show_json
 
 if TYPE_CHECKING:
@@ -116,6 +118,9 @@ def truth(text: str) -> bool:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     asked = TrainOptions(**{f.name: getattr(options, f.name) for f in fields(TrainOptions)})
+    # Several workers share the folder, which one of them is just making: they look later.
+    if not options.force and "TF_CONFIG" not in os.environ:
+        require_startable(asked)
     from porter.apps.train.session import Session
 
     session = Session(asked, options.force)

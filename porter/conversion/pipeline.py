@@ -49,7 +49,7 @@ from porter.passes.precision import FULL, PRECISIONS
 from porter.report.as_json import report_json
 from porter.report.pages import SUFFIXES, render, require_kinds
 from porter.report.pages.document import Document, facts_of, facts_of_failure
-from porter.system.atomic import atomic_directory, write_text
+from porter.system.atomic import atomic_directory, require_free, write_text
 from porter.system.checksums import MANIFEST, digests
 from porter.system.threads import one_thread
 
@@ -97,6 +97,8 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     """Convert a model. Raises PorterError; then no output exists."""
     started = time.perf_counter()
     require_kinds(request.pages)
+    target = request.output or default_output(request.source)
+    require_free(Path(os.path.abspath(target)), request.force)
     progress("read", str(request.source))
     opened = open_model(request.source, request.registry or default_registry(), request.select)
     mode = decide(
@@ -107,7 +109,6 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     )
     request = replace(request, options=mode.options)
     model = opened.model(request.options)
-    target = request.output or default_output(request.source)
     for name in request.formats:
         find(name).check(request.settings)
     if request.export.trainable:

@@ -892,8 +892,21 @@ assert not heavy, heavy
 """
 
 
-def test_whatever_only_reads_does_not_import_tensorflow(model_path: Path) -> None:
+def test_what_only_reads_or_finds_its_output_there_does_not_import_tensorflow(
+    model_path: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "file.png").write_bytes(b"")
+    image, file = str(FIXTURES / "trained/oilpaint/chelsea.png"), str(there / "file.png")
+    descriptor = ["--descriptor", "vgg.npz"]
     commands = [
+        ["convert", str(model_path), "-o", str(there)],
+        ["stylize", str(model_path), image, "-o", file],
+        ["transfer", "--content", image, "--style", image, *descriptor, "-o", file],
+        ["synthesize", str(model_path), "-o", file],
+        ["weights", str(model_path), "-o", file],
+        ["train", "--style-image", image, *descriptor, "-o", str(there)],
         ["--help"],
         ["convert", "--help"],
         ["inspect", str(model_path)],

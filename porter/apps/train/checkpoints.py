@@ -18,13 +18,13 @@ from typing import Any
 
 from porter.apps.train.network import TrainableNetwork, require_same_weights
 from porter.apps.train.options import TrainOptions
+from porter.apps.train.run_folder import RECORD, require_startable
 from porter.emit.checkpoint import tree
 from porter.errors import EmitError, UsageError
 from porter.system.atomic import reported, write_text
 from porter.system.tensorflow import quiet_stderr, tf
 
 FOLDER = "checkpoints"
-RECORD = "training.json"
 WEIGHTS = "weights.json"
 """Names and shapes of the weights, beside the checkpoints that hold them."""
 
@@ -113,33 +113,10 @@ def begin(options: TrainOptions, force: bool) -> None:
     record = output / RECORD
     if force:
         clear(output)
-    if record.exists():
-        require_same_run(options, record)
-    elif output.exists() and any(output.iterdir()):
-        raise UsageError(
-            f"{output} exists and holds no run of porter train",
-            hint="choose another folder with `output=`",
-        )
+    require_startable(options)
     with reported(output):
         output.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps({"options": options.json()}, indent=2) + "\n")
-
-
-def require_same_run(options: TrainOptions, record: Path) -> None:
-    """Raise UsageError where a run with other options is in the folder."""
-    try:
-        kept = json.loads(record.read_text(encoding="utf-8"))["options"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{record} cannot be read", received=repr(error)) from error
-    differing = options.differences(kept)
-    if differing:
-        shown = ", ".join(f"{n} {old} → {new}" for n, (old, new) in differing.items())
-        raise UsageError(
-            f"{record.parent} holds a run with other options",
-            received=shown,
-            hint="choose another folder with `output=`, or begin anew with `force=True`; "
-            "`init=` goes on from its result as another run",
-        )
 
 
 def clear(output: Path) -> None:

@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from porter.apps.train.checkpoints import RECORD, begin
+from porter.apps.train.checkpoints import begin
 from porter.apps.train.cluster import cluster
 from porter.apps.train.criterion import criterion
 from porter.apps.train.network import TrainableNetwork
 from porter.apps.train.options import TrainOptions
 from porter.apps.train.photos import PhotoFolder, photo_files
+from porter.apps.train.run_folder import RECORD
 from porter.apps.train.start import StartingPoint, start_of
 from porter.apps.train.trainer import Hooks, OnProgress, Trainer, TrainingProgress, TrainingSummary
 from porter.apps.transfer.descriptor import open_descriptor
