@@ -109,7 +109,7 @@ def test_data_parallel_table_of_any_version_has_modules(variant: str) -> None:
     assert parallel.list("modules")
 
 
-def test_functions_are_skipped_and_never_kept() -> None:
+def test_functions_are_skipped_and_never_stored() -> None:
     function = read(FORMATS / "functions_only.t7").root.get("f")
     assert isinstance(function, LuaFunction)
     assert function.size > 0

@@ -88,8 +88,8 @@ def test_a_photo_that_changed_is_made_again(
     Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(photos / "03.png")
     capsys.readouterr()
     assert stylize(net, photos, out, "--shard", "1/1", "--json") == 0
-    (made,) = json.loads(capsys.readouterr().out)["pictures"]
-    assert Path(made["input"]).name == "03.png"
+    (entry,) = json.loads(capsys.readouterr().out)["pictures"]
+    assert Path(entry["input"]).name == "03.png"
 
 
 def test_what_others_wrote_is_not_replaced(net: Path, photos: Path, tmp_path: Path) -> None:
