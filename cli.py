@@ -48,6 +48,7 @@ COMMANDS = (
     "layers",
     "scaffold",
     "help",
+    "completion",
 )
 
 

@@ -49,6 +49,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "porter scaffold nn.MyLayer --from model.t7 -o my_layers.py",
     ),
     "help": ("porter help oracle", "porter help convert"),
+    "completion": ("porter completion bash", "porter completion zsh"),
 }
 
 

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 FORMATS = FIXTURES / "formats"
 COMMANDS = (
     *("inspect", "convert", "weights", "stylize", "diff", "check", "record", "layers", "scaffold"),
-    *("transfer", "train", "synthesize", "help"),
+    *("transfer", "train", "synthesize", "help", "completion"),
 )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +112,40 @@ def test_options_named_in_the_glossary_exist() -> None:
     }
     for text in glossary.WORDS.values():
         assert set(re.findall(r"--[a-z-]+", text)) <= options
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_prints_a_script_with_every_command(
+    capsys: pytest.CaptureFixture[str], shell: str
+) -> None:
+    pytest.importorskip("shtab")
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(command in script for command in cli.COMMANDS)
+    assert "--input-shape" in script
+
+
+def test_bash_reads_the_script(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("shtab")
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    assert cli.main(["completion", "bash"]) == 0
+    script = tmp_path / "completion.bash"
+    script.write_text(capsys.readouterr().out, encoding="utf-8")
+    done = subprocess.run(
+        [bash, "-c", f"source {script} && complete -p porter"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "porter" in done.stdout
+
+
+def test_completion_without_shtab_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert cli.main(["completion", "bash"]) == 2
+    assert "porter-t7[completion]" in capsys.readouterr().err

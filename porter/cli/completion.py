@@ -1,0 +1,33 @@
+"""`porter completion`: a script that has a shell complete commands, options and files."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from porter.cli.arguments import Commands
+from porter.errors import UsageError
+
+SHELLS = ("bash", "zsh", "tcsh")
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("completion", help="print a script for a shell's completion")
+    one.add_argument("shell", choices=SHELLS, help="the shell that is to read the script")
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code."""
+    import cli
+
+    try:
+        shtab = importlib.import_module("shtab")
+    except ImportError as error:
+        raise UsageError(
+            "completion needs shtab", hint='pip install "porter-t7[completion]"'
+        ) from error
+    sys.stdout.write(shtab.complete(cli.parser(), options.shell))
+    return 0
