@@ -6,6 +6,9 @@ were never written. The first would read files that nobody named; the second mak
 
 from __future__ import annotations
 
+import mmap
+import struct
+from pathlib import Path
 from typing import Any
 
 from porter.errors import UnsafeFile
@@ -40,6 +43,44 @@ def require_self_contained(file: Any, where: str, stored: int) -> None:
                     raise UnsafeFile("its numbers are in other files", where=where, received=name)
                 declared += int(item.size or 0) * item.dtype.itemsize
     memory.require_unpacked(declared, stored, where)
+
+
+HEAP = b"GCOL\x01\0\0\0"
+"""How a global heap begins, which holds strings of variable length: signature and version."""
+HEAP_HEADER = OBJECT_HEADER = 16
+"""Bytes in front of a heap, and of each object in it."""
+
+
+def require_finite_heaps(file: Path | bytes) -> None:
+    """Raise ValueError for a heap of strings in which HDF5's own library would read for ever.
+
+    An object of no size, which only free space could be, leads the library back to itself.
+    Source: HDF5 File Format Specification, "Global Heap"; src/H5HGcache.c.
+    """
+    if isinstance(file, bytes):
+        walk_heaps(file)
+        return
+    with (
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+    ):
+        walk_heaps(mapped)
+
+
+def walk_heaps(data: bytes | mmap.mmap) -> None:
+    """Go through every heap as the library does. Raises ValueError where it would not end."""
+    steps = len(data) // OBJECT_HEADER
+    heap = data.find(HEAP)
+    while heap >= 0 and heap + HEAP_HEADER <= len(data):
+        (size,) = struct.unpack_from("<Q", data, heap + 8)
+        at, end = heap + HEAP_HEADER, min(heap + size, len(data))
+        while at + OBJECT_HEADER <= end:
+            index, length = struct.unpack_from("<H6xQ", data, at)
+            at += length if index == 0 else OBJECT_HEADER + -(-length // 8) * 8
+            steps -= 1
+            if steps < 0 or (index == 0 and length == 0):
+                raise ValueError("a heap of strings never ends")
+        heap = data.find(HEAP, heap + len(HEAP))
 
 
 def text_attribute(file: Any, name: str, limit: int) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit import hdf5
-from porter.emit.hdf5 import require_self_contained, text_attribute
+from porter.emit.hdf5 import require_finite_heaps, require_self_contained, text_attribute
 from porter.errors import PorterError, UnsafeFile, WeightError, printable
 from porter.runtime import memory
 from porter.system.input_files import require_file
@@ -120,6 +120,7 @@ def configuration(path: Path) -> Any:
         )
     import h5py
 
+    require_finite_heaps(path)
     with h5py.File(path, "r") as file:
         require_self_contained(file, path.name, path.stat().st_size)
         return json.loads(text_attribute(file, "model_config", MAX_CONFIG))
@@ -144,6 +145,7 @@ def zipped_configuration(path: Path) -> Any:
             raise UnsafeFile("a configuration without end", where=path.name)
         if WEIGHTS in names:
             content = archive.read(WEIGHTS)
+            require_finite_heaps(content)
             with h5py.File(io.BytesIO(content), "r") as file:
                 require_self_contained(file, path.name, len(content))
         config = json.loads(archive.read(CONFIG))

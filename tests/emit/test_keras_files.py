@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -179,6 +180,31 @@ def test_weights_larger_than_free_memory(plain: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OutOfMemory) as caught:
         require_known(plain)
     assert caught.value.exit_code == 2
+
+
+def test_a_heap_of_strings_that_never_ends(plain: Path, tmp_path: Path) -> None:
+    """HDF5's own library would read for ever in the attribute."""
+    path = tmp_path / "endless.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = '{"class_name": "Sequential", "config": {}}'
+    assert require_known(path) == frozenset()
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    first = heap + 16
+    (length,) = struct.unpack_from("<Q", content, first + 8)
+    free = first + 16 + -(-length // 8) * 8
+    assert struct.unpack_from("<H", content, free) == (0,)
+    content[free + 8 : free + 16] = bytes(8)
+    path.write_bytes(content)
+    weights = {"model.weights.h5": bytes(content)}
+    archive = repacked(tmp_path / "endless.keras", members(plain) | weights)
+    for attempt in (
+        lambda: require_known(path),
+        lambda: open_file(path, Opening()),
+        lambda: require_known(archive),
+    ):
+        with pytest.raises(WeightError, match="truncated or damaged"):
+            attempt()
 
 
 def test_archives_hold_nothing_else(plain: Path, tmp_path: Path) -> None:

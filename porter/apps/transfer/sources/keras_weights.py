@@ -18,7 +18,7 @@ from porter.apps.transfer.checks import damaged, digests
 from porter.apps.transfer.source import DescriptorSource, Opening
 from porter.apps.transfer.sources.module_source import Load
 from porter.apps.transfer.sources.vgg import Place, place, title, vgg
-from porter.emit.hdf5 import BROKEN, require_self_contained
+from porter.emit.hdf5 import BROKEN, require_finite_heaps, require_self_contained
 from porter.errors import UsageError, WeightError
 from porter.imaging.presets import VGG
 
@@ -35,6 +35,7 @@ def open_h5(path: Path, opening: Opening) -> DescriptorSource:
     """VGG's convolutions by name; any other whole model is left to Keras."""
     h5py = module()
     try:
+        require_finite_heaps(path)
         with h5py.File(path, "r") as file:
             require_self_contained(file, path.name, path.stat().st_size)
             shapes = datasets(file)
