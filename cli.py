@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("PORTER_DEBUG"):
             traceback.print_exception(error)
-        return report_error(told_in_a_line(error), options)
+        return report_error(as_porter_error(error), options)
     return code
 
 
@@ -113,7 +113,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def told_in_a_line(error: Exception) -> PorterError:
+def as_porter_error(error: Exception) -> PorterError:
     """The error for what no part of porter foresaw."""
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         hint = "give a smaller input with `input_shapes=`, or smaller images with `image_size=`"

@@ -244,7 +244,7 @@ def verify_one(
         deep=largest <= DEEP_ELEMENTS,
         data_format=request.export.data_format,
         progress=lambda path: progress("verify", f"{path} {classes.get(path, '')}".strip()),
-        watch=book.watch() if book else lambda node, wanted, made: None,
+        watch=book.watch() if book else lambda node, expected, computed: None,
     )
 
 
@@ -307,8 +307,8 @@ def advice(row: Row, pages: Sequence[Path], mode: str = "") -> str:
         return "\n".join([mode, *(f"report: {path}" for path in pages)])
     lines = [f"hint: {row.hint.text()}"] if row.hint else []
     lines += [f"report: {path}" for path in pages]
-    seen = "" if pages else "run with `report=html`, or `porter convert --json`, for every layer; "
-    return "\n".join([*lines, f"{seen}if the layer map is wrong, that is a bug of porter"])
+    more = "" if pages else "run with `report=html`, or `porter convert --json`, for every layer; "
+    return "\n".join([*lines, f"{more}if the layer map is wrong, that is a bug of porter"])
 
 
 def prepare(

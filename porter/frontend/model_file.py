@@ -12,7 +12,7 @@ from porter.errors import UsageError, WrongFile, printable
 from porter.frontend.module_tree import require_mapped
 from porter.frontend.nonfinite import with_nan
 from porter.frontend.run_mode import decide
-from porter.frontend.selection import entries_of, find_modules, module_at, outermost, taken_out_of
+from porter.frontend.selection import container_of, entries_of, find_modules, module_at, outermost
 from porter.frontend.walker import Model
 from porter.ir.options import Options
 from porter.ir.registry import Registry
@@ -82,7 +82,7 @@ def choose(file: T7File, name: str, registry: Registry, select: str | None = Non
             hint=f"choose one with `select=PATH`; {INSIDE}",
         )
     ((path, root),) = candidates.items()
-    around = taken_out_of(file.root, path, registry)
+    around = container_of(file.root, path, registry)
     warning = (
         f"{path} was taken out of an object of class {printable(around.typename)}, which porter "
         "does not know: what that class does itself is not converted"

@@ -152,7 +152,7 @@ def section(module: TorchObject, text: str, registry: Registry) -> TorchObject:
     return replace(module, fields={**kept, "modules": table})
 
 
-def taken_out_of(root: Any, path: str, registry: Registry) -> TorchObject | None:
+def container_of(root: Any, path: str, registry: Registry) -> TorchObject | None:
     """The object with the fields of a module, but of an unknown class, that a module was found in.
 
     What such an object computes of the module's output is known to its Lua code alone.

@@ -57,7 +57,9 @@ def inverted(reader: Reader, free: list[int], output: Shape) -> Iterator[TensorT
         return
     full = output if len(output) == rank else (1, *output)
     choices = [
-        sorted((size for size, made in table.items() if made[axis] == full[axis]), key=roundness)
+        sorted(
+            (size for size, extents in table.items() if extents[axis] == full[axis]), key=roundness
+        )
         for axis in free
     ]
     batch = reader.hint.shape[0] or full[0]
@@ -75,8 +77,8 @@ def from_columns(reader: Reader, free: list[int]) -> Iterator[TensorType]:
     if columns is None:
         return
     table = output_extents(reader, free)
-    made = [{extents[axis]: size for size, extents in table.items()} for axis in free]
-    for heights, widths in (made, [{size: size for size in table}] * 2):
+    by_axis = [{extents[axis]: size for size, extents in table.items()} for axis in free]
+    for heights, widths in (by_axis, [{size: size for size in table}] * 2):
         pairs = [(rows, columns[-1] // rows) for rows in heights if columns[-1] % rows == 0]
         for rows, others in sorted(pairs, key=lambda pair: abs(pair[0] - pair[1])):
             if others in widths:
@@ -115,7 +117,7 @@ def agrees(graph: Graph) -> bool:
         output = None if call.module is None else left_shape(call.module, "output")
         if output is None or not isinstance(call.output, Value):
             continue
-        made = call.output.shape
-        if len(made) == len(output) and made[1:] != output[1:]:
+        shape = call.output.shape
+        if len(shape) == len(output) and shape[1:] != output[1:]:
             return False
     return True
