@@ -18,8 +18,10 @@ from porter.frontend.walker import Walk
 from porter.ir.graph import TensorType, Value
 from porter.ir.layer_map import LayerMap
 
-MAX_PAIRS = 120_000
-"""Pairs of rows and columns that are put to the layers which are of fixed size."""
+MAX_EXTENTS = 340
+"""How many numbers of rows, and of columns, are put to the layers which are of fixed size."""
+MAX_PAIRS = MAX_EXTENTS**2
+"""As many pairs: where there are more, later layers are looked at, which are given fewer."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def oblong_sizes(refused: dict[int, Refused]) -> Iterator[tuple[list[int], list[
     fixed = fixed_layers(refused)
     if fixed is None:
         return
-    for rows, columns in product(sorted(fixed.rows), sorted(fixed.columns)):
+    # A net that keeps the size of its images has every extent here; the large ones go untried.
+    tried = (sorted(extents)[:MAX_EXTENTS] for extents in (fixed.rows, fixed.columns))
+    for rows, columns in product(*tried):
         if fixed.takes(rows, columns):
             yield fixed.rows[rows], fixed.columns[columns]
 
@@ -129,12 +133,10 @@ def fixed_layers(refused: dict[int, Refused]) -> Fixed | None:
         is_last = start == len(longest.links) - 1
         if not is_last and not any(op is link.op for op in refusing):
             continue
-        found = extents_at(link.op, refused)
-        pairs = len({rows for rows, _ in found.values()}) * len({c for _, c in found.values()})
-        if pairs <= MAX_PAIRS:
+        rows, columns = by_extent(extents_at(link.op, refused))
+        if is_last or len(rows) * len(columns) <= MAX_PAIRS:
             behind = (*(each.op for each in longest.links[start:]), *longest.behind)
-            planes = link.image.static[1]
-            return Fixed(planes, *by_extent(found), behind)
+            return Fixed(link.image.static[1], rows, columns, behind)
     return None
 
 

@@ -22,7 +22,7 @@ from porter.errors import (
     WalkError,
 )
 from porter.frontend import stated_sizes
-from porter.frontend.batch_rows import Fit, fit_of
+from porter.frontend.batch_rows import Fit, cuts_samples, fit_of
 from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import (
     SHAPE_HINT,
@@ -167,6 +167,11 @@ class Search:
             return min(found, self.fit(replace(type, shape=(3, *type.shape[1:]))))
         return found
 
+    def cuts(self, types: Iterable[TensorType]) -> bool:
+        """Whether the model runs with some of the types, but cuts samples up."""
+        graphs = (walked(self.model, type) for type in types)
+        return any(graph is not None and cuts_samples(graph) for graph in graphs)
+
     @property
     def over(self) -> bool:
         """Whether the search has spent what it may."""
@@ -229,12 +234,21 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
     """Inputs that are no images: short ones, the one that the file states, then longer ones."""
     types = list(others(hint))
     short, long = types[:FEW_OTHERS], types[FEW_OTHERS:]
-    type = next((type for type in short if search.fit(type)), None)
+    least = least_fit(hint)
+    type = next((type for type in short if search.fit(type) >= least), None)
     if type is not None:
         return Shapes((type,))
     from_file = stated(search, reader)
-    type = None if from_file else next((type for type in long if search.fit(type)), None)
+    if from_file is None and least is Fit.SAMPLES and not search.cuts(short):
+        type = next((type for type in short if search.fit(type)), None)
+    if from_file is None and type is None:
+        type = next((type for type in long if search.fit(type) >= least), None)
     return from_file if type is None else Shapes((type,))
+
+
+def least_fit(hint: TensorType) -> Fit:
+    """Rows may be steps in time; those of a volume fit by accident, as an image's do."""
+    return Fit.SAMPLES if hint.rank > 4 else Fit.ROWS
 
 
 def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
@@ -251,7 +265,8 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
         elif hint.rank == 2:
             trials.append(replace(hint, shape=hint.shape[1:]))
         for trial in trials:
-            type = next((type for type in others(trial) if search.fit(type)), None)
+            least = least_fit(trial)
+            type = next((type for type in others(trial) if search.fit(type) >= least), None)
             if type is not None:
                 return Shapes((type,))
         return None

@@ -14,7 +14,7 @@ from porter.conversion.free_axes import free_axes, free_text, frozen_warning, si
 from porter.conversion.verification_inputs import admits, batched_type, emitted_types
 from porter.emit.port import build_widest
 from porter.emit.settings import ExportOptions
-from porter.errors import ShapeNeeded, UsageError, WalkError
+from porter.errors import ShapeMismatch, ShapeNeeded, UsageError, WalkError
 from porter.frontend.batch_rows import keeps_borders
 from porter.frontend.dynamic import generalise
 from porter.frontend.index_inputs import index_limits
@@ -32,6 +32,7 @@ from porter.torch7 import read as read_t7
 from tests.build import (
     FIXTURES,
     Array,
+    concat_table,
     conv,
     image,
     linear,
@@ -68,6 +69,21 @@ def full_conv(planes: int, outputs: int, kernel: int = 4, stride: int = 1) -> An
         **dict.fromkeys(("dW", "dH"), stride),
         **dict.fromkeys(("padW", "padH", "adjW", "adjH"), 0),
         weight=random.standard_normal((planes, outputs, kernel, kernel)).astype(np.float32),
+        bias=random.standard_normal(outputs).astype(np.float32),
+    )
+
+
+def volumetric(planes: int, outputs: int, kernel: int = 3) -> Any:
+    random = np.random.default_rng(0)
+    shape = (outputs, planes, kernel, kernel, kernel)
+    return torch_module(
+        "nn.VolumetricConvolution",
+        nInputPlane=planes,
+        nOutputPlane=outputs,
+        **dict.fromkeys(("kT", "kW", "kH"), kernel),
+        **dict.fromkeys(("dT", "dW", "dH"), 1),
+        **dict.fromkeys(("padT", "padW", "padH"), 0),
+        weight=random.standard_normal(shape).astype(np.float32),
         bias=random.standard_normal(outputs).astype(np.float32),
     )
 
@@ -147,6 +163,31 @@ def test_a_square_is_found_where_one_fits() -> None:
     (type,) = solve(model(net)).types
     assert type.static[:2] == (1, 3)
     assert type.static[2] == type.static[3] in (15, 16)
+
+
+def test_images_that_no_layer_makes_smaller_are_found() -> None:
+    net = sequential(conv(3, 2, pad=1), relu(), view(2 * 54), linear(2 * 54, 4))
+    with pytest.raises(ShapeNeeded) as caught:
+        solve(model(net))
+    assert "1×3×2×27" in str(caught.value.received)
+    with_branches = sequential(
+        concat_table(
+            sequential(conv(3, 2, pad=1), view(2 * 7)), sequential(conv(3, 1, pad=1), view(7))
+        ),
+        torch_module("nn.JoinTable", dimension=2),
+        linear(21, 4),
+    )
+    with pytest.raises(ShapeNeeded, match="several sizes"):
+        solve(model(with_branches))
+
+
+def test_no_volume_is_taken_that_fits_because_planes_become_samples() -> None:
+    # 3 planes of 16×18×20 make 48 rows of 360 features; the net was made for 6×7×8.
+    net = sequential(volumetric(1, 3), relu(), view(360), linear(360, 4))
+    with pytest.raises(ShapeMismatch):
+        solve(model(net))
+    cube = sequential(volumetric(1, 3), relu(), view(3 * 216), linear(3 * 216, 4))
+    assert [type.shape for type in solve(model(cube)).types] == [(2, 1, 8, 8, 8)]
 
 
 def test_what_torch_left_in_the_file_decides() -> None:
