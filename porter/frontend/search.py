@@ -77,6 +77,8 @@ PROBE_CALLS = 20_000
 """As many for models with several inputs, each of which takes several walks to find out."""
 FEW_OTHERS = 20
 """How many short inputs that are no images are tried before those that the file states."""
+MAX_READINGS = 32
+"""How many sizes that all fit are looked at for the one that the model states."""
 MAX_NAMED = 3
 """How many of the sizes that all fit an error names."""
 
@@ -312,11 +314,14 @@ def solve_oblong(search: Search, hint: TensorType) -> Shapes | None:
         type = TensorType((2, hint.shape[1], likeliest(heights), likeliest(widths)))
         graph = walked(search.model, type)
         if graph is not None and fit_of(graph, 2) is Fit.SAMPLES:
-            readings.setdefault(flattened_image(graph), replace(type, shape=(1, *type.shape[1:])))
-        if len(readings) >= MAX_NAMED:
+            one = replace(type, shape=(1, *type.shape[1:]))
+            if states_image(graph):
+                return fixed(one)
+            readings.setdefault(regrouped_image(graph), one)
+        if len(readings) >= MAX_READINGS:
             break
     if len(readings) > 1:
-        several = [[type] for type in readings.values()]
+        several = [[type] for type in islice(readings.values(), MAX_NAMED)]
         raise ambiguous("the model runs on images of several sizes", several)
     return next((fixed(type) for type in readings.values()), None)
 
@@ -326,10 +331,23 @@ def likeliest(extents: Sequence[int]) -> int:
     return next((extent for extent in extents if extent % 8 == 0), min(extents, key=roundness))
 
 
-def flattened_image(graph: Graph) -> Shape:
+def regrouped_image(graph: Graph) -> Shape:
     """The shape of the last image before something else is made of it."""
-    images = (n.inputs[0].shape for n in graph.nodes if n.outputs[0].type.rank < 4)
+    images = (
+        node.inputs[0].shape
+        for node in graph.nodes
+        if node.op.regroups or node.outputs[0].type.rank < 4
+    )
     return next((shape for shape in images if len(shape) == 4), ())
+
+
+def states_image(graph: Graph) -> bool:
+    """Whether an nn.View or its like names the very image that it is given: nn.View(4, 8, 6)."""
+    return any(
+        node.op.regroups and len(shape) == 4 and shape == node.outputs[0].shape
+        for node in graph.nodes
+        for shape in (node.inputs[0].shape,)
+    )
 
 
 def solve_several(search: Search) -> Shapes | None:

@@ -181,6 +181,14 @@ def test_images_that_no_layer_makes_smaller_are_found() -> None:
         solve(model(with_branches))
 
 
+def test_a_view_that_names_height_and_width_states_them() -> None:
+    net = sequential(conv(3, 4, pad=1), view(4, 8, 6), conv(4, 2, pad=1))
+    assert [type.shape for type in solve(model(net)).types] == [(1, 3, 8, 6)]
+    regrouped = sequential(conv(3, 4, pad=1), view(2, 8, 12), conv(2, 2, pad=1))
+    with pytest.raises(ShapeNeeded, match="several sizes"):
+        solve(model(regrouped))
+
+
 def test_no_volume_is_taken_that_fits_because_planes_become_samples() -> None:
     # 3 planes of 16×18×20 make 48 rows of 360 features; the net was made for 6×7×8.
     net = sequential(volumetric(1, 3), relu(), view(360), linear(360, 4))
