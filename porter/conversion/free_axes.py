@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from porter.frontend.inputs import accepts
+from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType
-from porter.ir.nested import leaves, named_leaves
+from porter.ir.nested import Nested, leaves, named_leaves
 
 AXES = {
     1: ("length",),
@@ -48,20 +51,48 @@ def free_text(free: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def size_text(graph: Graph) -> str:
+def chosen_axes(model: Model, types: Nested[TensorType], graph: Graph) -> list[int]:
+    """The axes of a single input that are fixed in the graph though any extent may do.
+
+    The first counts where it is fixed, a later one where the model runs with one more there too;
+    planes of images are what a net is made for.
+    """
+    if not isinstance(types, TensorType):
+        return [0] if any(not starts_free(value.type) for value in leaves(graph.inputs)) else []
+    (value,) = leaves(graph.inputs)
+    fixed = [axis for axis, extent in enumerate(value.type.shape) if extent is not None]
+    return [
+        axis
+        for axis in fixed
+        if axis == 0 or ((axis > 1 or types.rank < 4) and accepts(model, lengthened(types, axis)))
+    ]
+
+
+def lengthened(type: TensorType, axis: int) -> TensorType:
+    """The type with one more along an axis."""
+    extents = list(type.static)
+    extents[axis] += 1
+    return replace(type, shape=tuple(extents))
+
+
+def size_text(chosen: Sequence[int]) -> str:
     """How an input size came about that neither the user, the file nor a fixed layer says."""
-    return "any" if all(starts_free(value.type) for value in leaves(graph.inputs)) else "chosen"
+    return "chosen" if chosen else "any"
 
 
-def frozen_warning(graph: Graph, solved: str) -> str:
-    """What to know of a port of which a first size was chosen, and is fixed; else nothing."""
-    frozen = [value.type for value in leaves(graph.inputs) if not starts_free(value.type)]
-    if solved or not frozen:
+def frozen_warning(graph: Graph, chosen: Sequence[int]) -> str:
+    """What to know of a port of which sizes were chosen, and are fixed; else nothing."""
+    if not chosen:
         return ""
-    sizes = ", ".join(str(type) for type in frozen)
+    if 0 in chosen:
+        which = "the first size"
+        shown = [value.type for value in leaves(graph.inputs) if not starts_free(value.type)]
+    else:
+        which = f"size {chosen[0] + 1}"
+        shown = [value.type for value in leaves(graph.inputs)]
     return (
-        f"the first size of the input is not free: the port takes {sizes}, which was chosen; "
-        "give yours with `input_shapes=`"
+        f"{which} of the input is not free: the port takes {', '.join(map(str, shown))}, which was "
+        "chosen; give yours with `input_shapes=`"
     )
 
 

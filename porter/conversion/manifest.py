@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from porter.conversion.free_axes import free_axes, size_text
+from porter.conversion.free_axes import free_axes
 from porter.conversion.request import Request
 from porter.emit.formats import ExportJob, ExportResult
 from porter.frontend.model_file import ModelFile
@@ -114,7 +114,7 @@ def manifest(
         else None,
         "pictures": job.image_spec.json() if job.image_spec else None,
         "transposes": job.port.plan.transposes,
-        "input_size": solved or size_text(job.port.graph),
+        "input_size": solved,
         "free": free_axes(job.port.graph),
         "oracle": reports[0].oracle,
         "inputs": [report.input for report in reports],

@@ -20,7 +20,7 @@ import numpy as np
 
 from layer_maps import default_registry
 from porter.conversion import summary
-from porter.conversion.free_axes import frozen_warning
+from porter.conversion.free_axes import chosen_axes, frozen_warning, size_text
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import model_warnings
@@ -133,16 +133,18 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             for name in request.formats
             for row in emit_one(name, job, request, folder, progress)
         ]
+        graph = job.port.graph
+        chosen = [] if shapes.solved else chosen_axes(model, emitted_types(model, shapes), graph)
         described = manifest(
             opened,
             request,
             job,
             emitted,
-            shapes.solved,
+            shapes.solved or size_text(chosen),
             reports,
             [
                 *model_warnings(opened, mode, model),
-                *filter(None, [frozen_warning(job.port.graph, shapes.solved)]),
+                *filter(None, [frozen_warning(graph, chosen)]),
             ],
         )
         write_json(folder / "parity.json", report_json(reports, emitted))

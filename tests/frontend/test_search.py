@@ -10,7 +10,13 @@ import pytest
 
 from cli import main, with_shapes
 from layer_maps import default_registry
-from porter.conversion.free_axes import free_axes, free_text, frozen_warning, size_text
+from porter.conversion.free_axes import (
+    chosen_axes,
+    free_axes,
+    free_text,
+    frozen_warning,
+    size_text,
+)
 from porter.conversion.verification_inputs import admits, batched_type, emitted_types
 from porter.emit.port import build_widest
 from porter.emit.settings import ExportOptions
@@ -352,15 +358,35 @@ def test_images_of_any_size_are_not_asked_for_it() -> None:
     assert not build_widest(net, image(2, 3, 16, 24), Variables(), ExportOptions()).least
 
 
+def chosen_of(net: Model, types: Nested[TensorType]) -> tuple[list[int], str]:
+    """The axes that were chosen for a net, and what is said of them."""
+    graph = generalise(net, types)
+    chosen = chosen_axes(net, types, graph)
+    return chosen, frozen_warning(graph, chosen)
+
+
 def test_a_first_size_that_was_chosen_is_warned_of() -> None:
     net = field_model("rnnlm_T")
-    graph = generalise(net, emitted_types(net, solve(net)))
-    assert size_text(graph) == "chosen"
-    assert "`input_shapes=`" in frozen_warning(graph, "")
-    assert not frozen_warning(graph, "given: 2×7")
-    free = generalise(model(relu()), image(2, 3, 8, 9))
-    assert size_text(free) == "any"
-    assert not frozen_warning(free, "")
+    chosen, warning = chosen_of(net, emitted_types(net, solve(net)))
+    assert chosen == [0]
+    assert "the first size" in warning
+    assert "`input_shapes=`" in warning
+    assert size_text(chosen) == "chosen"
+    assert chosen_of(model(relu()), image(2, 3, 8, 9)) == ([], "")
+    assert size_text([]) == "any"
+
+
+def test_a_number_of_steps_that_was_chosen_is_warned_of() -> None:
+    last = sequential(
+        torch_module("nn.SplitTable", dimension=2),
+        torch_module("nn.SelectTable", index=-1),
+        linear(4, 3),
+    )
+    chosen, warning = chosen_of(model(last), image(2, 7, 4))
+    assert chosen == [1]
+    assert "size 2 of the input is not free: the port takes ?×7×4, which was chosen" in warning
+    features = sequential(linear(4, 3), relu())
+    assert chosen_of(model(features), image(2, 4)) == ([], "")
 
 
 def test_a_given_shape_of_time_and_batch_is_admitted() -> None:
