@@ -65,8 +65,15 @@ def decide(
 
 
 def batch_normalizations(root: TorchObject) -> list[tuple[str, TorchObject]]:
-    """The modules that keep running statistics, with their paths."""
-    return [(path, module) for path, module in submodules(root) if "running_mean" in module]
+    """The modules that use running statistics, with their paths.
+
+    Instance normalisations keep some as well, and run with a picture's own in either mode.
+    """
+    return [
+        (path, module)
+        for path, module in submodules(root)
+        if "running_mean" in module and not module.typename.endswith("InstanceNormalization")
+    ]
 
 
 def saved_in_training(root: TorchObject) -> list[tuple[str, TorchObject]]:

@@ -15,13 +15,14 @@ from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.errors import ParityError
 from porter.frontend.model_file import open_model
-from porter.frontend.run_mode import decide, recorded_otherwise
+from porter.frontend.run_mode import RunMode, decide, recorded_otherwise
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.parity import compare as parity
 from porter.parity import recording
 from porter.runtime import reference
 from porter.torch7 import TorchObject
+from porter.torch7.build import Modules
 from tests.build import (
     FIXTURES,
     batch_norm,
@@ -187,3 +188,10 @@ def test_a_mismatch_names_the_option_and_no_internal_field(tmp_path: Path) -> No
     assert "convert with `bn=evaluate`" in str(caught.value)
     assert "uses_batch" not in str(caught.value)
     assert not (tmp_path / "port").exists()
+
+
+def test_instance_normalisations_run_alike_in_both_modes() -> None:
+    instance = Modules(0).normalization("instance", 4)
+    instance.fields["train"] = True
+    net = sequential(conv(3, 4), instance)
+    assert decide(net, Options()) == RunMode(Options(bn="as-saved"))
