@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from porter.conversion.free_axes import free_axes
 from porter.conversion.request import Request
@@ -32,6 +32,31 @@ class SourceFile(TypedDict):
     """Key of the module in a checkpoint's table; empty if the module is the file's root."""
 
 
+class PresetEntry(TypedDict, total=False):
+    """A preset as its TOML file spells it (`imaging/presets.py`)."""
+
+    name: str
+    input: dict[str, object]
+    """How 8-bit pixels become the net's numbers."""
+    output: dict[str, object]
+    """The same for its output; absent from classifiers."""
+    median_filter: int
+    """Odd window size of a median filter on the output image; 0 for none."""
+    border: str
+    labels: list[str]
+
+
+class ImageEntry(TypedDict):
+    """What the numbers of a net of images mean (`imaging/image_spec.py`)."""
+
+    preset: PresetEntry
+    geometry: dict[str, object]
+    """Which sizes the net takes, and what size it makes of them."""
+    why: str
+    """How the preset was found."""
+    softmax: bool
+
+
 class Manifest(TypedDict):
     """`manifest.json`; no timestamps."""
 
@@ -50,8 +75,8 @@ class Manifest(TypedDict):
     optimized: str
     trainable: list[str] | None
     """Names of the trainable variables; None unless the port is trainable."""
-    pictures: dict[str, Any] | None
-    """Preset and geometry of a net of images (`imaging/image_spec.py`)."""
+    pictures: ImageEntry | None
+    """None for a net whose input is no image."""
     transposes: int
     """How many the layers need; each costs a pass over its tensor."""
     input_size: str
@@ -61,7 +86,7 @@ class Manifest(TypedDict):
     options: dict[str, str | int]
     tolerance: dict[str, float]
     """Largest accepted errors, in units of each layer's scale."""
-    emitted: list[dict[str, Any]]
+    emitted: list[dict[str, object]]
     """How each format did after it was loaded again."""
     layers: dict[str, str]
     """Torch class of each layer by path."""
@@ -112,7 +137,7 @@ def manifest(
         ]
         if request.export.trainable
         else None,
-        "pictures": job.image_spec.json() if job.image_spec else None,
+        "pictures": cast("ImageEntry", job.image_spec.json()) if job.image_spec else None,
         "transposes": job.port.plan.transposes,
         "input_size": solved,
         "free": free_axes(job.port.graph),

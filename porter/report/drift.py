@@ -39,7 +39,7 @@ class Change:
     before: float | None = None
     after: float | None = None
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         return {
             "name": self.name,
             "what": self.what,
@@ -57,7 +57,7 @@ class Drift:
     added: tuple[str, ...]
     compared: int
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         return {
             "schema": SCHEMA,
             "verdict": "fail" if self.worse else "pass",

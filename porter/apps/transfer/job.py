@@ -48,7 +48,7 @@ class TransferResult:
     content: Photo
     stopped: PorterError | None = None
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         """Everything but the pixels."""
         last = self.history[self.best_step - 1][1]
         return {

@@ -78,7 +78,7 @@ class Recipe:
         ]
         return list(dict.fromkeys(used))
 
-    def json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, object]:
         return asdict(self)
 
 
