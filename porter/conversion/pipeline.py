@@ -34,7 +34,7 @@ from porter.conversion.verification_inputs import (
 )
 from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
 from porter.errors import ParityError, UsageError
-from porter.frontend.inputs import Sample, Shapes, types_of
+from porter.frontend.inputs import Sample, Shapes, differs_alone, types_of
 from porter.frontend.model_file import default_output, open_model
 from porter.frontend.run_mode import decide, recorded_otherwise
 from porter.frontend.walker import Model
@@ -144,7 +144,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             reports,
             [
                 *model_warnings(opened, mode, model),
-                *filter(None, [frozen_warning(graph, chosen)]),
+                *filter(None, [frozen_warning(graph, chosen), alone_warning(model, shapes)]),
             ],
         )
         write_json(folder / "parity.json", report_json(reports, emitted))
@@ -155,6 +155,17 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         for kind in request.pages:
             write_text(folder / f"report{SUFFIXES[kind]}", render(document, kind))
     return Conversion(target, tuple(reports), tuple(emitted), described)
+
+
+def alone_warning(model: Model, shapes: Shapes) -> str:
+    """What to know of a net that Torch runs otherwise on a batch of one; else nothing."""
+    module = differs_alone(model, shapes.types[0])
+    if module is None:
+        return ""
+    return (
+        f"Torch drops a batch of one, and {module} then works along other axes; the port computes "
+        "one sample as it does each of several"
+    )
 
 
 def require_served(request: Request) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from porter.errors import MALFORMED, PorterError, UsageError, WalkError
+from porter.frontend.batch_of_one import first_difference
 from porter.frontend.index_inputs import index_limits
 from porter.frontend.module_tree import submodules
 from porter.frontend.probe import InputProbe, arranged, concrete, first_reader, with_index_rank
@@ -228,6 +229,8 @@ def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
         ]
     ):
         used = with_batches(model, types, batch)
+        if batch == 1 and differs_alone(model, types):
+            used = with_batches(model, types, 2)
         shown = ", ".join(str(type) for type in leaves(used))
         graph = model.walk(used)
         memory.require(graph, shown)
@@ -235,6 +238,11 @@ def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
         arrays = draw_all(kind, graph, used, generator)
         drawn.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays, scale))
     return drawn
+
+
+def differs_alone(model: Model, types: Nested[TensorType]) -> str | None:
+    """The first module that computes something else of a batch of one, if there is one."""
+    return first_difference(model, with_batches(model, types, 1), with_batches(model, types, 2))
 
 
 def with_batches(model: Model, types: Nested[TensorType], size: int) -> Nested[TensorType]:
