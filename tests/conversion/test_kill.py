@@ -205,8 +205,8 @@ from layer_maps import default_registry
 
 registry = default_registry()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-opened = open_model(sys.argv[1], default_registry())
-seen = inspect(opened, registry)
+opened = open_model(sys.argv[1], registry)
+seen = inspect(opened)
 digest = opened.file.sha256() if sys.argv[2] == "digest" else ""
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 print(json.dumps([seen.parameters, grown // 1024, digest]))
