@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from porter.errors import WalkError
 from porter.frontend.walker import Model
-from porter.ir.graph import Shape, TensorType
+from porter.ir.graph import TensorType
 from porter.ir.nested import Nested
+
+Sizes = tuple[int | None, ...]
+"""A shape in which sizes are None that only numbers decide (nn.MaskedSelect)."""
 
 
 def first_difference(model: Model, one: Nested[TensorType], two: Nested[TensorType]) -> str | None:
@@ -25,14 +28,17 @@ def first_difference(model: Model, one: Nested[TensorType], two: Nested[TensorTy
     if len(alone.nodes) != len(pair.nodes):
         return None
     for node, other in zip(alone.nodes, pair.nodes, strict=True):
+        if len(node.outputs) != len(other.outputs):  # nn.SplitTable along the batch itself
+            return None
         for value, expected in zip(node.outputs, other.outputs, strict=True):
-            if not is_one_of(value.type.static, expected.type.static):
+            if not is_one_of(value.type.shape, expected.type.shape):
                 return f"{node.path or 'the root'} ({node.typename})"
     return None
 
 
-def is_one_of(shape: Shape, batch: Shape) -> bool:
+def is_one_of(shape: Sizes, batch: Sizes) -> bool:
     """Whether a tensor is one sample of two, with the batch's axis or without it."""
     if len(shape) == len(batch):
-        return all(a == b or 2 * a == b for a, b in zip(shape, batch, strict=True))
+        sizes = zip(shape, batch, strict=True)
+        return all(None in (a, b) or a == b or (a or 0) * 2 == b for a, b in sizes)
     return shape == batch[1:]

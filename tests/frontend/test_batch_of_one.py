@@ -44,8 +44,12 @@ def test_the_module_that_works_along_other_axes_is_named() -> None:
 
 @pytest.mark.parametrize(
     "root",
-    [sequential(conv(3, 2), view(12), linear(12, 4)), sequential(conv(3, 2))],
-    ids=["view drops the batch", "nothing is dropped"],
+    [
+        sequential(conv(3, 2), view(12), linear(12, 4)),
+        sequential(conv(3, 2)),
+        sequential(conv(3, 2), torch_module("nn.SplitTable", dimension=1)),
+    ],
+    ids=["view drops the batch", "nothing is dropped", "the batch is split"],
 )
 def test_a_batch_that_is_dropped_alone_is_no_difference(root: TorchObject) -> None:
     assert differs_alone(model(root), image(1, 3, 4, 5)) is None
