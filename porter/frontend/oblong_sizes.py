@@ -62,6 +62,9 @@ class SizeWalk(Walk):
 
     def refuse(self, op: LayerMap, inputs: tuple[Value, ...], cut: bool) -> None:
         """Raise Refused where a chain of layers leads from an image to the refusing one."""
+        fewest, most = op.arity()
+        if not fewest <= len(inputs) <= most:  # refused whatever the sizes are
+            return
         makers = {value.id: node for node in self.nodes for value in node.outputs}
         behind: list[LayerMap] = []
         links: list[Link] = []
@@ -94,9 +97,12 @@ class Fixed:
         type = TensorType((2, self.planes, rows, columns))
         for op in self.behind:
             try:
-                (after,) = op.output_types(type)
+                outputs = op.output_types(type)
             except WalkError:
                 return False
+            if len(outputs) != 1:
+                return False
+            (after,) = outputs
             if op.regroups and not keeps_borders(type.static, after.static):
                 return False
             type = after

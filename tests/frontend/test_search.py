@@ -396,3 +396,10 @@ def test_a_given_shape_of_time_and_batch_is_admitted() -> None:
     assert shapes.types == (TensorType((5, 3), INT),)
     assert admits(graph, types_of(recorded("rnnlm_T", "in")))
     assert free_axes(graph) == {"input": ["dimension 2"]}
+
+
+def test_a_layer_that_lacks_an_input_is_refused_whatever_the_size_is() -> None:
+    """A file may call a layer of two inputs with one: no size mends that."""
+    root = sequential(conv(3, 2), torch_module("nn.BilinearSamplerBHWD"))
+    with pytest.raises(ShapeMismatch, match=r"takes 2 tensor\(s\)"):
+        solve(model(root))
