@@ -128,10 +128,10 @@ def first(expected: Any) -> Any:
 
 def in_float64(net: BenchmarkNet, x: Any) -> Any:
     """The first output by the plain layers in double precision."""
-    from layer_maps import default_registry
     from porter.emit.port import build_widest
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
+    from porter.layer_maps import default_registry
     from porter.runtime.runner import Variables
 
     model = open_model(net.model, default_registry()).model()

@@ -78,7 +78,6 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
         import porter.system.tensorflow  # noqa: F401
 
     timed("import tensorflow", imported)
-    from layer_maps import default_registry
     from porter.emit.checkpoint import FORMAT as CHECKPOINT
     from porter.emit.formats import ExportJob
     from porter.emit.port import build
@@ -87,6 +86,7 @@ def convert_in_stages(path: str, folder: str) -> dict[str, float]:
     from porter.frontend.dynamic import generalise
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
+    from porter.layer_maps import default_registry
     from porter.runtime.runner import Variables
 
     model = timed("read", lambda: open_model(Path(path), default_registry()).model())

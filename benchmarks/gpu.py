@@ -62,11 +62,11 @@ def by_tensorflow(model: Path, x: Any) -> dict[str, Callable[[], Any]]:
     """Every level, as it is and compiled; outputs in Torch's order, on the host."""
     import tensorflow as tf
 
-    from layer_maps import default_registry
     from porter.emit.port import build_widest
     from porter.emit.settings import ExportOptions
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
+    from porter.layer_maps import default_registry
     from porter.passes import LEVELS
     from porter.runtime.runner import Variables
 
@@ -114,9 +114,9 @@ def by_pytorch(model: Path, x: Any, tf32: bool) -> dict[str, Callable[[], Any]]:
     if not torch.cuda.is_available():
         return {}
     from benchmarks.torch_net import torch_net
-    from layer_maps import default_registry
     from porter.frontend.model_file import open_model
     from porter.ir.graph import TensorType
+    from porter.layer_maps import default_registry
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     graph = open_model(model, default_registry()).model().walk(TensorType(x.shape))

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.models import BenchmarkNet
-from layer_maps import default_registry
 from porter import torch7
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.emit.settings import ExportOptions, TFLiteSettings
 from porter.frontend.model_file import open_model
 from porter.ir.graph import Graph, TensorType
+from porter.layer_maps import default_registry
 from porter.parity import recording
 from porter.parity.recording import as_arrays
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.affine import AXES, spread
-from layer_maps.gradients import with_gradient_of
+from porter.layer_maps.affine import AXES, spread
+from porter.layer_maps.gradients import with_gradient_of
 from porter.maps import (
     Accepts,
     Array,

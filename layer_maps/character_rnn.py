@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import Fuse, Unfuse, one_tensor
-from layer_maps.lookup import Lookup
-from layer_maps.sequence_rnn import OverSequence
+from porter.layer_maps.containers import Fuse, Unfuse, one_tensor
+from porter.layer_maps.lookup import Lookup
+from porter.layer_maps.sequence_rnn import OverSequence
 from porter.maps import (
     FLOAT,
     INT,

@@ -6,9 +6,9 @@ Source: torch/nn Decorator.lua; dpnn Decorator.lua, Inception.lua, FireModule.lu
 
 from __future__ import annotations
 
-from layer_maps.axes import Squeeze, Unsqueeze
-from layer_maps.containers import one_tensor, tensors
-from layer_maps.table import Join
+from porter.layer_maps.axes import Squeeze, Unsqueeze
+from porter.layer_maps.containers import one_tensor, tensors
+from porter.layer_maps.table import Join
 from porter.maps import BadTable, Nested, ShapeMismatch, TorchObject, Value, Walk, structure
 
 

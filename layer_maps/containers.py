@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.shape import Reshaping
-from layer_maps.table import Join, Joining, Split
+from porter.layer_maps.shape import Reshaping
+from porter.layer_maps.table import Join, Joining, Split
 from porter.maps import (
     Array,
     BadField,

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
+from porter.layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
 from porter.maps import (
     Accepts,
     Array,

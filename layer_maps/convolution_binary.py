@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.convolution import SpatialCorrelation
-from layer_maps.gradients import with_gradient_of
+from porter.layer_maps.convolution import SpatialCorrelation
+from porter.layer_maps.gradients import with_gradient_of
 from porter.maps import Array, OpContext, register
 
 

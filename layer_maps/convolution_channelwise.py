@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
+from porter.layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
 from porter.maps import (
     Accepts,
     Array,

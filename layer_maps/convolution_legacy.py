@@ -13,8 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.convolution import SpatialConvolution, SpatialCorrelation, WeightedCorrelation
-from layer_maps.correlation import check_sizes
+from porter.layer_maps.convolution import (
+    SpatialConvolution,
+    SpatialCorrelation,
+    WeightedCorrelation,
+)
+from porter.layer_maps.correlation import check_sizes
 from porter.maps import (
     Array,
     BadField,

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.convolution import SpatialCorrelation
-from layer_maps.convolution_transposed import FullConvolution
-from layer_maps.correlation import check_sizes
+from porter.layer_maps.convolution import SpatialCorrelation
+from porter.layer_maps.convolution_transposed import FullConvolution
+from porter.layer_maps.correlation import check_sizes
 from porter.maps import (
     Accepts,
     Array,

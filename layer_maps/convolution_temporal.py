@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.correlation import check_sizes, correlate, shaped
+from porter.layer_maps.correlation import check_sizes, correlate, shaped
 from porter.maps import (
     Array,
     HasKerasLayer,

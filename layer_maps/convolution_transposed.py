@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.correlation import MAX_ELEMENTS, check_sizes, shaped
+from porter.layer_maps.correlation import MAX_ELEMENTS, check_sizes, shaped
 from porter.maps import (
     Accepts,
     Array,

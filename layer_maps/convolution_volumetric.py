@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from layer_maps.convolution import WeightedCorrelation
+from porter.layer_maps.convolution import WeightedCorrelation
 from porter.maps import Field, integers, param, register
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import tensors
+from porter.layer_maps.containers import tensors
 from porter.maps import (
     INT,
     Array,

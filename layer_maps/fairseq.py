@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.correlation import correlate
-from layer_maps.table_math import TableArithmetic
+from porter.layer_maps.correlation import correlate
+from porter.layer_maps.table_math import TableArithmetic
 from porter.maps import (
     Array,
     HintsInput,

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.resampling import interpolate
-from layer_maps.upsampling import interpolated
+from porter.layer_maps.resampling import interpolate
+from porter.layer_maps.upsampling import interpolated
 from porter.maps import (
     Array,
     BadField,

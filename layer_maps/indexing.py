@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.axes import Renaming
+from porter.layer_maps.axes import Renaming
 from porter.maps import (
     Accepts,
     Array,

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.batch_normalization import along, centred, mean_over
+from porter.layer_maps.batch_normalization import along, centred, mean_over
 from porter.maps import (
     Accepts,
     Array,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import sequential
+from porter.layer_maps.containers import sequential
 from porter.maps import (
     Accepts,
     Array,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.gradients import with_gradient_of
+from porter.layer_maps.gradients import with_gradient_of
 from porter.maps import (
     INT,
     Array,

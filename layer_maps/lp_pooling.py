@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import one_tensor, sequential, tensors
-from layer_maps.table import Join
-from layer_maps.windows import taps
+from porter.layer_maps.containers import one_tensor, sequential, tensors
+from porter.layer_maps.table import Join
+from porter.layer_maps.windows import taps
 from porter.maps import (
     Accepts,
     Array,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.table import table, table_of_tensors
+from porter.layer_maps.table import table, table_of_tensors
 from porter.maps import (
     Array,
     BadTable,

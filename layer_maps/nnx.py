@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.axes import Unsqueeze
-from layer_maps.composites import inside
-from layer_maps.containers import one_tensor
-from layer_maps.padding import Border
-from layer_maps.passthrough import Same
-from layer_maps.table_math import CDivTable, CSubTable
+from porter.layer_maps.axes import Unsqueeze
+from porter.layer_maps.composites import inside
+from porter.layer_maps.containers import one_tensor
+from porter.layer_maps.padding import Border
+from porter.layer_maps.passthrough import Same
+from porter.layer_maps.table_math import CDivTable, CSubTable
 from porter.maps import (
     Accepts,
     Array,

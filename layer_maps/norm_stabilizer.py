@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import one_tensor
+from porter.layer_maps.containers import one_tensor
 from porter.maps import (
     Accepts,
     Array,

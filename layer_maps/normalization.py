@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.batch_normalization import along
-from layer_maps.containers import one_tensor, sequential
+from porter.layer_maps.batch_normalization import along
+from porter.layer_maps.containers import one_tensor, sequential
 from porter.maps import (
     Accepts,
     Array,

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.composites import inside
-from layer_maps.containers import dimension_to_axis
-from layer_maps.dropout import Scaling, drop
-from layer_maps.table import table_of_tensors
+from porter.layer_maps.composites import inside
+from porter.layer_maps.containers import dimension_to_axis
+from porter.layer_maps.dropout import Scaling, drop
+from porter.layer_maps.table import table_of_tensors
 from porter.maps import (
     Array,
     BadTable,

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.axes import Squeeze, Transpose, Unsqueeze
-from layer_maps.composites import inside
-from layer_maps.containers import one_tensor
-from layer_maps.gradients import with_gradient_of
-from layer_maps.indexing import Select
-from layer_maps.shape import Collapse
-from layer_maps.table import table
+from porter.layer_maps.axes import Squeeze, Transpose, Unsqueeze
+from porter.layer_maps.composites import inside
+from porter.layer_maps.containers import one_tensor
+from porter.layer_maps.gradients import with_gradient_of
+from porter.layer_maps.indexing import Select
+from porter.layer_maps.shape import Collapse
+from porter.layer_maps.table import table
 from porter.maps import (
     FLOAT,
     INT,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.windows import LOWEST, Pads, SlidingWindows, surround, taps
+from porter.layer_maps.windows import LOWEST, Pads, SlidingWindows, surround, taps
 from porter.maps import (
     Array,
     BadField,

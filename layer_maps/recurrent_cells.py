@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import one_tensor
-from layer_maps.sequence_rnn import SeqLSTM
+from porter.layer_maps.containers import one_tensor
+from porter.layer_maps.sequence_rnn import SeqLSTM
 from porter.maps import (
     Array,
     BadField,

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.composites import inside
-from layer_maps.training_only import ZeroGrad
-from layer_maps.windows import LOWEST
+from porter.layer_maps.composites import inside
+from porter.layer_maps.training_only import ZeroGrad
+from porter.layer_maps.windows import LOWEST
 from porter.maps import (
     Array,
     BadField,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.upsampling import interpolated
+from porter.layer_maps.upsampling import interpolated
 from porter.maps import (
     Accepts,
     Array,

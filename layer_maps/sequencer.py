@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import one_tensor
-from layer_maps.table import Stack
+from porter.layer_maps.containers import one_tensor
+from porter.layer_maps.table import Stack
 from porter.maps import (
     INT,
     Accepts,

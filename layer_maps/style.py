@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.training_only import Penalty
+from porter.layer_maps.training_only import Penalty
 from porter.maps import (
     Accepts,
     Array,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from layer_maps.table import table, table_of_tensors
+from porter.layer_maps.table import table, table_of_tensors
 from porter.maps import (
     Accepts,
     Array,

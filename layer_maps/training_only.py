@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from typing import Any
 
-from layer_maps.gradients import with_gradient, with_gradient_of
+from porter.layer_maps.gradients import with_gradient, with_gradient_of
 from porter.maps import (
     Accepts,
     Array,

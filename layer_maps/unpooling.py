@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import one_tensor
-from layer_maps.pooling import MaxPooling
-from layer_maps.windows import LOWEST, surround
+from porter.layer_maps.containers import one_tensor
+from porter.layer_maps.pooling import MaxPooling
+from porter.layer_maps.windows import LOWEST, surround
 from porter.maps import (
     Accepts,
     Array,

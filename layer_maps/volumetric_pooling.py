@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from layer_maps.pooling import AveragePooling, MaxPooling
-from layer_maps.windows import LOWEST, Pads, surround, taps
+from porter.layer_maps.pooling import AveragePooling, MaxPooling
+from porter.layer_maps.windows import LOWEST, Pads, surround, taps
 from porter.maps import LayerMap, OpContext, Options, TorchObject, integers, register
 
 CEIL_MODE_SINCE = 2

@@ -15,6 +15,10 @@ first use.
 from __future__ import annotations
 
 import importlib
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,6 +80,25 @@ __all__ = [
     "stylize",
     "transfer",
 ]
+
+
+class BesidePorter:
+    """Finds `porter.layer_maps` beside this folder, in a clone without the symbolic link to it.
+
+    Git on Windows makes no symbolic links unless it is told to.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Where the layer maps are, for the import system."""
+        here = Path(__file__).parent
+        if name != "porter.layer_maps" or (here / "layer_maps" / "__init__.py").is_file():
+            return None
+        return spec_from_file_location(name, here.parent / "layer_maps" / "__init__.py")
+
+
+# Before the finders of editable installs, which may be of another clone.
+sys.meta_path.insert(0, BesidePorter)
 
 
 def __getattr__(name: str) -> Any:

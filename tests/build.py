@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from layer_maps import default_registry
 from porter.frontend.inputs import types_of
 from porter.frontend.walker import Model
 from porter.ir.graph import TensorType
 from porter.ir.nested import Nested, map_leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.runtime import reference
 from porter.torch7 import TorchObject

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from layer_maps import default_registry
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
 from porter.ir.registry import Registry
+from porter.layer_maps import default_registry
 from tests.build import FIXTURES, small_net
 from tests.fuzz.harness import STOP_SECONDS, stopped_after
 from tests.write_t7 import write_t7

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import cli
 import porter
 from porter import api
+from porter.cli import main as cli
 from porter.ir.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 def test_importing_porter_imports_nothing_heavy() -> None:
     done = ran(
         "import sys, porter, porter.api\n"
-        "heavy = {'tensorflow', 'numpy', 'keras', 'rich', 'layer_maps'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'numpy', 'keras', 'rich', 'porter.layer_maps'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     assert done.returncode == 0, done.stderr

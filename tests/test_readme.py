@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from porter.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

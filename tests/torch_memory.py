@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps import default_registry
 from porter.ir.options import Options
 from porter.ir.registry import is_layer_map
+from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject
 from tests.build import Array
 

@@ -34,7 +34,7 @@ LONGEST = 24
 
 def run(command: str) -> tuple[int, str]:
     """Exit code and output of one command, as on a terminal of 100 columns that is no terminal."""
-    import cli
+    from porter.cli import main as cli
     from porter.report import progress
 
     progress.INTERVAL = NEVER

@@ -24,7 +24,7 @@ def commands() -> list[list[str]]:
 
 
 def main() -> int:
-    import cli
+    from porter.cli import main as cli
 
     os.chdir(ROOT)
     names = sys.argv[1:]

@@ -14,8 +14,8 @@ from typing import Any
 
 from rich.table import Table
 
-from layer_maps import default_registry
 from porter.ir.registry import Handler, is_layer_map
+from porter.layer_maps import default_registry
 
 PACKAGES = {
     "nn": "torch/nn",
@@ -61,7 +61,7 @@ def table() -> list[Coverage]:
 
 def measurements() -> dict[str, dict[str, Any]]:
     """Cases and worst errors by class, as last measured."""
-    file = resources.files("layer_maps").joinpath("measured.json")
+    file = resources.files("porter.layer_maps").joinpath("measured.json")
     measured: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return measured
 

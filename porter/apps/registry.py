@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from layer_maps import default_registry
 from porter.ir.registry import Registry, load_layer_maps, with_aliases, with_identity
+from porter.layer_maps import default_registry
 
 
 def registry_with(

@@ -21,7 +21,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    import cli
+    from porter.cli import main as cli
 
     try:
         shtab = importlib.import_module("shtab")

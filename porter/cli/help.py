@@ -25,7 +25,7 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from cli import COMMANDS, main
+    from porter.cli.main import COMMANDS, main
 
     word = " ".join(options.words)
     if word in COMMANDS:

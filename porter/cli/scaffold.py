@@ -25,11 +25,11 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from layer_maps import default_registry
     from porter import torch7
     from porter.apps.scaffold import stub
     from porter.frontend.model_file import choose
     from porter.frontend.selection import find_object
+    from porter.layer_maps import default_registry
     from porter.system.atomic import write_text
 
     file = torch7.read(options.file)

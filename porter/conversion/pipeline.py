@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from layer_maps import default_registry
 from porter.conversion import summary
 from porter.conversion.free_axes import chosen_axes, frozen_warning, size_text
 from porter.conversion.large_input import larger_check
@@ -40,6 +39,7 @@ from porter.frontend.run_mode import decide, recorded_otherwise
 from porter.frontend.walker import Model
 from porter.imaging.image_spec import image_spec_of
 from porter.ir.nested import leaves
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity import saved_outputs
 from porter.parity.compare import Report, Row

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter import Conversion
 from porter.apps.diff import DiffSide, common_input, diff, open_side
 from porter.errors import T7Error, UsageError, WrongFile
 from porter.ir.nested import Nested
 from porter.ir.options import Options
+from porter.layer_maps import default_registry
 from porter.parity.recording import Recording
 from porter.report.as_json import report_json
 from tests.build import (

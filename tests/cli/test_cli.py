@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
-from layer_maps import default_registry
 from porter import Conversion
+from porter.cli import main as cli
 from porter.conversion.summary import one_line, summary
 from porter.errors import UsageError
 from porter.frontend.module_tree import container_like, require_mapped
 from porter.ir.registry import load_layer_maps, with_identity
+from porter.layer_maps import default_registry
 from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
 from tests.write_t7 import write_t7
 
@@ -881,7 +881,7 @@ def test_a_scaffold_of_a_hostile_class_is_harmless_source(
 
 NO_TENSORFLOW = """
 import sys
-import cli, layer_maps, porter
+import porter.cli.main as cli, porter.layer_maps
 for arguments in {commands}:
     try:
         cli.main(arguments)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-import cli
 from porter.apps.stylize.stylize import StylizeResult
 from porter.apps.stylize.terminal import stylized_line
+from porter.cli import main as cli
 from porter.errors import Unexpected
 from tests.build import FIXTURES, small_net
 from tests.write_t7 import write_t7
@@ -92,7 +92,7 @@ def test_names_are_shown_escaped() -> None:
 
 
 def started(*words: object, **environment: str) -> subprocess.Popen[str]:
-    code = "import sys, cli; sys.exit(cli.main(sys.argv[1:]))"
+    code = "import sys; from porter.cli.main import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)],
         stdout=subprocess.PIPE,

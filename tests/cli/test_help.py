@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import cli
 from porter.cli import glossary
+from porter.cli import main as cli
 from porter.cli.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from porter.cli import main as cli
 from porter.cli.spelling import KEYWORD
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter.conversion import pipeline
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
@@ -22,6 +21,7 @@ from porter.frontend.inputs import samples
 from porter.frontend.search import solve
 from porter.ir.layer_map import LayerMap
 from porter.ir.registry import Registry, register, registering_into
+from porter.layer_maps import default_registry
 from porter.parity.recording import read as read_recording
 from porter.system.tensorflow import tf
 from tests.build import (
@@ -177,7 +177,7 @@ IN_A_FRESH_PROCESS = """
 import sys
 import numpy as np
 import tensorflow as tf
-assert not any(name.partition(".")[0] in ("porter", "layer_maps") for name in sys.modules)
+assert not any(name.partition(".")[0] == "porter" for name in sys.modules)
 given, made, folder = sys.argv[1:]
 output = tf.saved_model.load(folder)(tf.constant(np.load(given)))
 np.save(made, output.numpy())

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from porter.cli import main as cli
 from porter.system.checksums import check, read_manifest
 from tests.build import conv, sequential
 from tests.write_t7 import write_t7
@@ -201,7 +201,7 @@ LOOK = """
 import json, resource, sys
 from porter.apps.inspect import inspect
 from porter.frontend.model_file import open_model
-from layer_maps import default_registry
+from porter.layer_maps import default_registry
 
 registry = default_registry()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter import torch7
 from porter.emit.port import Port, build_widest
 from porter.frontend.model_file import open_model
 from porter.ir.fields import Array
 from porter.ir.graph import TensorType
+from porter.layer_maps import default_registry
 from porter.parity.recording import as_arrays
 from porter.runtime.runner import Variables
 

@@ -303,7 +303,7 @@ def test_operators_of_python_are_recorded(tmp_path: Path) -> None:
 
 def registry_with(typename: str, map: type[LayerMap]) -> Registry:
     """porter's maps and one more."""
-    from layer_maps import default_registry
+    from porter.layer_maps import default_registry
 
     registry = default_registry().copy()
     registry.add(typename, map, override=False)

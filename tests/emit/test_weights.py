@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli import main
-from layer_maps import default_registry
+from porter.cli.main import main
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.emit import arrays
@@ -17,6 +16,7 @@ from porter.emit.settings import WeightSettings
 from porter.errors import ParityError, UsageError
 from porter.frontend.model_file import open_model
 from porter.frontend.weights import Weights, collect, collect_as_tensorflow
+from porter.layer_maps import default_registry
 from tests.build import FIXTURES, batch_norm, conv, linear, sequential, small_net, torch_module
 from tests.write_t7 import write_t7
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-import cli
-from layer_maps import default_registry
+from porter.cli import main as cli
 from porter.errors import Endless, PorterError, TooLarge, Unforeseen
 from porter.frontend.model_file import holds_model
 from porter.frontend.selection import find_modules
 from porter.ir.layer_map import LayerMap
 from porter.ir.map_errors import attribute_errors
+from porter.layer_maps import default_registry
 from porter.runtime.memory import available
 from porter.torch7 import TorchObject, read
 from tests.build import (

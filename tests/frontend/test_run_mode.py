@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter import torch7
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
@@ -18,6 +17,7 @@ from porter.frontend.model_file import open_model
 from porter.frontend.run_mode import RunMode, decide, recorded_otherwise
 from porter.ir.nested import leaves
 from porter.ir.options import Options
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity import recording
 from porter.runtime import reference

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli import main, with_shapes
-from layer_maps import default_registry
+from porter.cli.main import main, with_shapes
 from porter.conversion.free_axes import (
     chosen_axes,
     free_axes,
@@ -30,6 +29,7 @@ from porter.frontend.search import SMALL_SIZES, solve
 from porter.frontend.walker import Model
 from porter.ir.graph import INT, TensorType
 from porter.ir.nested import Nested, leaves
+from porter.layer_maps import default_registry
 from porter.parity.recording import as_arrays, read
 from porter.runtime import memory
 from porter.runtime.runner import Variables, load, run, store

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter.errors import UsageError, WrongFile
 from porter.frontend.model_file import open_model
 from porter.frontend.selection import find_modules, module_at
+from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject, read
 from tests.build import FIXTURES, linear, lua, randn, relu, run, sequential, table, torch_module
 from tests.write_t7 import write_t7

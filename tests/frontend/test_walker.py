@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter.emit.port import build
 from porter.errors import (
     BadField,
@@ -22,6 +21,7 @@ from porter.errors import (
 from porter.frontend.module_tree import require_mapped
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
+from porter.layer_maps import default_registry
 from porter.runtime.runner import Variables
 from porter.torch7 import TorchObject, read
 from tests.build import (

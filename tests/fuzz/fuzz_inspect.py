@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps import default_registry
 from porter.apps.inspect import inspect
 from porter.frontend.model_file import choose
 from porter.frontend.selection import find_modules
+from porter.layer_maps import default_registry
 from porter.torch7 import Storage, Table, Tensor, TorchObject, read_bytes
 from porter.torch7.writer import OWN_BODIES
 from tests.fuzz.harness import accepted, main

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from layer_maps import default_registry
 from porter.frontend.model_file import ModelFile, open_model
 from porter.frontend.search import solve
 from porter.imaging.image_spec import ImageSpec, image_spec_of
+from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject
 from tests.build import FIXTURES, conv, relu, sequential, torch_module, view
 from tests.write_t7 import write_t7

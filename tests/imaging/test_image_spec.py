@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from layer_maps import default_registry
 from porter.errors import UsageError
 from porter.frontend.model_file import open_model
 from porter.imaging.geometry import Geometry
 from porter.imaging.image_spec import from_json
 from porter.imaging.presets import BUILT_IN
+from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject
 from tests.build import (
     FIXTURES,

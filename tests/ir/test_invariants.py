@@ -17,7 +17,7 @@ verify(replace(graph, nodes=graph.nodes * 2))
 """
 BROKEN_SHAPE = """
 import numpy as np
-from layer_maps.activation import ReLU
+from porter.layer_maps.activation import ReLU
 from porter.runtime import reference
 from tests.build import image, model, relu
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-import layer_maps
-from layer_maps import default_registry
+import porter.layer_maps
 from porter.apps import coverage
 from porter.frontend.inputs import types_of
 from porter.ir import capabilities
 from porter.ir.capabilities import HasKerasLayer
 from porter.ir.layer_map import LayerMap
+from porter.layer_maps import default_registry
 from tests.layer_maps.built import BUILT
 from tests.layer_maps.cases import CASES, RECORDED, cases
 from tests.layer_maps.published import PUBLISHED
@@ -124,7 +124,7 @@ def test_a_folder_of_cases_holds_cases(typename: str) -> None:
 
 
 def test_layer_map_files_stay_short() -> None:
-    files = Path(layer_maps.__path__[0]).glob("*.py")
+    files = Path(porter.layer_maps.__path__[0]).glob("*.py")
     lengths = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in files}
     assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}
 
@@ -151,7 +151,7 @@ def test_every_class_of_torch_nn_is_handled() -> None:
 def subclasses(cls: type) -> Iterator[type]:
     """All classes below a class that are defined in porter or in its layer maps."""
     for each in cls.__subclasses__():
-        if each.__module__.startswith(("porter.", "layer_maps.")):
+        if each.__module__.startswith("porter."):
             yield each
         yield from subclasses(each)
 

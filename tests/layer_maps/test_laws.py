@@ -16,12 +16,12 @@ import pytest
 from hypothesis import example, given, note
 from hypothesis import strategies as st
 
-from layer_maps import default_registry
 from porter.emit.port import Port, build_widest
 from porter.frontend.inputs import types_of
 from porter.ir.graph import FLOAT, Graph, Node, TensorType
 from porter.ir.layout import Layout, Step, channels_last, plan, torch_order
 from porter.ir.nested import Nested, leaves
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity.measure import compare
 from porter.runtime import reference, runner

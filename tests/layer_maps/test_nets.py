@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from layer_maps import default_registry
 from porter.apps.check.checker import Checker, Fixture, find
 from porter.emit.port import build_widest
 from porter.frontend.inputs import types_of
 from porter.frontend.walker import Model
+from porter.layer_maps import default_registry
 from porter.runtime.runner import Variables
 from tests.build import FIXTURES
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter.conversion.model_warnings import model_warnings
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
@@ -18,6 +17,7 @@ from porter.frontend.nonfinite import nonfinite_parameters, with_nan
 from porter.frontend.run_mode import RunMode
 from porter.ir.nested import leaves
 from porter.ir.options import Options
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.runtime import reference
 from porter.runtime.runner import Variables

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layer_maps.activation import BinaryActivation
-from layer_maps.training_only import GradientRescale
 from porter.errors import BadField
 from porter.frontend.inputs import types_of
 from porter.ir.layout import plan
 from porter.ir.nested import Nested, leaves
+from porter.layer_maps.activation import BinaryActivation
+from porter.layer_maps.training_only import GradientRescale
 from porter.runtime import runner
 from porter.torch7 import TorchObject
 from tests.build import Array, linear, model, randn, run, sequential, torch_module, view

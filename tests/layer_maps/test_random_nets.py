@@ -12,7 +12,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layer_maps import default_registry
 from porter.emit.port import build_widest
 from porter.frontend.inputs import types_of
 from porter.ir import graph as graphs
@@ -20,6 +19,7 @@ from porter.ir.layout import Layout, plan, torch_order
 from porter.ir.nested import Nested, leaves
 from porter.ir.options import Options
 from porter.ir.registry import is_layer_map
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity.measure import compare
 from porter.runtime import reference, runner

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.affine import spread
 from porter.ir.layout import OpContext
+from porter.layer_maps.affine import spread
 from porter.torch7 import TorchObject
 from tests.build import linear, randn, sequential, torch_module
 from tests.mutations.mutation import Mutation, behind, in_tensorflow, to, values, with_methods

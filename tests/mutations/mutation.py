@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from layer_maps import default_registry
 from porter.apps.check.checker import Checker, find
 from porter.conversion.pipeline import silent, verify_all
 from porter.conversion.request import Request
@@ -20,6 +19,7 @@ from porter.ir.fields import Array, Param
 from porter.ir.layer_map import LayerMap
 from porter.ir.options import Options
 from porter.ir.registry import Handler, Registry, is_layer_map
+from porter.layer_maps import default_registry
 from porter.parity.compare import Report, Row
 from porter.parity.recording import Recording
 from porter.runtime.runner import Variables

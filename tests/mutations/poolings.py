@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from layer_maps.padding import SpatialReflectionPadding, SpatialSymmetricPadding
-from layer_maps.windows import surround
 from porter.ir.layout import OpContext, size
+from porter.layer_maps.padding import SpatialReflectionPadding, SpatialSymmetricPadding
+from porter.layer_maps.windows import surround
 from porter.torch7 import TorchObject
 from tests.build import torch_module
 from tests.mutations.mutation import (

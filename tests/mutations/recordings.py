@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.padding import SpatialSymmetricPadding
 from porter.ir.fields import Array
 from porter.ir.layout import OpContext
 from porter.ir.registry import Handler
+from porter.layer_maps.padding import SpatialSymmetricPadding
 from tests.mutations.mutation import (
     Mutation,
     of_fixture,

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps.containers import CentredJoin
-from layer_maps.sequence_rnn import SeqLSTM
-from layer_maps.table import Join
 from porter.ir.fields import Array, Param
 from porter.ir.layout import OpContext
+from porter.layer_maps.containers import CentredJoin
+from porter.layer_maps.sequence_rnn import SeqLSTM
+from porter.layer_maps.table import Join
 from porter.runtime.runner import Variables
 from porter.torch7 import TorchObject
 from tests.build import (

@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_maps.activation import LeakyReLU
-from layer_maps.batch_normalization import SpatialBatchNormalization
-from layer_maps.convolution import SpatialConvolution
-from layer_maps.convolution_transposed import SpatialFullConvolution
-from layer_maps.dropout import Dropout
-from layer_maps.linear import Linear
-from layer_maps.local_normalization import SpatialCrossMapLRN
-from layer_maps.padding import SpatialReflectionPadding
-from layer_maps.pooling import SpatialAveragePooling, SpatialMaxPooling
-from layer_maps.softmax import SoftMax
-from layer_maps.table_math import CSubTable
 from porter.ir.fields import Param
 from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext
 from porter.ir.nested import Nested
 from porter.ir.registry import Registry, register, registering_into
+from porter.layer_maps.activation import LeakyReLU
+from porter.layer_maps.batch_normalization import SpatialBatchNormalization
+from porter.layer_maps.convolution import SpatialConvolution
+from porter.layer_maps.convolution_transposed import SpatialFullConvolution
+from porter.layer_maps.dropout import Dropout
+from porter.layer_maps.linear import Linear
+from porter.layer_maps.local_normalization import SpatialCrossMapLRN
+from porter.layer_maps.padding import SpatialReflectionPadding
+from porter.layer_maps.pooling import SpatialAveragePooling, SpatialMaxPooling
+from porter.layer_maps.softmax import SoftMax
+from porter.layer_maps.table_math import CSubTable
 from porter.parity.compare import Report, Row, verify
 from porter.parity.diagnosis import explain
 from porter.parity.recording import Recording

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter.ir.layer_map import Accepts, LayerMap
 from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, register, registering_into
+from porter.layer_maps import default_registry
 from porter.parity.compare import Report, Tolerance, verify
 from porter.parity.rounding import FACTOR, MAX_ROUNDING, Rounding
 from porter.report.as_json import warnings

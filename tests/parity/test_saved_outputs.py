@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter.frontend.inputs import types_of
 from porter.frontend.model_file import open_model
 from porter.ir.nested import leaves
 from porter.ir.registry import registering_into
+from porter.layer_maps import default_registry
 from porter.maps import Accepts, LayerMap, register
 from porter.parity import compare as parity
 from porter.parity import saved_outputs

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layer_maps import default_registry
 from porter.frontend.inputs import types_of
 from porter.frontend.model_file import open_model
 from porter.ir.capabilities import Skippable
 from porter.ir.graph import Graph, Node
 from porter.ir.nested import Nested, leaves
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity.measure import relative_error
 from porter.parity.recording import read as read_recording

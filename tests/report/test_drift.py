@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import cli
+from porter.cli import main as cli
 from porter.errors import UsageError
 from porter.parity.compare import Report, Row
 from porter.parity.measure import Measure

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cli
-from layer_maps.convolution import SpatialConvolution
+from porter.cli import main as cli
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
 from porter.errors import ParityError, UsageError
 from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, register, registering_into
+from porter.layer_maps.convolution import SpatialConvolution
 from porter.report.tensorboard import logbook
 from porter.system.tensorflow import tf
 from tests.build import conv, relu, sequential, small_net

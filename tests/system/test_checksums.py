@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import cli
 from porter import Conversion
+from porter.cli import main as cli
 from porter.errors import Corrupt
 from porter.system.checksums import check, digests, read_manifest
 

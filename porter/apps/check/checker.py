@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from layer_maps import default_registry
 from porter import torch7
 from porter.apps.check.expectations import Expectation, Expectations
 from porter.apps.check.fixtures import Fixture, Kind, find
@@ -31,6 +30,7 @@ from porter.ir.fields import Array
 from porter.ir.nested import Nested, leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
+from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity import recording
 from porter.parity.compare import Report, Tolerance

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
+import porter.layer_maps
 from porter.apps.check.checker import Checker, CheckResult
 from porter.apps.check.expectations import Expectations
 from porter.apps.check.fixtures import Fixture
@@ -96,9 +96,8 @@ def salt(settings: CheckSettings) -> bytes:
             digest.update(f"{library} {metadata.version(library)}".encode())
         except metadata.PackageNotFoundError:
             continue
-    home = Path(__file__).parents[2]
-    maps = Path(os.fspath(home.parent / "layer_maps"))
-    for path in sorted([*home.rglob("*.py"), *maps.rglob("*.py"), *settings.layer_maps]):
+    home, maps = Path(__file__).parents[2], Path(porter.layer_maps.__path__[0])
+    for path in sorted({*home.rglob("*.py"), *maps.rglob("*.py"), *settings.layer_maps}):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
 

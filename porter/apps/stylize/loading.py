@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layer_maps import default_registry
 from porter.conversion.verification_inputs import emitted_types
 from porter.errors import UsageError
 from porter.frontend.inputs import RequestedShape, Shapes
@@ -30,6 +29,7 @@ from porter.imaging.presets import find
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
+from porter.layer_maps import default_registry
 from porter.system import checksums
 
 if TYPE_CHECKING:

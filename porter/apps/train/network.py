@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from layer_maps import default_registry
 from porter.emit.image_signature import levels_to_numbers, numbers_to_levels
 from porter.errors import UsageError
 from porter.frontend.module_tree import submodules
@@ -27,6 +26,7 @@ from porter.ir.layout import LayoutConversion, Plan, Step, plan
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
+from porter.layer_maps import default_registry
 from porter.runtime.runner import Variables, run
 from porter.system.tensorflow import tf
 from porter.torch7 import Table, Tensor, TorchObject

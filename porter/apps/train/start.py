@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from layer_maps import default_registry
 from porter.apps.train.generators import generator
 from porter.apps.train.options import GENERATORS, TrainOptions
 from porter.errors import UsageError
@@ -13,6 +12,7 @@ from porter.frontend.model_file import open_model
 from porter.frontend.search import solve
 from porter.imaging.image_spec import ImageSpec, image_spec_of
 from porter.imaging.presets import BUILT_IN, PixelEncoding
+from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-import cli
 from porter.apps.check import page, parallel_runner
 from porter.apps.check.checker import Checker, CheckResult, find
 from porter.apps.check.expectations import FILE, RECORDED, Expectations
 from porter.apps.check.parallel_runner import Cache, CheckSettings, accept, by_severity
+from porter.cli import main as cli
 from porter.emit import saved_model
 from porter.errors import UsageError
 from tests.apps.check.test_checker import output_of, write_layer, write_net

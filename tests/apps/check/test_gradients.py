@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
-from layer_maps.squashing import Tanh
 from porter import torch7
 from porter.apps.check import gradients
 from porter.apps.check.checker import Checker, find
 from porter.errors import BadField, UsageError
 from porter.ir.options import Options
 from porter.ir.registry import Registry, register, registering_into
+from porter.layer_maps import default_registry
+from porter.layer_maps.squashing import Tanh
 from porter.torch7 import Table, Tensor
 from tests import build
 from tests.build import FIXTURES

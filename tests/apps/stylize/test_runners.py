@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from layer_maps import default_registry
 from porter.apps.stylize import memory
 from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.runners import Net, Sizes, refused
@@ -26,6 +25,7 @@ from porter.errors import OutOfMemory, PorterError
 from porter.frontend.model_file import open_model
 from porter.ir.fields import Array
 from porter.ir.graph import TensorType
+from porter.layer_maps import default_registry
 from porter.runtime.runner import Variables
 from tests.imaging.nets import OILPAINT, meaning_for, skipping
 from tests.write_t7 import write_t7

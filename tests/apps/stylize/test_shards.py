@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cli
 from porter.apps.stylize.shards import Shard, shard_of
+from porter.cli import main as cli
 from porter.errors import UsageError
 from porter.imaging.files import pairs
 from tests.build import conv, sequential

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cli
 from porter import Conversion
 from porter.apps.stylize import stylize as stylizing
 from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.runners import Net, mixes
 from porter.apps.stylize.stylize import Stylization, StylizeSettings, stylize
+from porter.cli import main as cli
 from porter.errors import EmitError, PorterError, UsageError
 from porter.imaging.files import pairs
 from porter.imaging.geometry import Geometry

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import cli
 from porter import convert
 from porter.apps.stylize.loading import LoadOptions, open_net
+from porter.cli import main as cli
 from porter.errors import Corrupt, UnsafeFile, UsageError
 from porter.system.tensorflow import tf
 from tests.build import conv, sequential, torch_module

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import cli
+from porter.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[3]
 WRITTEN = sorted(

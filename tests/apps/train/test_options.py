@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-import cli
 from porter.apps.train.options import TrainOptions
+from porter.cli import main as cli
 from porter.errors import UsageError
 from tests.apps.train.conftest import Make
 

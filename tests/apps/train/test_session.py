@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cli
 from porter import torch7
 from porter.apps.train.session import Session
 from porter.apps.train.trainer import Hooks
+from porter.cli import main as cli
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.errors import UsageError

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cli
 from porter.apps.train.generators import generator
 from porter.apps.train.options import Architecture
 from porter.apps.train.synthesize import Texture, Textures, optimise
 from porter.apps.transfer.descriptor import open_descriptor
+from porter.cli import main as cli
 from porter.errors import UsageError
 from porter.imaging.photos import read_image
 from porter.torch7.writer import write_t7

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cli
 from porter.apps.transfer import open_descriptor, read_recipe, transfer
 from porter.apps.transfer.checks import digests
 from porter.apps.transfer.images import luminance, prepared, recoloured
 from porter.apps.transfer.source import Opening
+from porter.cli import main as cli
 from porter.errors import (
     Diverged,
     PorterError,

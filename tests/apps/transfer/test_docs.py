@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import cli
 from porter.apps.transfer import open_descriptor
 from porter.apps.transfer.recipe import CHOICES, NAMES, Recipe, read_recipe
+from porter.cli import main as cli
 from porter.cli.transfer import recipe_of
 from tests.build import FIXTURES
 

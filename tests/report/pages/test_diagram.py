@@ -7,12 +7,12 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from layer_maps import default_registry
 from porter.apps.inspect import Inspection, inspect
 from porter.errors import UsageError
 from porter.frontend.model_file import open_model
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
+from porter.layer_maps import default_registry
 from porter.report.pages.cost import multiply_adds
 from porter.report.pages.diagram import draw
 from porter.report.pages.layered import Sizes, place

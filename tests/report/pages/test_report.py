@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from layer_maps.convolution import SpatialConvolution
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
 from porter.errors import ParityError, UsageError
 from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, register, registering_into
+from porter.layer_maps.convolution import SpatialConvolution
 from porter.parity.compare import Report, Row
 from porter.parity.measure import failed
 from porter.report.as_json import report_json

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-from layer_maps.convolution import SpatialConvolution
 from porter.apps.transfer.checks import OTHER_ARCHITECTURE, require_sound
 from porter.errors import ShapeMismatch, UsageError, WeightError
 from porter.frontend.inputs import hint_of
@@ -18,6 +17,7 @@ from porter.ir.layer_map import LayerMap
 from porter.ir.layout import Plan, plan
 from porter.ir.merge import merge
 from porter.ir.nested import Nested, map_leaves
+from porter.layer_maps.convolution import SpatialConvolution
 from porter.torch7 import TorchObject
 
 SIZES = ((448, 416), (480, 544))

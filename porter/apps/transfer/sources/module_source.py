@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from layer_maps import default_registry
 from porter.apps.transfer.checks import require_filters
 from porter.apps.transfer.source import Features
 from porter.apps.transfer.sources.descriptor_model import DescriptorModel, planner
@@ -23,6 +22,7 @@ from porter.imaging.presets import PixelEncoding
 from porter.ir.graph import Value
 from porter.ir.options import Options
 from porter.ir.registry import Registry
+from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject, build
 
 Array = npt.NDArray[Any]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from layer_maps import default_registry
 from porter.apps.transfer.source import Opening
 from porter.apps.transfer.sources.module_source import ModuleSource, layer_paths
 from porter.frontend.model_file import open_model
 from porter.frontend.module_tree import submodules
 from porter.frontend.run_mode import decide
 from porter.imaging.presets import VGG
+from porter.layer_maps import default_registry
 
 
 def open_torch(path: Path, opening: Opening) -> ModuleSource:
