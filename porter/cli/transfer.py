@@ -71,9 +71,10 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--descriptor",
         type=Path,
-        required=True,
-        metavar="FILE",
-        help=".t7, converted folder, .caffemodel, .npz, .npy, .h5 or .keras",
+        metavar="FILE|keras:NAME",
+        help="a VGG or another classifier: .t7, converted folder, .caffemodel, .npz, .npy, .h5, "
+        ".keras, .pth, .safetensors, .mat, or keras:vgg19 and its like, which Keras downloads "
+        "(default: the recipe's)",
     )
     one.add_argument(
         "--prototxt",
@@ -179,7 +180,7 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     recipe = recipe_of(options)
-    require_sensible(options)
+    require_sensible(options, recipe)
     from porter.imaging.photos import write_image
     from porter.report.console import out, show_error
 
@@ -203,9 +204,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def require_sensible(options: argparse.Namespace) -> None:
+def require_sensible(options: argparse.Namespace, recipe: Recipe) -> None:
     """Refuse before anything is run what would fail at its end. Raises UsageError."""
     from porter.imaging.photos import format_of
+
+    recipe.descriptor_or(options.descriptor)
 
     output = options.output
     for path in (output, *([options.curve] if options.curve else [])):
@@ -239,7 +242,7 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Trans
 
     repeatable()
     with progress(options.json) as display:
-        task = display.add_task(f"open {options.descriptor}")
+        task = display.add_task(f"open {options.descriptor or recipe.descriptor}")
 
         def on_progress(done: TransferProgress, losses: Losses) -> None:
             size = f" size {done.scale + 1}" if len(recipe.scales) > 1 else ""

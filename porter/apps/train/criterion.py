@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from porter.apps.train.options import TrainOptions
+from porter.apps.transfer.checks import require_informative
 from porter.apps.transfer.losses import content_loss, gram_matrix, style_loss
 from porter.errors import UsageError
 from porter.system.tensorflow import tf
@@ -66,7 +67,8 @@ class Criterion:
 def criterion(descriptor: Any, style: Any, options: TrainOptions) -> Criterion:
     """The criterion of a style image, RGB in 0…255, 1×H×W×3.
 
-    Raises UsageError where a scale leaves nothing of the image.
+    Raises UsageError where a scale leaves nothing of the image, WeightError where the descriptor's
+    weights are not meant for pictures.
     """
     scales = []
     for number in range(options.pyramid_loss):
@@ -78,6 +80,7 @@ def criterion(descriptor: Any, style: Any, options: TrainOptions) -> Criterion:
                 hint="give a smaller `pyramid_loss=`",
             )
         features = descriptor(shrunk(style, window))
+        require_informative(features, options.style_names, "style")
         grams = {name: gram_matrix(features[name]) for name in options.style_names}
         scales.append(Scale(window, options.pyramid_decay**number, grams))
     return Criterion(descriptor, options, tuple(scales))

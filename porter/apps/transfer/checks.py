@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from porter.errors import UsageError, WeightError
 Array = npt.NDArray[Any]
 
 BLACK = "with these weights the image comes out black or unchanged: download the file again"
+LARGEST = 1e6
+"""Features that no picture has: those of VGG, the largest of all, stay below 1e5."""
 OTHER_ARCHITECTURE = "the weights are those of another architecture"
 
 
@@ -89,3 +92,40 @@ def require_sha256(path: Path, expected: str) -> None:
             received=f"sha256 {actual}",
             hint=f"expected {expected.lower()}",
         )
+
+
+def require_informative(features: Mapping[str, Any], layers: Iterable[str], what: str) -> None:
+    """Raise UsageError or WeightError for layers whose features N×h×w×C no picture could have.
+
+    None at all, none that is finite and not zero, or some beyond `LARGEST`.
+    """
+    from porter.system.tensorflow import tf
+
+    for name in layers:
+        shape = tuple(features[name].shape)
+        if 0 in shape:
+            raise UsageError(
+                f"nothing is left of the {what} image at layer {name}",
+                received="×".join(map(str, shape)),
+                hint="use a larger image, or shallower layers",
+            )
+        largest = float(tf.reduce_max(tf.abs(features[name])))
+        if not np.isfinite(largest):
+            raise WeightError(
+                f"the features of the {what} image are not finite",
+                where=name,
+                hint="its weights are damaged, or not meant for these images (`preprocessing=`)",
+            )
+        if largest == 0:
+            raise WeightError(
+                f"the descriptor sees nothing in the {what} image: all features are zero",
+                where=name,
+                hint=BLACK,
+            )
+        if largest > LARGEST:
+            raise WeightError(
+                f"the descriptor's features of the {what} image are up to {largest:.1e}",
+                where=name,
+                hint="pictures are fed in another range than the network was trained with: see "
+                "`preprocessing=`",
+            )

@@ -16,7 +16,7 @@ from typing import Any
 from porter.apps.transfer.checks import require_layers, require_sha256
 from porter.apps.transfer.recipe import CHOICES
 from porter.apps.transfer.source import DescriptorSource, Features, Opening
-from porter.apps.transfer.sources import open_file
+from porter.apps.transfer.sources import is_name, open_file
 from porter.errors import UsageError, WeightError
 from porter.imaging.presets import PixelEncoding, find
 
@@ -77,7 +77,9 @@ def open_descriptor(
     """The descriptor that a weight file holds, of some of its layers.
 
     `path` is a Torch classifier `.t7`, a folder that porter converted, a `.caffemodel` with its
-    prototxt beside it, `.npz` or `.npy` weights, or a Keras `.h5` or `.keras`. `preprocessing` is
+    prototxt beside it, `.npz` or `.npy` weights, a Keras `.h5` or `.keras`, a VGG of PyTorch's
+    (`.pth`, `.safetensors`) or MatConvNet's (`.mat`), or `keras:NAME`, which Keras downloads.
+    `preprocessing` is
     a preset's name, a preset's file or a `PixelEncoding`, where the file does not say or is to be
     overruled. `pooling` and `padding` change every layer of their kind.
 
@@ -88,7 +90,7 @@ def open_descriptor(
     for name, value in (("pooling", pooling), ("padding", padding)):
         if value not in CHOICES[name]:
             raise UsageError(f"{name} is one of {', '.join(CHOICES[name])}", received=value)
-    if sha256 is not None:
+    if sha256 is not None and not is_name(file):
         require_sha256(file, sha256)
     source = open_file(file, opening or Opening())
     require_layers(list(layers), source.names, f"{file.name} ({source.what})")
@@ -105,10 +107,15 @@ def encoding_of(
     preprocessing: str | PixelEncoding | None, source: DescriptorSource, file: Path
 ) -> PixelEncoding:
     """What the net's numbers mean: as asked for, or as the file says."""
-    if isinstance(preprocessing, PixelEncoding):
-        return preprocessing
+    if isinstance(preprocessing, str):
+        preprocessing = find(preprocessing).input
+    if source.preprocesses and preprocessing not in (None, source.preprocessing):
+        raise UsageError(
+            f"the first layer of {file.name} does the preprocessing itself",
+            hint="leave `preprocessing=` out: what is fed twice its mean describes nothing",
+        )
     if preprocessing is not None:
-        return find(preprocessing).input
+        return preprocessing
     if source.preprocessing is None:
         raise UsageError(
             f"{file.name} ({source.what}) does not say how images become its numbers",

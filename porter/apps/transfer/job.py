@@ -78,7 +78,7 @@ class Checkpointing:
 def transfer(
     content: ImageInput,
     styles: ImageInput | Sequence[ImageInput],
-    descriptor: Descriptor | str | os.PathLike[str],
+    descriptor: Descriptor | str | os.PathLike[str] | None = None,
     recipe: Recipe | str = "gatys",
     *,
     blend: Sequence[float] | None = None,
@@ -95,7 +95,8 @@ def transfer(
     Images are files or 8-bit arrays of any size and mode. `blend` gives the styles' shares
     (default: equal). `image_size` scales the content's longer side, `style_size` those of the
     styles (default: as long as the content's). `descriptor` is one that was opened with the
-    recipe's layers, or a weight file; `preprocessing`, `sha256` and `opening` belong to a file.
+    recipe's layers, or a weight file (default: the recipe's, where it names one); `preprocessing`,
+    `sha256` and `opening` belong to a file.
     `on_progress` is called after every evaluation.
 
     Raises UsageError, UnreadablePicture, WeightError, TooLarge; Diverged only where not even the
@@ -115,7 +116,7 @@ def transfer(
     paintings = [images.open_image(each, longest).pixels for each in sources]
     if not isinstance(descriptor, Descriptor):
         descriptor = open_descriptor(
-            descriptor,
+            recipe.descriptor_or(descriptor),
             recipe.layers,
             pooling=recipe.pooling,
             padding=recipe.padding,
@@ -151,8 +152,10 @@ class TransferJob:
     styles: list[tuple[Array, float]]
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed; only the budget may change."""
-        recipe = {k: v for k, v in self.recipe.json().items() if k != "evaluations"}
+        """What must be the same for a run to be resumed; only the budget may change,
+        and where the same weights lie."""
+        free = ("evaluations", "descriptor")
+        recipe = {k: v for k, v in self.recipe.json().items() if k not in free}
         # As JSON gives it back.
         recipe["scales"] = list(self.recipe.scales)
         return {

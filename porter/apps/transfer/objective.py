@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.apps.transfer import losses
-from porter.apps.transfer.checks import BLACK
+from porter.apps.transfer.checks import require_informative
 from porter.apps.transfer.descriptor import Descriptor
-from porter.apps.transfer.recipe import Recipe, Weights
-from porter.errors import OutOfMemory, ShapeMismatch, UsageError, WeightError
+from porter.apps.transfer.recipe import Recipe
+from porter.errors import OutOfMemory, ShapeMismatch, UsageError
 from porter.system.tensorflow import tf
 
 Array = npt.NDArray[Any]
@@ -151,28 +150,3 @@ def require_image(image: Array) -> None:
         raise UsageError(
             "an image is RGB in 0…255, H×W×3", received="×".join(map(str, image.shape))
         )
-
-
-def require_informative(features: Mapping[str, Any], layers: Weights, what: str) -> None:
-    """Raise UsageError or WeightError for layers without any, or any finite nonzero, features."""
-    for name in layers:
-        shape = tuple(features[name].shape)
-        if 0 in shape:
-            raise UsageError(
-                f"nothing is left of the {what} image at layer {name}",
-                received="×".join(map(str, shape)),
-                hint="use a larger image, or shallower layers",
-            )
-        largest = float(tf.reduce_max(tf.abs(features[name])))
-        if not np.isfinite(largest):
-            raise WeightError(
-                f"the features of the {what} image are not finite",
-                where=name,
-                hint="its weights are damaged, or not meant for these images (`preprocessing=`)",
-            )
-        if largest == 0:
-            raise WeightError(
-                f"the descriptor sees nothing in the {what} image: all features are zero",
-                where=name,
-                hint=BLACK,
-            )

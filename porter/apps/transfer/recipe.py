@@ -11,6 +11,7 @@ Keys that a file leaves out have the defaults of `Recipe`.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -38,7 +39,8 @@ NAMES = ("gatys", "neural-art-tf", "nst-series", "keras", "texture-nets")
 class Recipe:
     """Everything that decides the result, except the images and the descriptor.
 
-    `init` is `content`, `noise` or an image's file; `noise` the standard deviation of Gaussian
+    `descriptor` is a weight file, or `keras:NAME`; empty where the user has to give one. `init` is
+    `content`, `noise` or an image's file; `noise` the standard deviation of Gaussian
     noise around mid-grey, of 255. `evaluations` counts losses and gradients, of all scales
     together; `scales` are sizes relative to the last. `bounded` keeps L-BFGS within 0…255.
     `learning_rate` (of 255), `decay` and `decay_steps` are Adam's, `memory` L-BFGS's.
@@ -46,6 +48,7 @@ class Recipe:
 
     name: str = ""
     source: str = ""
+    descriptor: str = ""
     content_layers: Weights = field(default_factory=dict)
     content_weight: float = 1.0
     content_loss: str = "half-sum"
@@ -77,6 +80,15 @@ class Recipe:
             *(self.style_layers if self.style_weight else ()),
         ]
         return list(dict.fromkeys(used))
+
+    def descriptor_or(self, chosen: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+        """The weight file that was chosen, or else the recipe's own. Raises UsageError."""
+        if chosen is None and not self.descriptor:
+            raise UsageError(
+                f"the recipe {self.name} names no descriptor",
+                hint="give a weight file, or keras:vgg19, which Keras downloads, by `descriptor=`",
+            )
+        return self.descriptor if chosen is None else chosen
 
     def json(self) -> dict[str, object]:
         return asdict(self)

@@ -29,6 +29,10 @@ class DescriptorSource(Protocol):
     def preprocessing(self) -> PixelEncoding | None:
         """What the network's numbers mean; None where the file does not say."""
 
+    @property
+    def preprocesses(self) -> bool:
+        """Whether the network's own first layer does what `preprocessing=` is for."""
+
     def build(self, layers: Sequence[str], pooling: str, padding: str, dtype: str) -> Features:
         """The features of `layers`, some of `names`; nothing behind them is computed.
 

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from porter.apps.transfer.sources.caffe_schema import messages
+from porter.imaging.presets import BGR_MEAN
 from tests import build
 from tests.write_t7 import write_t7
 
@@ -119,6 +120,74 @@ def keras_model(top: bool = False) -> Any:
     for name, pair in weights().items():
         model.get_layer(keras_name(name)).set_weights(pair)
     return model
+
+
+def keras_of_2016(folder: Path) -> Path:
+    """The layout of the first examples, for Theano: layers by number, filters O×I×kH×kW, turned."""
+    path = folder / "vgg16_weights.h5"
+    arrays: list[tuple[Array, ...]] = []
+    for name, (filters, bias) in weights().items():
+        arrays += [(), (filters[::-1, ::-1].transpose(3, 2, 0, 1), bias)]
+        arrays += [()] if ends_block(name) else []
+    arrays += [(), (np.ones((160, 5), np.float32), np.ones(5, np.float32))]
+    with h5py.File(path, "w") as file:
+        file.attrs["nb_layers"] = len(arrays)
+        for number, pair in enumerate(arrays):
+            group = file.create_group(f"layer_{number}")
+            group.attrs["nb_params"] = len(pair)
+            for index, array in enumerate(pair):
+                group[f"param_{index}"] = array
+    return path
+
+
+def matconvnet(folder: Path, today: bool = True) -> Path:
+    """imagenet-vgg-verydeep-19.mat: RGB, with the mean of the images, in either layout."""
+    from scipy.io import savemat
+
+    layers: list[dict[str, Any]] = []
+    for name, (filters, bias) in weights().items():
+        turned = filters[:, :, ::-1] if name == "conv1_1" else filters
+        layer: dict[str, Any] = {"type": "conv", "name": name, "pad": [1.0, 1, 1, 1]}
+        if today:
+            pair = np.empty(2, object)
+            pair[:] = [turned, bias[:, None]]
+            layer |= {"weights": pair}
+        else:
+            layer |= {"filters": turned, "biases": bias[None]}
+        layers += [layer, {"type": "relu", "name": name.replace("conv", "relu")}]
+        if ends_block(name):
+            layers.append({"type": "pool", "name": f"pool{name[4]}", "method": "max"})
+    cells = np.empty(len(layers), object)
+    cells[:] = layers
+    red, green, blue = BGR_MEAN[::-1]
+    mean = np.array([red, green, blue], np.float32).reshape(1, 1, 3)
+    table = {"averageImage": mean if today else np.tile(mean, (4, 4, 1))}
+    content = {"layers": cells} | (
+        {"meta": {"normalization": table}} if today else {"normalization": table}
+    )
+    path = folder / ("vgg.mat" if today else "vgg_beta.mat")
+    savemat(path, content, do_compression=True)
+    return path
+
+
+def state_dict(numbered: bool = True) -> dict[str, Array]:
+    """PyTorch's names: torchvision's numbers among all layers, or the names of Caffe."""
+    arrays, number = {}, 0
+    for name, (filters, bias) in weights().items():
+        layer = f"features.{number}" if numbered else name
+        arrays[f"{layer}.weight"] = np.ascontiguousarray(filters.transpose(3, 2, 0, 1))
+        arrays[f"{layer}.bias"] = bias
+        number += 3 if ends_block(name) else 2
+    return arrays
+
+
+def safetensors(folder: Path, numbered: bool = True) -> Path:
+    """A state dict in `.safetensors`, with a fully-connected layer."""
+    from safetensors.numpy import save_file
+
+    path = folder / "vgg.safetensors"
+    save_file(state_dict(numbered) | {"classifier.0.weight": np.ones((5, 160), np.float32)}, path)
+    return path
 
 
 def caffe_v1(folder: Path) -> Path:

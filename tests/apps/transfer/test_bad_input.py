@@ -169,8 +169,9 @@ def test_a_pickle_that_runs_code_runs_none(tmp_path: Path) -> None:
     [
         ("vgg19.t7", b"<!DOCTYPE html><html>", "web page"),
         ("vgg19.npz", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-        ("imagenet-vgg-verydeep-19.mat", b"MATLAB 5.0 MAT-file", "MATLAB"),
-        ("vgg19.pth", b"\x80\x02\x8a\nl\xfc", "PyTorch"),
+        ("imagenet-vgg-verydeep-19.mat", b"MATLAB 5.0 MAT-file", "truncated"),
+        ("imagenet-vgg-verydeep-19.mat", b"MATLAB 7.3 MAT-file", "MATLAB"),
+        ("vgg19.pth", b"\x80\x02\x8a\nl\xfc", "torch.save"),
     ],
 )
 def test_what_people_download_instead(

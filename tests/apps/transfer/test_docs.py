@@ -31,8 +31,9 @@ def test_the_commands_of_the_page_can_be_run(monkeypatch: pytest.MonkeyPatch) ->
     for command in commands:
         options = cli.parser().parse_args(command)
         layers.update(recipe_of(options).layers)
-        for path in (options.content, *options.style, options.descriptor, options.output):
+        for path in (options.content, *options.style, options.output):
             assert (ROOT / path).exists(), path
+        assert options.descriptor.name == transfer_pictures.WEIGHTS
     open_descriptor(SLIM, sorted(layers))
 
 

@@ -2,63 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from porter.apps.transfer.source import DescriptorSource, Opening
 from porter.errors import UsageError, WeightError
 from porter.system.input_files import require_file
 
-HDF5 = b"\x89HDF\r\n\x1a\n"
-NPY = b"\x93NUMPY"
 ZIP = b"PK\x03\x04"
+BY_SIGNATURE = {
+    b"\x89HDF\r\n\x1a\n": "keras_weights.open_h5",
+    b"\x93NUMPY": "numpy_files.open_npy",
+    b"MATLAB 5.0": "matconvnet.open_mat",
+    # torch.save before it wrote zip archives (torch/serialization.py, MAGIC_NUMBER).
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": "state_dict.open_pth",
+}
+"""Module and function that open a file, by how it begins."""
+BY_SUFFIX = {
+    ".caffemodel": "caffe.open_caffe",
+    ".prototxt": "caffe.open_caffe",
+    ".safetensors": "state_dict.open_safetensors",
+}
+KERAS = "keras:"
+"""In front of the name of a network of keras.applications."""
 KINDS = (
     "a Torch .t7, a converted folder, a .caffemodel with its prototxt, weights as .npz or .npy, "
-    "or a Keras .h5 or .keras"
+    "a Keras .h5 or .keras, PyTorch's .pth or .safetensors, MatConvNet's .mat, or keras:NAME"
 )
 
 
+def is_name(path: Path) -> bool:
+    """Whether this names a network of Keras's, and no file."""
+    return str(path).startswith(KERAS)
+
+
 def open_file(path: Path, opening: Opening) -> DescriptorSource:
-    """The source in a file or folder. Raises UsageError, WeightError or T7Error."""
+    """The source in a file or folder, or of a name. Raises UsageError, WeightError or T7Error."""
+    if is_name(path):
+        return call("keras_applications.open_application", path, opening)
     if not path.exists():
         raise UsageError(f"there is no file or folder '{path}'")
     if not path.is_dir() and require_file(path).stat().st_size == 0:
         raise WeightError("the file is empty", where=path.name, hint="download it again")
-    return opener(path)(path, opening)
+    return call(opener(path), path, opening)
 
 
-def opener(path: Path) -> Callable[[Path, Opening], DescriptorSource]:
-    """Who opens a path."""
+def call(opener: str, path: Path, opening: Opening) -> DescriptorSource:
+    """Run the function of a module of this package."""
+    module, function = opener.split(".")
+    source: DescriptorSource = getattr(import_module(f"{__name__}.{module}"), function)(
+        path, opening
+    )
+    return source
+
+
+def opener(path: Path) -> str:
+    """Module and function that open a path."""
     if path.is_dir():
-        from porter.apps.transfer.sources.saved_model import open_saved_model
-
-        return open_saved_model
+        return "saved_model.open_saved_model"
     with path.open("rb") as file:
         start = file.read(64)
-    if start.startswith(HDF5):
-        from porter.apps.transfer.sources.keras_weights import open_h5
-
-        return open_h5
-    if start.startswith(NPY):
-        from porter.apps.transfer.sources.numpy_files import open_npy
-
-        return open_npy
     if start.startswith(ZIP):
         return zipped(path)
-    if path.suffix in (".caffemodel", ".prototxt"):
-        from porter.apps.transfer.sources.caffe import open_caffe
-
-        return open_caffe
+    for signature, function in BY_SIGNATURE.items():
+        if start.startswith(signature):
+            return function
+    if path.suffix in BY_SUFFIX:
+        return BY_SUFFIX[path.suffix]
     reason = foreign(path, start)
     if reason is not None:
         raise WeightError(reason, where=path.name, hint=f"a descriptor is {KINDS}")
-    from porter.apps.transfer.sources.torch_file import open_torch
-
-    return open_torch
+    return "torch_file.open_torch"
 
 
-def zipped(path: Path) -> Callable[[Path, Opening], DescriptorSource]:
-    """Of the formats that are zip archives, NumPy's and Keras's."""
+def zipped(path: Path) -> str:
+    """Of the formats that are zip archives, NumPy's, Keras's and PyTorch's."""
     import zipfile
 
     try:
@@ -72,16 +90,13 @@ def zipped(path: Path) -> Callable[[Path, Opening], DescriptorSource]:
             hint="download it again, and compare the size with the server's",
         ) from error
     if "config.json" in names:
-        from porter.apps.transfer.sources.keras_model import open_keras
-
-        return open_keras
+        return "keras_model.open_keras"
     if any(name.endswith(".npy") for name in names):
-        from porter.apps.transfer.sources.numpy_files import open_npz
-
-        return open_npz
-    what = "a PyTorch file" if any(n.endswith("data.pkl") for n in names) else "a zip archive"
+        return "numpy_files.open_npz"
+    if any(name.endswith("data.pkl") for name in names):
+        return "state_dict.open_pth"
     raise WeightError(
-        f"{what} of {len(names)} members, and no weights of a known layout",
+        f"a zip archive of {len(names)} members, and no weights of a known layout",
         where=path.name,
         received=", ".join(names[:4]),
         hint=f"a descriptor is {KINDS}",
@@ -96,9 +111,9 @@ def foreign(path: Path, start: bytes) -> str | None:
     if text.startswith(b"version https://git-lfs"):
         return "this is a Git LFS pointer: the weights themselves were not fetched"
     if path.suffix == ".mat" or start.startswith(b"MATLAB"):
-        return "this is a MATLAB file (MatConvNet's imagenet-vgg-verydeep), which is not read here"
+        return "this is no MATLAB file of level 5, as MatConvNet's imagenet-vgg-verydeep are"
     if path.suffix in (".pth", ".pt"):
-        return "this is a PyTorch file, which is not read here"
+        return "this is no file that torch.save wrote: neither a zip archive nor its older format"
     if path.suffix == ".pb":
         return "this is a TensorFlow graph without its folder"
     return None

@@ -52,6 +52,10 @@ class KerasModelSource:
         return f"the Keras model {self.model.name} of {len(self.model.layers)} layers"
 
     @property
+    def preprocesses(self) -> bool:
+        return False
+
+    @property
     def preprocessing(self) -> PixelEncoding | None:
         """Caffe's for VGG, as keras.applications feeds it."""
         return VGG if "block1_conv1" in self.layers else None

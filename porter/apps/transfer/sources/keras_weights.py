@@ -3,12 +3,15 @@
     vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5    /block1_conv1/block1_conv1_W_1:0 …
     model.h5                                             /model_weights/block1_conv1/…
     model.weights.h5                                     /layers/conv2d/vars/0 …, named beside
+    vgg16_weights.h5                                     /layer_1/param_0 … (the example of 2016)
 
 A layer of that name holds its rectifier: `block1_conv1` is what `relu1_1` is elsewhere.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,10 @@ PUBLISHED = {
 """By md5 (keras/src/applications/vgg16.py, vgg19.py)."""
 
 
+Shape = tuple[tuple[int, ...], str]
+"""Shape of an array, and the name of its layer where the file tells it."""
+
+
 def open_h5(path: Path, opening: Opening) -> DescriptorSource:
     """VGG's convolutions by name; any other whole model is left to Keras."""
     h5py = module()
@@ -43,6 +50,8 @@ def open_h5(path: Path, opening: Opening) -> DescriptorSource:
             top = list(file.keys())
     except BROKEN as error:
         raise damaged(path, error) from error
+    if "layer_0" in top:
+        return numbered_layers(path, shapes)
     by_place: dict[Place, dict[int, str]] = {}
     for name, (shape, label) in shapes.items():
         at = next((p for part in (*name.split("/"), label) if (p := place(part))), None)
@@ -69,6 +78,45 @@ def open_h5(path: Path, opening: Opening) -> DescriptorSource:
     )
 
 
+def numbered_layers(path: Path, shapes: Mapping[str, Shape]) -> DescriptorSource:
+    """VGG as Keras's first examples had it: paddings, convolutions and poolings by number.
+
+    Theano computed with these filters: O×I×kH×kW, and turned round, since it convolves.
+    """
+    numbers = sorted(
+        int(name.split("/")[0][6:])
+        for name, (shape, _) in shapes.items()
+        if re.match(r"layer_\d+/param_0$", name) and len(shape) == 4
+    )
+    loads: dict[Place, Load] = {}
+    at = (1, 0)
+    for before, number in zip([1, *numbers], numbers, strict=False):
+        # A padding lies between two convolutions of a block, a pooling too between two blocks.
+        at = (at[0], at[1] + 1) if number - before in (0, 2) else (at[0] + 1, 1)
+        names = {4: f"layer_{number}/param_0", 1: f"layer_{number}/param_1"}
+        loads[at] = turned(loader(path, names))
+    if (1, 1) not in loads:
+        raise WeightError(
+            "no layer holds filters of a convolution", where=path.name, received=some(shapes)
+        )
+    return vgg(loads, f"{title(list(loads))} of Keras's first examples", VGG)
+
+
+def turned(load: Load) -> Load:
+    """Theano's filters as kH×kW×I×O of a correlation."""
+
+    def loaded() -> tuple[Any, Any]:
+        filters, bias = load()
+        return filters[:, :, ::-1, ::-1].transpose(2, 3, 1, 0), bias
+
+    return loaded
+
+
+def some(names: Iterable[str]) -> str:
+    """A few names."""
+    return ", ".join(list(names)[:8])
+
+
 def module() -> Any:
     """h5py. Raises UsageError where it is not installed."""
     try:
@@ -81,11 +129,11 @@ def module() -> Any:
     return h5py
 
 
-def datasets(file: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+def datasets(file: Any) -> dict[str, Shape]:
     """Shape of every array by its path, with the layer's name where its group tells it."""
     import h5py
 
-    shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+    shapes: dict[str, Shape] = {}
 
     def note(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and "optimizer" not in name:

@@ -77,7 +77,8 @@ def layer_paths(root: TorchObject) -> dict[str, str]:
 class ModuleSource:
     """A module tree, or what is built as one once layers are asked for.
 
-    `tree` gives a tree that holds `layers` by name; `aliases` are second names of some.
+    `tree` gives a tree that holds `layers` by name; `aliases` are second names of some;
+    `preprocesses` says that the network's own first layer makes its numbers of plain colours.
     """
 
     what: str
@@ -85,6 +86,7 @@ class ModuleSource:
     names: tuple[str, ...]
     tree: Callable[[Sequence[str]], TorchObject]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    preprocesses: bool = False
     registry: Registry = field(default_factory=default_registry)
     options: Options = field(default_factory=Options)
 

@@ -27,6 +27,7 @@ class SavedModelSource:
     signature: Any
     folder: str
     preprocessing: PixelEncoding | None
+    preprocesses: bool = False
 
     @property
     def what(self) -> str:
