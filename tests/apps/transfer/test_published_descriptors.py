@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from porter.apps.transfer import open_descriptor
-from porter.cli import main
+from porter.cli.main import main
 from porter.errors import UnsafeFile, UsageError, WeightError
 from porter.imaging.presets import BGR_MEAN, RESNET
 from porter.system.tensorflow import tf
