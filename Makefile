@@ -27,6 +27,7 @@ check: $(VENV)/.installed
 
 coverage: $(VENV)/.installed-dev
 	$(BIN)/python tools/measure_coverage.py
+	$(BIN)/python tools/zoo_page.py
 	$(BIN)/python tools/count.py
 
 clean:

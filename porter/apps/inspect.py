@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from porter.apps.zoo.systems import System, looks_like
 from porter.errors import PorterError
 from porter.frontend.inputs import RequestedShape, Shapes
 from porter.frontend.model_file import ModelFile
@@ -45,6 +46,8 @@ class Inspection:
     size: int
     trailing: int
     selected: str
+    chosen: bool
+    """Whether the user named the module; else it is the only one."""
     wrapper: dict[str, str]
     modes: dict[str, int]
     tensor_types: dict[str, int]
@@ -57,6 +60,14 @@ class Inspection:
     input_note: str = ""
     notes: dict[str, str] = field(default_factory=dict)
     graph: Graph | None = None
+    systems: tuple[System, ...] = ()
+    """Published systems that the net looks like."""
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """The command that converts the file, for each system that it looks like."""
+        select = self.selected if self.chosen else None
+        return {each.title: each.command(self.name, select) for each in self.systems}
 
     def json(self) -> dict[str, object]:
         return {
@@ -75,6 +86,10 @@ class Inspection:
             "input": self.input_shape,
             "input_note": self.input_note,
             "notes": self.notes,
+            "looks_like": [
+                {"name": each.name, "title": each.title, "advice": each.advice, "command": command}
+                for each, command in zip(self.systems, self.commands.values(), strict=True)
+            ],
             "modules": [
                 {
                     "path": line.path,
@@ -148,6 +163,7 @@ def inspect(
         size=opened.file.size,
         trailing=opened.file.trailing,
         selected=opened.selected,
+        chosen=opened.chosen,
         wrapper=opened.wrapper,
         modes=dict(Counter(mode_of(module) for _, module in submodules(opened.root))),
         tensor_types=dict(tensor_types(opened.root)),
@@ -160,6 +176,7 @@ def inspect(
         input_note=note,
         notes=dict(graph.notes) if graph else {},
         graph=graph,
+        systems=looks_like(opened),
     )
 
 

@@ -41,6 +41,8 @@ def show_inspection(console: Console, inspection: Inspection) -> None:
     ]
     if not inspection.input_shape:
         facts.append(("why", inspection.input_note.replace("\n", "; ")))
+    for system, command in zip(inspection.systems, inspection.commands.values(), strict=True):
+        facts += [("looks like", f"{system.title}: {system.advice}"), ("convert", command)]
     if inspection.functions:
         facts.append(("functions", f"{', '.join(inspection.functions)} (never executed)"))
     grid = Table(box=None, show_header=False, pad_edge=False)

@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "record": ("porter record", "porter record -o record.lua"),
     "layers": ("porter layers", "porter layers --json"),
+    "zoo": ("porter zoo", "porter zoo openface-nn4-small2"),
     "scaffold": (
         "porter scaffold nn.MyLayer --from model.t7",
         "porter scaffold nn.MyLayer --from model.t7 -o my_layers.py",

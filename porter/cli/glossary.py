@@ -60,6 +60,8 @@ WORDS: dict[str, str] = {
     "tolerance": "The largest error that passes: 1e-5 isolated, 1e-4 accumulated, 1e-10 in "
     "float64, in units of the scale. `--isolated` and `--accumulated` change the "
     "first two.",
+    "zoo": "The published systems that porter knows by name, with what each must be fed. `porter "
+    "zoo` lists them, and `porter inspect` says which a file looks like (docs/zoo.md).",
 }
 
 

@@ -46,6 +46,7 @@ COMMANDS = (
     "check",
     "record",
     "layers",
+    "zoo",
     "scaffold",
     "help",
     "completion",

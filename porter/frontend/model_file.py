@@ -40,6 +40,8 @@ class ModelFile:
     registry: Registry
     warning: str = ""
     """What to know of how the module was found."""
+    chosen: bool = False
+    """Whether the user named the module among several."""
 
     def model(self, options: Options | None = None) -> Model:
         """The module tree, ready to be walked. Raises UnmappedModules naming all such classes."""
@@ -71,7 +73,7 @@ def choose(file: T7File, name: str, registry: Registry, select: str | None = Non
                 f"{name} holds no module at '{select}'",
                 hint=f"modules in this file:\n{listed(found)}\n{INSIDE}" if found else None,
             )
-        return ModelFile(file, selected, select, contents(file.root, found), registry)
+        return ModelFile(file, selected, select, contents(file.root, found), registry, chosen=True)
     if not found:
         raise without_module(file, name)
     candidates = outermost(found)

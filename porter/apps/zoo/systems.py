@@ -1,0 +1,186 @@
+"""The published systems that are listed in `systems.toml`, and which of them a net looks like."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+from porter.apps.zoo import widths
+from porter.apps.zoo.sketch import sketch
+from porter.frontend.model_file import ModelFile
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAPER = {"authors": str, "year": int, "title": str}
+ENTRIES = {
+    **dict.fromkeys(("title", "family", "source", "feed", "gives"), str),
+    **dict.fromkeys(("classes", "input", "output"), list),
+    **dict.fromkeys(("paper", "recognise"), dict),
+}
+OPTIONAL = {"preset": str, "options": list, "pitfalls": list}
+"""Entries of a system in `systems.toml` and their types."""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a system was published."""
+
+    authors: str
+    year: int
+    title: str
+
+    def __str__(self) -> str:
+        return f"{self.authors} ({self.year}): {self.title}"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What every net of a system has in common, at any width.
+
+    `sketch` is a pattern for all of a net's sketch (sketch.py), `widths` one for its widths
+    (widths.py), `around` are keys of the table or object that the file keeps the net in.
+    """
+
+    sketch: re.Pattern[str]
+    widths: str = ""
+    around: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class System:
+    """A published system.
+
+    `name` is its folder in fixtures/zoo; `input` and `output` are shapes in Torch's order, in which
+    capitals are free axes, `N` the batch, and small letters sizes that differ from file to file;
+    `feed` and `gives` say what the numbers mean; `options` are what `porter convert` needs besides
+    the file.
+    """
+
+    name: str
+    title: str
+    family: str
+    paper: Paper
+    source: str
+    classes: tuple[str, ...]
+    input: tuple[str, ...]
+    feed: str
+    output: tuple[str, ...]
+    gives: str
+    preset: str
+    options: tuple[str, ...]
+    pitfalls: tuple[str, ...]
+    fingerprint: Fingerprint
+
+    @property
+    def advice(self) -> str:
+        """What to feed a net of this system, in one line."""
+        return f"feed {shapes(self.input)}, {self.feed}"
+
+    def command(self, file: str = "model.t7", select: str | None = None) -> str:
+        """The command that converts a file of this system."""
+        words = list(self.options)
+        if select is not None:
+            if "--select" in words:
+                at = words.index("--select")
+                del words[at : at + 2]
+            words = ["--select", select, *words]
+        return shlex.join(["porter", "convert", *words, file])
+
+    def json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "family": self.family,
+            "paper": vars(self.paper),
+            "source": self.source,
+            "classes": list(self.classes),
+            "input": list(self.input),
+            "feed": self.feed,
+            "output": list(self.output),
+            "gives": self.gives,
+            "preset": self.preset,
+            "command": self.command(),
+            "pitfalls": list(self.pitfalls),
+        }
+
+
+def shapes(each: tuple[str, ...]) -> str:
+    """Shapes as they are shown: N×3×96×96, or N and 4 of N×S."""
+    counted = [(shape.replace("x", "×"), len(list(run))) for shape, run in groupby(each)]
+    return " and ".join(f"{count} of {shape}" if count > 1 else shape for shape, count in counted)
+
+
+@cache
+def systems() -> tuple[System, ...]:
+    """All systems, in the order of the file."""
+    text = resources.files(__package__).joinpath("systems.toml").read_text(encoding="utf-8")
+    return tuple(parse_system(name, body) for name, body in tomllib.loads(text).items())
+
+
+def parse_system(name: str, body: Mapping[str, Any]) -> System:
+    """A system from its table. Raises ValueError for an entry that is missing or unknown."""
+    require_entries(body, ENTRIES, OPTIONAL, name)
+    require_entries(body["paper"], PAPER, {}, f"{name}.paper")
+    return System(
+        name=name,
+        title=body["title"],
+        family=body["family"],
+        paper=Paper(**body["paper"]),
+        source=body["source"],
+        classes=tuple(body["classes"]),
+        input=tuple(body["input"]),
+        feed=body["feed"],
+        output=tuple(body["output"]),
+        gives=body["gives"],
+        preset=body.get("preset", ""),
+        options=tuple(body.get("options", ())),
+        pitfalls=tuple(body.get("pitfalls", ())),
+        fingerprint=parse_fingerprint(f"{name}.recognise", body["recognise"]),
+    )
+
+
+def parse_fingerprint(where: str, body: Mapping[str, Any]) -> Fingerprint:
+    """What a system is recognised by, from its table. Raises ValueError."""
+    require_entries(body, {"sketch": str}, {"widths": str, "around": list}, where)
+    pattern = body.get("widths", "")
+    widths.require_pattern(pattern)
+    return Fingerprint(
+        re.compile(body["sketch"], re.VERBOSE), pattern, tuple(body.get("around", ()))
+    )
+
+
+def require_entries(
+    body: Mapping[str, Any], mandatory: Mapping[str, Any], optional: Mapping[str, Any], where: str
+) -> None:
+    """Raise ValueError where an entry is missing, unknown or of another type."""
+    for key in mandatory:
+        if key not in body:
+            raise ValueError(f"{where} has no entry {key}")
+    types = {**mandatory, **optional}
+    for key, value in body.items():
+        if key not in types or not isinstance(value, types[key]):
+            raise ValueError(f"{where}.{key} is no entry, or should not be {value!r}")
+
+
+def looks_like(opened: ModelFile) -> tuple[System, ...]:
+    """The systems that a net may be of, by its modules and their widths; mostly none or one."""
+    drawn = sketch(opened.root)
+    if drawn is None:
+        return ()
+    return tuple(
+        system
+        for system in systems()
+        if set(system.fingerprint.around) <= opened.wrapper.keys()
+        and system.fingerprint.sketch.fullmatch(drawn.text)
+        and widths.fits(system.fingerprint.widths, drawn.widths)
+    )

@@ -1,0 +1,218 @@
+"""The zoo: every row runs as it says, its nets are named, and no other net is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter.api import open_model
+from porter.apps.check.checker import Checker
+from porter.apps.check.fixtures import find
+from porter.apps.zoo.sketch import sketch
+from porter.apps.zoo.systems import System, looks_like, parse_system, shapes, systems
+from porter.apps.zoo.widths import fits, require_pattern
+from porter.cli.main import main
+from porter.errors import PorterError
+from porter.frontend.module_tree import histogram
+from tests.build import FIXTURES, concat_table, conv, linear, relu, sequential
+from tools import zoo_page
+
+ZOO = FIXTURES / "zoo"
+SYSTEMS = pytest.mark.parametrize("system", systems(), ids=lambda system: system.name)
+
+
+def test_every_system_has_its_folder_and_every_folder_its_system() -> None:
+    folders = {path.parent.name for path in ZOO.glob("*/net.lua")}
+    assert {system.name for system in systems()} == folders
+
+
+@SYSTEMS
+def test_the_command_of_a_row_converts_its_net(
+    system: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, *words = system.command(str(ZOO / system.name / "model.t7")).split()
+    port = tmp_path / "port"
+    # In Torch's order of axes, as rows state their shapes; weights need no fresh process.
+    flags = ["--data-format", "channels_first", "--format", "weights", "--quiet"]
+    assert main(["convert", *words, "-o", str(port), *flags]) == 0, capsys.readouterr().err
+    done = json.loads((port / "manifest.json").read_text(encoding="utf-8"))
+    admitted = [each for name, each in done["signature"].items() if name.startswith("input")]
+    computed = [each for name, each in done["signature"].items() if name.startswith("output")]
+    assert len(admitted) == len(system.input)
+    for shape, each in zip(system.input, admitted, strict=True):
+        assert_admits(each["shape"], shape)
+    assert len(computed) == len(system.output)
+    for shape, each in zip(system.output, computed, strict=True):
+        assert_is(each["shape"], shape)
+    if system.preset and "--preset" in system.options:
+        assert done["pictures"]["preset"]["name"] == system.preset
+
+
+def assert_admits(shape: list[int | None], stated: str) -> None:
+    """A port takes the stated shape: digits are its sizes, capitals are free, small letters not."""
+    words = stated.split("x")
+    assert len(words) == len(shape), (stated, shape)
+    for word, size in zip(words, shape, strict=True):
+        free = size is None
+        agrees = (free or size == int(word)) if word.isdigit() else free == word.isupper()
+        assert agrees, (stated, shape)
+
+
+def assert_is(shape: list[int | None], stated: str) -> None:
+    """A port gives the stated shape."""
+    words = stated.split("x")
+    assert len(words) == len(shape), (stated, shape)
+    for word, size in zip(words, shape, strict=True):
+        assert size is None or not word.isdigit() or size == int(word), (stated, shape)
+
+
+@SYSTEMS
+def test_the_net_of_a_row_is_what_torch_recorded(system: System) -> None:
+    (fixture,) = find([ZOO / system.name])
+    result = Checker().check(fixture)
+    assert result.status == "pass", result.message
+
+
+@SYSTEMS
+def test_the_net_of_a_row_is_named_and_holds_its_classes(system: System) -> None:
+    (path,) = (ZOO / system.name).glob("model.t7")
+    opened = open_model(path, select=selected(system))
+    assert [each.name for each in looks_like(opened)] == [system.name]
+    assert set(system.classes) <= set(histogram(opened.root))
+
+
+def selected(system: System) -> str | None:
+    """The module that a system's command selects."""
+    words = system.options
+    return words[words.index("--select") + 1] if "--select" in words else None
+
+
+NAMED_ELSEWHERE = {
+    "nets/texture_nets_johnson_slim": {"texture-nets-johnson"},
+    "trained/oilpaint": {"texture-nets-johnson"},
+}
+"""Nets outside fixtures/zoo that are of a system."""
+
+
+def test_no_other_net_is_named() -> None:
+    count = 0
+    for fixture in find([FIXTURES / name for name in ("nets", "field", "trained", "formats")]):
+        try:
+            opened = open_model(fixture.path)
+        except PorterError:
+            continue
+        count += 1
+        folder = str(fixture.path.parent.relative_to(FIXTURES))
+        names = {each.name for each in looks_like(opened)}
+        assert names <= NAMED_ELSEWHERE.get(folder, set()), fixture.path
+    assert count > 60
+
+
+# Sketches and patterns ----------------------------------------------------------------------------
+
+
+def test_a_sketch_has_kernels_strides_and_branches() -> None:
+    branch = sequential(conv(8, 8, 1), relu())
+    net = sequential(conv(3, 8, 3), concat_table(branch, conv(8, 4, 1)), linear(8, 2))
+    drawn = sketch(net)
+    assert drawn is not None
+    assert drawn.text == (
+        "SpatialConvolution3;ConcatTable<SpatialConvolution1;ReLU;,SpatialConvolution1;>Linear;"
+    )
+    assert drawn.widths == ((3, 8), (8, 8), (8, 4), (8, 2))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "widths", "expected"),
+    [
+        ("3>a a>2a", [(3, 8), (8, 16)], True),
+        ("3>a a>2a", [(3, 8), (8, 15)], False),
+        ("3>a a>2a", [(3, 8)], False),
+        ("3>a ... a>*", [(3, 8), (1, 1), (2, 2), (8, 7)], True),
+        ("3>a ... a>*", [(3, 8)], False),
+        ("2a>a", [(7, 3)], False),
+        ("2a>a", [(8, 4)], True),
+        ("", [(1, 2)], True),
+    ],
+)
+def test_widths(pattern: str, widths: list[tuple[int, int]], expected: bool) -> None:
+    assert fits(pattern, widths) is expected
+
+
+@pytest.mark.parametrize("pattern", ["3", "3>a>b", "3>A", "... 3>a ...", ">3"])
+def test_a_pattern_of_widths_that_cannot_be_read(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"should be like|more than once"):
+        require_pattern(pattern)
+
+
+def test_an_entry_is_checked() -> None:
+    body: dict[str, Any] = {"title": "a net"}
+    with pytest.raises(ValueError, match="no entry family"):
+        parse_system("x", body)
+
+
+def test_shapes_are_shown() -> None:
+    assert shapes(("Nx3x96x96",)) == "N×3×96×96"
+    assert shapes(("N", "NxS", "NxS")) == "N and 2 of N×S"
+
+
+# Commands -----------------------------------------------------------------------------------------
+
+
+def test_zoo_lists_systems_and_shows_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo"]) == 0
+    listed = capsys.readouterr().out
+    assert all(system.name[:12] in listed for system in systems())
+    assert main(["zoo", "DQN (Atari)"]) == 0
+    assert "--select best_model" in capsys.readouterr().out
+    assert main(["zoo", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["systems"]) == len(systems())
+
+
+def test_an_unknown_system_names_similar_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["zoo", "openface"]) == 2
+    assert "openface-nn4-small2" in capsys.readouterr().err
+
+
+def test_inspect_names_a_system_and_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    path = ZOO / "openface-nn4-small2" / "model.t7"
+    assert main(["inspect", str(path), "--json"]) == 0
+    (named,) = json.loads(capsys.readouterr().out)["looks_like"]
+    assert named["name"] == "openface-nn4-small2"
+    assert named["command"] == f"porter convert {path}"
+    assert named["advice"].startswith("feed N×3×96×96")
+    path = ZOO / "dqn" / "model.t7"
+    assert main(["inspect", str(path)]) == 2
+    assert "best_model" in capsys.readouterr().err
+    assert main(["inspect", str(path), "--select", "model", "--json"]) == 0
+    (named,) = json.loads(capsys.readouterr().out)["looks_like"]
+    assert named["command"] == f"porter convert --select model {path}"
+
+
+def test_the_page_is_current() -> None:
+    assert zoo_page.PAGE.read_text(encoding="utf-8") == zoo_page.page(), "run `make coverage`"
+
+
+def test_systems_are_named_without_tensorflow() -> None:
+    code = (
+        "import sys; from porter.cli.main import main; assert main(['inspect', sys.argv[1]]) == 0; "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    path = ZOO / "fast-neural-style" / "model.t7"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
+
+
+def test_random_widths_of_another_net_are_not_named() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(20):
+        a, b, c = (int(width) for width in draw.integers(1, 9, 3))
+        net = sequential(conv(4, a, 8), relu(), conv(a, b, 4), relu(), conv(b, c, 3))
+        drawn = sketch(net)
+        assert drawn is not None
+        assert not any(each.fingerprint.sketch.fullmatch(drawn.text) for each in systems())
