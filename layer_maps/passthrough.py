@@ -2,8 +2,8 @@
 
 Source: torch/nn Contiguous.lua, Copy.lua, Convert.lua, DontCast.lua, GPU.lua,
 Profile.lua, PrintSize.lua, NaN.lua (some first in dpnn), dpnn Serial.lua; cunn
-DataParallelTable.lua; fbcunn DataParallel.lua; waifu2x GradWeight.lua, AuxiliaryLossTable.lua,
-ShakeShakeTable.lua.
+DataParallelTable.lua; fbcunn DataParallel.lua, AbstractParallel.lua; waifu2x GradWeight.lua,
+AuxiliaryLossTable.lua, ShakeShakeTable.lua.
 """
 
 from __future__ import annotations
@@ -49,17 +49,43 @@ from porter.maps import (
 # One module inside --------------------------------------------------------------------------------
 
 
-@structure("nn.GPU", "nn.DontCast", "nn.Serial", "nn.Profile", "nn.NaN")
+@structure("nn.GPU", "nn.Serial", "nn.Profile", "nn.NaN")
 def wrapper(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The output of the module inside; devices, tensor types, timers and NaN checks are dropped."""
+    """The output of the module inside; devices, timers and NaN checks are dropped."""
     return walk(inside(walk, module), x, at="1")
 
 
-@structure("nn.DataParallelTable", "nn.DataParallel", note="the first replica, on the whole batch")
-def data_parallel(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The output of one replica on the whole batch; Torch gives each GPU its share."""
+@structure("nn.DontCast")
+def dont_cast(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The output of the module inside, which keeps its tensor type; types are dropped.
+
+    Copies are not: with `castout` Torch copies the output into one of its own, and with `castin`
+    an input of another type than the module's (nn DontCast.lua).
+    """
+    outer, inner = module.get("output"), module.get("moduleType")
+    if module.boolean("castin", False) and not (
+        isinstance(outer, Tensor) and outer.typename == inner
+    ):
+        x = walk.copied(x, "input")
+    output = walk(inside(walk, module), x, at="1")
+    return walk.copied(output) if module.boolean("castout", False) else output
+
+
+@structure("nn.DataParallelTable", note="the first replica, on the whole batch")
+def data_parallel_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The output of one replica on the whole batch; Torch gives each GPU its share.
+
+    Shares are copied to the GPUs, and what comes back into tensors that are its own.
+    """
     walk.note("the first replica, on the whole batch")
-    return walk(inside(walk, module), x, at="1")
+    return walk.copied(walk(inside(walk, module), walk.copied(x, "input"), at="1"))
+
+
+@structure("nn.DataParallel", note="the first replica, on the whole batch")
+def data_parallel(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """The same in fbcunn: the share of the container's own GPU is a view of the input."""
+    walk.note("the first replica, on the whole batch")
+    return walk.copied(walk(inside(walk, module), x, at="1"))
 
 
 # The input itself ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@
     │   ├── BadTable             a Lua table that should be a list is none
     │   ├── TooLarge             tensors beyond any memory
     │   │   └── OutOfMemory   2  beyond what this machine has free
+    │   ├── Overwritten          a module reads memory that it has already written to
     │   ├── Endless              modules inside themselves, or astronomically many calls
     │   └── Unforeseen           a module that its layer map did not foresee
     ├── EmitError             2  the output cannot be written
@@ -93,11 +94,13 @@ class UsageError(PorterError):
 class ShapeNeeded(UsageError):
     """A model does not tell what it must be fed.
 
-    `shapes` fills in what is known: one `input_shapes` for each input, in order. With them the call
-    works, unless one is marked as a guess by the message.
+    `shapes` has one `input_shapes` for each input, in order. With them the call works, unless they
+    are the names of a template.
     """
 
     shapes: tuple[str, ...] = ()
+    is_template: bool = False
+    """Whether the shapes are names such as SHAPE_1, for which the message says what is known."""
 
 
 class T7Error(PorterError):
@@ -194,6 +197,10 @@ class OutOfMemory(TooLarge):
     """More than this machine has free: another input, or another machine, would do."""
 
     exit_code = 2
+
+
+class Overwritten(WalkError):
+    """Torch itself reads memory that it has already overwritten, whatever the input's size."""
 
 
 class Endless(WalkError):

@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = options.run(options)
     except ShapeNeeded as error:
         if error.shapes:
-            error.hint = f"{error.hint}\nfor example: {with_shapes(words, error.shapes)}"
+            kind = "to fill in" if error.is_template else "for example"
+            error.hint = f"{error.hint}\n{kind}: {with_shapes(words, error.shapes)}"
         return report_error(error, options)
     except PorterError as error:
         return report_error(error, options)

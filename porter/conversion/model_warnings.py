@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from porter.frontend.inputs import Shapes, differs_alone
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import replaced_methods
 from porter.frontend.nonfinite import nonfinite_parameters
@@ -26,6 +27,17 @@ def model_warnings(opened: ModelFile, mode: RunMode, model: Model) -> list[str]:
         lines.append(f"the model holds NaN or infinity: {first_of(broken)}")
     lines += dict.fromkeys(op.warning for op in model.ops.values())
     return [line for line in lines if line]
+
+
+def alone_warning(model: Model, shapes: Shapes) -> str:
+    """What to know of a net that Torch runs otherwise on a batch of one; else nothing."""
+    module = differs_alone(model, shapes.types[0])
+    if module is None:
+        return ""
+    return (
+        f"Torch drops a batch of one, and {module} then works along other axes; the port computes "
+        "one sample as it does each of several"
+    )
 
 
 def first_of(names: list[str]) -> str:

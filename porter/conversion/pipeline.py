@@ -22,7 +22,7 @@ from porter.conversion import summary
 from porter.conversion.free_axes import chosen_axes, frozen_warning, size_text
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
-from porter.conversion.model_warnings import model_warnings
+from porter.conversion.model_warnings import alone_warning, model_warnings
 from porter.conversion.request import Request
 from porter.conversion.verification_inputs import (
     admits,
@@ -33,7 +33,7 @@ from porter.conversion.verification_inputs import (
 )
 from porter.emit.formats import ExportJob, ExportResult, find, require_trainable
 from porter.errors import ParityError, UsageError
-from porter.frontend.inputs import Sample, Shapes, differs_alone, types_of
+from porter.frontend.inputs import Sample, Shapes, types_of
 from porter.frontend.model_file import default_output, open_model
 from porter.frontend.run_mode import decide, recorded_otherwise
 from porter.frontend.walker import Model
@@ -155,17 +155,6 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         for kind in request.pages:
             write_text(folder / f"report{SUFFIXES[kind]}", render(document, kind))
     return Conversion(target, tuple(reports), tuple(emitted), described)
-
-
-def alone_warning(model: Model, shapes: Shapes) -> str:
-    """What to know of a net that Torch runs otherwise on a batch of one; else nothing."""
-    module = differs_alone(model, shapes.types[0])
-    if module is None:
-        return ""
-    return (
-        f"Torch drops a batch of one, and {module} then works along other axes; the port computes "
-        "one sample as it does each of several"
-    )
 
 
 def require_served(request: Request) -> None:

@@ -26,6 +26,38 @@ def index_limits(graph: Graph) -> dict[int, int]:
     return {identity: limit for identity, limit in limits.items() if identity in inputs}
 
 
+def number_readers(graph: Graph) -> dict[int, Node]:
+    """The last node that computes with an input as with any numbers, by the id of its value.
+
+    Torch reads such an input from a tensor of floats, also where others take indices from it.
+    """
+    readers: dict[int, Node] = {}
+    for node in reversed(graph.nodes):
+        for position, reader in read_as_numbers(node, readers).items():
+            readers.setdefault(node.inputs[position].id, reader)
+    inputs = {value.id for value in leaves(graph.inputs)}
+    return {identity: node for identity, node in readers.items() if identity in inputs}
+
+
+def read_as_numbers(node: Node, readers: dict[int, Node]) -> dict[int, Node]:
+    """The inputs of a node, by position, that it or a node behind it computes with."""
+    if isinstance(node.op, Loop):
+        _, *inner = leaves(node.op.body.inputs)
+        inside = number_readers(node.op.body)
+        return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
+    if hands_on(node):
+        behind = next((readers[v.id] for v in node.outputs if v.id in readers), None)
+        return {} if behind is None else dict.fromkeys(range(len(node.inputs)), behind)
+    indices = read_as_indices(node, {})
+    return {i: node for i in range(len(node.inputs)) if i not in indices}
+
+
+def hands_on(node: Node) -> bool:
+    """Whether a node only moves numbers."""
+    op = node.op
+    return op.is_view or op.moves or (isinstance(op, Skippable) and op.is_identity())
+
+
 def read_as_indices(node: Node, limits: dict[int, int]) -> dict[int, int]:
     """The largest index of each input, by position, that a node reads or hands on as indices."""
     op = node.op
@@ -34,8 +66,7 @@ def read_as_indices(node: Node, limits: dict[int, int]) -> dict[int, int]:
         _, *inner = leaves(op.body.inputs)
         inside = index_limits(op.body)
         return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
-    skips = isinstance(op, Skippable) and op.is_identity()
-    if op.is_view or op.moves or skips:
+    if hands_on(node):
         behind = [limits[value.id] for value in node.outputs if value.id in limits]
         return dict.fromkeys(range(len(node.inputs)), min(behind)) if behind else {}
     types = tuple(value.type for value in node.inputs)

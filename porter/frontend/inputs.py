@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from porter.errors import MALFORMED, PorterError, UsageError, WalkError
 from porter.frontend.batch_of_one import first_difference
-from porter.frontend.index_inputs import index_limits
+from porter.frontend.index_inputs import index_limits, number_readers
 from porter.frontend.module_tree import submodules
 from porter.frontend.probe import InputProbe, arranged, concrete, first_reader, with_index_rank
 from porter.frontend.walker import Model
@@ -34,19 +35,23 @@ RequestedShape = Shape | TensorType
 
 @dataclass(frozen=True)
 class Sample:
-    """One verification input in Torch's order. `scale` is the largest number of a large sample."""
+    """One verification input in Torch's order. `scale` is the largest number of a large sample.
+
+    `indices` counts, from 0, the tensors that are read as indices.
+    """
 
     label: str
     arrays: Nested[Array]
     scale: float = 1.0
+    indices: frozenset[int] = frozenset()
 
     def milder(self, where: str) -> Sample:
         """The sample with smaller numbers, since the net overflows in module `where`."""
-        scale = next(scale for scale in SCALES if scale < self.scale)
+        scale, position = next(scale for scale in SCALES if scale < self.scale), itertools.count()
 
         def scaled(array: Array) -> Array:
-            floating = np.issubdtype(array.dtype, np.floating)
-            return (array * (scale / self.scale)).astype(array.dtype) if floating else array
+            kept = next(position) in self.indices or not np.issubdtype(array.dtype, np.floating)
+            return array if kept else (array * (scale / self.scale)).astype(array.dtype)
 
         shown = f" ×{scale:g}" if scale > 1 else ""
         label = self.label.replace(f" ×{self.scale:g}", shown, 1)
@@ -164,8 +169,7 @@ def requested(model: Model, shapes: Sequence[RequestedShape]) -> Shapes:
         return Shapes((with_indices(model, arranged_as(model, shapes), shapes),))
     (shape,) = shapes
     if isinstance(shape, TensorType):
-        model.walk(shape)
-        return Shapes((shape,))
+        return Shapes((with_indices(model, shape, shapes),))
     hint = hint_of(model)
     dtype = hint.dtype if hint is not None else FLOAT
     batchless = hint is not None and hint.rank == len(shape) + 1
@@ -197,10 +201,11 @@ def with_indices(
 ) -> Nested[TensorType]:
     """The types with integers for every input that is read as indices, unless `shapes` says else.
 
-    Raises the WalkError that the model raises on them.
+    What is read as numbers, too, stays a tensor of floats, as in Torch. Raises the WalkError that
+    the model raises on the types, and UsageError where integers are stated that are read as floats.
     """
     graph = model.walk(types)
-    limits = index_limits(graph)
+    limits, readers = index_limits(graph), number_readers(graph)
     stated = [isinstance(shape, TensorType) for shape in shapes] or [False] * len(
         list(leaves(types))
     )
@@ -208,7 +213,17 @@ def with_indices(
 
     def typed(type: TensorType) -> TensorType:
         value, is_stated = next(in_order)
-        return replace(type, dtype=INT) if value.id in limits and not is_stated else type
+        reader = readers.get(value.id)
+        if is_stated and type.dtype == INT and reader is not None:
+            raise UsageError(
+                "integers are stated for an input that is read as numbers",
+                where=f"{reader.path or 'the root'} ({reader.typename})",
+                received=shown_shape(type),
+                hint="leave out `:int`: indices may be floats, as in Torch",
+            )
+        if is_stated or value.id not in limits:
+            return type
+        return replace(type, dtype=INT if reader is None else FLOAT)
 
     with_integers = map_leaves(typed, types)
     return with_integers if accepts(model, with_integers) else types
@@ -236,7 +251,9 @@ def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
         memory.require(graph, shown)
         generator = np.random.default_rng(seed + number)
         arrays = draw_all(kind, graph, used, generator)
-        drawn.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays, scale))
+        limits = index_limits(graph)
+        indices = frozenset(i for i, v in enumerate(leaves(graph.inputs)) if v.id in limits)
+        drawn.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays, scale, indices))
     return drawn
 
 

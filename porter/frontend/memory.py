@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from porter.errors import WalkError
+from porter.errors import Overwritten
 from porter.frontend.aliasing import Patchwork, Reinterpret
 from porter.ir.graph import Shape, TensorType, Value
 from porter.ir.layer_map import LayerMap
@@ -196,7 +196,7 @@ class TensorMemory:
     def read(self, tensor: TorchTensor) -> Value:
         """What a tensor holds now.
 
-        Raises WalkError where nothing was ever written to some of its elements.
+        Raises Overwritten where nothing was ever written to some of its elements.
         """
         storage, window = tensor.storage, tensor.window
         value = self.in_shape(storage, window)
@@ -258,7 +258,7 @@ class TensorMemory:
             if (places >= 0).all():
                 patchwork = Patchwork(elements=places)
                 return self.derived(patchwork, parts, storage, [window])[0]
-        raise WalkError(
+        raise Overwritten(
             "a tensor is read that was made larger by a later call of its module, "
             "where Torch has not written anything",
             hint=CLONE,

@@ -82,10 +82,9 @@ def require_mapped(root: TorchObject, registry: Registry) -> None:
             unknown.setdefault(module.typename, []).append((path, module))
     if unknown:
         containers = [
-            f"`map={name}={extended}`"
-            for name, places in sorted(unknown.items())
-            for extended in [container_like(places[0][1])]
-            if extended is not None
+            as_extended(places[0][1])
+            for _, places in sorted(unknown.items())
+            if containers_like(places[0][1])
         ]
         hint = (
             "write a map with `porter scaffold CLASS --from MODEL` and pass it with "
@@ -103,29 +102,36 @@ def require_mapped(root: TorchObject, registry: Registry) -> None:
         )
 
 
-def container_like(module: TorchObject) -> str | None:
-    """Torch's container that an unknown class may extend, by its fields; None without modules.
+def containers_like(module: TorchObject) -> tuple[str, ...]:
+    """Torch's containers that an unknown class may extend, likeliest first; none without modules.
 
-    A guess: nn.ConcatTable and nn.ParallelTable have no fields of their own, but they start with
+    By its fields: nn.ConcatTable and nn.ParallelTable have none of their own, but they start with
     tables as `output`, and the latter as `gradInput` (ConcatTable.lua, ParallelTable.lua). An
     nn.Sequential has the output of its last module.
     """
     if "forwardnodes" in module:
-        return "nn.gModule"
+        return ("nn.gModule",)
     children = [child for number, child in parts(module) if isinstance(number, int)]
     if not children:
-        return None
+        return ()
     if "inputDimension" in module and "outputDimension" in module:
-        return "nn.Parallel"
+        return ("nn.Parallel",)
     if "dimension" in module:
-        return "nn.Concat"
-    makes_table, last_does = (
-        isinstance(each.get("output"), Table) for each in (module, children[-1])
-    )
-    if makes_table and not last_does:
+        return ("nn.Concat",)
+    output, last = module.get("output"), children[-1].get("output")
+    if isinstance(output, Table) and not isinstance(last, Table):
         takes_table = isinstance(module.get("gradInput"), Table)
-        return "nn.ParallelTable" if takes_table else "nn.ConcatTable"
-    return "nn.Sequential"
+        return ("nn.ParallelTable",) if takes_table else ("nn.ConcatTable",)
+    if isinstance(output, Tensor):
+        return ("nn.Sequential",)
+    return ("nn.Sequential", "nn.ConcatTable", "nn.ParallelTable")
+
+
+def as_extended(module: TorchObject) -> str:
+    """The argument that treats a class as the one that it may extend."""
+    likeliest, *others = containers_like(module) or ("KNOWN.CLASS",)
+    argument = f"`map={module.typename}={likeliest}`"
+    return f"{argument} (or {', '.join(others)}: whichever it extends)" if others else argument
 
 
 def require_nothing_inside(path: str, module: TorchObject) -> None:
@@ -133,12 +139,11 @@ def require_nothing_inside(path: str, module: TorchObject) -> None:
     inside = contents_of(module)
     if not inside:
         return
-    extended = container_like(module) or "KNOWN.CLASS"
     raise UsageError(
         f"{module.typename} is no identity: it holds {inside}",
         where=f"{path or 'the root'} ({module.typename})",
         hint="if its methods are those of a class that porter knows, treat it as that one: "
-        f"`map={module.typename}={extended}`; else write a rule with "
+        f"{as_extended(module)}; else write a rule with "
         f"`porter scaffold {module.typename} --from MODEL`",
     )
 

@@ -14,6 +14,7 @@ from itertools import islice
 
 from porter.errors import (
     MALFORMED,
+    Overwritten,
     PorterError,
     ShapeMismatch,
     ShapeNeeded,
@@ -126,8 +127,8 @@ def solve(model: Model, count: int = 2) -> Shapes:
         # The first layer that tells anything may read something that was computed from an image.
         solved = solve_image(Search(model), TensorType((None,) * 4), None)
     if solved is None:
-        raise unsolved(model, hint)
-    return replace(solved, types=solved.types[:count])
+        raise search.overwritten or unsolved(model, hint)
+    return replace(solved, types=tuple(with_indices(model, t) for t in solved.types[:count]))
 
 
 @dataclass
@@ -140,6 +141,8 @@ class Search:
     spent: int = 0
     cut: bool = False
     """Whether some size was one with which samples are cut up: then rows fit by accident only."""
+    overwritten: Overwritten | None = None
+    """The error of a size that fits as far as a module where Torch itself goes wrong."""
 
     def fit(self, type: TensorType) -> Fit:
         """How well the type suits the model."""
@@ -161,6 +164,9 @@ class Search:
         except Refused as refused:
             self.refused[type] = refused
             self.cut |= refused.cut
+            return Fit.REFUSED
+        except Overwritten as error:
+            self.overwritten = error
             return Fit.REFUSED
         except WalkError:
             return Fit.REFUSED
@@ -489,12 +495,14 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
 
 def unsolved_several(types: Sequence[TensorType]) -> ShapeNeeded:
     """The error of a model with several inputs of which no sizes were found that fit together."""
-    known = [("?" if type == UNKNOWN else shown_shape(type)) for type in types]
-    listed = " ".join(f"`input_shapes={each}`" for each in known)
+    names = [f"SHAPE_{number}" for number in range(1, len(types) + 1)]
+    known = ["unknown" if type == UNKNOWN else f"perhaps {shown_shape(type)}" for type in types]
     error = ShapeNeeded(
         f"the model takes {len(types)} tensors, and no sizes were found that fit together",
-        received=", ".join(known) + " (as far as the layers tell that read them)",
-        hint=f"give the shape of each in Torch's order, in this order: {listed}",
+        received=", ".join(f"{name} {each}" for name, each in zip(names, known, strict=True))
+        + " (as far as the layers tell that read them)",
+        hint="give `input_shapes=` for each in this order and in Torch's order of axes: "
+        "for example 3x256x256, or 5x3:int for indices",
     )
-    error.shapes = tuple(known)
+    error.shapes, error.is_template = tuple(names), True
     return error

@@ -27,11 +27,11 @@ from porter.errors import (
     BadField,
     BadTable,
     Endless,
+    Overwritten,
     PorterError,
     ShapeMismatch,
     TooLarge,
     UnmappedModules,
-    WalkError,
 )
 from porter.frontend.aliasing import MakeBatch
 from porter.frontend.frozen import freeze, frozen_memory
@@ -468,7 +468,7 @@ class Walk:
         whole = all(each.same_elements(window) for each in shared.values())
         computed = op.fed_own_output(tuple(shared)) if whole else None
         if computed is None:
-            raise WalkError(
+            raise Overwritten(
                 f"{op.typename} is fed memory that it writes to: Torch reads what it has "
                 "already overwritten",
                 hint=CLONE,
@@ -513,6 +513,26 @@ class Walk:
         )
         self.memory.point(tensor, source.storage, source.window, value)
         tensor.source = source.source
+        return value
+
+    def copied(self, x: Nested[Value], key: Hashable = "copy") -> Nested[Value]:
+        """The active module's own tensors and tables at every call, with what `x` holds now."""
+        if isinstance(x, list):
+            return self.own_table((self.copied(item, (key, i)) for i, item in enumerate(x)), key)
+        if isinstance(x, dict):
+            return {name: self.copied(item, (key, name)) for name, item in x.items()}
+        content = self.resolve(x)
+        kept = self.memory.outputs.get((self.clone, self.active[-1].index, key))
+        if kept is None:
+            value = self.count_value(content.type)
+            window = contiguous(content.type)
+            kept = TorchTensor(TensorStorage(value.storage), window, value)
+            self.memory.outputs[self.clone, self.active[-1].index, key] = kept
+        else:
+            value = self.count_value(content.type, kept.storage.number)
+            window = contiguous(content.type, kept.window.offset)
+        self.memory.write(kept.storage, window, content)
+        self.memory.point(kept, kept.storage, window, value)
         return value
 
     def own_table(

@@ -23,10 +23,20 @@ from porter import Conversion
 from porter.cli import main as cli
 from porter.conversion.summary import one_line, summary
 from porter.errors import UsageError
-from porter.frontend.module_tree import container_like, require_mapped
+from porter.frontend.module_tree import as_extended, containers_like, require_mapped
 from porter.ir.registry import load_layer_maps, with_identity
 from porter.layer_maps import default_registry
-from tests.build import FIXTURES, conv, randn, relu, sequential, table, torch_module
+from tests.build import (
+    FIXTURES,
+    conv,
+    linear,
+    parallel_table,
+    randn,
+    relu,
+    sequential,
+    table,
+    torch_module,
+)
 from tests.write_t7 import write_t7
 
 ROOT = Path(__file__).parents[2]
@@ -783,7 +793,7 @@ def test_a_class_is_not_treated_as_an_unknown_one(
 @pytest.mark.parametrize(
     ("fields", "guess"),
     [
-        ({}, "nn.Sequential"),
+        ({"output": randn(1)}, "nn.Sequential"),
         ({"output": table(), "gradInput": randn(1)}, "nn.ConcatTable"),
         ({"output": table(), "gradInput": table()}, "nn.ParallelTable"),
         ({"dimension": 2}, "nn.Concat"),
@@ -794,7 +804,27 @@ def test_a_class_is_not_treated_as_an_unknown_one(
 def test_the_class_that_a_container_may_extend_is_guessed(
     fields: dict[str, Any], guess: str
 ) -> None:
-    assert container_like(torch_module("my.Net", modules=[relu(), relu()], **fields)) == guess
+    assert containers_like(torch_module("my.Net", modules=[relu(), relu()], **fields)) == (guess,)
+
+
+def test_several_classes_are_named_where_the_fields_do_not_tell_which_is_extended() -> None:
+    said = as_extended(torch_module("my.Net", modules=[relu(), relu()]))
+    assert said == (
+        "`map=my.Net=nn.Sequential` (or nn.ConcatTable, nn.ParallelTable: whichever it extends)"
+    )
+
+
+def test_a_command_with_shapes_that_nothing_tells_is_a_template(
+    porter: Porter, tmp_path: Path
+) -> None:
+    branches = parallel_table(linear(5, 3), torch_module("nn.Exp"))
+    net = sequential(branches, torch_module("nn.JoinTable", dimension=3))
+    path = write_t7(tmp_path / "model.t7", net)
+    ran = porter("convert", path, "-o", tmp_path / "port")
+    assert ran.code == 2
+    assert "SHAPE_1 perhaps 2x5, SHAPE_2 unknown" in ran.err
+    to_fill_in = f"porter convert {path} -o {tmp_path / 'port'}"
+    assert f"to fill in: {to_fill_in} --input-shape SHAPE_1 --input-shape SHAPE_2" in ran.err
 
 
 def test_identity_does_not_empty_a_net(porter: Porter, subclass: Path) -> None:

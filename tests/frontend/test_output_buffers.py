@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.errors import PorterError, WalkError
+from porter.errors import Overwritten, PorterError, WalkError
 from porter.frontend.inputs import types_of
+from porter.frontend.search import solve
 from porter.ir import graph as graphs
 from porter.ir.nested import Nested, leaves
 from porter.parity import compare as parity
@@ -198,6 +199,58 @@ def test_a_view_that_has_to_copy_leaves_alone_what_it_saw_before(module: TorchOb
     np.testing.assert_array_equal(again, x)
 
 
+@pytest.mark.parametrize("typename", ["nn.DataParallelTable", "nn.DataParallel"])
+def test_replicas_return_copies_in_a_tensor_of_their_container(typename: str) -> None:
+    """DataParallelTable.lua `_concat`, AbstractParallel.lua `updateOutput`."""
+    replicas = container(typename, identity(), dimension=1)
+    for output in outputs_of(parallel_table(replicas, replicas), [POSITIVE, NEGATIVE]):
+        np.testing.assert_array_equal(output, NEGATIVE)
+    changed = concat_table(identity(), sequential(replicas, relu(inplace=True)))
+    before, after = outputs_of(changed, X)
+    np.testing.assert_array_equal(before, X)
+    np.testing.assert_array_equal(after, np.maximum(X, 0))
+
+
+def test_replicas_return_tables_of_copies() -> None:
+    replicas = container("nn.DataParallelTable", concat_table(identity(), plus(1)), dimension=1)
+    in_place = parallel_table(relu(inplace=True), identity())
+    first, second, third = outputs_of(
+        sequential(
+            concat_table(identity(), sequential(replicas, in_place)),
+            torch_module("nn.FlattenTable"),
+        ),
+        X,
+    )
+    np.testing.assert_array_equal(first, X)
+    np.testing.assert_array_equal(second, np.maximum(X, 0))
+    np.testing.assert_array_equal(third, X + 1)
+
+
+@pytest.mark.parametrize(
+    ("typename", "fields", "is_copied"),
+    [
+        ("nn.DataParallelTable", {"dimension": 1}, True),
+        ("nn.DataParallel", {"dimension": 1}, False),
+        ("nn.GPU", {"device": 1}, False),
+        ("nn.DontCast", {"castin": False, "castout": False}, False),
+        ("nn.DontCast", {"castin": True, "castout": True, "moduleType": "torch.Double"}, True),
+        (
+            "nn.DontCast",
+            {"castin": True, "castout": True, "moduleType": "torch.FloatTensor"},
+            False,
+        ),
+    ],
+)
+def test_what_works_in_place_inside_changes_the_input_unless_that_was_copied(
+    typename: str, fields: dict[str, Any], is_copied: bool
+) -> None:
+    """The share of an nn.DataParallel's own GPU is a view of its input."""
+    inside = container(typename, relu(inplace=True), output=randn(1), **fields)
+    before, after = outputs_of(concat_table(identity(), inside), X)
+    np.testing.assert_array_equal(before, X if is_copied else np.maximum(X, 0))
+    np.testing.assert_array_equal(after, np.maximum(X, 0))
+
+
 def test_entries_that_are_the_output_are_added_as_they_are_by_then() -> None:
     """CAddTable(true): the third entry is the first, to which the second was added."""
     halves = concat_table(plus(0.5), identity())
@@ -212,6 +265,17 @@ def test_entries_that_are_the_output_are_added_as_they_are_by_then() -> None:
     )
     (output,) = outputs_of(net, X)
     np.testing.assert_allclose(output, 2 * (X + 0.5 + X))
+
+
+def test_a_layer_that_reads_its_own_output_is_all_that_is_said() -> None:
+    """No input size mends that, so that none is asked for."""
+    again = linear(6, 6)
+    small = torch_module("nn.SpatialMaxPooling", kW=2, kH=2, dW=2, dH=2)
+    net = sequential(conv(3, 4, pad=1), small, view(64, sample_rank=3), linear(64, 6), again, again)
+    with pytest.raises(Overwritten, match="memory that it writes to") as caught:
+        solve(model(net))
+    assert caught.value.where == "6 (nn.Linear)"
+    assert "size" not in str(caught.value)
 
 
 PLANES = 3

@@ -1,0 +1,94 @@
+"""Inputs that are read as indices, and those that are read as numbers as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from porter.conversion.pipeline import convert
+from porter.conversion.request import Request
+from porter.errors import UsageError
+from porter.frontend.index_inputs import index_limits, number_readers
+from porter.frontend.inputs import requested, samples
+from porter.frontend.search import solve
+from porter.ir.graph import FLOAT, INT, TensorType
+from porter.ir.nested import leaves
+from porter.torch7 import TorchObject
+from tests.build import (
+    concat_table,
+    identity,
+    image,
+    linear,
+    model,
+    parallel_table,
+    randn,
+    sequential,
+    torch_module,
+)
+from tests.write_t7 import write_t7
+
+
+def lookup() -> TorchObject:
+    return torch_module("nn.LookupTable", weight=randn(9, 4))
+
+
+BOTH = [
+    pytest.param(concat_table(lookup(), linear(5, 3)), "2", id="index first"),
+    pytest.param(concat_table(linear(5, 3), lookup()), "1", id="number first"),
+    pytest.param(
+        concat_table(sequential(identity(), lookup()), sequential(identity(), linear(5, 3))),
+        "2.2",
+        id="handed on",
+    ),
+]
+
+
+@pytest.mark.parametrize(("net", "reader"), BOTH)
+def test_an_input_that_is_read_as_numbers_too_stays_a_tensor_of_floats(
+    net: TorchObject, reader: str
+) -> None:
+    shapes = solve(model(net))
+    assert {type.dtype for each in shapes.types for type in leaves(each)} == {FLOAT}
+    graph = model(net).walk(shapes.types[0])
+    (x,) = leaves(graph.inputs)
+    assert index_limits(graph) == {x.id: 9}
+    assert number_readers(graph)[x.id].path == reader
+    assert requested(model(net), [(2, 5)]).types == (image(2, 5),)
+
+
+def test_an_input_that_is_read_as_indices_alone_holds_integers() -> None:
+    copies = torch_module("nn.Replicate", nfeatures=2, dim=1)
+    net = model(concat_table(lookup(), sequential(copies, identity())))
+    graph = net.walk(image(2, 5))
+    assert not number_readers(graph)
+    assert requested(net, [(2, 5)]).types == (TensorType((2, 5), INT),)
+
+
+def test_integers_that_are_stated_are_refused_where_they_are_read_as_numbers() -> None:
+    net = model(concat_table(lookup(), linear(5, 3)))
+    with pytest.raises(UsageError, match="integers are stated") as caught:
+        requested(net, [TensorType((2, 5), INT)])
+    assert caught.value.where == "2 (nn.Linear)"
+    pair = model(parallel_table(concat_table(lookup(), linear(5, 3)), linear(6, 2)))
+    with pytest.raises(UsageError, match="integers are stated"):
+        requested(pair, [TensorType((2, 5), INT), (2, 6)])
+
+
+def test_indices_stay_indices_where_large_numbers_overflow() -> None:
+    net = model(parallel_table(concat_table(lookup(), linear(5, 3)), linear(6, 2)))
+    *_, large = samples(net, solve(net), seed=1)
+    indices, numbers = leaves(large.arrays)
+    milder = large.milder("2")
+    kept, scaled = leaves(milder.arrays)
+    assert np.array_equal(kept, indices)
+    assert np.abs(scaled).max() < np.abs(numbers).max()
+
+
+@pytest.mark.usefixtures("no_reload")
+def test_a_net_that_reads_its_input_both_ways_converts(tmp_path: Path) -> None:
+    path = write_t7(tmp_path / "model.t7", concat_table(lookup(), linear(5, 3)))
+    done = convert(Request(path, tmp_path / "port", formats=("saved_model",)))
+    assert all(report.passed for report in done.reports)
+    assert done.manifest["signature"]["input"]["dtype"] == "float32"
