@@ -92,7 +92,7 @@ def inspect(
     there is. Classes without a map and shapes that cannot be found are part of the result. Raises
     T7Error, and UsageError where there are several modules.
     """
-    from porter.apps.inspect import inspect, inspect_plain
+    from porter.apps.inspect import inspect, inspect_plain, named_candidates
     from porter.apps.registry import registry_with
     from porter.frontend.model_file import choose, holds_model
     from porter.ir.options import Options
@@ -100,7 +100,13 @@ def inspect(
     file, registry = read(path), registry_with(layer_maps, identity, map)
     if select is None and not holds_model(file, registry):
         return inspect_plain(file)
-    opened = choose(file, os.fspath(path), registry, select)
+    try:
+        opened = choose(file, os.fspath(path), registry, select)
+    except UsageError as error:
+        if select is None:
+            named = named_candidates(file, os.fspath(path), registry)
+            error.hint = "\n".join(filter(None, [*named, error.hint]))
+        raise
     return inspect(opened, Options(bn, seed), shapes_of(input_shapes))
 
 

@@ -50,7 +50,7 @@ def test_the_command_of_a_row_converts_its_net(
     assert len(computed) == len(system.output)
     for shape, each in zip(system.output, computed, strict=True):
         assert_is(each["shape"], shape)
-    if system.preset and "--preset" in system.options:
+    if done["pictures"] is not None:
         assert done["pictures"]["preset"]["name"] == system.preset
 
 
@@ -189,7 +189,8 @@ def test_inspect_names_a_system_and_its_command(capsys: pytest.CaptureFixture[st
     assert named["advice"].startswith("feed N×3×96×96")
     path = ZOO / "dqn" / "model.t7"
     assert main(["inspect", str(path)]) == 2
-    assert "best_model" in capsys.readouterr().err
+    hint = f"best_model looks like DQN (Atari): `porter convert --select best_model {path}`"
+    assert hint in capsys.readouterr().err
     assert main(["inspect", str(path), "--select", "model", "--json"]) == 0
     (named,) = json.loads(capsys.readouterr().out)["looks_like"]
     assert named["command"] == f"porter convert --select model {path}"

@@ -58,6 +58,12 @@ def facts(system: System) -> list[tuple[str, str]]:
     ]
 
 
+def pictures(system: System) -> str:
+    """How pictures are run through a system's net."""
+    chosen = f"`--preset {system.preset}`"
+    return f"preset {system.preset}; {chosen} where porter does not find it by itself"
+
+
 def in_full(system: System) -> Table:
     """Everything about one system, for a terminal."""
     grid = Table(box=None, show_header=False, pad_edge=False)

@@ -3,7 +3,8 @@
     SpatialConvolution9;InstanceNormalization;ReLU;ConcatTable<SpatialConvolution3;…,Identity;>
 
 A module is its class without `nn.`, its kernel and, from 2 on, its stride: `SpatialConvolution3/2`
-is 3×3 with stride 2, `SpatialMaxPooling2x1/2x1` 2 high and 1 wide. Branches of a container stand
+is 3×3 with stride 2, `SpatialMaxPooling2x1/2x1` 2 high and 1 wide, and `SpatialConvolution3g` has
+several groups. Branches of a container stand
 between `<` and `>`, divided by commas; nn.Sequential and nngraph's graphs are left out, and their
 modules stand one after the other. A module that is shared stands where it comes first, and dropout
 nowhere.
@@ -22,7 +23,7 @@ from porter.torch7 import Tensor, TorchObject
 MAX_MODULES = 20_000
 """No published net has as many; a longer one is no system that is listed."""
 
-BACKENDS = ("nn.", "cudnn.")
+BACKENDS = ("nn.", "cudnn.", "fbnn.")
 SAME = {"SpatialConvolutionMM": "SpatialConvolution"}
 """Another class of Torch's with the same meaning, which took its place in old files."""
 CHAINS = ("Sequential", "gModule", "DataParallelTable", "Inception", "Serial")
@@ -99,7 +100,9 @@ def kernel(module: TorchObject) -> str:
     size, stride = (extents(module, letter) for letter in "kd")
     if not size:
         return ""
-    return by_axes(size) + (f"/{by_axes(stride)}" if set(stride) - {1} else "")
+    groups = module.get("groups")
+    grouped = "g" if isinstance(groups, int | float) and groups > 1 else ""
+    return by_axes(size) + (f"/{by_axes(stride)}" if set(stride) - {1} else "") + grouped
 
 
 def extents(module: TorchObject, letter: str) -> list[int]:
