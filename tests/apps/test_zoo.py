@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ import numpy as np
 import pytest
 
 from porter.api import open_model
-from porter.apps.check.checker import Checker
 from porter.apps.check.fixtures import find
-from porter.apps.zoo.sketch import sketch
-from porter.apps.zoo.systems import System, looks_like, parse_system, shapes, systems
+from porter.apps.zoo.sketch import Sketch, sketch
+from porter.apps.zoo.systems import (
+    Fingerprint,
+    System,
+    looks_like,
+    parse_fingerprint,
+    parse_system,
+    shapes,
+    systems,
+)
 from porter.apps.zoo.widths import fits, require_pattern
 from porter.cli.main import main
 from porter.errors import PorterError
@@ -73,18 +81,22 @@ def assert_is(shape: list[int | None], stated: str) -> None:
 
 
 @SYSTEMS
-def test_the_net_of_a_row_is_what_torch_recorded(system: System) -> None:
-    (fixture,) = find([ZOO / system.name])
-    result = Checker().check(fixture)
-    assert result.status == "pass", result.message
-
-
-@SYSTEMS
 def test_the_net_of_a_row_is_named_and_holds_its_classes(system: System) -> None:
     (path,) = (ZOO / system.name).glob("model.t7")
     opened = open_model(path, select=selected(system))
     assert [each.name for each in looks_like(opened)] == [system.name]
     assert set(system.classes) <= set(histogram(opened.root))
+
+
+@SYSTEMS
+def test_a_net_with_something_before_or_behind_is_not_named(system: System) -> None:
+    opened = open_model(ZOO / system.name / "model.t7", select=selected(system))
+    drawn = sketch(opened.root)
+    assert drawn is not None
+    for text in (f"Other;{drawn.text}", f"{drawn.text}Other;"):
+        other = replace(drawn, text=text)
+        named = [each for each in systems() if each.fingerprint.fits(other, {*opened.wrapper})]
+        assert named == []
 
 
 def selected(system: System) -> str | None:
@@ -155,6 +167,10 @@ def test_an_entry_is_checked() -> None:
     body: dict[str, Any] = {"title": "a net"}
     with pytest.raises(ValueError, match="no entry family"):
         parse_system("x", body)
+    with pytest.raises(ValueError, match="should stand in parentheses"):
+        parse_fingerprint("x", {"sketch": "(Tanh;|ReLU;)Linear;|Linear;"})
+    with pytest.raises(ValueError, match="no entry, or should not be"):
+        parse_fingerprint("x", {"sketch": "Linear;", "width": "3>a"})
 
 
 def test_shapes_are_shown() -> None:
@@ -209,11 +225,28 @@ def test_systems_are_named_without_tensorflow() -> None:
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True)
 
 
-def test_random_widths_of_another_net_are_not_named() -> None:
+def test_other_nets_of_the_same_layers_are_not_named() -> None:
     draw = np.random.default_rng(1)
     for _ in range(20):
         a, b, c = (int(width) for width in draw.integers(1, 9, 3))
         net = sequential(conv(4, a, 8), relu(), conv(a, b, 4), relu(), conv(b, c, 3))
         drawn = sketch(net)
         assert drawn is not None
-        assert not any(each.fingerprint.sketch.fullmatch(drawn.text) for each in systems())
+        assert not any(each.fingerprint.fits(drawn, set()) for each in systems())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("Linear; (ReLU;Linear;)+", "Linear;ReLU;Linear;", True),
+        ("Linear; (ReLU;Linear;)+", "Linear;Linear;", False),
+        ("View;? Linear;", "View;Linear;", True),
+        ("(View;)? Linear;", "Linear;", True),
+        ("Linear;+", "Linear;;", True),
+        ("ConcatTable<Linear;,Identity;>", "ConcatTable<Linear;,Identity;>", True),
+        ("[A-Z]Tanh;", "ATanh;", True),
+        ("(Tanh;|Linear;)", "Linear;", True),
+    ],
+)
+def test_the_start_of_a_pattern_is_a_shortcut_only(pattern: str, text: str, expected: bool) -> None:
+    assert Fingerprint(pattern).fits(Sketch(text, ()), set()) is expected

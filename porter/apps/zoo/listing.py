@@ -32,10 +32,10 @@ def system_named(name: str) -> System:
 def as_rich(rows: tuple[System, ...]) -> Table:
     """A line a system, for a terminal."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "system", "family", "feed"):
+    for column in ("name", "system", "year", "input", "family"):
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(row.name, row.title, row.family, f"{shapes(row.input)}, {row.feed}")
+        shown.add_row(row.name, row.title, str(row.paper.year), shapes(row.input), row.family)
     return shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from porter.apps.zoo import widths
-from porter.apps.zoo.sketch import sketch
+from porter.apps.zoo.sketch import Sketch, sketch
 from porter.frontend.model_file import ModelFile
 
 if sys.version_info >= (3, 11):
@@ -29,6 +29,9 @@ ENTRIES = {
 }
 OPTIONAL = {"preset": str, "options": list, "pitfalls": list}
 """Entries of a system in `systems.toml` and their types."""
+
+LITERAL_START = re.compile(r"([\w/]+[;<])+(?![?*{+])")
+"""The modules that a pattern of sketches starts with, each exactly once."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,25 @@ class Paper:
 class Fingerprint:
     """What every net of a system has in common, at any width.
 
-    `sketch` is a pattern for all of a net's sketch (sketch.py), `widths` one for its widths
-    (widths.py), `around` are keys of the table or object that the file keeps the net in.
+    `sketch` is a pattern for all of a net's sketch (sketch.py) in which blanks do not count,
+    `widths` one for its widths (widths.py), `around` are keys of the table or object that the file
+    keeps the net in.
     """
 
-    sketch: re.Pattern[str]
+    sketch: str
     widths: str = ""
     around: tuple[str, ...] = ()
+
+    def fits(self, drawn: Sketch, around: Set[str]) -> bool:
+        """Whether a net is of the system, by its sketch and the keys around it."""
+        # Compiling patterns takes longer than reading a small file: most differ at the start.
+        start = LITERAL_START.match("".join(self.sketch.split()))
+        return (
+            set(self.around) <= around
+            and (start is None or drawn.text.startswith(start[0]))
+            and widths.fits(self.widths, drawn.widths)
+            and re.compile(self.sketch, re.VERBOSE).fullmatch(drawn.text) is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -154,9 +169,17 @@ def parse_fingerprint(where: str, body: Mapping[str, Any]) -> Fingerprint:
     require_entries(body, {"sketch": str}, {"widths": str, "around": list}, where)
     pattern = body.get("widths", "")
     widths.require_pattern(pattern)
-    return Fingerprint(
-        re.compile(body["sketch"], re.VERBOSE), pattern, tuple(body.get("around", ()))
-    )
+    if "|" in outside_parentheses(body["sketch"]):
+        raise ValueError(f"{where}.sketch is an alternative, and should stand in parentheses")
+    return Fingerprint(body["sketch"], pattern, tuple(body.get("around", ())))
+
+
+def outside_parentheses(pattern: str) -> str:
+    """What of a pattern stands in no parentheses."""
+    inner = re.compile(r"\([^()]*\)")
+    while inner.search(pattern):
+        pattern = inner.sub("", pattern)
+    return pattern
 
 
 def require_entries(
@@ -177,10 +200,5 @@ def looks_like(opened: ModelFile) -> tuple[System, ...]:
     drawn = sketch(opened.root)
     if drawn is None:
         return ()
-    return tuple(
-        system
-        for system in systems()
-        if set(system.fingerprint.around) <= opened.wrapper.keys()
-        and system.fingerprint.sketch.fullmatch(drawn.text)
-        and widths.fits(system.fingerprint.widths, drawn.widths)
-    )
+    around = opened.wrapper.keys()
+    return tuple(system for system in systems() if system.fingerprint.fits(drawn, around))
