@@ -89,6 +89,17 @@ def test_the_net_of_a_row_is_named_and_holds_its_classes(system: System) -> None
 
 
 @SYSTEMS
+def test_what_a_row_states_of_planes_is_what_its_nets_are_recognised_by(system: System) -> None:
+    """Else a net with other planes would be told to take these."""
+    words = system.fingerprint.widths.split()
+    for shape, term in ((system.input[0], words[:1]), (system.output[-1], words[-1:])):
+        planes = shape.split("x")[1:2]
+        if len(shape.split("x")) >= 4 and planes[0].isdigit():
+            assert term
+            assert planes[0] in term[0].split(">"), shape
+
+
+@SYSTEMS
 def test_a_net_with_something_before_or_behind_is_not_named(system: System) -> None:
     opened = open_model(ZOO / system.name / "model.t7", select=selected(system))
     drawn = sketch(opened.root)
