@@ -21,6 +21,7 @@ from porter.maps import (
     Array,
     BadTable,
     LayerMap,
+    MakesTable,
     Nested,
     OpContext,
     ShapeMismatch,
@@ -109,7 +110,7 @@ def entries(walk: Walk, outputs: Nested[Value], count: int) -> list[Nested[Value
     return [entry(position) for position in range(count)]
 
 
-class Unstack(LayerMap):
+class Unstack(LayerMap, MakesTable):
     """The elements along the first axis, each a tensor."""
 
     moves = True
@@ -117,6 +118,9 @@ class Unstack(LayerMap):
     def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
         return (TensorType(x.shape[1:], x.dtype),) * x.static[0]
+
+    def table_axis(self) -> int:
+        return 0
 
     def reference(self, x: Array) -> tuple[Array, ...]:
         return tuple(x)

@@ -22,8 +22,11 @@ from porter.maps import (
     LayerMap,
     Layout,
     Layouts,
+    MakesTable,
+    MoveAxis,
     Nested,
     OpContext,
+    ReadsTable,
     Shape,
     ShapeMismatch,
     TensorType,
@@ -54,7 +57,7 @@ class Joining(LayerMap, BySample):
         return self.axis > 0
 
 
-class Join(Joining, HasKerasLayer):
+class Join(Joining, HasKerasLayer, ReadsTable):
     """Tensors joined whose other axes are equal, or that have as many elements as if they were.
 
     Torch copies each into its part of the output element by element: 4×8 joins 4×10×1×1 along the
@@ -107,12 +110,32 @@ class Join(Joining, HasKerasLayer):
             return super().layouts(available, inputs, outputs)
         return tuple(torch_order(each.rank) for each in inputs), (torch_order(outputs[0].rank),)
 
+    def on_stacked(self) -> LayerMap:
+        return JoinStacked(axis=self.axis)
+
     def keras(self, k: Any, *xs: Any, at: OpContext) -> Any:
         joins = len(xs) > 1 and self.alike(at.inputs)
         return k("Concatenate", *xs, axis=at.axis(self.axis)) if joins else None
 
 
-class Split(LayerMap):
+class JoinStacked(LayerMap):
+    """T × … tensors of one shape, stacked in front, concatenated along one of their axes."""
+
+    axis = integer("axis")
+    moves = True
+
+    def reference(self, x: Array) -> Array:
+        x = np.moveaxis(x, 0, self.axis)
+        return x.reshape(*x.shape[: self.axis], -1, *x.shape[self.axis + 2 :])
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        rank, axis = at.inputs[0].rank, self.axis
+        kept = [size(tf, x, each) for each in range(1, rank)]
+        x = tf.transpose(x, [*range(1, axis + 1), 0, *range(axis + 1, rank)])
+        return tf.reshape(x, [*kept[:axis], -1, *kept[axis + 1 :]])
+
+
+class Split(LayerMap, MakesTable):
     """All slices of a tensor across one axis, without that axis; they share its memory."""
 
     axis = integer("axis")
@@ -124,6 +147,9 @@ class Split(LayerMap):
 
     def put_together(self) -> LayerMap:
         return Stack(axis=self.axis)
+
+    def table_axis(self) -> int:
+        return self.axis
 
     def output_types(self, *inputs: TensorType) -> Types:
         (x,) = inputs
@@ -150,7 +176,7 @@ class Split(LayerMap):
         return (layout,), (slice_layout,) * len(outputs)
 
 
-class Stack(LayerMap):
+class Stack(LayerMap, ReadsTable):
     """Tensors of one shape stacked along a new axis: the inverse of Split."""
 
     axis = integer("axis")
@@ -159,6 +185,9 @@ class Stack(LayerMap):
     def output_shape(self, *shapes: Shape) -> Shape:
         self.require(len(set(shapes)) == 1, "takes tensors of one shape", *shapes)
         return (*shapes[0][: self.axis], len(shapes), *shapes[0][self.axis :])
+
+    def on_stacked(self) -> LayerMap:
+        return MoveAxis(source=0, destination=self.axis)
 
     def reference(self, *xs: Array) -> Array:
         return np.stack(xs, axis=self.axis)

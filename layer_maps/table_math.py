@@ -23,6 +23,7 @@ from porter.maps import (
     Layouts,
     Nested,
     OpContext,
+    ReadsTable,
     Shape,
     TorchObject,
     Types,
@@ -30,12 +31,13 @@ from porter.maps import (
     Walk,
     flag,
     register,
+    string,
     structure,
     torch_order,
 )
 
 
-class TableArithmetic(LayerMap):
+class TableArithmetic(LayerMap, ReadsTable):
     """An operation over all tensors, element by element.
 
     The shapes may differ as long as the numbers of elements agree, because Torch walks through the
@@ -46,6 +48,8 @@ class TableArithmetic(LayerMap):
     takes_table = True
     reads: ClassVar[int | None] = None
     """How many tensors are read; Torch ignores those behind them."""
+    reduction: ClassVar[str] = ""
+    """TensorFlow's function that does the same along an axis of one tensor, if there is one."""
     running: Field[tuple[int, ...]] = Field(lambda module: (), ())
     """Positions of entries that are the tensor which the result is computed in."""
 
@@ -66,6 +70,10 @@ class TableArithmetic(LayerMap):
         """
         running = tuple(position for position in positions if position > 0)
         return self.evolve(running=running) if running else self
+
+    def on_stacked(self) -> LayerMap | None:
+        plain = self.reduction and not self.running
+        return ReducedStack(reduction=self.reduction) if plain else None
 
     @abc.abstractmethod
     def reference_step(self, total: Array, x: Array) -> Array:
@@ -93,6 +101,33 @@ class TableArithmetic(LayerMap):
         return total
 
 
+class ReducedStack(LayerMap):
+    """Tensors stacked in front, T × …, added, multiplied or compared element by element.
+
+    In a comparison NaN counts in the first tensor only (see CMaxTable).
+    """
+
+    reduction = string("reduction")
+
+    def reference(self, x: Array) -> Array:
+        reduce = {
+            "reduce_sum": np.add,
+            "reduce_prod": np.multiply,
+            "reduce_max": np.fmax,
+            "reduce_min": np.fmin,
+        }[self.reduction]
+        total: Array = np.where(np.isnan(x[0]), x[0], reduce.reduce(x, axis=0))
+        return total
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        reduce = getattr(tf, self.reduction)
+        if self.reduction in ("reduce_sum", "reduce_prod"):
+            return reduce(x, axis=0)
+        first = tf.strided_slice(x, [0], [1], [1])
+        others = reduce(tf.where(tf.math.is_nan(x), first, x), axis=0)
+        return tf.where(tf.math.is_nan(tf.squeeze(first, [0])), tf.squeeze(first, [0]), others)
+
+
 class KerasMerge(TableArithmetic, HasKerasLayer):
     """Keras merges the tensors that are read by a layer of its own."""
 
@@ -110,6 +145,7 @@ class CAddTable(KerasMerge):
     """Sum of all tensors. In place, Torch writes into the first."""
 
     merge = "Add"
+    reduction = "reduce_sum"
     inplace = flag("inplace")
 
     def reference_step(self, total: Array, x: Array) -> Array:
@@ -138,6 +174,7 @@ class CMulTable(KerasMerge):
     """Product of all tensors."""
 
     merge = "Multiply"
+    reduction = "reduce_prod"
 
     def reference_step(self, total: Array, x: Array) -> Array:
         return total * x
@@ -163,6 +200,8 @@ class CDivTable(TableArithmetic):
 class CMaxTable(TableArithmetic):
     """Largest of all tensors; NaN propagates from the first only: no comparison with it holds."""
 
+    reduction = "reduce_max"
+
     def reference_step(self, total: Array, x: Array) -> Array:
         return np.where(x > total, x, total)
 
@@ -174,6 +213,8 @@ class CMaxTable(TableArithmetic):
 @register("nn.CMinTable")
 class CMinTable(TableArithmetic):
     """Smallest of all tensors; NaN propagates from the first only."""
+
+    reduction = "reduce_min"
 
     def reference_step(self, total: Array, x: Array) -> Array:
         return np.where(x < total, x, total)

@@ -19,6 +19,7 @@ from porter.errors import (
     WalkError,
 )
 from porter.frontend.loop import over_time
+from porter.frontend.open_tables import MoveAxis
 from porter.frontend.recurrence import (
     Start,
     forgetting,
@@ -38,8 +39,10 @@ from porter.ir.capabilities import (
     HintsInputs,
     LinearInPlanes,
     MakesBatch,
+    MakesTable,
     NormalizesPlanes,
     PlaneNormalization,
+    ReadsTable,
     Skippable,
     TakesIndices,
 )
@@ -106,7 +109,9 @@ __all__ = [
     "LinearInPlanes",
     "LuaFunction",
     "MakesBatch",
+    "MakesTable",
     "MissingField",
+    "MoveAxis",
     "Nested",
     "NormalizesPlanes",
     "NotDynamic",
@@ -114,6 +119,7 @@ __all__ = [
     "Options",
     "Param",
     "PlaneNormalization",
+    "ReadsTable",
     "Registry",
     "Shape",
     "ShapeMismatch",

@@ -96,6 +96,16 @@ def frozen_warning(graph: Graph, chosen: Sequence[int]) -> str:
     )
 
 
+def stacked_warning(graph: Graph) -> str:
+    """What to know of a port that gives a table of any length as one tensor; else nothing."""
+    if not graph.stacked:
+        return ""
+    return (
+        "Torch's output holds a table with an entry for every step; the port gives the entries "
+        "stacked in one tensor, whose first axis counts the steps"
+    )
+
+
 def starts_free(type: TensorType) -> bool:
     """Whether the first size, a batch or steps of time, may be anything."""
     return type.rank == 0 or type.shape[0] is None

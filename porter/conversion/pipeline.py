@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from porter.conversion import summary
-from porter.conversion.free_axes import chosen_axes, frozen_warning, size_text
+from porter.conversion.free_axes import chosen_axes, frozen_warning, size_text, stacked_warning
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import alone_warning, model_warnings
@@ -144,7 +144,14 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             reports,
             [
                 *model_warnings(opened, mode, model),
-                *filter(None, [frozen_warning(graph, chosen), alone_warning(model, shapes)]),
+                *filter(
+                    None,
+                    [
+                        frozen_warning(graph, chosen),
+                        stacked_warning(graph),
+                        alone_warning(model, shapes),
+                    ],
+                ),
             ],
         )
         write_json(folder / "parity.json", report_json(reports, emitted))

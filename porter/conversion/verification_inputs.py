@@ -20,6 +20,7 @@ from porter.frontend.inputs import (
     with_batches,
     with_indices,
 )
+from porter.frontend.open_tables import as_emitted
 from porter.frontend.search import shapes_for, solve
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
@@ -99,7 +100,7 @@ def checks(
         VerificationSample(
             report.input,
             store_named(port.plan, sample),
-            report.expected,
+            as_emitted(port.graph, report.graph, report.expected),
             report.allowed,
             recording is not None,
         )

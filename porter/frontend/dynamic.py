@@ -8,11 +8,12 @@ the same values, in other shapes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from porter.errors import WalkError
 from porter.frontend.batch_rows import cuts_samples
+from porter.frontend.open_tables import NO_TABLES, OpenTables, open_tables, stacked
 from porter.frontend.walker import Model
 from porter.ir.graph import Graph, TensorType
 from porter.ir.layout import NotDynamic
@@ -24,7 +25,10 @@ STEPS = (1, 2, 3, 4, 8, 16, 32, 64, 128, 256)
 
 Traced = TypeVar("Traced")
 
-Place = tuple[int, int]
+LONGER = 3
+"""By how much an axis is made longer where a table is as long: one or two steps tell too little."""
+
+InputAxis = tuple[int, int]
 """Which input leaf, which axis."""
 
 
@@ -37,25 +41,103 @@ def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
     exact = model.walk(types)
     if keep >= 2:
         return exact
-    grown: dict[Place, int] = {}
-    merged = exact
-    flat = list(leaves(types))
+    found = Freedom(model, types, exact)
     for places in candidates(types, batch_only=keep == 1):
-        if all(place in grown for place in places):
-            continue
-        sizes = {(leaf, axis): flat[leaf].static[axis] for leaf, axis in places}
+        if not all(place in found.grown for place in places):
+            found = found.opened(places) or found.with_tables_opened(places) or found
+    return found.merged
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """The free sizes that were found so far, and the graph in which they are open."""
+
+    model: Model
+    types: Nested[TensorType]
+    merged: Graph
+    grown: dict[InputAxis, int] = field(default_factory=dict)
+    """By how much each of them was changed."""
+    tables: OpenTables = NO_TABLES
+
+    def opened(self, places: tuple[InputAxis, ...]) -> Freedom | None:
+        """With some more sizes, which change together; None if they are not free."""
+        sizes = self.sizes(places)
         # A net with a fixed-size layer may bear one more row, where pooling rounds it away, but not
         # twice as many, or only as twice as many samples.
-        doubled = walk_grown(model, merged, types, grown | sizes)
-        if doubled is None or folds(model, exact, types, grown, sizes):
-            continue
+        doubled = self.merged_with(self.grown | sizes)
+        if doubled is None or self.folds(sizes):
+            return None
         for step in STEPS:
-            trial = grown | dict.fromkeys(places, step)
-            found = walk_grown(model, doubled, types, trial)
+            grown = self.grown | dict.fromkeys(places, step)
+            found = self.merged_with(grown, doubled)
             if found is not None:
-                grown, merged = trial, found
-                break
-    return merged
+                return replace(self, grown=grown, merged=found)
+        return None
+
+    def with_tables_opened(self, places: tuple[InputAxis, ...]) -> Freedom | None:
+        """The same, if tables are kept in tensors that are as long as these axes."""
+        types = resized(self.types, dict.fromkeys(places, LONGER))
+        longer = replace(self, types=types)
+        one, other = longer.walk({}), longer.walk(longer.sizes(places))
+        if one is None or other is None:
+            return None
+        tables = self.tables | open_tables(one, other)
+        if tables == self.tables:
+            return None
+        longer = replace(longer, tables=tables)
+        exact = longer.walk({})
+        merged = exact and longer.merged_with(self.grown, exact)
+        return replace(longer, merged=merged).opened(places) if merged else None
+
+    def sizes(self, places: tuple[InputAxis, ...]) -> dict[InputAxis, int]:
+        """The sizes of some axes."""
+        flat = list(leaves(self.types))
+        return {(leaf, axis): flat[leaf].static[axis] for leaf, axis in places}
+
+    def walk(self, grown: dict[InputAxis, int]) -> Graph | None:
+        """The walk of changed sizes, or None if the model does not bear them."""
+        try:
+            graph = self.model.walk(resized(self.types, grown))
+        except WalkError:
+            return None
+        return stacked(graph, self.tables)
+
+    def merged_with(self, grown: dict[InputAxis, int], base: Graph | None = None) -> Graph | None:
+        """`base`, or what was found so far, merged with the walk of changed sizes."""
+        other = self.walk(grown)
+        return None if other is None else merge(base or self.merged, other)
+
+    def folds(self, sizes: dict[InputAxis, int]) -> bool:
+        """Whether a larger image becomes more samples: nn.View makes two of twice as many rows.
+
+        Then the first axis of an output depends on the batch and on the image's size. That is right
+        where every pixel or row of an image makes a row of its own, so that no size cuts a sample.
+        """
+        if any(axis == 0 for _, axis in sizes):
+            return False
+        exact = self.walk({})
+        same_batch = {place: more for place, more in self.grown.items() if place[1] != 0}
+        larger = self.merged_with(same_batch | sizes, exact)
+        if larger is None:
+            # With more samples it went well: the rows were shared out among those.
+            return True
+        flat = enumerate(leaves(self.types))
+        batches = {(leaf, 0): type.static[0] for leaf, type in flat if type.rank}
+        fuller = self.merged_with(batches, exact)
+        if fuller is None:
+            return False
+        return any(
+            one.type.rank > 0 and one.type.shape[0] is None and other.type.shape[0] is None
+            for one, other in zip(leaves(larger.outputs), leaves(fuller.outputs), strict=True)
+        ) and not all(self.keeps_samples(sizes, factor) for factor in (2, 3))
+
+    def keeps_samples(self, sizes: dict[InputAxis, int], factor: int) -> bool:
+        """Whether no sample is cut with some sizes so many times as large."""
+        larger = {place: (factor - 1) * size for place, size in sizes.items()}
+        try:
+            return not cuts_samples(self.model.walk(resized(self.types, larger)))
+        except WalkError:
+            return False
 
 
 def widest(model: Model, types: Nested[TensorType], make: Callable[[Graph], Traced]) -> Traced:
@@ -71,47 +153,7 @@ def widest(model: Model, types: Nested[TensorType], make: Callable[[Graph], Trac
     return make(generalise(model, types, keep=2))
 
 
-def folds(
-    model: Model,
-    exact: Graph,
-    types: Nested[TensorType],
-    grown: dict[Place, int],
-    sizes: dict[Place, int],
-) -> bool:
-    """Whether a larger image becomes more samples: nn.View makes two of twice as many rows.
-
-    Then the first axis of an output depends on the batch and on the image's size. That is right
-    where every pixel or row of an image makes a row of its own, so that no size cuts a sample.
-    """
-    if any(axis == 0 for _, axis in sizes):
-        return False
-    same_batch = {place: more for place, more in grown.items() if place[1] != 0}
-    larger = walk_grown(model, exact, types, same_batch | sizes)
-    if larger is None:
-        # With more samples it went well: the rows were shared out among those.
-        return True
-    batches = {(leaf, 0): type.static[0] for leaf, type in enumerate(leaves(types)) if type.rank}
-    fuller = walk_grown(model, exact, types, batches)
-    if fuller is None:
-        return False
-    return any(
-        one.type.rank > 0 and one.type.shape[0] is None and other.type.shape[0] is None
-        for one, other in zip(leaves(larger.outputs), leaves(fuller.outputs), strict=True)
-    ) and not all(keeps_samples(model, types, sizes, factor) for factor in (2, 3))
-
-
-def keeps_samples(
-    model: Model, types: Nested[TensorType], sizes: dict[Place, int], factor: int
-) -> bool:
-    """Whether no sample is cut with some sizes so many times as large."""
-    try:
-        larger = model.walk(resized(types, {p: (factor - 1) * n for p, n in sizes.items()}))
-    except WalkError:
-        return False
-    return not cuts_samples(larger)
-
-
-def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[Place, ...]]:
+def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[InputAxis, ...]]:
     """Groups of sizes that are changed together: first all batches, then the others.
 
     Several inputs may have to agree in a size (two images to be added), so equal sizes at equal
@@ -141,7 +183,7 @@ def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[Pl
             yield ((i, axis),)
 
 
-def resized(types: Nested[TensorType], grown: dict[Place, int]) -> Nested[TensorType]:
+def resized(types: Nested[TensorType], grown: dict[InputAxis, int]) -> Nested[TensorType]:
     """The types with some sizes larger by so much."""
     numbered = iter(range(sum(1 for _ in leaves(types))))
 
@@ -151,14 +193,3 @@ def resized(types: Nested[TensorType], grown: dict[Place, int]) -> Nested[Tensor
         return replace(type, shape=shape)
 
     return map_leaves(grow, types)
-
-
-def walk_grown(
-    model: Model, base: Graph, types: Nested[TensorType], grown: dict[Place, int]
-) -> Graph | None:
-    """`base` merged with the walk of changed sizes, or None if the model does not bear them."""
-    try:
-        other = model.walk(resized(types, grown))
-    except WalkError:
-        return None
-    return merge(base, other)

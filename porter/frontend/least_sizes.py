@@ -1,4 +1,4 @@
-"""The smallest images that Torch takes, for inputs whose height and width are free.
+"""The smallest inputs that Torch takes: images, and sequences of which single steps are taken.
 
 TensorFlow does not refuse all that Torch refuses: a pooling of an image smaller than its window
 makes an empty tensor, and what is behind may divide by its size. So a port asks before it runs.
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from porter.errors import WalkError
+from porter.frontend.open_tables import Steps
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType
 from porter.ir.nested import Nested, leaves, map_leaves
@@ -24,13 +25,15 @@ FIRST_SPATIAL = 2
 def least_sizes(model: Model, types: Nested[TensorType], graph: Graph) -> LeastSizes:
     """For every free height, width or depth of a model's inputs the least that it takes.
 
-    Each is found by itself, with all others as in `types`.
+    And for every free axis where steps are counted. Each is found by itself, with all others as in
+    `types`.
     """
+    counts_steps = any(isinstance(node.op, Steps) for node in graph.nodes)
     found: dict[int, dict[int, int]] = {}
     for position, (type, value) in enumerate(zip(leaves(types), leaves(graph.inputs), strict=True)):
-        if type.rank < 4 or type.dtype != FLOAT:
-            continue
-        for axis in range(FIRST_SPATIAL, type.rank):
+        is_image = type.rank >= 4 and type.dtype == FLOAT
+        first = 0 if counts_steps else FIRST_SPATIAL if is_image else type.rank
+        for axis in range(first, type.rank):
             if value.type.shape[axis] is None:
                 least = least_extent(model, types, position, axis)
                 if least > 1:

@@ -14,6 +14,8 @@ for it. Every method may still return None (or False) for an instance that it do
     HintsInput         frontend: the type of the layer's input (HintsInputs: of each input)
     TakesIndices       frontend: the largest index that it accepts
     MakesBatch         frontend: turns the caller's own tensor into a batch of one
+    MakesTable         frontend: gives the slices of its input as a table
+    ReadsTable         frontend: reads a table that may be of any length
     Mergeable          ir/merge.py: differs between two walks in more than sizes of values
 """
 
@@ -133,6 +135,22 @@ class MakesBatch(abc.ABC):
     @abc.abstractmethod
     def makes_batch(self, x: TensorType) -> bool:
         """Whether it does so with an input of this type."""
+
+
+class MakesTable(abc.ABC):
+    """The outputs are all slices of the only input across one axis."""
+
+    @abc.abstractmethod
+    def table_axis(self) -> int:
+        """The axis of the input that is as long as the table."""
+
+
+class ReadsTable(abc.ABC):
+    """The layer may read a table of any length."""
+
+    @abc.abstractmethod
+    def on_stacked(self) -> Any:
+        """The layer map that computes the same of the tensors stacked in front; None for none."""
 
 
 class Mergeable(abc.ABC):

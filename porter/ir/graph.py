@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from porter.torch7 import TorchObject
 
 Shape = tuple[int, ...]
+Place = tuple[int | str, ...]
+"""Positions, from 0, and keys that lead to something inside nested tables."""
 
 FLOAT = "float"
 """The dtype of tensors in the precision in which the graph is evaluated."""
@@ -126,6 +128,9 @@ class Graph:
     outputs: Nested[Value]
     calls: tuple[Call, ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
+    stacked: frozenset[Place] = frozenset()
+    """Where in the outputs Torch has a table that is as long as some axis: its entries are stacked,
+    and what stands there is one entry with that axis in front."""
 
     def values(self) -> Iterator[Value]:
         yield from leaves(self.inputs)
@@ -171,4 +176,5 @@ def rename(graph: Graph, values: dict[int, Value]) -> Graph:
         outputs=map_leaves(swap, graph.outputs),
         calls=tuple(replace(call, output=map_leaves(swap, call.output)) for call in graph.calls),
         notes=graph.notes,
+        stacked=graph.stacked,
     )

@@ -16,7 +16,7 @@ def merge(first: Graph, second: Graph) -> Graph | None:
     Walks of one model with two input sizes show which sizes are free. They may differ in nothing
     else: the same layers in the same order on the same values.
     """
-    if len(first.nodes) != len(second.nodes):
+    if len(first.nodes) != len(second.nodes) or first.stacked != second.stacked:
         return None
     merged: dict[int, Value] = {}
 

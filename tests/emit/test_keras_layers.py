@@ -12,6 +12,7 @@ from porter import torch7
 from porter.emit.keras import helpers
 from porter.emit.keras.network import build, defines_both
 from porter.errors import EmitError
+from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import types_of
 from porter.ir.fields import flag
 from porter.ir.layer_map import Accepts, LayerMap
@@ -26,6 +27,7 @@ from tests.build import (
     FIXTURES,
     Array,
     concat_table,
+    image,
     linear,
     model,
     randn,
@@ -263,3 +265,16 @@ def test_elements_by_place(axis: int, batch: int) -> None:
     places = np.random.default_rng(1).integers(0, 4, (*IMAGES.shape[:batch], 3, 2))
     computed = helpers.take_batched(IMAGES, places, axis, batch)
     assert np.array_equal(computed, tf.gather(IMAGES, places, axis=axis, batch_dims=batch))
+
+
+def test_a_loop_takes_numbers_of_steps_that_are_known_only_when_it_runs() -> None:
+    layer = linear(4, 3)
+    steps = torch_module("nn.Sequencer", modules=[layer])
+    net = sequential(torch_module("nn.SplitTable", dimension=1), steps)
+    graph = generalise(model(net), image(2, 7, 4))
+    network, _ = build(plan(graph))
+    run = tf.function(network, input_signature=[tf.TensorSpec((None, None, 4))])
+    weight, bias = (layer.tensor(each).array for each in ("weight", "bias"))
+    for shape in ((5, 2, 4), (1, 3, 4)):
+        x = randn(*shape)
+        np.testing.assert_allclose(run(x), x @ weight.T + bias, atol=1e-5)

@@ -15,6 +15,7 @@ from porter.conversion.free_axes import (
     free_text,
     frozen_warning,
     size_text,
+    stacked_warning,
 )
 from porter.conversion.verification_inputs import admits, batched_type, emitted_types
 from porter.emit.port import build_widest
@@ -366,8 +367,10 @@ def chosen_of(net: Model, types: Nested[TensorType]) -> tuple[list[int], str]:
 
 
 def test_a_first_size_that_was_chosen_is_warned_of() -> None:
-    net = field_model("rnnlm_T")
-    chosen, warning = chosen_of(net, emitted_types(net, solve(net)))
+    difference = sequential(
+        torch_module("nn.SplitTable", dimension=1), torch_module("nn.CSubTable"), linear(4, 3)
+    )
+    chosen, warning = chosen_of(model(difference), image(2, 7, 4))
     assert chosen == [0]
     assert "the first size" in warning
     assert "`input_shapes=`" in warning
@@ -377,25 +380,27 @@ def test_a_first_size_that_was_chosen_is_warned_of() -> None:
 
 
 def test_a_number_of_steps_that_was_chosen_is_warned_of() -> None:
-    last = sequential(
-        torch_module("nn.SplitTable", dimension=2),
-        torch_module("nn.SelectTable", index=-1),
-        linear(4, 3),
+    difference = sequential(
+        torch_module("nn.SplitTable", dimension=2), torch_module("nn.CSubTable"), linear(4, 3)
     )
-    chosen, warning = chosen_of(model(last), image(2, 7, 4))
+    chosen, warning = chosen_of(model(difference), image(2, 7, 4))
     assert chosen == [1]
     assert "size 2 of the input is not free: the port takes ?×7×4, which was chosen" in warning
     features = sequential(linear(4, 3), relu())
     assert chosen_of(model(features), image(2, 4)) == ([], "")
 
 
-def test_a_given_shape_of_time_and_batch_is_admitted() -> None:
+def test_time_and_batch_are_both_free_whether_a_shape_is_given_or_not() -> None:
     net = field_model("rnnlm_T")
+    found = generalise(net, emitted_types(net, solve(net)))
+    assert free_axes(found) == {"input": ["dimension 1", "dimension 2"]}
     shapes = requested(net, [(5, 3)])
     graph = generalise(net, shapes.types[0])
     assert shapes.types == (TensorType((5, 3), INT),)
     assert admits(graph, types_of(recorded("rnnlm_T", "in")))
-    assert free_axes(graph) == {"input": ["dimension 2"]}
+    assert free_axes(graph) == free_axes(found)
+    assert "stacked" in stacked_warning(graph)
+    assert stacked_warning(generalise(model(relu()), image(2, 3))) == ""
 
 
 def test_a_layer_that_lacks_an_input_is_refused_whatever_the_size_is() -> None:

@@ -23,6 +23,7 @@ from porter.frontend.inputs import types_of
 from porter.frontend.model_file import choose
 from porter.frontend.module_tree import require_mapped
 from porter.frontend.nonfinite import with_nan
+from porter.frontend.open_tables import as_emitted
 from porter.frontend.run_mode import decide
 from porter.frontend.selection import find_modules
 from porter.frontend.walker import Model
@@ -273,7 +274,8 @@ class Checker:
         if fixture.kind == "layer":
             return summarise(fixture, reports, Measure(), self.tolerance)
         port = build_widest(model, types_of(arrays), variables["float32"])
-        emitted = run_emitted(port, arrays, single.expected)
+        expected_outputs = as_emitted(port.graph, single.graph, single.expected)
+        emitted = run_emitted(port, arrays, expected_outputs)
         result = summarise(fixture, reports, emitted, self.tolerance)
         return replace(result, transposes=port.plan.transposes)
 

@@ -101,19 +101,17 @@ class KerasRecorder(Recorder):
     ) -> tuple[Any, ...]:
         """`porter.frontend.loop.over_time` as a scan: outputs travel with the states.
 
-        The carried outputs start as zeros; what one step carries is stacked for all of them.
+        The carried outputs start as zeros; what one step carries is stacked for all of them. Only
+        the step's number is scanned: TensorFlow's scan of several sequences fails where their
+        length is known only when the model runs.
         """
         count = len(shapes) - len(states)
         self.definitions = self.definitions.new_child()
-        number, *elements = (
-            self.define(tensor, item(Literal("elements"), place))
-            for place, tensor in enumerate(
-                [
-                    placeholder((), tf.int32),
-                    *(placeholder(x.shape[1:], x.dtype) for x in sequences),
-                ]
-            )
-        )
+        number = self.define(placeholder((), tf.int32), Literal("number"))
+        elements = [
+            self.define(placeholder(x.shape[1:], x.dtype), ops("take", x, number, axis=0))
+            for x in sequences
+        ]
         before = [
             self.define(placeholder(shape, dtype), item(Literal("carry"), count + place))
             for place, (shape, dtype) in enumerate(zip(shapes[count:], dtypes[count:], strict=True))
@@ -121,7 +119,7 @@ class KerasRecorder(Recorder):
         outputs, after = step(number, elements, before)
         carried = [*outputs, *after]
         body = FunctionBody(self.definitions, expression_of((carried, carried)))
-        function = LocalFunction("step", ("carry", "elements"), body)
+        function = LocalFunction("step", ("carry", "number"), body)
         self.definitions = self.definitions.parents
         block = self.define(None, function)
         sizes = [size for x in [*sequences, *states] for size in self.shape(x)]
@@ -131,7 +129,7 @@ class KerasRecorder(Recorder):
             for shape, dtype in zip(shapes[:count], dtypes, strict=False)
         ]
         numbers = ops("arange", steps, dtype="int32")
-        scan = ops("scan", block, [*init, *states], [numbers, *sequences])
+        scan = ops("scan", block, [*init, *states], numbers)
         stacked = self.define(None, item(scan, 1))
         length = None if isinstance(steps, Symbol) else steps
         return tuple(
