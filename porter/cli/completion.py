@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 
 from porter.cli.arguments import Commands
-from porter.errors import UsageError
+from porter.system.extras import optional
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -23,11 +22,6 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.cli import main as cli
 
-    try:
-        shtab = importlib.import_module("shtab")
-    except ImportError as error:
-        raise UsageError(
-            "completion needs shtab", hint='pip install "porter-t7[completion]"'
-        ) from error
+    shtab = optional("shtab", "shtab", "completion")
     sys.stdout.write(shtab.complete(cli.parser(), options.shell))
     return 0

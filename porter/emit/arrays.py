@@ -6,7 +6,6 @@ Each holds the arrays by name and a JSON text, `{"format", "order", "aliases"}`:
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from porter.errors import ParityError, UsageError
 from porter.frontend.weights import Weights
 from porter.ir.fields import Array
 from porter.system.atomic import appearing_file, require_file_target
+from porter.system.extras import optional
 
 METADATA = "__metadata__"
 FORMAT = "porter-weights 1"
@@ -31,13 +31,7 @@ def require(kind: str) -> Any:
         raise UsageError(
             f"weights cannot be written as '{kind}'", hint="kinds: " + ", ".join(NEEDS)
         )
-    try:
-        return importlib.import_module(NEEDS[kind])
-    except ImportError as error:
-        raise UsageError(
-            f"{kind} files need the package {NEEDS[kind].partition('.')[0]}",
-            hint=f'pip install "porter-t7[{kind}]"',
-        ) from error
+    return optional(NEEDS[kind], NEEDS[kind].partition(".")[0], f"a .{kind} file")
 
 
 def kind_of(path: Path) -> str:
@@ -80,8 +74,9 @@ def same_bits(first: Array, second: Array) -> bool:
 
 def write_npz(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
     # A file object: np.savez would put .npz behind any other name.
+    named: dict[str, Any] = {METADATA: np.array(text), **arrays}
     with open(path, "wb") as file:
-        np.savez(file, allow_pickle=False, **{METADATA: np.array(text)}, **arrays)
+        np.savez(file, **named)
 
 
 def read_npz(library: Any, path: Path) -> tuple[dict[str, Array], str]:

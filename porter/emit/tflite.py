@@ -14,13 +14,12 @@ poolings stays in float; the note says so.
 Sizes that are free in the port are free here (`interpreter.resize_tensor_input`, or a signature
 runner, which does it by itself); `input_shapes=` fixes them. Only LiteRT's own operations are used:
 a layer that needs others is named in the error. Every file is run by the interpreter that its users
-have, ai-edge-litert, in a fresh process; TensorFlow's own stands in where it is not installed.
+have, ai-edge-litert, in a fresh process.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from porter.passes.borders import join_borders
 from porter.passes.fold import fuse
 from porter.passes.normalization import drop_cancelled_biases
 from porter.runtime.runner import Variables, scope_of
+from porter.system.extras import require
 from porter.system.tensorflow import quiet_stderr, tf
 
 KINDS = ("float32", "float16", "dynamic", "int8", "uint8")
@@ -53,11 +53,8 @@ ARITHMETIC = (
     *("SQUARE", "SQUARED_DIFFERENCE", "SQRT", "RSQRT"),
 )
 """LiteRT's operations that normalisations consist of."""
-INTERPRETERS = {
-    "ai_edge_litert.interpreter": "",
-    "tensorflow.lite": "run by tf.lite, since ai-edge-litert is not installed",
-}
-"""Modules with an `Interpreter`, the first one preferred, and what the report then says."""
+INTERPRETER = "ai_edge_litert.interpreter"
+"""The module that runs the files: TensorFlow has no interpreter of its own any more."""
 
 
 class TFLite(Emitter):
@@ -70,6 +67,7 @@ class TFLite(Emitter):
         return chosen
 
     def check(self, settings: Mapping[str, Any]) -> None:
+        require("ai-edge-litert", "ai_edge_litert", "a .tflite file")
         chosen = self.settings(settings)
         unknown = [kind for kind in chosen.kinds if kind not in KINDS]
         if unknown:
@@ -119,36 +117,35 @@ def sized(graph: Graph, job: ExportJob) -> Graph:
 def emit_kind(kind: str, job: ExportJob, folder: Path, chosen: TFLiteSettings) -> ExportResult:
     """One file, run again and judged. Raises EmitError and ParityError."""
     path = folder / ("model.tflite" if kind == "float32" else f"model.{kind}.tflite")
-    interpreter, note = interpreter_module()
     if kind == "float32":
         path.write_bytes(converted(job, kind))
-        outputs = run_tflite(path, [check.inputs for check in job.checks], interpreter)
-        return ExportResult("tflite", job.compare(outputs), size_of(path), note, path.name)
+        outputs = run_tflite(path, [check.inputs for check in job.checks], INTERPRETER)
+        return ExportResult("tflite", job.compare(outputs), size_of(path), "", path.name)
     if kind in INTEGER:
-        quality, how = emit_integers(path, kind, job, chosen, interpreter)
+        quality, how = emit_integers(path, kind, job, chosen)
     else:
         path.write_bytes(converted(job, kind))
-        quality, how = judge_floats(path, job, chosen, interpreter), ""
+        quality, how = judge_floats(path, job, chosen), ""
     require_quality(quality, kind, least_psnr(kind, chosen))
-    note = ", ".join(filter(None, (str(quality), how, note)))
+    note = ", ".join(filter(None, (str(quality), how)))
     return ExportResult(
         "tflite", quality.measure, size_of(path), note, path.name, False, quality.json()
     )
 
 
-def judge_floats(path: Path, job: ExportJob, chosen: TFLiteSettings, interpreter: str) -> Quality:
+def judge_floats(path: Path, job: ExportJob, chosen: TFLiteSettings) -> Quality:
     """The quality of a file whose inputs and outputs are floats."""
     if chosen.representative is not None:
         samples = read(chosen.representative, job)
-        outputs = run_tflite(path, samples, interpreter)
+        outputs = run_tflite(path, samples, INTERPRETER)
         return judge(by_output(on_port(job.port, samples), outputs))
     judged = tuple(check for check in job.checks if check.recorded) or job.checks
-    outputs = run_tflite(path, [check.inputs for check in judged], interpreter)
+    outputs = run_tflite(path, [check.inputs for check in judged], INTERPRETER)
     return judge([pair] for pair in replace(job, checks=judged).pairs(outputs))
 
 
 def emit_integers(
-    path: Path, kind: str, job: ExportJob, chosen: TFLiteSettings, interpreter: str
+    path: Path, kind: str, job: ExportJob, chosen: TFLiteSettings
 ) -> tuple[Quality, str]:
     """The file all in integers, or else with arithmetic in float; its quality, and a note."""
     assert chosen.representative is not None
@@ -156,7 +153,7 @@ def emit_integers(
     expected = on_port(job.port, for_judging)
     for kept in ((), ARITHMETIC):
         path.write_bytes(converted(job, kind, for_ranges, kept))
-        quality = judge(by_output(expected, run_tflite(path, for_judging, interpreter)))
+        quality = judge(by_output(expected, run_tflite(path, for_judging, INTERPRETER)))
         if quality.psnr >= least_psnr(kind, chosen):
             break
     return quality, "arithmetic between layers in float" if kept else ""
@@ -182,12 +179,6 @@ def require_quality(quality: Quality, kind: str, bound: float) -> None:
             hint="name what the net really sees with `representative=`, ask for less with "
             "`quantised_psnr=`, or leave it out of `tflite=`",
         )
-
-
-def interpreter_module() -> tuple[str, str]:
-    """The module of the interpreter to run files with, and a note where it is not the best."""
-    installed = importlib.util.find_spec("ai_edge_litert") is not None
-    return next(item for item in INTERPRETERS.items() if installed or item[1])
 
 
 def converted(

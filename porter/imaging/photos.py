@@ -47,15 +47,10 @@ QUALITY = 95
 
 
 def pillow() -> Any:
-    """Pillow's modules. Raises UsageError where it is not installed."""
-    try:
-        import PIL.Image
-        import PIL.ImageOps
-    except ImportError as error:
-        raise UsageError(
-            "pictures are read with Pillow, which is not installed",
-            hint='pip install "porter-t7[images]"',
-        ) from error
+    """Pillow's modules, imported by those who use them."""
+    import PIL.Image
+    import PIL.ImageOps
+
     return PIL
 
 

@@ -12,7 +12,6 @@ are written as well: they are the ones to look at.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.errors import ParityError, UsageError, printable
+from porter.errors import ParityError, printable
 from porter.ir.fields import Array
 from porter.ir.graph import Node
 from porter.parity.compare import Report, Row, Watch, measured
@@ -29,6 +28,7 @@ from porter.report.as_json import worst_rows
 from porter.report.pages.images import extent, scaled
 from porter.report.pages.markdown import code, number, plain, table
 from porter.system.atomic import EVENTS, atomic_directory
+from porter.system.extras import require
 from porter.system.tensorflow import tf
 
 
@@ -121,11 +121,7 @@ def finite(array: Array) -> Array:
 
 def require_tensorboard() -> None:
     """Raise UsageError if TensorBoard is not installed, which writes TensorFlow's summaries."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UsageError(
-            "`tensorboard=` needs tensorboard, which is not installed",
-            hint='pip install "porter-t7[tensorboard]"',
-        )
+    require("tensorboard", "tensorboard", "`tensorboard=`")
 
 
 @contextmanager

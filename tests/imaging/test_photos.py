@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +138,6 @@ def test_a_picture_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_name_without_a_format_is_refused() -> None:
     with pytest.raises(UsageError, match="names no picture format"):
         format_of(Path("picture.t7"))
-
-
-def test_without_pillow_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(UsageError, match="Pillow"):
-        read_image(tmp_path / "a.png")
 
 
 def test_a_strip_shows_both() -> None:

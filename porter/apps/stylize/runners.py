@@ -8,7 +8,6 @@ not depend on the machine that made it.
 from __future__ import annotations
 
 import abc
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from porter.emit.reload import dequantised, quantised
 from porter.errors import OutOfMemory, PorterError, ShapeMismatch, UnsafeFile, UsageError
 from porter.ir.fields import Array
 from porter.system.checksums import sealed
+from porter.system.extras import optional
 from porter.system.input_files import require_file
 
 Sizes = tuple[int | None, ...]
@@ -240,10 +240,8 @@ class TFLiteNet(Net):
 
 def signature_runner(file: Path) -> Any:
     """The signature that porter gives its flat buffers."""
-    from porter.emit.tflite import interpreter_module
-
-    module, _ = interpreter_module()
-    interpreter = importlib.import_module(module).Interpreter(model_path=str(file))
+    litert = optional("ai_edge_litert.interpreter", "ai-edge-litert", "a .tflite file")
+    interpreter = litert.Interpreter(model_path=str(file))
     return interpreter.get_signature_runner("serving_default")
 
 

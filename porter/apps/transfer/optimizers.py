@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from porter.apps.transfer.recipe import Recipe
-from porter.errors import UsageError
+from porter.system.extras import optional
 
 Array = npt.NDArray[Any]
 FIRST_STEP = 4.0
@@ -103,11 +103,4 @@ def lbfgs(evaluate: Evaluate, start: Array, recipe: Recipe) -> None:
 
 def scipy_optimize() -> Any:
     """scipy.optimize. Raises UsageError where SciPy is not installed."""
-    try:
-        import scipy.optimize
-    except ImportError as error:
-        raise UsageError(
-            "L-BFGS is SciPy's, which is not installed",
-            hint='pip install "porter-t7[style]", or use `optimizer=adam`',
-        ) from error
-    return scipy.optimize
+    return optional("scipy.optimize", "scipy", "L-BFGS", ", or use `optimizer=adam`")

@@ -32,10 +32,8 @@ def require_kinds(kinds: tuple[str, ...]) -> None:
             raise UsageError(f"there is no report '{kind}'", hint=f"reports: {', '.join(SUFFIXES)}")
     if "html" in kinds:
         from porter.report.pages.html import environment
-        from porter.report.pages.images import imaging
 
         environment()
-        imaging()
 
 
 def render(document: Document, kind: str) -> str:

@@ -14,7 +14,8 @@ from porter.report.as_json import times_noise
 from porter.report.pages.chart import chart
 from porter.report.pages.diagram import draw, levels
 from porter.report.pages.document import Document
-from porter.report.pages.images import missing, strip_pictures, thumbnail_pictures
+from porter.report.pages.images import strip_pictures, thumbnail_pictures
+from porter.system.extras import optional
 
 MAX_STRIPS = 3
 """The number of inputs of an image net that are shown as images."""
@@ -22,10 +23,8 @@ MAX_STRIPS = 3
 
 def environment() -> Any:
     """Jinja with autoescape on. Raises UsageError where it is not installed."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise missing("jinja2") from error
+    without = "; a report in Markdown (FILE.md) needs nothing"
+    jinja2 = optional("jinja2", "jinja2", "an HTML report", without)
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("porter.report.pages"),
         autoescape=True,

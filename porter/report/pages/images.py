@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from porter.errors import UsageError
 from porter.ir.fields import Array
 from porter.parity.thumbnails import Strip, Thumbnail
 
@@ -63,16 +62,19 @@ def scaled(array: Array, low: float, high: float) -> Array:
 
 def coloured(name: str, pixels: Array) -> Picture:
     """An image of H×W×1 or H×W×3 bytes."""
-    image = imaging().Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    from PIL import Image
+
+    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
     return encoded(name, image)
 
 
 def mapped(name: str, plane: Array, colours: tuple[str, str, str]) -> Picture:
     """An image of H×W numbers by a colour map."""
-    imaging_ = imaging()
-    grey = imaging_.Image.fromarray(scaled(plane, *extent(plane)))
+    from PIL import Image, ImageOps
+
+    grey = Image.fromarray(scaled(plane, *extent(plane)))
     black, middle, white = colours
-    return encoded(name, imaging_.ImageOps.colorize(grey, black, white, middle))
+    return encoded(name, ImageOps.colorize(grey, black, white, middle))
 
 
 def encoded(name: str, image: Any) -> Picture:
@@ -80,22 +82,3 @@ def encoded(name: str, image: Any) -> Picture:
     image.save(buffer, "PNG", optimize=True)
     text = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Picture(name, f"data:image/png;base64,{text}", image.width, image.height)
-
-
-def imaging() -> Any:
-    """Pillow. Raises UsageError where it is not installed."""
-    try:
-        import PIL
-        import PIL.Image
-        import PIL.ImageOps
-    except ImportError as error:
-        raise missing("pillow") from error
-    return PIL
-
-
-def missing(library: str) -> UsageError:
-    """The error for a missing library."""
-    return UsageError(
-        f"an HTML report needs {library}, which is not installed",
-        hint='pip install "porter-t7[report]"; a report in Markdown (FILE.md) needs nothing',
-    )

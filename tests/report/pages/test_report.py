@@ -21,6 +21,7 @@ from porter.parity.measure import failed
 from porter.report.as_json import report_json
 from porter.report.pages import kind_of, render, require_kinds, write
 from porter.report.pages.document import Document, facts_of
+from porter.system.extras import install
 
 jinja2 = pytest.importorskip("jinja2")
 pytest.importorskip("PIL")
@@ -146,9 +147,9 @@ def test_files_tell_their_kind(document: Document, tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    with pytest.raises(UsageError, match="needs jinja2") as caught:
+    with pytest.raises(UsageError, match="needs the package jinja2") as caught:
         require_kinds(("html",))
-    assert 'pip install "porter-t7[report]"' in str(caught.value)
+    assert install("jinja2") in str(caught.value)
 
 
 # Conversions -------------------------------------------------------------------------------------

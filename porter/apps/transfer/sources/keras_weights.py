@@ -22,7 +22,7 @@ from porter.apps.transfer.source import DescriptorSource, Opening
 from porter.apps.transfer.sources.module_source import Load
 from porter.apps.transfer.sources.vgg import Place, place, title, vgg
 from porter.emit.hdf5 import BROKEN, require_finite_heaps, require_self_contained
-from porter.errors import UsageError, WeightError
+from porter.errors import WeightError
 from porter.imaging.presets import VGG
 
 PUBLISHED = {
@@ -40,7 +40,8 @@ Shape = tuple[tuple[int, ...], str]
 
 def open_h5(path: Path, opening: Opening) -> DescriptorSource:
     """VGG's convolutions by name; any other whole model is left to Keras."""
-    h5py = module()
+    import h5py
+
     try:
         require_finite_heaps(path)
         with h5py.File(path, "r") as file:
@@ -117,18 +118,6 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(list(names)[:8])
 
 
-def module() -> Any:
-    """h5py. Raises UsageError where it is not installed."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError(
-            "Keras's .h5 files are read with h5py, which is not installed",
-            hint='pip install "porter-t7[h5]"',
-        ) from error
-    return h5py
-
-
 def datasets(file: Any) -> dict[str, Shape]:
     """Shape of every array by its path, with the layer's name where its group tells it."""
     import h5py
@@ -147,7 +136,8 @@ def loader(path: Path, names: dict[int, str]) -> Load:
     """Filters (the array of four axes) and bias (of one)."""
 
     def load() -> tuple[Any, Any]:
-        h5py = module()
+        import h5py
+
         try:
             with h5py.File(path, "r") as file:
                 bias = np.asarray(file[names[1]]) if 1 in names else None

@@ -20,9 +20,10 @@ from porter.apps.transfer.checks import damaged
 from porter.apps.transfer.source import Opening
 from porter.apps.transfer.sources.module_source import Load, ModuleSource
 from porter.apps.transfer.sources.vgg import place, title, vgg
-from porter.errors import UsageError, WeightError
+from porter.errors import WeightError
 from porter.imaging.presets import PixelEncoding
 from porter.runtime import memory
+from porter.system.extras import optional
 
 Array = npt.NDArray[Any]
 HEADER = 128
@@ -35,13 +36,7 @@ BROKEN = (ValueError, TypeError, OSError, KeyError, IndexError, NotImplementedEr
 
 def open_mat(path: Path, opening: Opening) -> ModuleSource:
     """Raises UsageError without SciPy, WeightError for other files, UnsafeFile, OutOfMemory."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise UsageError(
-            "MATLAB's files are read with SciPy, which is not installed",
-            hint='pip install "porter-t7[style]"',
-        ) from error
+    loadmat = optional("scipy.io", "scipy", "a file of MATLAB").loadmat
     try:
         memory.require_unpacked(unpacked_size(path), path.stat().st_size, path.name)
         content = loadmat(

@@ -20,8 +20,9 @@ from porter.apps.transfer.checks import damaged
 from porter.apps.transfer.source import Opening
 from porter.apps.transfer.sources.module_source import Load, ModuleSource
 from porter.apps.transfer.sources.vgg import Place, place, title, vgg
-from porter.errors import UsageError, WeightError
+from porter.errors import WeightError
 from porter.imaging.presets import RESNET, VGG
+from porter.system.extras import optional
 
 Array = npt.NDArray[Any]
 Read = Callable[[str], Array]
@@ -35,13 +36,8 @@ CAFFE_DIGESTS = ("00b39a1b", "d01eb7cb")
 
 def open_pth(path: Path, opening: Opening) -> ModuleSource:
     """Raises UsageError where PyTorch is not installed, WeightError for other files."""
-    try:
-        import torch
-    except ImportError as error:
-        raise UsageError(
-            "PyTorch's files are read with torch, which is not installed",
-            hint='pip install "porter-t7[torch]"; or save the state dict as .safetensors',
-        ) from error
+    without = ", or save the state dict as .safetensors"
+    torch = optional("torch", "torch", "a file of PyTorch", without)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the file makes it stumble over
@@ -65,25 +61,19 @@ def open_pth(path: Path, opening: Opening) -> ModuleSource:
 
 def open_safetensors(path: Path, opening: Opening) -> ModuleSource:
     """Raises UsageError where safetensors is not installed, WeightError for other files."""
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise UsageError(
-            ".safetensors are read with safetensors, which is not installed",
-            hint='pip install "porter-t7[safetensors]"',
-        ) from error
-    broken = (SafetensorError, OSError, ValueError, TypeError)
+    safetensors = optional("safetensors", "safetensors", "a .safetensors file")
+    broken = (safetensors.SafetensorError, OSError, ValueError, TypeError)
 
     def read(name: str) -> Array:
         try:
-            with safe_open(path, framework="numpy") as file:
+            with safetensors.safe_open(path, framework="numpy") as file:
                 stored: Array = file.get_tensor(name)
                 return stored
         except broken as error:
             raise damaged(path, error, f"array {name}") from error
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except broken as error:
         raise damaged(path, error) from error
