@@ -142,6 +142,7 @@ def test_a_missing_library_is_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match="needs tensorboard"), logbook(tmp_path / "log", False):
+    message = "needs the package tensorboard"
+    with pytest.raises(UsageError, match=message), logbook(tmp_path / "log", False):
         raise AssertionError("not reached")
     assert not (tmp_path / "log").exists()
