@@ -49,10 +49,7 @@ def facts(system: System) -> list[tuple[str, str]]:
         ("classes", ", ".join(system.classes)),
         ("feed", f"{shapes(system.input)}, {system.feed}"),
         ("gives", f"{shapes(system.output)}, {system.gives}"),
-        (
-            "preset",
-            system.preset or "none: what goes in and out is no picture for `porter stylize`",
-        ),
+        *([("pictures", pictures(system))] if system.preset else []),
         ("convert", system.command()),
         *(("note", pitfall) for pitfall in system.pitfalls),
     ]
