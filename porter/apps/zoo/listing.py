@@ -57,8 +57,7 @@ def facts(system: System) -> list[tuple[str, str]]:
 
 def pictures(system: System) -> str:
     """How pictures are run through a system's net."""
-    chosen = f"`--preset {system.preset}`"
-    return f"preset {system.preset}; {chosen} where porter does not find it by itself"
+    return f"`--preset {system.preset}`, where porter does not find it by itself"
 
 
 def in_full(system: System) -> Table:
