@@ -92,21 +92,17 @@ def inspect(
     there is. Classes without a map and shapes that cannot be found are part of the result. Raises
     T7Error, and UsageError where there are several modules.
     """
-    from porter.apps.inspect import inspect, inspect_plain, named_candidates
+    from porter.apps.inspect import inspect, inspect_plain
     from porter.apps.registry import registry_with
+    from porter.apps.zoo.advice import systems_named
     from porter.frontend.model_file import choose, holds_model
     from porter.ir.options import Options
 
     file, registry = read(path), registry_with(layer_maps, identity, map)
     if select is None and not holds_model(file, registry):
         return inspect_plain(file)
-    try:
+    with systems_named(path, registry, select):
         opened = choose(file, os.fspath(path), registry, select)
-    except UsageError as error:
-        if select is None:
-            named = named_candidates(file, os.fspath(path), registry)
-            error.hint = "\n".join(filter(None, [*named, error.hint]))
-        raise
     return inspect(opened, Options(bn, seed), shapes_of(input_shapes))
 
 
@@ -170,20 +166,21 @@ def convert(
     read; EmitError where nothing can be written; UsageError for arguments that do not go together.
     """
     from porter.apps.registry import registry_with
+    from porter.apps.zoo.advice import systems_named
     from porter.conversion.pipeline import convert, silent
     from porter.conversion.request import Request
     from porter.emit.settings import ExportOptions, TFLiteSettings, WeightSettings
     from porter.ir.options import Options
     from porter.parity import recording
 
-    calibration = path_of(representative)
+    calibration, registry = path_of(representative), registry_with(layer_maps, identity, map)
     request = Request(
         Path(model),
         path_of(output),
         input_shapes=shapes_of(input_shapes),
         reference=recording.read(Path(reference)) if reference is not None else None,
         select=select,
-        registry=registry_with(layer_maps, identity, map),
+        registry=registry,
         options=Options(bn, seed),
         tolerance=tolerance_of(isolated, accumulated),
         export=ExportOptions(data_format, trainable, optimize, precision),
@@ -197,7 +194,8 @@ def convert(
         tensorboard=path_of(tensorboard),
         pages=names(report),
     )
-    return convert(request, on_progress or silent)
+    with systems_named(model, registry, select):
+        return convert(request, on_progress or silent)
 
 
 def diff(

@@ -91,6 +91,10 @@ class UsageError(PorterError):
     exit_code = 2
 
 
+class SeveralModules(UsageError):
+    """A file holds several modules, and none was selected."""
+
+
 class ShapeNeeded(UsageError):
     """A model does not tell what it must be fed.
 

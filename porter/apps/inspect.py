@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from porter.apps.zoo.systems import System, looks_like
 from porter.errors import PorterError
 from porter.frontend.inputs import RequestedShape, Shapes
-from porter.frontend.model_file import ModelFile, choose
+from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram, parts, submodules
 from porter.frontend.run_mode import decide
 from porter.frontend.search import shapes_for
-from porter.frontend.selection import find_modules, outermost
 from porter.frontend.walker import Model
 from porter.frontend.weights import entries
 from porter.ir.graph import Graph
@@ -137,18 +136,6 @@ def inspect_plain(file: T7File) -> PlainInspection:
         describe(file.root),
         {path: describe(value) for path, value in entries(file.root) if path},
     )
-
-
-def named_candidates(file: T7File, name: str, registry: Registry) -> list[str]:
-    """Of a file with several modules those that look like a published system, a line each."""
-    lines: list[str] = []
-    for path in outermost(dict(find_modules(file.root, registry))):
-        opened = choose(file, name, registry, path)
-        lines += [
-            f"{path} looks like {system.title}: `{system.command(name, path)}`"
-            for system in looks_like(opened)
-        ]
-    return lines
 
 
 def format_of(file: T7File) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from porter import torch7
-from porter.errors import UsageError, WrongFile, printable
+from porter.errors import SeveralModules, UsageError, WrongFile, printable
 from porter.frontend.module_tree import require_mapped
 from porter.frontend.nonfinite import with_nan
 from porter.frontend.run_mode import decide
@@ -78,7 +78,7 @@ def choose(file: T7File, name: str, registry: Registry, select: str | None = Non
         raise without_module(file, name)
     candidates = outermost(found)
     if len(candidates) != 1:
-        raise UsageError(
+        raise SeveralModules(
             f"{name} holds {len(found)} modules",
             received="\n" + listed(found),
             hint=f"choose one with `select=PATH`; {INSIDE}",

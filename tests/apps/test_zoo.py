@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.api import open_model
+from porter.api import open_model, read
 from porter.apps.check.fixtures import find
+from porter.apps.zoo.advice import candidates, systems_named
 from porter.apps.zoo.sketch import Sketch, sketch
 from porter.apps.zoo.systems import (
     Fingerprint,
@@ -26,8 +27,9 @@ from porter.apps.zoo.systems import (
 )
 from porter.apps.zoo.widths import fits, require_pattern
 from porter.cli.main import main
-from porter.errors import PorterError
+from porter.errors import PorterError, UnmappedModules
 from porter.frontend.module_tree import histogram
+from porter.layer_maps import default_registry
 from tests.build import FIXTURES, concat_table, conv, linear, relu, sequential
 from tools import zoo_page
 
@@ -218,9 +220,21 @@ def test_inspect_names_a_system_and_its_command(capsys: pytest.CaptureFixture[st
     assert main(["inspect", str(path)]) == 2
     hint = f"best_model looks like DQN (Atari): `porter convert --select best_model {path}`"
     assert hint in capsys.readouterr().err
+    assert main(["convert", str(path), "-o", "nowhere"]) == 2
+    assert hint in capsys.readouterr().err
     assert main(["inspect", str(path), "--select", "model", "--json"]) == 0
     (named,) = json.loads(capsys.readouterr().out)["looks_like"]
     assert named["command"] == f"porter convert --select model {path}"
+
+
+def test_an_error_about_a_single_net_names_its_system() -> None:
+    path = ZOO / "openface-nn4-small2" / "model.t7"
+    registry = default_registry()
+    line = f"it looks like OpenFace nn4.small2: `porter convert {path}`"
+    assert candidates(read(path), str(path), registry, None) == [line]
+    with pytest.raises(UnmappedModules) as caught, systems_named(path, registry, None):
+        raise UnmappedModules("a class", hint="what else")
+    assert caught.value.hint == f"{line}\nwhat else"
 
 
 def test_the_page_is_current() -> None:
