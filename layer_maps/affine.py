@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from porter.maps import (
     FLOAT,
+    POINTWISE,
     Accepts,
     Array,
     BadField,
     Field,
+    HasReach,
     LayerMap,
     Layouts,
     NotDynamic,
     OpContext,
     Options,
     Param,
+    Reach,
     Shape,
     Tensor,
     TensorType,
@@ -78,7 +82,7 @@ def count(shape: Extents) -> int | None:
     return None if None in shape else math.prod(fixed(shape))
 
 
-class Componentwise(LayerMap):
+class Componentwise(LayerMap, HasReach):
     """x combined with a tensor that is repeated over the batch."""
 
     accepts = Accepts.ELEMENTWISE
@@ -101,6 +105,11 @@ class Componentwise(LayerMap):
         if len(own) == len(x):
             return None
         return (1,) * len(x) if math.prod(own) == 1 else self.for_each_sample(x)
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        """Where the operand is the same for all rows, it is for some of them."""
+        own = self.operand_shape(inputs[0].shape)
+        return POINTWISE if own is not None and own[axis] == 1 else None
 
     def for_each_sample(self, x: Extents) -> Shape | None:
         """The shape of one sample, if the operand has as many elements."""

@@ -9,15 +9,18 @@ kin; imagine-nn SpatialConstAffine.lua.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from porter.maps import (
+    POINTWISE,
     AffinePerPlane,
     Array,
     BadField,
     HasKerasLayer,
+    HasReach,
     HintsInput,
     LayerMap,
     Layouts,
@@ -26,6 +29,7 @@ from porter.maps import (
     OpContext,
     Options,
     PlaneNormalization,
+    Reach,
     Shape,
     TensorType,
     TorchObject,
@@ -83,7 +87,7 @@ class PerPlane(LayerMap):
 
 
 class PlaneBatchNormalization(
-    PerPlane, AffinePerPlane, HasKerasLayer, HintsInput, MakesBatch, NormalizesPlanes
+    PerPlane, AffinePerPlane, HasKerasLayer, HasReach, HintsInput, MakesBatch, NormalizesPlanes
 ):
     """Batch normalisation; subclasses fix the rank of a batch.
 
@@ -221,6 +225,9 @@ class PlaneBatchNormalization(
         statistics = self.running_mean, self.running_var
         return PlaneNormalization(self.weight, self.bias, self.eps, *statistics)
 
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        return None if self.uses_batch else POINTWISE
+
     def input_hint(self) -> TensorType:
         free = (None,) * (self.batch_rank - 2)
         return TensorType((None, self.running_mean.shape[0], *free))
@@ -251,7 +258,7 @@ class VolumetricBatchNormalization(PlaneBatchNormalization):
 
 
 @register("inn.ConstAffine", "nn.SpatialConstDiagonal")
-class ConstAffine(PerPlane, AffinePerPlane):
+class ConstAffine(PerPlane, AffinePerPlane, HasReach):
     """a·x + b for each plane of N×C or N×C×H×W: a batch normalisation that was folded."""
 
     a = param("C", trainable=False)
@@ -271,6 +278,9 @@ class ConstAffine(PerPlane, AffinePerPlane):
         rank, planes, rows = at.inputs[0].rank, at.axis(1), at.flat_rows
         scaled = tf.multiply(x, along(tf, at.variable(self.a, rows), planes, rank))
         return tf.add(scaled, along(tf, at.variable(self.b, rows), planes, rank))
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach:
+        return POINTWISE
 
     def per_plane_affine(self) -> tuple[Array, Array]:
         return self.a.array.astype(np.float64), self.b.array.astype(np.float64)

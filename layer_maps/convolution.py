@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from porter.layer_maps.correlation import MAX_ELEMENTS, check_sizes, correlate, every, shaped
+from porter.layer_maps.windows import SlidesOverImages
 from porter.maps import (
     Accepts,
     Array,
@@ -257,7 +258,7 @@ class SpatialCorrelation(Correlation):
     "w2nn.RandomBinaryConvolution",
     "w2nn.EdgeFilter",
 )
-class SpatialConvolution(SpatialCorrelation, WeightedCorrelation):
+class SpatialConvolution(SpatialCorrelation, WeightedCorrelation, SlidesOverImages):
     """Cross-correlation over N×C×H×W or C×H×W with zero padding.
 
     Old files have a 2-D weight, and one `padding` in place of `padW` and `padH`. Only cudnn has
@@ -266,7 +267,7 @@ class SpatialConvolution(SpatialCorrelation, WeightedCorrelation):
 
 
 @register("nn.SpatialDilatedConvolution", "cudnn.SpatialDilatedConvolution")
-class SpatialDilatedConvolution(SpatialCorrelation, WeightedCorrelation):
+class SpatialDilatedConvolution(SpatialCorrelation, WeightedCorrelation, SlidesOverImages):
     """The same with `dilation` − 1 unused pixels between the taps of the kernel."""
 
     dilation = integers("dilationH", "dilationW", default=1)

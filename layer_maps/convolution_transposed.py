@@ -8,6 +8,7 @@ VolumetricFullConvolution.lua.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,12 +20,14 @@ from porter.maps import (
     BadField,
     Field,
     HasKerasLayer,
+    HasReach,
     HintsInput,
     LayerMap,
     LinearInPlanes,
     OpContext,
     Options,
     Param,
+    Reach,
     Shape,
     TensorType,
     TorchObject,
@@ -234,7 +237,7 @@ class WeightedFullConvolution(FullConvolution, HasKerasLayer, LinearInPlanes):
 
 
 @register("nn.SpatialFullConvolution", "cudnn.SpatialFullConvolution")
-class SpatialFullConvolution(WeightedFullConvolution):
+class SpatialFullConvolution(WeightedFullConvolution, HasReach):
     """Over N×C×H×W or C×H×W. Old files have no `adj`; cudnn's `groups` is always 1."""
 
     reads_before_writing = True  # THNN SpatialFullConvolution.c multiplies each sample first
@@ -243,6 +246,12 @@ class SpatialFullConvolution(WeightedFullConvolution):
     stride = integers("dH", "dW", default=1)
     pad = integers("padH", "padW", default=0)
     adj = integers("adjH", "adjW", default=0)
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        if len(inputs) > 1:  # the target's size decides
+            return None
+        kernel, stride, pad = (sizes[axis - 2] for sizes in (self.kernel, self.stride, self.pad))
+        return Reach.transposed(kernel, stride, pad)
 
 
 @register("nn.VolumetricFullConvolution", "cudnn.VolumetricFullConvolution")

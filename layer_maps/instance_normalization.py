@@ -16,22 +16,26 @@ AdaptiveInstanceNormalization.lua.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from porter.layer_maps.batch_normalization import along, centred, mean_over
 from porter.maps import (
+    POINTWISE,
     Accepts,
     Array,
     Field,
     HasKerasLayer,
+    HasReach,
     HintsInput,
     LayerMap,
     NormalizesPlanes,
     OpContext,
     Options,
     PlaneNormalization,
+    Reach,
     Shape,
     TensorType,
     TorchObject,
@@ -54,7 +58,7 @@ def is_adain_style(module: TorchObject) -> bool:
 
 
 @register("nn.InstanceNormalization")
-class InstanceNormalization(LayerMap, HasKerasLayer, HintsInput, NormalizesPlanes):
+class InstanceNormalization(LayerMap, HasKerasLayer, HasReach, HintsInput, NormalizesPlanes):
     """Instance normalisation of N×C×H×W; AdaIN-style's also of C×H×W, and may be `disabled`.
 
     Weight and bias are the module's own, never those of its `bn`; without `affine` there are none.
@@ -122,6 +126,9 @@ class InstanceNormalization(LayerMap, HasKerasLayer, HintsInput, NormalizesPlane
 
     def plane_normalization(self) -> PlaneNormalization | None:
         return None if self.disabled else PlaneNormalization(self.weight, self.bias, self.eps)
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        return POINTWISE if self.disabled else None
 
     def input_hint(self) -> TensorType:
         return TensorType((None, self.planes, None, None))

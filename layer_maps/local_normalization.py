@@ -9,22 +9,26 @@ SpatialSameResponseNormalization.lua and LocalResponseNormalization.lua.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from porter.layer_maps.containers import sequential
 from porter.maps import (
+    POINTWISE,
     Accepts,
     Array,
     BadField,
     Field,
+    HasReach,
     HintsInput,
     LayerMap,
     Nested,
     OpContext,
     Options,
     Param,
+    Reach,
     Shape,
     TensorType,
     TorchObject,
@@ -43,7 +47,7 @@ MAX_WINDOW = 255
 @register(
     "nn.SpatialCrossMapLRN", "cudnn.SpatialCrossMapLRN", "inn.SpatialCrossResponseNormalization"
 )
-class SpatialCrossMapLRN(LayerMap):
+class SpatialCrossMapLRN(LayerMap, HasReach):
     """x / (k + alpha/size · sum of squares of `size` neighbouring planes)^beta.
 
     N×C×H×W or C×H×W. The window of plane c is clipped at the first and last plane; with an even
@@ -55,6 +59,9 @@ class SpatialCrossMapLRN(LayerMap):
     beta = number("beta", 0.75)
     k = number("k", 1.0)
     accepts = Accepts.ANY_ORDER
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach:
+        return POINTWISE
 
     def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         if "K" not in module:
@@ -70,7 +77,7 @@ class SpatialCrossMapLRN(LayerMap):
         return self
 
     @property
-    def reach(self) -> tuple[int, int]:
+    def neighbours(self) -> tuple[int, int]:
         """The number of planes in the window before and after its own."""
         before = (self.window - 1) // 2
         return before, self.window - 1 - before
@@ -80,7 +87,7 @@ class SpatialCrossMapLRN(LayerMap):
         return x
 
     def reference(self, x: Array) -> Array:
-        (before, behind), planes = self.reach, x.shape[-3]
+        (before, behind), planes = self.neighbours, x.shape[-3]
         sums = np.empty_like(x)
         for plane in range(planes):
             near = x[..., max(plane - before, 0) : plane + behind + 1, :, :]
@@ -90,7 +97,7 @@ class SpatialCrossMapLRN(LayerMap):
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank, planes = at.inputs[0].rank, at.axis(-3)
-        padding = [list(self.reach) if axis == planes else [0, 0] for axis in range(rank)]
+        padding = [list(self.neighbours) if axis == planes else [0, 0] for axis in range(rank)]
         squares = tf.pad(tf.square(x), padding)
         shifted = [
             tf.slice(squares, [i if axis == planes else 0 for axis in range(rank)], tf.shape(x))

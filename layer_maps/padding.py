@@ -9,22 +9,26 @@ ShaveImage.lua.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from porter.layer_maps.gradients import with_gradient_of
 from porter.maps import (
+    POINTWISE,
     Accepts,
     Array,
     BySample,
     Field,
     HasKerasLayer,
+    HasReach,
     LayerMap,
     OpContext,
     Options,
+    Reach,
     Shape,
+    TensorType,
     TorchObject,
     integer,
     integers,
@@ -35,7 +39,7 @@ from porter.maps import (
 )
 
 
-class Border(LayerMap, BySample):
+class Border(LayerMap, BySample, HasReach):
     """`pads` elements before and after each spatial axis; negative amounts remove elements."""
 
     pads: Field[tuple[int, ...]] = integers("pad_t", "pad_b", "pad_l", "pad_r")
@@ -61,6 +65,14 @@ class Border(LayerMap, BySample):
 
     def is_by_sample(self) -> bool:
         return True
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        """Rows of the border are those beside it."""
+        for each, before, behind in self.edges():
+            if each == axis - 4:
+                mirrored = max(before, 0) + max(behind, 0)
+                return Reach(2 * mirrored, abs(before) + abs(behind))
+        return POINTWISE
 
     def check(self, x: Shape, n: int, before: int, behind: int) -> None:
         """Refuse amounts that an axis of n elements does not allow."""
@@ -164,6 +176,9 @@ class SpatialCircularPadding(Mirror):
             return self
         op = self.evolve(pads=(0, 0, 0, 0))
         return op.with_notes("no border, since `active` is false")
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        return None
 
     def check(self, x: Shape, n: int, before: int, behind: int) -> None:
         self.require(max(before, behind) <= n, f"wraps {self.pads}: more than its input has", x)

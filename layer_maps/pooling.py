@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.layer_maps.windows import LOWEST, Pads, SlidingWindows, surround, taps
+from porter.layer_maps.windows import LOWEST, Pads, SlidesOverImages, SlidingWindows, surround, taps
 from porter.maps import (
     Array,
     BadField,
@@ -65,7 +65,7 @@ class MaxPooling(SlidingWindows, HasKerasLayer):
         return x
 
 
-class ImageMaxPooling(MaxPooling):
+class ImageMaxPooling(MaxPooling, SlidesOverImages):
     """Maximum over kH × kW elements, `dilation` apart, of N×C×H×W or C×H×W."""
 
     def pool(self, tf: Any, x: Any, pads: Pads, at: OpContext) -> Any:
@@ -171,7 +171,7 @@ class AveragePooling(SlidingWindows, HasKerasLayer):
         return functools.reduce(tf.multiply, factors)
 
 
-class ImageAveragePooling(AveragePooling):
+class ImageAveragePooling(AveragePooling, SlidesOverImages):
     """Average over kH × kW elements of N×C×H×W or C×H×W, or their sum without `divide`."""
 
     divide = flag("divide", default=True)

@@ -7,21 +7,26 @@ misc/maskSoftmax.lua.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from porter.maps import (
+    POINTWISE,
     Accepts,
     Array,
     BadField,
     BadTable,
     HasKerasLayer,
+    HasReach,
     LayerMap,
     Nested,
     OpContext,
     Options,
+    Reach,
     Shape,
+    TensorType,
     TorchObject,
     Value,
     Walk,
@@ -156,7 +161,7 @@ class SoftMin(OverFeatures):
     "cudnn.VolumetricSoftMax",
     "cudnn.VolumetricLogSoftMax",
 )
-class CudnnSoftMax(LayerMap):
+class CudnnSoftMax(LayerMap, HasReach):
     """Softmax over the features, or (mode INSTANCE) over all features and positions of a sample.
 
     cudnn.SoftMax and cudnn.LogSoftMax are of mode INSTANCE, unlike their namesakes in nn. The
@@ -170,6 +175,9 @@ class CudnnSoftMax(LayerMap):
     INSTANCE: ClassVar[str] = "CUDNN_SOFTMAX_MODE_INSTANCE"
     CHANNEL: ClassVar[str] = "CUDNN_SOFTMAX_MODE_CHANNEL"
     LOG: ClassVar[str] = "CUDNN_SOFTMAX_LOG"
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        return POINTWISE if self.mode == self.CHANNEL else None
 
     def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         name = module.typename

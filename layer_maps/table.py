@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from porter.maps import (
+    POINTWISE,
     Accepts,
     Array,
     BadField,
     BadTable,
     BySample,
     HasKerasLayer,
+    HasReach,
     LayerMap,
     Layout,
     Layouts,
@@ -26,6 +28,7 @@ from porter.maps import (
     MoveAxis,
     Nested,
     OpContext,
+    Reach,
     ReadsTable,
     Shape,
     ShapeMismatch,
@@ -57,12 +60,15 @@ class Joining(LayerMap, BySample):
         return self.axis > 0
 
 
-class Join(Joining, HasKerasLayer, ReadsTable):
+class Join(Joining, HasKerasLayer, HasReach, ReadsTable):
     """Tensors joined whose other axes are equal, or that have as many elements as if they were.
 
     Torch copies each into its part of the output element by element: 4×8 joins 4×10×1×1 along the
     second dimension as 4×8×1×1 would (JoinTable.lua).
     """
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        return POINTWISE if self.axis != axis and self.alike(inputs) else None
 
     def part(self, x: Shape, first: Shape) -> Shape:
         """The shape of the output's part that a tensor is copied into."""

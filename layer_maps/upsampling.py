@@ -8,6 +8,7 @@ VolumetricUpSamplingNearest.c, VolumetricUpSamplingTrilinear.c.
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,14 @@ from porter.maps import (
     BadField,
     BySample,
     HasKerasLayer,
+    HasReach,
     LayerMap,
     Layouts,
     Nested,
     OpContext,
+    Reach,
     Shape,
+    TensorType,
     TorchObject,
     Types,
     Value,
@@ -68,7 +72,7 @@ class UpSampling(LayerMap, BySample):
 
 
 @register("nn.SpatialUpSamplingNearest")
-class UpSamplingNearest(UpSampling, HasKerasLayer):
+class UpSamplingNearest(UpSampling, HasKerasLayer, HasReach):
     """Each element `scale_factor` times along every spatial axis."""
 
     moves = True
@@ -76,6 +80,9 @@ class UpSamplingNearest(UpSampling, HasKerasLayer):
 
     def enlarged(self, n: int, axis: int) -> int:
         return n * self.scale
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach:
+        return Reach(scale=self.scale)
 
     def reference(self, x: Array) -> Array:
         for axis in range(-max(x.ndim - 2, 2), 0):
@@ -187,7 +194,7 @@ def up_sampling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Val
 
 
 @register("nn.PixelShuffle")
-class PixelShuffle(LayerMap):
+class PixelShuffle(LayerMap, HasReach):
     """N×(C·r²)×H×W to N×C×(r·H)×(r·W): plane c·r² + i·r + j becomes row i and column j of
     each r × r block of plane c; batched or not.
     """
@@ -202,6 +209,9 @@ class PixelShuffle(LayerMap):
         area = self.scale**2
         self.require(planes % area == 0, f"takes a multiple of {area} planes", x)
         return (*batch, planes // area, height * self.scale, width * self.scale)
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach:
+        return Reach(scale=self.scale)
 
     def reference(self, x: Array) -> Array:
         out = np.empty(self.output_shape(x.shape), x.dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,8 +16,10 @@ from porter.maps import (
     Accepts,
     Array,
     Field,
+    HasReach,
     LayerMap,
     OpContext,
+    Reach,
     Shape,
     TensorType,
     flag,
@@ -58,6 +60,21 @@ def taps(tf: Any, x: Any, axis: int, kernel: int, stride: int, dilation: int = 1
             )
         )
     return found
+
+
+class SlidesOverImages(HasReach):
+    """The reach of windows over N×C×H×W."""
+
+    kernel: Field[tuple[int, ...]]
+    stride: Field[tuple[int, ...]]
+    pad: Field[tuple[int, ...]]
+    dilation: tuple[int, ...] | Field[tuple[int, ...]]
+
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach:
+        kernel, stride, pad, dilation = (
+            sizes[axis - 2] for sizes in (self.kernel, self.stride, self.pad, self.dilation)
+        )
+        return Reach.window(dilation * (kernel - 1) + 1, stride, pad)
 
 
 class SlidingWindows(LayerMap):

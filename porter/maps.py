@@ -35,6 +35,7 @@ from porter.ir.capabilities import (
     AffinePerPlane,
     BySample,
     HasKerasLayer,
+    HasReach,
     HintsInput,
     HintsInputs,
     LinearInPlanes,
@@ -82,6 +83,7 @@ from porter.ir.layout import (
 from porter.ir.layout_reshape import complete, regrouped
 from porter.ir.nested import Nested, leaves, map_leaves, same_structure
 from porter.ir.options import Options
+from porter.ir.reach import POINTWISE, Reach
 from porter.ir.registry import DEFAULT_REGISTRY, Registry, is_layer_map, register, structure
 from porter.ir.window import Window
 from porter.torch7 import LuaFunction, Storage, Table, Tensor, TorchObject, describe
@@ -90,6 +92,7 @@ __all__ = [
     "DEFAULT_REGISTRY",
     "FLOAT",
     "INT",
+    "POINTWISE",
     "Accepts",
     "AffinePerPlane",
     "Array",
@@ -100,6 +103,7 @@ __all__ = [
     "DerivedTensor",
     "Field",
     "HasKerasLayer",
+    "HasReach",
     "HasStates",
     "HintsInput",
     "HintsInputs",
@@ -119,6 +123,7 @@ __all__ = [
     "Options",
     "Param",
     "PlaneNormalization",
+    "Reach",
     "ReadsTable",
     "Registry",
     "Shape",

@@ -17,6 +17,8 @@ from porter.imaging.presets import Numbers, PixelEncoding, Preset
 
 Array = npt.NDArray[Any]
 
+MEDIAN_ROWS = 64
+"""Rows of which medians are taken at once."""
 YUV = np.array(
     [[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]], np.float32
 )
@@ -153,6 +155,11 @@ def median(levels: Array, window: int) -> Array:
     """
     if window < 2:
         return levels
-    windows = np.lib.stride_tricks.sliding_window_view(levels, (window, window), axis=(1, 2))
-    middle: Array = np.median(windows.reshape(*windows.shape[:4], -1), axis=-1)
-    return middle.astype(np.float32)
+    windows: Any = np.lib.stride_tricks.sliding_window_view(levels, (window, window), axis=(1, 2))
+    middle = np.empty(windows.shape[:4], np.float32)
+    for first in range(0, middle.shape[1], MEDIAN_ROWS):  # all windows take window² the memory
+        rows = windows[:, first : first + MEDIAN_ROWS]
+        middle[:, first : first + MEDIAN_ROWS] = np.median(
+            rows.reshape(*rows.shape[:4], -1), axis=-1
+        )
+    return middle

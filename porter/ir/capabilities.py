@@ -11,6 +11,7 @@ for it. Every method may still return None (or False) for an instance that it do
     AffinePerPlane     passes: scales and shifts each plane
     NormalizesPlanes   passes: normalises each plane
     BySample           passes: whether samples of a batch are computed one by one
+    HasReach           apps: which rows of an image a row of the output is computed from
     HintsInput         frontend: the type of the layer's input (HintsInputs: of each input)
     TakesIndices       frontend: the largest index that it accepts
     MakesBatch         frontend: turns the caller's own tensor into a batch of one
@@ -27,7 +28,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from porter.ir.fields import Array, Param
-from porter.ir.graph import TensorType
+from porter.ir.graph import Node, TensorType
+from porter.ir.reach import POINTWISE, Reach
 
 
 class HasKerasLayer(abc.ABC):
@@ -96,6 +98,32 @@ class BySample(abc.ABC):
     @abc.abstractmethod
     def is_by_sample(self) -> bool:
         """Whether each sample of a batch of images depends on that sample of the inputs alone."""
+
+
+class HasReach(abc.ABC):
+    """For maps that compute rows of images from some rows of their inputs, wherever these lie.
+
+    Maps that compute each element by itself (`Accepts.ELEMENTWISE`) need not tell.
+    """
+
+    @abc.abstractmethod
+    def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
+        """The reach along axis 2 or 3 of N×C×H×W; None where a row needs all of an input."""
+
+
+def reach_of(node: Node, axis: int) -> Reach | None:
+    """The reach of a node along axis 2 or 3 (Torch's) of images N×C×H×W, the same for all inputs.
+
+    None where rows need all of an input, or are drawn at random.
+    """
+    op, types = node.op, [value.type for value in (*node.inputs, *node.outputs)]
+    are_images = bool(node.inputs) and all(type.rank == 4 for type in types)
+    if not are_images or op.draws or len({value.shape[axis] for value in node.inputs}) > 1:
+        return None
+    if isinstance(op, HasReach):
+        return op.reach(axis, [value.type for value in node.inputs])
+    by_element = op.accepts.value == "elementwise" and len({type.static for type in types}) == 1
+    return POINTWISE if by_element or (isinstance(op, Skippable) and op.is_identity()) else None
 
 
 class HintsInputs(abc.ABC):

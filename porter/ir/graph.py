@@ -9,7 +9,7 @@ Shapes are always in Torch's order (N×C×H×W). Layouts in TensorFlow are chose
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,19 @@ class Graph:
         yield from leaves(self.inputs)
         for node in self.nodes:
             yield from node.outputs
+
+
+def with_shapes(node: Node, shapes: Iterable[Sequence[int]]) -> Node:
+    """The node on inputs of other shapes, one for each."""
+    inputs = tuple(
+        replace(value, type=replace(value.type, shape=tuple(shape)))
+        for value, shape in zip(node.inputs, shapes, strict=True)
+    )
+    types = node.op.output_types(*(value.type for value in inputs))
+    outputs = tuple(
+        replace(value, type=type) for value, type in zip(node.outputs, types, strict=True)
+    )
+    return replace(node, inputs=inputs, outputs=outputs)
 
 
 def verify(graph: Graph) -> None:

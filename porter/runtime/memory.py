@@ -18,6 +18,7 @@ SMALL = 2**28
 """Bytes below which any compression ratio is accepted."""
 
 MEMINFO = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
 GROUP = Path("/sys/fs/cgroup")
 
 _budget: int | None = None
@@ -72,6 +73,25 @@ def elements(value: Value) -> int:
 
 def available() -> int | None:
     """Bytes that can be had without swapping; None where the system does not say."""
+    return smaller(free_memory(), address_space_left())
+
+
+def address_space_left() -> int | None:
+    """Bytes below the limit that a shell's `ulimit -v` sets; None where there is none."""
+    try:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(STATM.read_text().split()[0])
+    except (ImportError, OSError, ValueError):
+        return None
+    if limit == resource.RLIM_INFINITY:
+        return None
+    return max(limit - pages * resource.getpagesize(), 0)
+
+
+def free_memory() -> int | None:
+    """Bytes that the machine, or the group that the process belongs to, can spare."""
     try:
         rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         free = int(rows["MemAvailable"].split()[0]) * 1024

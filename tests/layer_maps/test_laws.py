@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from porter.emit.port import Port, build_widest
 from porter.frontend.inputs import types_of
-from porter.ir.graph import FLOAT, Graph, Node, TensorType
+from porter.ir.capabilities import reach_of
+from porter.ir.graph import FLOAT, Graph, Node, TensorType, with_shapes
 from porter.ir.layout import Layout, Step, channels_last, plan, torch_order
 from porter.ir.nested import Nested, leaves
 from porter.layer_maps import default_registry
@@ -174,7 +175,43 @@ def test_a_layer_that_gets_the_layout_it_wants_keeps_it(
                 )
 
 
-# (e) Open sizes -----------------------------------------------------------------------------------
+# (e) Bands ----------------------------------------------------------------------------------------
+
+
+@every_class
+@example(variation=GROWN, share=0.4)
+@example(variation=GROWN, share=1)
+@given(variation=VARIATIONS, share=st.floats(0, 1))
+def test_rows_are_computed_from_the_rows_within_reach(
+    typename: str, variation: Variation, share: float
+) -> None:
+    for case in cases(typename):
+        graph, inputs = walked(case, variation, "float64")
+        variables = runner.Variables("float64")
+        for node, arrays, exact in computed(graph, inputs, "float64"):
+            for axis in (2, 3):
+                reach = reach_of(node, axis)
+                if reach is None:
+                    continue
+                extent = node.outputs[0].shape[axis]
+                first = min(int(share * extent), extent - 1)
+                rows = reach.rows((first, min(first + 2, extent)), arrays[0].shape[axis])
+                cut = [array.take(range(*rows), axis) for array in arrays]
+                band = with_shapes(node, [array.shape for array in cut])
+                types = (tuple(v.type for v in values) for values in (band.inputs, band.outputs))
+                layouts = band.op.layouts((torch_order(4),) * len(cut), *types)
+                place = first - reach.start(rows[0])
+                for outputs in (
+                    reference.run_node(band, tuple(cut), np.float64),
+                    runner.run_isolated(Step(band, *layouts), cut, variables),
+                ):
+                    for whole, output in zip(exact, outputs, strict=True):
+                        error = compare(whole.take([first], axis), output.take([place], axis))
+                        where = f"{case} {node.path} axis {axis}: row {first} of {rows}: {error}"
+                        assert error.within(TOLERANCE["float64"]), where
+
+
+# (f) Open sizes -----------------------------------------------------------------------------------
 
 
 @functools.cache

@@ -84,9 +84,8 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     from porter.emit.settings import ExportOptions
     from porter.runtime.runner import Variables
 
-    return TracedNet(
-        build_widest(model, emitted_types(model, shapes), Variables(), ExportOptions())
-    ), spec
+    port = build_widest(model, emitted_types(model, shapes), Variables(), ExportOptions())
+    return TracedNet(port, model), spec
 
 
 def not_of_images(path: Path, model: Model, shapes: Shapes) -> UsageError | None:

@@ -1,20 +1,29 @@
 """Whether a picture fits into memory, estimated from the net's graph before the picture runs.
 
 The graph is traced for the picture's size, which computes nothing; TensorFlow frees a tensor when
-its last reader is done, and lets elementwise operations write over their input.
+its last reader is done, and lets elementwise operations write over their input. A picture that does
+not fit runs in bands, where the net's layers are known.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from porter.errors import OutOfMemory
+from porter.ir.fields import Array
+from porter.ir.liveness import dead_after
 from porter.runtime import memory
 
 if TYPE_CHECKING:
     from porter.apps.stylize.runners import Net
+
+Call = Callable[[Array], Array]
+"""Pictures as the net takes them, N×H×W×C, to what it makes of them."""
 
 SMALL = 1_000_000
 """Pixels up to which nobody asks: tracing costs more time than it could save."""
@@ -36,22 +45,31 @@ IN_PLACE = (
 """Operations that hand on the memory of an input which nobody else reads."""
 
 
-def require_room(net: Net, height: int, width: int, count: int = 1) -> None:
-    """Raise OutOfMemory where `count` pictures of this size must exhaust the memory of a CPU."""
+def require_room(net: Net, height: int, width: int, count: int = 1) -> Call:
+    """What runs `count` pictures of this size in the memory of a CPU: the net, or bands of it.
+
+    Raises OutOfMemory where they must exhaust it.
+    """
     pixels = height * width * count
     free = memory.available()
     if free is None or pixels <= SMALL:
-        return
-    nodes = net.traced(height, width, count)
-    activations = peak(nodes.node, functions(nodes)) if nodes is not None else 0
-    needed = IMAGE_BYTES * pixels + COPIES * activations
+        return net
+    needed = IMAGE_BYTES * pixels + COPIES * net.activations(height, width, count)
     if needed <= free:
-        return
+        return net
+    bands = net.bands(height, width)
+    if bands is not None:
+        left = free - IMAGE_BYTES * pixels
+        rows = bands.rows_within(left)
+        if rows is not None:
+            return lambda x: np.concatenate([bands.run(each[None], rows) for each in x])
+        needed = min(needed, IMAGE_BYTES * pixels + bands.memory(1))
     longest = int(max(height, width) * math.sqrt(SPARE * free / needed))
     raise OutOfMemory(
         f"a picture of {height}×{width} takes about {memory.gigabytes(needed)} of memory",
         received=f"{memory.gigabytes(free)} are free",
-        hint=f"its longer side may have about {longest} pixels: `image_size={longest}`",
+        hint=f"its longer side may have about {longest} pixels: `image_size={longest}`"
+        + ("" if bands else "; run from its .t7 a net takes less, since it can run in bands"),
     )
 
 
@@ -76,6 +94,30 @@ def peak(nodes: Iterable[Any], library: Mapping[str, Any]) -> int:
         most = max(most, total + max(bodies, default=0) - (size if reuses else 0))
         for source in ending if node.name in last else [*ending, node.name]:
             total -= alive.pop(source)
+    return most
+
+
+def peak_of_flat(interpreter: Any) -> int:
+    """The same for a flat buffer whose tensors are allocated."""
+    sizes = {
+        tensor["index"]: math.prod(map(int, tensor["shape"])) * np.dtype(tensor["dtype"]).itemsize
+        for tensor in interpreter.get_tensor_details()
+    }
+    inputs = [int(tensor["index"]) for tensor in interpreter.get_input_details()]
+    outputs = [int(tensor["index"]) for tensor in interpreter.get_output_details()]
+    operations = [list(map(int, each["outputs"])) for each in interpreter._get_ops_details()]
+    computed = {*inputs, *itertools.chain(*operations)}
+    steps = [
+        [index for index in map(int, (*each["inputs"], *each["outputs"])) if index in computed]
+        for each in interpreter._get_ops_details()
+    ]
+    dead = dead_after(steps, outputs)
+    alive = set(inputs)
+    most = 0
+    for at, step in enumerate(steps):
+        alive |= set(step)
+        most = max(most, sum(sizes.get(index, 0) for index in alive))
+        alive -= set(dead.get(at, ()))
     return most
 
 

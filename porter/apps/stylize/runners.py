@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import abc
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from porter.apps.stylize import memory
 from porter.emit.keras_files import require_known
 from porter.emit.reload import dequantised, quantised
-from porter.errors import OutOfMemory, PorterError, ShapeMismatch, UnsafeFile, UsageError
+from porter.errors import OutOfMemory, PorterError, ShapeMismatch, UnsafeFile, UsageError, WalkError
+from porter.frontend.walker import Model
 from porter.ir.fields import Array
+from porter.ir.graph import TensorType
+from porter.ir.nested import leaves
 from porter.system.checksums import sealed
 from porter.system.extras import optional
 from porter.system.input_files import require_file
 
+if TYPE_CHECKING:
+    from porter.apps.stylize.bands import Bands
+
 Sizes = tuple[int | None, ...]
 
 LAYERS = "layers.py"
+SMALL = 256
+"""Height and width of the picture of which a flat buffer's memory is taken: a multiple of what nets
+with skip connections take multiples of."""
 MIXED = 1e-3
 """Relative change of a picture by its neighbour in a batch that rounding alone does not make."""
 
@@ -42,6 +52,15 @@ class Net(abc.ABC):
 
         Nothing is computed.
         """
+        return None
+
+    def activations(self, height: int, width: int, count: int) -> int:
+        """Bytes of the tensors that are alive at once while pictures run; 0 where nobody knows."""
+        graph = self.traced(height, width, count)
+        return 0 if graph is None else memory.peak(graph.node, memory.functions(graph))
+
+    def bands(self, height: int, width: int) -> Bands | None:
+        """The net for one picture of this size, in bands; None where its layers are not known."""
         return None
 
     def stored_shape(self, height: int, width: int, count: int) -> tuple[int, ...]:
@@ -109,17 +128,29 @@ def graph_of(tf: Any, function: Any, shape: tuple[int, ...]) -> Any:
 
 
 class TracedNet(Net):
-    """A port that was traced in this process."""
+    """A port that was traced in this process, of a model that can be walked for any size."""
 
-    def __init__(self, port: Any) -> None:
+    def __init__(self, port: Any, model: Model) -> None:
         self.tf = full_precision()
         self.serve = port.module.serve
+        self.model, self.variables = model, port.variables
         (spec,) = self.serve.input_signature
         self.shape = tuple(spec.shape)
 
     def traced(self, height: int, width: int, count: int) -> Any:
         shape = self.stored_shape(height, width, count)
         return graph_of(self.tf, self.serve.python_function, shape)
+
+    def bands(self, height: int, width: int) -> Bands | None:
+        from porter.apps.stylize.bands import Bands
+
+        planes = self.shape[-1 if self.channels_last else 1]
+        type = TensorType((1, planes, height, width))
+        try:
+            graph = self.model.walk(type)
+        except WalkError:  # what is wrong with the size is told when the net runs
+            return None
+        return Bands(graph, self.variables) if len(list(leaves(graph.outputs))) == 1 else None
 
     def run(self, x: Array) -> Array:
         (output,) = self.serve(self.tf.constant(x)).values()
@@ -224,11 +255,24 @@ class TFLiteNet(Net):
     """A `.tflite` file, float or quantised, by LiteRT, or by TensorFlow where that is missing."""
 
     def __init__(self, file: Path) -> None:
-        self.serve = loaded(file, lambda: signature_runner(file))
+        self.file = file
+        self.serve = loaded(file, lambda: litert(file).get_signature_runner("serving_default"))
         self.output = self.serve.get_output_details()
         ((self.name, self.input_details),) = one(self.serve.get_input_details(), file).items()
         sizes = self.input_details["shape_signature"]
         self.shape = tuple(None if extent < 0 else int(extent) for extent in sizes)
+
+    def activations(self, height: int, width: int, count: int) -> int:
+        """Of a small picture, whose tensors are laid out, and scaled."""
+        rows, columns = (extent or SMALL for extent in self.sizes)
+        plain = litert(self.file, delegates=False)
+        (image,) = plain.get_input_details()
+        try:
+            plain.resize_tensor_input(image["index"], self.stored_shape(rows, columns, 1))
+            plain.allocate_tensors()
+        except (ValueError, RuntimeError):  # what is wrong with the size is told when the net runs
+            return 0
+        return memory.peak_of_flat(plain) * height * width * count // (rows * columns)
 
     def run(self, x: Array) -> Array:
         from porter.system.tensorflow import quiet_stderr
@@ -238,11 +282,12 @@ class TFLiteNet(Net):
         return np.array(dequantised(output, self.output[name]))
 
 
-def signature_runner(file: Path) -> Any:
-    """The signature that porter gives its flat buffers."""
-    litert = optional("ai_edge_litert.interpreter", "ai-edge-litert", "a .tflite file")
-    interpreter = litert.Interpreter(model_path=str(file))
-    return interpreter.get_signature_runner("serving_default")
+def litert(file: Path, delegates: bool = True) -> Any:
+    """An interpreter of a flat buffer; without delegates every operation is one of its own."""
+    module = optional("ai_edge_litert.interpreter", "ai-edge-litert", "a .tflite file")
+    kinds = module.OpResolverType
+    kind = kinds.AUTO if delegates else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return module.Interpreter(model_path=str(file), experimental_op_resolver_type=kind)
 
 
 def loaded(path: Path, load: Any) -> Any:

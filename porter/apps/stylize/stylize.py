@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from porter.apps.stylize.memory import require_room
+from porter.apps.stylize.memory import Call, require_room
 from porter.apps.stylize.runners import Net, mixes
 from porter.errors import PorterError, UsageError
 from porter.imaging.files import Pair
@@ -181,8 +181,9 @@ def run_batch(
     """Run photos of one size and write their pictures. Raises EmitError where that fails."""
     photos = [fitted(photo, spec) for _, photo in batch]
     try:
-        require_room(net, *photos[0].size, len(photos))
-        results = run(net, spec, np.stack([photo.pixels for photo in photos]), batch_size)
+        height, width = (extent + sum(padding(extent, spec)) for extent in photos[0].size)
+        call = require_room(net, height, width, len(photos))
+        results = run(net, spec, np.stack([photo.pixels for photo in photos]), batch_size, call)
     except UsageError:
         raise
     except PorterError as error:
@@ -199,8 +200,11 @@ def run_batch(
         yield StylizeResult(pair.source, pair.target, original.size, image.shape[:2], notes)
 
 
-def run(net: Net, spec: ImageSpec, images: Array, batch_size: int) -> Array:
-    """8-bit pictures through the net; a net with a fixed batch gets the last one repeated.
+def run(
+    net: Net, spec: ImageSpec, images: Array, batch_size: int, call: Call | None = None
+) -> Array:
+    """8-bit pictures through the net, or through `call` in its place; a net with a fixed batch gets
+    the last one repeated.
 
     Raises UsageError where the net makes no pictures of the preset's kind.
     """
@@ -208,7 +212,7 @@ def run(net: Net, spec: ImageSpec, images: Array, batch_size: int) -> Array:
     assert side is not None
     if net.batch is not None and count < batch_size:
         images = np.concatenate([images, np.repeat(images[-1:], batch_size - count, axis=0)])
-    output = net(to_net(images, spec))
+    output = (call or net)(to_net(images, spec))
     if not spec.geometry.flat and (output.ndim != 4 or output.shape[-1] != side.planes):
         raise UsageError(
             f"the preset {spec.preset.name} is for nets that make N×H×W×{side.planes}",
