@@ -2,14 +2,17 @@
 
     python -m tests.fuzz.fuzz_inputs KIND [KIND …] [--runs N] [--seed N] [--keep FOLDER]
 
-A file may be accepted or refused with a PorterError; any other exception is a finding.
+A file may be accepted or refused with a PorterError; any other exception is a finding. So is a
+crash of a library written in C: it ends the run with a traceback and leaves the case in FOLDER.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import random
+import resource
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from porter.errors import PorterError
-from tests.fuzz.harness import loop
+from tests.fuzz.harness import HANG_SECONDS, MEMORY_BYTES, STOP_SECONDS, loop
 
 Read = Callable[[Path], object]
 Kind = tuple[Path, Read]
@@ -239,7 +242,14 @@ def mutated(sound: bytes, chance: random.Random) -> bytes:
     return bytes(data if chance.random() > 0.05 else data[: chance.randrange(1, len(data) + 1)])
 
 
-def run(name: str, runs: int, seed: int, folder: Path, keep: Path) -> int:
+def run(
+    name: str,
+    runs: int,
+    seed: int,
+    folder: Path,
+    keep: Path,
+    hang_seconds: float = STOP_SECONDS,
+) -> int:
     """Fuzz one kind; the number of findings."""
     path, read = kind(name, folder / name)
     sound, chance = path.read_bytes(), random.Random(f"{name} {seed}")
@@ -259,7 +269,7 @@ def run(name: str, runs: int, seed: int, folder: Path, keep: Path) -> int:
             yield mutated(sound, chance)
 
     print(f"{name}: ", end="")
-    findings = loop(one, cases(), f"{name}-{seed}", keep)
+    findings = loop(one, cases(), f"{name}-{seed}", keep, hang_seconds)
     path.write_bytes(sound)
     return findings
 
@@ -273,9 +283,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(), help="folder for bad cases")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    with tempfile.TemporaryDirectory(dir=options.keep) as folder:
         findings = [
-            run(name, options.runs, options.seed, Path(folder), options.keep)
+            run(name, options.runs, options.seed, Path(folder), options.keep, HANG_SECONDS)
             for name in options.kinds or KINDS
         ]
     return 1 if any(findings) else 0
