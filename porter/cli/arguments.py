@@ -202,3 +202,13 @@ def require_report(path: Path) -> None:
     from porter.report.pages import kind_of, require_kinds
 
     require_kinds((kind_of(path),))
+    require_places(report=path)
+
+
+def require_places(**files: Path | None) -> None:
+    """Refuse files, by option, that cannot be written before anything is run; others replace."""
+    from porter.system.atomic import require_file_target
+
+    for option, path in files.items():
+        if path is not None:
+            require_file_target(path, True, option)

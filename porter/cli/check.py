@@ -12,6 +12,7 @@ from porter.cli.arguments import (
     Commands,
     arguments_of,
     map_options,
+    require_places,
     require_report,
     show_json,
     tolerance_options,
@@ -72,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.report:
         require_report(options.report)
+    require_places(junit=options.junit)
     console = out()
     with progress(options.json) as display:
         task = display.add_task("check")

@@ -7,7 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from porter.cli.arguments import Commands, arguments_of, model_options, show_json
+from porter.cli.arguments import (
+    Commands,
+    arguments_of,
+    model_options,
+    require_places,
+    show_json,
+)
 from porter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from porter.api import inspect
     from porter.apps.inspect import PlainInspection
 
+    require_places(html=options.html, svg=options.svg)
     inspection = inspect(options.file, **arguments_of(options, inspect))
     if isinstance(inspection, PlainInspection):
         return show_plain(options, inspection)

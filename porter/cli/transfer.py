@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.apps.transfer.recipe import CHOICES, NAMES, Recipe, layer_weights, read_recipe
-from porter.cli.arguments import Commands, show_json
+from porter.cli.arguments import Commands, require_places, show_json
 from porter.errors import UsageError
 from porter.system.atomic import require_file_target
 
@@ -213,8 +213,7 @@ def require_sensible(options: argparse.Namespace, recipe: Recipe) -> None:
     output = options.output
     for path in (output, *([options.curve] if options.curve else [])):
         format_of(path)
-        if not path.absolute().parent.is_dir():
-            raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    require_places(curve=options.curve)
     for name in ("image_size", "style_size", "snapshot"):
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -108,19 +108,20 @@ def code_of(error: Exception) -> int | None:
 # What is in the way -------------------------------------------------------------------------------
 
 
-def require_file_target(path: Path, force: bool) -> None:
+def require_file_target(path: Path, force: bool, option: str = "output") -> None:
     """Raise UsageError or EmitError, before any slow step, if no file can be put at `path`.
 
-    `force` replaces a file. A link is never replaced, nor is what it points to.
+    `force` replaces a file. A link is never replaced, nor is what it points to. `option` is the
+    argument that names the file.
     """
-    require_no_link(path)
+    require_no_link(path, option)
     if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint="name a file with `output=`")
+        raise UsageError(f"{path} is a folder", hint=f"name a file with `{option}=`")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no regular file", hint="choose another `output=`")
+        raise UsageError(f"{path} is no regular file", hint=f"choose another `{option}=`")
     if path.exists() and not force:
         raise UsageError(
-            f"{path} already exists", hint="choose another `output=`, or add `force=True`"
+            f"{path} already exists", hint=f"choose another `{option}=`, or add `force=True`"
         )
     parent = Path(os.path.abspath(path)).parent
     if not parent.is_dir():
@@ -131,12 +132,12 @@ def require_file_target(path: Path, force: bool) -> None:
         raise EmitError(f"{path} cannot be written", hint=advice(errno.EACCES))
 
 
-def require_no_link(path: Path) -> None:
+def require_no_link(path: Path, option: str = "output") -> None:
     """Raise UsageError for a symbolic link: renaming onto it would replace the link alone."""
     if path.is_symlink():
         raise UsageError(
             f"{path} is a symbolic link to {os.readlink(path)}",
-            hint="name the place itself with `output=`",
+            hint=f"name the place itself with `{option}=`",
         )
 
 

@@ -128,3 +128,43 @@ def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path: Path) -> None:
     assert ran.returncode == 143, err
     assert "terminated" in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["folder", "link", "missing/page"])
+@pytest.mark.parametrize(
+    ("words", "option", "suffix"),
+    [
+        (["check", NET.parent], "--report", ".md"),
+        (["check", NET.parent], "--junit", ".xml"),
+        (["diff", NET, NET], "--report", ".html"),
+        (["inspect", NET], "--html", ".html"),
+        (["inspect", NET], "--svg", ".svg"),
+        (
+            ["transfer", "--content", NET, "--style", NET, "--descriptor", NET, "-o", "x.png"],
+            "--curve",
+            ".png",
+        ),
+    ],
+)
+def test_files_beside_the_result_are_looked_at_before_any_work(
+    words: list[object],
+    option: str,
+    suffix: str,
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for work in ("check", "diff", "inspect"):
+        monkeypatch.setattr(f"porter.api.{work}", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr("porter.cli.transfer.optimised", lambda *_: pytest.fail("it began"))
+    target = tmp_path / (place + suffix)
+    if place == "folder":
+        target.mkdir()
+    if place == "link":
+        target.symlink_to(tmp_path / "elsewhere")
+    assert cli.main([*map(str, words), option, str(target)]) == 2
+    err = capsys.readouterr().err
+    assert ("no folder" if place == "missing/page" else option) in err
+    assert target.name in err
+    assert not (tmp_path / "elsewhere").exists()

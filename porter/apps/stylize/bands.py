@@ -48,7 +48,7 @@ copies in an order of their own, and freed memory is not always given back."""
 
 
 @dataclass(frozen=True)
-class Call:
+class RowCall:
     """A step of the plan. `reach` is None where it needs its whole inputs, `statistics` what it
     first needs of them."""
 
@@ -60,10 +60,10 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Part:
+class RowPart:
     """A call on rows of its inputs, for the sake of some rows of its outputs."""
 
-    call: Call
+    call: RowCall
     reach: Reach
     read: Rows
     written: Rows
@@ -94,18 +94,18 @@ class Bands:
 
     # What is computed from what ------------------------------------------------------------------
 
-    def call(self, step: Step | LayoutConversion) -> Call:
+    def call(self, step: Step | LayoutConversion) -> RowCall:
         if isinstance(step, LayoutConversion):
             flat = step.before.flat or step.after.flat or step.source.type.rank != 4
             ends = ((step.source.id, step.before),), ((step.source.id, step.after),)
-            return Call(step, *ends, None if flat else POINTWISE)
+            return RowCall(step, *ends, None if flat else POINTWISE)
         reads, writes = tuple(read_by(step)), tuple(written_by(step))
         reach, op = reach_of(step.node, self.axis), step.node.op
         if reach is None and isinstance(op, NormalizesPlanes) and len(reads) == 1:
             normalization = op.plane_normalization()
             if normalization is not None and self.values[reads[0][0]].type.rank == 4:
-                return Call(step, reads, writes, POINTWISE, normalization)
-        return Call(step, reads, writes, reach)
+                return RowCall(step, reads, writes, POINTWISE, normalization)
+        return RowCall(step, reads, writes, reach)
 
     def stored_values(self) -> list[StoredValue]:
         """What is kept whole, in the order in which it is computed.
@@ -148,7 +148,7 @@ class Bands:
         parts = self.parts(key, (0, self.extent(key)))
         return {read for part in parts for read in part.call.reads} & {self.source, *self.stored}
 
-    def parts(self, key: StoredValue, rows: Rows) -> list[Part]:
+    def parts(self, key: StoredValue, rows: Rows) -> list[RowPart]:
         """The calls that compute rows of a value from stored ones."""
         needed, parts = {key: rows}, []
         for call in reversed(self.calls[: self.maker[key] + 1]):
@@ -160,7 +160,7 @@ class Bands:
             read = call.reach.rows(output, self.extent(call.reads[0]))
             for each in call.reads:
                 needed[each] = hull([read, needed.get(each, read)])
-            parts.append(Part(call, call.reach, read, output))
+            parts.append(RowPart(call, call.reach, read, output))
         return parts[::-1]
 
     # Memory --------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class Bands:
             alive -= sum(sizes[each] for each in dead)
         return most
 
-    def dying(self, parts: Sequence[Part], key: StoredValue) -> Iterator[list[StoredValue]]:
+    def dying(self, parts: Sequence[RowPart], key: StoredValue) -> Iterator[list[StoredValue]]:
         """What each part is the last to use."""
         used = ((*part.call.reads, *part.call.writes) for part in parts)
         dead = dead_after(used, [key])
@@ -272,7 +272,7 @@ class Bands:
                 tensors.pop(each, None)
         return tensors[key][0]
 
-    def compute(self, call: Call, inputs: Sequence[Any], banded: bool = False) -> Sequence[Any]:
+    def compute(self, call: RowCall, inputs: Sequence[Any], banded: bool = False) -> Sequence[Any]:
         """The outputs of a call on tensors, which may be rows of its inputs."""
         tensors = [tf.convert_to_tensor(x) for x in inputs]
         if isinstance(call.step, LayoutConversion):
