@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from porter.apps.stylize.runners import signature_runner
+from porter.apps.stylize.runners import litert
 from porter.apps.transfer.optimizers import scipy_optimize
 from porter.emit import formats
 from porter.errors import UsageError
@@ -60,7 +60,7 @@ def test_where_there_is_no_pip_uv_installs(monkeypatch: pytest.MonkeyPatch) -> N
         ("scipy", "scipy", scipy_optimize),
         ("tensorboard", "tensorboard", require_tensorboard),
         ("ai_edge_litert", "ai-edge-litert", lambda: formats.find("tflite").check({})),
-        ("ai_edge_litert", "ai-edge-litert", lambda: signature_runner(Path("model.tflite"))),
+        ("ai_edge_litert", "ai-edge-litert", lambda: litert(Path("model.tflite"))),
     ],
 )
 def test_what_is_missing_is_named_before_work_starts(
