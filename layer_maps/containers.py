@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from porter.layer_maps.shape import Reshaping
-from porter.layer_maps.table import Join, Joining, Split
+from porter.layer_maps.slices import Split
+from porter.layer_maps.table import Join, Joining
 from porter.maps import (
     Array,
     BadField,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from porter.layer_maps.containers import one_tensor
-from porter.layer_maps.table import Stack
+from porter.layer_maps.slices import Stack
 from porter.maps import (
     INT,
     Accepts,

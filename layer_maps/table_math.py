@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from porter.layer_maps.slices import ReducedStack
 from porter.layer_maps.table import table, table_of_tensors
 from porter.maps import (
     Accepts,
@@ -31,7 +32,6 @@ from porter.maps import (
     Walk,
     flag,
     register,
-    string,
     structure,
     torch_order,
 )
@@ -99,33 +99,6 @@ class TableArithmetic(LayerMap, ReadsTable):
                 x = tf.reshape(x, tf.shape(xs[0]))
             total = self.step(tf, total, x)
         return total
-
-
-class ReducedStack(LayerMap):
-    """Tensors stacked in front, T × …, added, multiplied or compared element by element.
-
-    In a comparison NaN counts in the first tensor only (see CMaxTable).
-    """
-
-    reduction = string("reduction")
-
-    def reference(self, x: Array) -> Array:
-        reduce = {
-            "reduce_sum": np.add,
-            "reduce_prod": np.multiply,
-            "reduce_max": np.fmax,
-            "reduce_min": np.fmin,
-        }[self.reduction]
-        total: Array = np.where(np.isnan(x[0]), x[0], reduce.reduce(x, axis=0))
-        return total
-
-    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        reduce = getattr(tf, self.reduction)
-        if self.reduction in ("reduce_sum", "reduce_prod"):
-            return reduce(x, axis=0)
-        first = tf.strided_slice(x, [0], [1], [1])
-        others = reduce(tf.where(tf.math.is_nan(x), first, x), axis=0)
-        return tf.where(tf.math.is_nan(tf.squeeze(first, [0])), tf.squeeze(first, [0]), others)
 
 
 class KerasMerge(TableArithmetic, HasKerasLayer):
