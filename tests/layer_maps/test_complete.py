@@ -42,7 +42,7 @@ ALIASES = {
     "nn.ModelParallel": "nn.Concat",
     "nn.ModuleFromCriterion": "nn.CriterionTable",
     "nn.Rectifier": "nn.ReLU",
-    "nn.Serial": "nn.DontCast",
+    "nn.Serial": "nn.NaN",
     "nn.TrimZero": "nn.MaskZero",
     "nn.VolumetricConvolutionMM": "nn.VolumetricConvolution",
 }
