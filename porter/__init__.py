@@ -91,10 +91,11 @@ class BesidePorter:
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """Where the layer maps are, for the import system."""
-        here = Path(__file__).parent
-        if name != "porter.layer_maps" or (here / "layer_maps" / "__init__.py").is_file():
+        if name != "porter.layer_maps":
             return None
-        return spec_from_file_location(name, here.parent / "layer_maps" / "__init__.py")
+        here, file = Path(__file__).parent, Path("layer_maps", "__init__.py")
+        beside = not (here / file).is_file() and (here.parent / file).is_file()
+        return spec_from_file_location(name, here.parent / file) if beside else None
 
 
 # Before the finders of editable installs, which may be of another clone.

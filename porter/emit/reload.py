@@ -1,6 +1,6 @@
 """Load what was written in a process that knows nothing of porter and run it on stored inputs.
 
-Run as a script in a fresh interpreter: `python -I reload.py KIND MODEL INPUTS.npz OUTPUTS.npz
+Run as a script in a fresh interpreter: `reload.py KIND MODEL INPUTS.npz OUTPUTS.npz
 EXTRA…`. INPUTS holds `<sample>/<input name>`, OUTPUTS gets `<sample>/<output name>`. KIND is a
 function of this file, which takes MODEL, all samples and EXTRA.
 """

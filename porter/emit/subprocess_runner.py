@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ import numpy as np
 from porter.errors import EmitError
 from porter.ir.fields import Array
 from porter.system.atomic import staging_dir
+from porter.system.fresh_process import run_fresh
 
-RELOAD = Path(__file__).with_name("reload.py")
+RELOAD = "reload.py"
 
 Named = dict[str, Array]
 """Tensors by name, as they are stored."""
@@ -54,8 +54,7 @@ def run_tflite(file: Path, samples: Sequence[Named], interpreter: str) -> list[N
 def run_in_subprocess(kind: str, model: Path, samples: Sequence[Named], *extra: str) -> list[Named]:
     """Named outputs of a model for each sample of named inputs, all as stored.
 
-    `kind` is one of `reload.py`, which is started where porter cannot be imported from the working
-    folder. Raises EmitError if the model cannot be loaded or run.
+    `kind` is one of `reload.py`. Raises EmitError if the model cannot be loaded or run.
     """
     with scratch() as folder:
         inputs, outputs = folder / "in.npz", folder / "out.npz"
@@ -65,12 +64,10 @@ def run_in_subprocess(kind: str, model: Path, samples: Sequence[Named], *extra: 
             for name, array in sample.items()
         }
         np.savez(inputs, **named)
-        done = subprocess.run(
-            [sys.executable, "-I", RELOAD, kind, model, inputs, outputs, *extra],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # A copy: in a zipapp it is no file.
+        script = folder / RELOAD
+        script.write_bytes(resources.files("porter.emit").joinpath(RELOAD).read_bytes())
+        done = run_fresh(script, kind, model, inputs, outputs, *extra)
         if done.returncode != 0 or not outputs.is_file():
             raise EmitError(
                 f"the model in {model} cannot be run after it was reloaded",

@@ -13,10 +13,11 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from importlib import metadata
+from importlib import metadata, resources
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import porter.layer_maps
 from porter.apps.check.checker import Checker, CheckResult
 from porter.apps.check.expectations import Expectations
 from porter.apps.check.fixtures import Fixture
@@ -26,6 +27,9 @@ from porter.ir.options import Options
 from porter.parity.compare import Tolerance
 from porter.runtime import memory
 from porter.system.atomic import write_text
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 LIBRARIES = ("tensorflow", "numpy", "keras")
 PROCESS = 2**30
@@ -96,10 +100,19 @@ def salt(settings: CheckSettings) -> bytes:
             digest.update(f"{library} {metadata.version(library)}".encode())
         except metadata.PackageNotFoundError:
             continue
-    home, maps = Path(__file__).parents[2], Path(porter.layer_maps.__path__[0])
-    for path in sorted({*home.rglob("*.py"), *maps.rglob("*.py"), *settings.layer_maps}):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    packages = [resources.files(package) for package in ("porter", "porter.layer_maps")]
+    for file in [*chain.from_iterable(map(sources, packages)), *sorted(settings.layer_maps)]:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.digest()
+
+
+def sources(package: Traversable) -> Iterator[Traversable]:
+    """The Python files of a package, also of one in an archive."""
+    for each in sorted(package.iterdir(), key=lambda each: each.name):
+        if each.is_dir():
+            yield from sources(each)
+        elif each.name.endswith(".py"):
+            yield each
 
 
 def run(
