@@ -1,7 +1,7 @@
 """Tables of vectors picked by index, and picking slices of a tensor by index.
 
 Source: torch/nn LookupTable.lua, Index.lua; THNN LookupTable.c; rnn LookupTableMaskZero.lua;
-fbcunn LookupTableGPU.lua; fbnn FasterLookup.lua.
+fbcunn LookupTableGPU.lua; fbnn FasterLookup.lua; larspars/word-rnn util/GloVeEmbedding.lua.
 """
 
 from __future__ import annotations
@@ -175,7 +175,13 @@ class Lookup(LayerMap, HasKerasLayer, HintsInput, TakesIndices):
         return self.first + self.weight.shape[0] - 1
 
 
-@register("nn.LookupTable", "nn.LookupTableGPU", "nn.FasterLookup")
+@register(
+    "nn.LookupTable",
+    "nn.LookupTableGPU",
+    "nn.FasterLookup",
+    "GloVeEmbedding",
+    "GloVeEmbeddingFixed",
+)
 class LookupTable(Lookup):
     """Indices from 1; nn.LookupTableGPU gives zeros for the index `unk_index`, if it has one."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from porter.maps import (
     BySample,
     HasKerasLayer,
     HasReach,
+    HintsInputs,
     LayerMap,
     Layout,
     Nested,
@@ -41,12 +43,21 @@ from porter.maps import (
 )
 
 
-class Joining(LayerMap, BySample):
+class Joining(LayerMap, BySample, HintsInputs):
     """Tensors concatenated along one axis."""
 
     axis = integer("axis")
     accepts = Accepts.ANY_ORDER
     moves = True
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        other = next((each for each in inputs if each is not None), None)
+        if other is None or other.rank <= self.axis:
+            return None
+        free = (*other.shape[: self.axis], None, *other.shape[self.axis + 1 :])
+        return replace(other, shape=free)
 
     def is_by_sample(self) -> bool:
         return self.axis > 0

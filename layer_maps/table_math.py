@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,12 +22,14 @@ from porter.maps import (
     BadTable,
     Field,
     HasKerasLayer,
+    HintsInputs,
     LayerMap,
     Layouts,
     Nested,
     OpContext,
     ReadsTable,
     Shape,
+    TensorType,
     TorchObject,
     Types,
     Value,
@@ -207,7 +211,7 @@ def add_tensor_table(walk: Walk, module: TorchObject, x: Nested[Value]) -> Neste
 
 
 @register("nn.MM", "nn.BeamableMM")
-class MM(LayerMap):
+class MM(LayerMap, HintsInputs):
     """Matrix product of two N×C or B×N×C tensors, either of them transposed first.
 
     fairseq's nn.BeamableMM reads one of `beam` equal second tensors, which gives the same.
@@ -223,6 +227,20 @@ class MM(LayerMap):
         other, columns = b[:-3:-1] if self.transpose_second else b[-2:]
         self.require(inner == other, f"multiplies {rows}×{inner} with {other}×{columns}", a, b)
         return (*a[:-2], rows, columns)
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        """As many rows or columns as the other tensor is multiplied along, in the same batch."""
+        other = inputs[1 - position]
+        if other is None or other.rank not in (2, 3):
+            return None
+        flags = (self.transpose_first, self.transpose_second)
+        # Rows of the second tensor and columns of the first are summed over.
+        inner = other.shape[-2 if (1 - position == 1) != flags[1 - position] else -1]
+        last = (position == 0) != flags[position]
+        sides = (None, inner) if last else (inner, None)
+        return replace(other, shape=(*other.shape[:-2], *sides))
 
     def reference(self, a: Array, b: Array) -> Array:
         first = np.swapaxes(a, -1, -2) if self.transpose_first else a

@@ -29,12 +29,14 @@ MAX_ENTRIES = 8
 class Reader:
     """What tells the type of an input: the first layer that computes with it (`None`: any size).
 
-    Without a layer, `op`, the module handed the input on, and left its shape in the file.
+    Without a layer, `op`, the module handed the input on, and left its shape in the file. `loose`
+    is what the layer takes besides an input like its others: one of another length to be joined.
     """
 
     op: LayerMap | None
     module: TorchObject
     hint: TensorType
+    loose: TensorType | None = None
 
 
 Fill = Callable[[Reader], TensorType]
@@ -75,10 +77,11 @@ class Probe(Walk):
         position = types.index(None)
         shared = next((each for each in types if each is not None), None)
         hint = op.input_hint_at(position, types) if isinstance(op, HintsInputs) else None
-        hint = hint or shared
+        alike = hint and shared and hint.dtype == shared.dtype and hint.admits(shared.static)
+        loose, hint = (hint, shared) if alike else (None, hint or shared)
         if hint is not None:
             # Inputs are the first values of a walk, numbered from 1.
-            raise TypeNeeded(values[position].id - 1, Reader(op, self.active[-1], hint))
+            raise TypeNeeded(values[position].id - 1, Reader(op, self.active[-1], hint, loose))
         if op.accepts is Accepts.ELEMENTWISE:
             return (values[position],)
         raise WalkError(f"{op.typename} works on whatever it is given")

@@ -36,6 +36,7 @@ from porter.frontend.inputs import (
     walked,
     with_indices,
 )
+from porter.frontend.module_tree import submodules
 from porter.frontend.oblong_sizes import Refused, SizeWalk, oblong_sizes
 from porter.frontend.probe import (
     UNKNOWN,
@@ -50,6 +51,7 @@ from porter.frontend.walker import Model
 from porter.ir.graph import INT, Graph, Shape, TensorType
 from porter.ir.nested import Nested, leaves
 from porter.runtime import memory
+from porter.torch7 import Tensor
 
 SMALL_SIZES = (
     *((37, 53), (44, 34), (40, 56), (36, 52), (32, 48)),
@@ -74,6 +76,8 @@ FREE_TRIES = 4
 MAX_SIZE = 640
 SEARCH_CALLS = 60_000
 """Calls of modules that a search spends on sizes that do not fit before it gives up."""
+MAX_WIDTHS = 64
+"""How many widths of layers are tried as the length of a tensor that is joined to others."""
 PROBE_CALLS = 20_000
 """As many for models with several inputs, each of which takes several walks to find out."""
 FEW_OTHERS = 20
@@ -379,19 +383,25 @@ def solve_several(search: Search) -> Shapes | None:
 def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | None, bool]:
     """Types of all inputs for the first size that fits; whether indices are of a free rank.
 
-    Indices of a free rank are fed with `index_rank` dimensions.
+    Indices of a free rank are fed with `index_rank` dimensions. Tensors that are joined are first
+    taken to be alike, then as long as some layer is wide.
     """
     model, probe = search.model, InputProbe(search.model)
-    before, free_rank = model.calls, False
+    before, free_rank, joins = model.calls, False, False
     uneven = (*TINY_SIZES[:1], *SMALL_SIZES)
-    for size in (None, *uneven, *squares(FIXED_SIZES), *squares(range(1, 65))):
-        if model.calls - before > PROBE_CALLS:
+    alike = (None, *uneven, *squares(FIXED_SIZES), *squares(range(1, 65)))
+    tries = [(size, False) for size in alike]
+    tries += [(size, True) for size in squares(widths_of_layers(model))]
+    for size, loosely in tries:
+        if model.calls - before > PROBE_CALLS or (loosely and not joins):
             break
 
         def fill(reader: Reader) -> TensorType:
-            nonlocal free_rank
-            hint = with_index_rank(reader.hint, index_rank)
-            free_rank |= hint is not with_index_rank(reader.hint, 3 - index_rank)
+            nonlocal free_rank, joins
+            joins |= reader.loose is not None
+            told = reader.loose if loosely and reader.loose else reader.hint  # noqa: B023
+            hint = with_index_rank(told, index_rank)
+            free_rank |= hint is not with_index_rank(told, 3 - index_rank)
             stated = next(stated_sizes.stated_types(reader), None) if size is None else None  # noqa: B023
             return stated or concrete(hint, 2, size or SMALL_SIZES[0])  # noqa: B023
 
@@ -401,6 +411,15 @@ def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | N
         if fit_of(model.walk(types), 2) is not Fit.REFUSED:
             return with_indices(model, types), free_rank
     return None, free_rank
+
+
+def widths_of_layers(model: Model) -> list[int]:
+    """How many features linear layers take or make, then what one takes more than another."""
+    weights = (module.get("weight") for _, module in submodules(model.root))
+    shapes = (each.shape for each in weights if isinstance(each, Tensor) and len(each.shape) == 2)
+    widths = list(dict.fromkeys(size for shape in shapes for size in shape))
+    more = (one - other for one in widths for other in widths if one > other)
+    return list(dict.fromkeys((*widths, *more)))[:MAX_WIDTHS]
 
 
 def squares(sizes: Iterable[int]) -> list[tuple[int, int]]:

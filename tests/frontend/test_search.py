@@ -28,7 +28,8 @@ from porter.frontend.inputs import parse_shape, requested, samples, types_of, wi
 from porter.frontend.model_file import open_model
 from porter.frontend.search import SMALL_SIZES, solve
 from porter.frontend.walker import Model
-from porter.ir.graph import INT, TensorType
+from porter.ir.capabilities import HintsInputs
+from porter.ir.graph import INT, Shape, TensorType
 from porter.ir.nested import Nested, leaves
 from porter.layer_maps import default_registry
 from porter.parity.recording import as_arrays, read
@@ -322,6 +323,32 @@ def test_tables_among_several_inputs_are_found() -> None:
     (nested,) = requested(field_model("zaremba_core"), flat).types
     assert isinstance(nested, list)
     assert nested[2] == [TensorType((20, 24))] * 4
+
+
+def test_a_tensor_that_is_joined_is_as_long_as_the_next_layer_needs() -> None:
+    words = parallel_table(lookup(9, 70), torch_module("nn.Identity"))
+    net = sequential(words, torch_module("nn.JoinTable", dimension=2), linear(170, 4))
+    assert solve(model(net)).types == ([TensorType((2,), INT), TensorType((2, 100))],)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (None, (5, 3, 8), [(5, None, 3), (5, 3, None), (5, None, 8), (5, 8, None)]),
+        ((5, 3, 8), None, [(5, 8, None), (5, 3, None), (5, None, 8), (5, None, 3)]),
+    ],
+)
+def test_a_matrix_is_as_wide_as_what_it_is_multiplied_with(
+    first: Shape | None, second: Shape | None, expected: list[tuple[int | None, ...]]
+) -> None:
+    types = [None if shape is None else TensorType(shape) for shape in (first, second)]
+    found = []
+    for flags in ((False, False), (True, False), (False, True), (True, True)):
+        net = model(torch_module("nn.MM", transA=flags[0], transB=flags[1]))
+        op = net.op(net.root)
+        assert isinstance(op, HintsInputs)
+        found.append(op.input_hint_at(types.index(None), types))
+    assert [hint and hint.shape for hint in found] == expected
 
 
 def test_shapes_that_the_model_refuses_raise_its_error() -> None:

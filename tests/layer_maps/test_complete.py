@@ -28,6 +28,8 @@ REGISTERED = default_registry().handlers
 LONGEST_FILE = 310
 
 ALIASES = {
+    "GloVeEmbedding": "nn.LookupTable",
+    "GloVeEmbeddingFixed": "nn.LookupTable",
     "cudnn.Dropout": "nn.Dropout",
     "cudnn.SpatialDilatedConvolution": "nn.SpatialDilatedConvolution",
     "cudnn.VolumetricDilatedConvolution": "nn.VolumetricDilatedConvolution",
