@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,37 @@ def test_other_nets_of_the_same_layers_are_not_named() -> None:
         drawn = sketch(net)
         assert drawn is not None
         assert not any(each.fingerprint.fits(drawn, set()) for each in systems())
+
+
+BODIES = (
+    "SpatialConvolution3;ReLU;",
+    "SpatialConvolution3;SpatialBatchNormalization;ReLU;",
+    "SpatialConvolution3;ReLU;SpatialConvolution3;ReLU;SpatialMaxPooling2/2;",
+    "SpatialConvolution5;Tanh;SpatialMaxPooling2/2;",
+    "SpatialConvolution4/2;SpatialBatchNormalization;LeakyReLU;",
+    "SpatialReflectionPadding;SpatialConvolution3;InstanceNormalization;ReLU;",
+    "SpatialFullConvolution4/2;SpatialBatchNormalization;ReLU;",
+    "SpatialUpSamplingNearest;SpatialConvolution3;ReLU;",
+)
+HEADS = (
+    "SpatialConvolution3;",
+    "SpatialConvolution3;Tanh;",
+    "SpatialFullConvolution4/2;Tanh;",
+    "View;Linear;",
+    "View;Linear;ReLU;Linear;LogSoftMax;",
+    "SpatialConvolution1;Sigmoid;",
+)
+
+
+def test_nets_of_usual_layers_in_any_order_are_not_named() -> None:
+    draw = np.random.default_rng(2)
+    for _ in range(1_000):
+        bodies = [BODIES[n] for n in draw.integers(0, len(BODIES), draw.integers(1, 7))]
+        text = "".join([*bodies, HEADS[draw.integers(0, len(HEADS))]])
+        weighted = text.count("Convolution") + text.count("Linear")
+        chain = [3, *(8 * 2 ** draw.integers(0, 3, weighted - 1)), int(draw.integers(1, 4))]
+        drawn = Sketch(text, tuple(pairwise(map(int, chain))))
+        assert [each.name for each in systems() if each.fingerprint.fits(drawn, set())] == [], text
 
 
 @pytest.mark.parametrize(
