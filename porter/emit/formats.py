@@ -7,6 +7,7 @@
     weights       arrays by Torch path: npz, safetensors, h5        porter/emit/weights.py
     source        model.py and weights.npz, to be read              porter/emit/source/
     keras         Keras 3, for TensorFlow, JAX and PyTorch          porter/emit/keras/
+    onnx          ONNX, by tf2onnx                                  porter/emit/onnx.py
 
 A format passes only if its files, reloaded by the runtime that its users have, compute what the
 oracle says.
@@ -43,6 +44,7 @@ HOMES = {
     "weights": "porter.emit.weights",
     "source": "porter.emit.source",
     "keras": "porter.emit.keras",
+    "onnx": "porter.emit.onnx",
 }
 """Which module holds the `FORMAT` of a name; imported only when asked for."""
 

@@ -70,6 +70,15 @@ def frozen_graph(file: str, samples: list[Sample], *pairs: str) -> list[Sample]:
             ]
 
 
+def onnx(file: str, samples: list[Sample]) -> list[Sample]:
+    """An ONNX file, by ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return [dict(zip(names, session.run(names, sample), strict=True)) for sample in samples]
+
+
 def tflite(file: str, samples: list[Sample], module: str) -> list[Sample]:
     """A LiteRT file, on inputs of any size; `module` has the `Interpreter`.
 
@@ -148,7 +157,8 @@ def imported(path: str) -> Any:
 
 
 KINDS = {
-    each.__name__: each for each in (saved_model, training, frozen_graph, tflite, source, keras)
+    each.__name__: each
+    for each in (saved_model, training, frozen_graph, onnx, tflite, source, keras)
 }
 
 

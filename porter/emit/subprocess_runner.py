@@ -51,6 +51,11 @@ def run_tflite(file: Path, samples: Sequence[Named], interpreter: str) -> list[N
     return run_in_subprocess("tflite", file, samples, interpreter)
 
 
+def run_onnx(file: Path, samples: Sequence[Named]) -> list[Named]:
+    """Named outputs of an ONNX file, by ONNX Runtime. Raises EmitError."""
+    return run_in_subprocess("onnx", file, samples)
+
+
 def run_in_subprocess(kind: str, model: Path, samples: Sequence[Named], *extra: str) -> list[Named]:
     """Named outputs of a model for each sample of named inputs, all as stored.
 
