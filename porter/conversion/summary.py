@@ -165,6 +165,11 @@ def example_of(output: Path, inputs: list[str], formats: list[str]) -> list[str]
             f"port = tf.saved_model.load({path('frozen')}).signatures['serving_default']",
             f"output = port({', '.join(f'{name}={name}' for name in inputs)})",
         ],
+        "onnx": [
+            "import onnxruntime",
+            f"port = onnxruntime.InferenceSession({path('model.onnx')})",
+            f"(output,) = port.run(None, {{{', '.join(f'{name!r}: {name}' for name in inputs)}}})",
+        ],
     }
     return next((lines for name, lines in loading.items() if name in formats), [])
 

@@ -20,12 +20,13 @@ import numpy as np
 from porter.emit.formats import ExportJob, Format
 from porter.emit.port import Port, build, stored_shapes
 from porter.emit.subprocess_runner import run_onnx
-from porter.errors import EmitError, UsageError
+from porter.errors import EmitError
 from porter.ir.fields import Array, Param
 from porter.ir.nested import named_leaves
 from porter.parity.measure import Measure
 from porter.passes.fold import fuse
 from porter.runtime.runner import Variables
+from porter.system.extras import require
 from porter.system.tensorflow import quiet_stderr, tf
 
 OPSET = 17
@@ -75,13 +76,7 @@ class Onnx(Format):
 
     def check(self, settings: Mapping[str, Any]) -> None:
         for package in ("tf2onnx", "onnx", "onnxruntime"):
-            try:
-                __import__(package)
-            except ImportError as error:
-                raise UsageError(
-                    f"the format 'onnx' needs {package}, which is not installed",
-                    hint='pip install "porter-t7[onnx]"',
-                ) from error
+            require(package, package, "the format 'onnx'")
 
     def write(self, job: ExportJob, folder: Path) -> list[Path]:
         import onnx
@@ -102,7 +97,11 @@ class Onnx(Format):
         try:
             onnx.checker.check_model(str(path))
         except onnx.checker.ValidationError as error:
-            raise EmitError("the ONNX file is not valid", received=str(error)[:300]) from error
+            raise EmitError(
+                "tf2onnx left operations of TensorFlow's in the graph",
+                received=" ".join(str(error).split())[:200],
+                hint="leave `onnx` out of `formats=`",
+            ) from error
         return sorted(folder.glob(f"{FILE}*"))
 
     def verify(self, job: ExportJob, folder: Path) -> tuple[Measure | None, str]:

@@ -15,10 +15,13 @@ from porter.errors import UsageError
 LOWEST = {
     "ai-edge-litert": "2.1",
     "jinja2": "3.0",
+    "onnx": "1.17",
+    "onnxruntime": "1.19",
     "safetensors": "0.4.3",
     "scipy": "1.10",
     "shtab": "1.6",
     "tensorboard": "2.19",
+    "tf2onnx": "1.17",
     "torch": "2.4",
 }
 """The lowest version of each, as pyproject.toml has it."""
