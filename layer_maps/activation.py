@@ -42,11 +42,6 @@ class ReLU(LayerMap, HasKerasLayer):
     accepts = Accepts.ELEMENTWISE
     moves = True
     inplace = flag("inplace")
-    nan = False
-    """Whether NaN may come."""
-
-    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
-        return self.evolve(nan=options.nan)
 
     @property
     def drops_nan(self) -> bool:
@@ -99,7 +94,7 @@ class Threshold(LayerMap):
 
 @register("cudnn.ClippedReLU")
 class ClippedReLU(LayerMap, HasKerasLayer):
-    """min(max(x, 0), ceiling)."""
+    """min(max(x, 0), ceiling). NaN stays NaN."""
 
     ceiling = number("ceiling")
     inplace = flag("inplace")
@@ -109,23 +104,26 @@ class ClippedReLU(LayerMap, HasKerasLayer):
         return np.clip(x, 0, self.ceiling)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return tf.minimum(tf.nn.relu(x), self.ceiling)
+        clipped = tf.minimum(tf.nn.relu(x), self.ceiling)
+        return tf.where(tf.math.is_nan(x), x, clipped) if self.nan else clipped
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
-        return k("ReLU", x, max_value=self.ceiling) if self.ceiling >= 0 else None
+        fits = self.ceiling >= 0 and not self.nan
+        return k("ReLU", x, max_value=self.ceiling) if fits else None
 
 
 @register("nn.BinActiveZ")
 class BinaryActivation(LayerMap):
-    """The sign of x: −1, 0 or 1. In training the gradient passes where −1 < x < 1."""
+    """The sign of x: −1, 0 or 1; 0 for NaN. In training a gradient passes where −1 < x < 1."""
 
     accepts = Accepts.ELEMENTWISE
 
     def reference(self, x: Array) -> Array:
-        return np.sign(x)
+        return np.where(x > 0, 1, np.where(x < 0, -1, 0)).astype(x.dtype)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return tf.sign(x)
+        sign = tf.sign(x)
+        return tf.where(tf.math.is_nan(x), tf.zeros_like(x), sign) if self.nan else sign
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:
         # At the limits themselves min and max would still pass a gradient.
@@ -275,11 +273,12 @@ class ELU(LayerMap, HasKerasLayer):
 class CReLU(LayerMap):
     """max(x, 0) followed by max(−x, 0) along the first dimension of a sample.
 
-    Torch builds it from a ConcatTable, a JoinTable and a ReLU; here it is one layer. An input of
-    `nInputDims` + 1 dimensions is a batch, any other is one sample.
+    Torch builds it from a ConcatTable, a JoinTable and a ReLU, and treats NaN as that does; here it
+    is one layer. An input of `nInputDims` + 1 dimensions is a batch, any other is one sample.
     """
 
     sample_rank = integer("nInputDims", 3)
+    keeps_nan = flag("inplace")
     accepts = Accepts.ANY_ORDER
 
     def channel(self, rank: int) -> int:
@@ -292,8 +291,9 @@ class CReLU(LayerMap):
 
     def reference(self, x: Array) -> Array:
         both = np.concatenate([x, -x], axis=self.channel(x.ndim))
-        return np.where(both <= 0, 0, both)
+        return np.where(both <= 0, 0, both) if self.keeps_nan else np.where(both > 0, both, 0)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         axis = at.axis(self.channel(at.inputs[0].rank))
-        return tf.nn.relu(tf.concat([x, tf.negative(x)], axis=axis))
+        both = tf.concat([x, tf.negative(x)], axis=axis)
+        return ReLU(inplace=self.keeps_nan).evolve(nan=self.nan).apply(tf, both, at=at)

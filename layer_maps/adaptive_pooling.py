@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from porter.layer_maps.windows import passing_over_nan, without_nan
 from porter.maps import Accepts, Array, LayerMap, OpContext, Shape, integers, register, size
 
 
@@ -103,10 +104,13 @@ class AdaptivePooling(LayerMap):
 
 @register("nn.SpatialAdaptiveMaxPooling")
 class SpatialAdaptiveMaxPooling(AdaptivePooling):
-    """Maximum of each of H × W windows."""
+    """Maximum of each of H × W windows, NaN left out."""
 
     def reference(self, x: Array) -> Array:
-        return self.reduce(x, np.max)
+        return self.reduce(passing_over_nan(x), np.max)
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        return super().apply(tf, without_nan(tf, x, self.nan), at=at)
 
     def whole(self, tf: Any, x: Any) -> Any:
         return tf.reduce_max(x, axis=[-3, -2], keepdims=True)
@@ -135,8 +139,27 @@ class SpatialAdaptiveAveragePooling(AdaptivePooling):
         return tf.nn.avg_pool2d(x, kernel, stride, "VALID")
 
     def along(self, tf: Any, x: Any, axis: int, n: Any, start: Any, end: Any) -> Any:
+        if self.nan:
+            # A product with a weight of zero would spoil the windows beside.
+            return self.along_counted(tf, x, axis, start, end)
         place = tf.range(n)
         inside = tf.logical_and(tf.greater_equal(place, start), tf.less(place, end))
         weights = tf.divide(tf.cast(inside, x.dtype), tf.cast(tf.subtract(end, start), x.dtype))
         rows = axis == len(x.shape) - 3
         return tf.einsum("oh,...hwc->...owc" if rows else "ow,...hwc->...hoc", weights, x)
+
+    def along_counted(self, tf: Any, x: Any, axis: int, start: Any, end: Any) -> Any:
+        """The same element by element of the windows."""
+        offsets = tf.range(tf.reduce_max(tf.subtract(end, start)))
+        places = tf.add(start, offsets)
+        elements = tf.gather(x, tf.minimum(places, tf.subtract(end, 1)), axis=axis)
+        shape = [
+            -1 if i == axis else size(tf, elements, i) if i == axis + 1 else 1
+            for i in range(len(x.shape) + 1)
+        ]
+        inside = tf.reshape(tf.less(places, end), shape)
+        total = tf.reduce_sum(tf.where(inside, elements, tf.zeros_like(elements)), axis=axis + 1)
+        counts = tf.reshape(
+            tf.cast(tf.subtract(end, start), x.dtype), [-1] + [1] * (len(x.shape) - axis - 1)
+        )
+        return tf.divide(total, counts)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from porter.layer_maps.windows import passing_over_nan, without_nan
 from porter.maps import (
     Array,
     BadField,
@@ -57,7 +58,7 @@ class FractionalMaxPooling(LayerMap):
     the last at n - size; m, the size of the output, is fixed, or ⌊ratio·n⌋. The sample u is drawn
     for each plane and axis, again at every call unless `fixPoolingRegions` was called, and always
     for a batch of another size. A port uses the samples in the file, repeated for a larger batch;
-    without any, u is 1/2 for all planes.
+    without any, u is 1/2 for all planes. NaN is left out.
     """
 
     window: Field[tuple[int, ...]] = integers("poolSizeH", "poolSizeW")
@@ -118,7 +119,7 @@ class FractionalMaxPooling(LayerMap):
 
     def reference(self, x: Array) -> Array:
         rank = len(self.window)
-        images = x.reshape(-1, *x.shape[-rank:])
+        images = passing_over_nan(x).reshape(-1, *x.shape[-rank:])
         drawn = np.full((len(images), rank), UNIFORM, np.float32)
         if self.samples is not None:
             drawn = np.resize(self.samples.array, (len(images), rank))
@@ -142,7 +143,7 @@ class FractionalMaxPooling(LayerMap):
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         rank = len(self.window)
         batched = at.inputs[0].rank == rank + 2
-        x = x if batched else tf.expand_dims(x, 0)
+        x = without_nan(tf, x if batched else tf.expand_dims(x, 0), self.nan)
         for axis, k in enumerate(self.window):
             n = size(tf, x, axis + 2)
             output_size = at.outputs[0].shape[axis - rank]

@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from porter.layer_maps.windows import LOWEST, Pads, SlidesOverImages, SlidingWindows, surround, taps
+from porter.layer_maps.windows import (
+    LOWEST,
+    Pads,
+    SlidesOverImages,
+    SlidingWindows,
+    passing_over_nan,
+    surround,
+    taps,
+    without_nan,
+)
 from porter.maps import (
     Array,
     BadField,
@@ -35,19 +44,28 @@ class MaxPooling(SlidingWindows, HasKerasLayer):
     """The largest element of each window; padding never wins.
 
     A window without any element of the image (ceil mode, stride > kernel) is the lowest number in
-    single precision.
+    single precision. THNN passes over NaN; with cuDNN it spoils its windows.
     """
 
     moves = True
 
     def reference(self, x: Array) -> Array:
-        return self.reduce(x, functools.partial(np.max, initial=LOWEST))
+        compared = x if self.is_cudnn else passing_over_nan(x)
+        return self.reduce(compared, functools.partial(np.max, initial=LOWEST))
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        largest = super().apply(tf, without_nan(tf, x, self.nan), at=at)
+        if not self.nan or not self.is_cudnn:
+            return largest
+        missing = tf.math.is_nan(x)
+        spoilt = super().apply(tf, tf.cast(missing, at.dtype), at=at)
+        return tf.where(tf.greater(spoilt, 0), tf.constant(np.nan, at.dtype), largest)
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         # Keras knows no padding that never wins, and no dilation.
         padded = any(map(any, self.pads(at.inputs[0])))
         unbatched = at.inputs[0].rank != self.spatial_rank + 2
-        if padded or unbatched or max(self.dilation) > 1:
+        if padded or unbatched or max(self.dilation) > 1 or self.nan:
             return None
         return k(
             f"MaxPooling{self.spatial_rank}D",

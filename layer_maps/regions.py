@@ -14,7 +14,7 @@ import numpy as np
 
 from porter.layer_maps.composites import inside
 from porter.layer_maps.training_only import ZeroGrad
-from porter.layer_maps.windows import LOWEST
+from porter.layer_maps.windows import LOWEST, passing_over_nan, without_nan
 from porter.maps import (
     Array,
     BadField,
@@ -79,7 +79,7 @@ class ROIPooling(LayerMap, HintsInputs):
             rows = self.bins(top, bottom, self.rows, x.shape[2])
             columns = self.bins(left, right, self.columns, x.shape[3])
             for i, j in np.ndindex(self.rows, self.columns):
-                pixels = image[:, slice(*rows[i]), slice(*columns[j])]
+                pixels = passing_over_nan(image)[:, slice(*rows[i]), slice(*columns[j])]
                 if pixels.size:
                     pooled[:, i, j] = pixels.max(axis=(1, 2))
         return out
@@ -97,6 +97,7 @@ class ROIPooling(LayerMap, HintsInputs):
         return borders
 
     def apply(self, tf: Any, x: Any, regions: Any, at: OpContext) -> Any:
+        x = without_nan(tf, x, self.nan)
         height, width = size(tf, x, 2), size(tf, x, 3)
         image, left, top, right, bottom = tf.unstack(tf.cast(regions, tf.float32), num=5, axis=1)
         number = tf.cast(tf.subtract(image, 1), tf.int32)

@@ -166,7 +166,11 @@ class SoftShrink(LayerMap):
 
 
 class Clamping(LayerMap):
-    """min(max(x, lower), upper). THNN HardTanh.c makes NaN the upper limit, but not in place."""
+    """min(max(x, lower), upper).
+
+    THNN HardTanh.c makes NaN the upper limit, but in place only where the tensor is a vector: that
+    it runs through a second time.
+    """
 
     accepts = Accepts.ELEMENTWISE
 
@@ -174,18 +178,17 @@ class Clamping(LayerMap):
     @abc.abstractmethod
     def limits(self) -> tuple[float, float]: ...
 
-    @property
-    def keeps_nan(self) -> bool:
-        return bool(self.inplace)
+    def keeps_nan(self, rank: int) -> bool:
+        return bool(self.inplace) and rank > 1
 
     def reference(self, x: Array) -> Array:
         lower, upper = self.limits
-        above = x > upper if self.keeps_nan else ~(x <= upper)
+        above = x > upper if self.keeps_nan(x.ndim) else ~(x <= upper)
         return np.where(x < lower, lower, np.where(above, upper, x))
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         lower, upper = (tf.constant(limit, at.dtype) for limit in self.limits)
-        if self.keeps_nan:
+        if self.keeps_nan(at.inputs[0].rank):
             capped = tf.where(tf.greater(x, upper), upper, x)
         else:
             capped = tf.where(tf.less_equal(x, upper), x, upper)
@@ -224,9 +227,12 @@ class ReLU6(Clamping):
 
 @register("w2nn.InplaceClip01")
 class InplaceClip01(Clamping):
-    """x clamped to 0 … 1, always in place."""
+    """x clamped to 0 … 1, always in place; by torch.clamp, so that NaN stays NaN."""
 
     inplace = True
+
+    def keeps_nan(self, rank: int) -> bool:
+        return True
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -244,8 +250,7 @@ class Clip(Clamping):
     def limits(self) -> tuple[float, float]:
         return self.lower, self.upper
 
-    @property
-    def keeps_nan(self) -> bool:
+    def keeps_nan(self, rank: int) -> bool:
         return True
 
     def train(self, tf: Any, x: Any, at: OpContext) -> Any:

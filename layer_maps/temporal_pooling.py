@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from porter.layer_maps.windows import passing_over_nan, without_nan
 from porter.maps import (
     Array,
     LayerMap,
@@ -24,7 +25,7 @@ from porter.maps import (
 
 @register("nn.TemporalMaxPooling")
 class TemporalMaxPooling(LayerMap):
-    """Maximum over kW frames, every dW frames, of N×T×F or T×F."""
+    """Maximum over kW frames, every dW frames, of N×T×F or T×F; NaN is left out."""
 
     kernel = integer("kW")
     stride = integer("dW")
@@ -37,10 +38,12 @@ class TemporalMaxPooling(LayerMap):
         return (*batch, (frames - self.kernel) // self.stride + 1, features)
 
     def reference(self, x: Array) -> Array:
+        x = passing_over_nan(x)
         starts = range(0, x.shape[-2] - self.kernel + 1, self.stride)
         return np.stack([x[..., t : t + self.kernel, :].max(axis=-2) for t in starts], axis=-2)
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        x = without_nan(tf, x, self.nan)
         if at.inputs[0].rank == 3:
             return tf.nn.max_pool1d(x, self.kernel, self.stride, "VALID")
         pooled = tf.nn.max_pool1d(tf.expand_dims(x, 0), self.kernel, self.stride, "VALID")
@@ -51,8 +54,8 @@ class TemporalMaxPooling(LayerMap):
 class TemporalDynamicKMaxPooling(LayerMap):
     """The k largest of each feature over time, in their order in time; N×T×F or T×F.
 
-    k is the larger of `minK` and ⌈`factor`·T⌉. Of equal elements the earlier ones are
-    chosen; Torch's sort leaves that open.
+    k is the larger of `minK` and ⌈`factor`·T⌉. Of equal elements the earlier ones are chosen, and
+    NaN last; Torch's sort leaves both open.
     """
 
     least = integer("minK")
@@ -80,6 +83,7 @@ class TemporalDynamicKMaxPooling(LayerMap):
             share = tf.math.ceil(tf.multiply(tf.constant(self.factor, tf.float64), frames))
             k = tf.maximum(self.least, tf.cast(share, tf.int32))
         over_time = tf.transpose(x, swap)
-        places = tf.sort(tf.math.top_k(over_time, k).indices, axis=-1)
+        compared = without_nan(tf, over_time, self.nan)
+        places = tf.sort(tf.math.top_k(compared, k).indices, axis=-1)
         found = tf.gather(over_time, places, axis=-1, batch_dims=len(swap) - 1)
         return tf.transpose(found, swap)

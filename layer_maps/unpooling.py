@@ -17,7 +17,7 @@ import numpy as np
 
 from porter.layer_maps.containers import one_tensor
 from porter.layer_maps.pooling import MaxPooling
-from porter.layer_maps.windows import LOWEST, surround
+from porter.layer_maps.windows import LOWEST, passing_over_nan, surround, without_nan
 from porter.maps import (
     Accepts,
     Array,
@@ -96,6 +96,7 @@ class MaxUnpooling(LayerMap):
     def reference(self, x: Array, source: Array) -> Array:
         rank = self.spatial_rank
         out = np.zeros_like(source)
+        source = passing_over_nan(source)
         flat_in = x.reshape(-1, *x.shape[-rank:])
         flat_source = source.reshape(-1, *source.shape[-rank:])
         flat_out = out.reshape(flat_source.shape)
@@ -115,6 +116,7 @@ class MaxUnpooling(LayerMap):
         if not batched:
             x, source = tf.expand_dims(x, 0), tf.expand_dims(source, 0)
         pads = self.pooling.pads(at.inputs[1])
+        source = without_nan(tf, source, self.pooling.nan)
         out = self.unpool(tf, x, surround(tf, source, pads, LOWEST))
         if any(map(any, pads)):
             begin = [0, *(before for before, _ in pads), 0]

@@ -34,6 +34,19 @@ Pads = list[list[int]]
 """Elements to add before and behind each spatial axis."""
 
 
+def passing_over_nan(x: Array) -> Array:
+    """For the reference: an array in which THNN finds the same maxima, and NumPy no NaN.
+
+    No comparison with NaN holds, and a maximum starts from the lowest number.
+    """
+    return np.where(x > LOWEST, x, LOWEST)
+
+
+def without_nan(tf: Any, x: Any, nan: bool) -> Any:
+    """The same in TensorFlow, where NaN may come."""
+    return tf.where(tf.greater(x, LOWEST), x, tf.constant(LOWEST, x.dtype)) if nan else x
+
+
 def surround(tf: Any, x: Any, pads: Pads, value: Any) -> Any:
     """Padding around the spatial axes of a channels-last tensor."""
     if not any(map(any, pads)):

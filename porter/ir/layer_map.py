@@ -59,6 +59,9 @@ class LayerMap(Declared, abc.ABC):
     """How many axes follow the feature axis; distinguishes batched from unbatched input."""
     causes: ClassVar[Mapping[tuple[str, Any], str]] = {}
     """For a diagnosis: what explains that the oracle has another value of a field."""
+    nan: bool = False
+    """Whether NaN may come (`porter/frontend/nonfinite.py`): only then does `apply` spend
+    anything on treating it as Torch does."""
     makes_nan: ClassVar[bool] = False
     """Whether finite inputs may give NaN: the root or logarithm of a negative number."""
     draws: ClassVar[bool] = False
@@ -105,7 +108,7 @@ class LayerMap(Declared, abc.ABC):
         Raises MissingField and BadField.
         """
         op = cls.__new__(cls)
-        op.typename = module.typename
+        op.typename, op.nan = module.typename, options.nan
         unread: dict[str, MissingField | BadField] = {}
         for name, field in cls.fields().items():
             try:
