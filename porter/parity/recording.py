@@ -48,6 +48,8 @@ class Recording:
     types: Mapping[str, str] = field(default_factory=dict)
     mode: str | None = None
     """`evaluate` or `training`, as the record script noted; None if unknown."""
+    select: str | None = None
+    """The module that the record script was told to select, if it was told."""
 
 
 def as_arrays(value: Any, what: str) -> Nested[Array]:
@@ -128,6 +130,7 @@ def from_t7(root: Table, source: str) -> Recording:
         summaries,
         types,
         mode_of(root),
+        selected if isinstance(selected := root.get("select"), str) else None,
     )
 
 

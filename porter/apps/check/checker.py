@@ -25,7 +25,7 @@ from porter.frontend.module_tree import require_mapped
 from porter.frontend.nonfinite import with_nan
 from porter.frontend.open_tables import as_emitted
 from porter.frontend.run_mode import decide
-from porter.frontend.selection import find_modules
+from porter.frontend.selection import find_modules, module_at
 from porter.frontend.walker import Model
 from porter.ir.fields import Array
 from porter.ir.nested import Nested, leaves
@@ -218,11 +218,15 @@ class Checker:
             recorded = path.with_name(f"{stem}.activations.t7")
             if not recorded.is_file():
                 recorded = path.with_name(f"{stem}.out.t7")
-            return modules, with_input(recording.read(recorded), path.with_name(f"{stem}.in.t7"))
-        recorded = path.with_name("activations.t7")
-        if not recorded.is_file():
-            recorded = path.with_name("output.t7")
-        return modules, with_input(recording.read(recorded), path.with_name("input.t7"))
+            input_path = path.with_name(f"{stem}.in.t7")
+        else:
+            recorded = path.with_name("activations.t7")
+            if not recorded.is_file():
+                recorded = path.with_name("output.t7")
+            input_path = path.with_name("input.t7")
+        expected = with_input(recording.read(recorded), input_path)
+        selected = expected.select and module_at(file.root, expected.select, self.registry)
+        return [selected] if selected else modules, expected
 
     def compare_module(
         self, fixture: Fixture, module: TorchObject, expected: Recording

@@ -334,6 +334,7 @@ local model = read_model(options.model, options.select)
 local input = options.size and random_input(options.size) or read_input(options.input)
 local recording = {
    format = 'torch7-activations', version = 1, mode = options.mode, seed = tonumber(options.seed),
+   select = options.select,
    summary = options.summary, nn_batch1 = use_batch_statistics_for_one_sample(), versions = versions(),
    input = map(input, float_clone), -- float like the outputs; forward gets a copy of its own
 }
