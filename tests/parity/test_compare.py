@@ -255,6 +255,21 @@ def test_a_summary_of_another_shape_fails() -> None:
     assert "Torch recorded" in str(report.rows[0].problem)
 
 
+def test_a_recorded_output_judges_a_layer_alone_only_beside_recorded_inputs() -> None:
+    x, first, last = randn(2, 4), linear(4, 4), linear(4, 3)
+    net, between = sequential(first, last), tensor_of(run(sequential(first), x))
+    rounded = tensor_of(run(net, x)) * np.float32(1 + 3e-5)
+    report = verified(net, x, recorded(x, rounded))
+    assert report.passed
+    assert report.rows[1].oracle == "torch7"
+    assert failing(verified(net, x, recorded(x, rounded, m1=between))) == ["2"]
+    assert failing(verified(net, x, recorded(x, rounded * np.float32(1.001)))) == ["2"]
+
+
+def tensor_of(output: Nested[Array]) -> Array:
+    return np.asarray(next(leaves(output)))
+
+
 # Rows ---------------------------------------------------------------------------------------------
 
 
