@@ -73,9 +73,12 @@ def texture_nets(opened: ModelFile, graph: Graph) -> tuple[str, str] | None:
 
 def pix2pix(opened: ModelFile, graph: Graph) -> tuple[str, str] | None:
     """pix2pix and CycleGAN build their generators with nngraph and end them with Tanh."""
-    if opened.root.typename == "nn.gModule" and ends_with_tanh(graph):
-        return "pix2pix", "an nn.gModule from 3 to 3 planes that ends with Tanh"
-    return None
+    if opened.root.typename != "nn.gModule" or not ends_with_tanh(graph):
+        return None
+    why = "an nn.gModule from 3 to 3 planes that ends with Tanh"
+    if "nn.InstanceNormalization" in histogram(opened.root):
+        return "cyclegan", f"{why} and normalises each picture"
+    return "pix2pix", why
 
 
 def ends_with_tanh(graph: Graph) -> bool:

@@ -86,14 +86,24 @@ def image_spec_of(
     if found is None:
         return None
     preset, why = found
-    require_fits(preset, graph)
-    geometry = measure(model, type)
+    try:
+        require_fits(preset, graph)
+        geometry = measure(model, type)
+        require_colours(preset, geometry)
+    except UsageError:
+        if chosen:
+            raise
+        return None  # a guess that the net contradicts
+    return ImageSpec(preset, geometry, why, not ends_with_probabilities(graph))
+
+
+def require_colours(preset: Preset, geometry: Geometry) -> None:
+    """Raise UsageError if a preset takes a photo's colours that the net would have to enlarge."""
     if preset.output is not None and preset.output.channels == "Y" and geometry.scale != 1:
         raise UsageError(
             f"the preset {preset.name} takes the photo's colours, which this net does not enlarge",
             received=f"a net that enlarges {geometry.scale} times",
         )
-    return ImageSpec(preset, geometry, why, not ends_with_probabilities(graph))
 
 
 def image_type(shapes: Shapes) -> TensorType | None:

@@ -31,9 +31,9 @@ from tests.imaging.nets import OILPAINT, full_conv, meaning_for, opened, skippin
 from tests.write_t7 import write_t7
 
 
-def nngraph_generator(last: str) -> TorchObject:
+def nngraph_generator(last: str, *between: TorchObject) -> TorchObject:
     """pix2pix's frame: an nn.gModule that ends with a transfer function."""
-    inner = [None, conv(3, 3, pad=1), torch_module(last), None]
+    inner = [None, conv(3, 3, pad=1), *between, torch_module(last), None]
     nodes = [graph_node(module) for module in inner]
     for source, reader in itertools.pairwise(nodes):
         link(source, reader)
@@ -100,6 +100,13 @@ def test_pix2pix_is_an_nngraph_that_ends_with_tanh(tmp_path: Path) -> None:
     detected = meaning_for(opened(nngraph_generator("nn.Tanh"), tmp_path))
     assert detected is not None
     assert detected.preset is BUILT_IN["pix2pix"]
+
+
+def test_cyclegan_is_one_that_normalises_each_picture(tmp_path: Path) -> None:
+    normalised = torch_module("nn.InstanceNormalization", nOutput=3, eps=1e-5)
+    detected = meaning_for(opened(nngraph_generator("nn.Tanh", normalised), tmp_path))
+    assert detected is not None
+    assert detected.preset is BUILT_IN["cyclegan"]
 
 
 @pytest.mark.parametrize("root", [small_net(), classifier(), nngraph_generator("nn.Sigmoid")])
@@ -178,3 +185,11 @@ def test_a_net_without_pictures() -> None:
 def test_colours_of_the_photo_are_not_enlarged(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not enlarge"):
         meaning_for(opened(sequential(full_conv(1, 1)), tmp_path), "waifu2x-y")
+
+
+def test_a_preset_that_was_only_detected_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    enlarging = sequential(full_conv(1, 1))
+    enlarging.fields["w2nn_channels"] = 1.0
+    assert meaning_for(opened(enlarging, tmp_path)) is None
+    with pytest.raises(UsageError, match="does not enlarge"):
+        meaning_for(opened(enlarging, tmp_path), "waifu2x-y")
