@@ -7,7 +7,8 @@ user's `bn=`, the mode in which a recording was made, what the net's own project
 
 Source: fb.resnet.torch test.lua, fast-neural-style fast_neural_style.lua and texture_nets test.lua
 call `evaluate()`; pix2pix test.lua and CycleGAN test.lua do not, and run generators with the
-statistics of the batch.
+statistics of the batch, nor do the scripts of texture_nets' first version (branch
+texture_nets_v1, texture_sample.lua and stylization_process.lua), whose nets draw noise.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from porter.torch7 import TorchObject
 
 RUN_AS_SAVED = ("pix2pix", "cyclegan")
 """Presets of projects whose test scripts never call `evaluate()`."""
+NOISE = ("nn.NoiseFill", "nn.GenNoise")
+"""In nets of the first version only: train.lua of the second makes none with noise."""
 TANH = ("nn.Tanh", "cudnn.Tanh")
 ENLARGING = "SpatialFullConvolution"
 """pix2pix models.lua builds every generator of it, in nn's or cuDNN's class."""
@@ -90,6 +93,9 @@ def run_as_saved(root: TorchObject, preset: str | None) -> str:
     generates = any(name.endswith(ENLARGING) for name in names)
     if "forwardnodes" in root and generates and names[-1] in TANH:
         return "pix2pix's generators do (an nn.gModule of convolutions that ends with Tanh)"
+    noise = next((name for name in names if name in NOISE), None)
+    if noise is not None:
+        return f"generators of texture_nets' first version do ({noise} is a class of it)"
     return ""
 
 

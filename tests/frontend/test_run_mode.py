@@ -86,6 +86,13 @@ def test_a_pix2pix_generator_keeps_the_statistics_of_its_batch() -> None:
     assert "`bn=evaluate`" in mode.warning
 
 
+def test_a_generator_that_draws_noise_keeps_the_statistics_of_its_batch() -> None:
+    net = sequential(torch_module("nn.NoiseFill"), conv(6, 3, 3), batch_norm(3, train=True))
+    mode = decide(net, Options())
+    assert mode.options.bn == "as-saved"
+    assert "as generators of texture_nets' first version do (nn.NoiseFill" in mode.warning
+
+
 @pytest.mark.parametrize(
     "net",
     [
