@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Set
@@ -12,7 +11,7 @@ from importlib import resources
 from itertools import groupby
 from typing import Any
 
-from porter.apps.zoo import widths
+from porter.apps.zoo import pattern, widths
 from porter.apps.zoo.sketch import Sketch, sketch
 from porter.frontend.model_file import ModelFile
 
@@ -29,9 +28,6 @@ ENTRIES = {
 }
 OPTIONAL = {"preset": str, "options": list, "pitfalls": list}
 """Entries of a system in `systems.toml` and their types."""
-
-LITERAL_START = re.compile(r"([\w/]+[;<])+(?![?*{+])")
-"""The modules that a pattern of sketches starts with, each exactly once."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Paper:
 class Fingerprint:
     """What every net of a system has in common, at any width.
 
-    `sketch` is a pattern for all of a net's sketch (sketch.py) in which blanks do not count,
+    `sketch` is a pattern (pattern.py) for all of a net's sketch (sketch.py),
     `widths` one for its widths (widths.py), `around` are keys of the table or object that the file
     keeps the net in.
     """
@@ -61,13 +57,10 @@ class Fingerprint:
 
     def fits(self, drawn: Sketch, around: Set[str]) -> bool:
         """Whether a net is of the system, by its sketch and the keys around it."""
-        # Compiling patterns takes longer than reading a small file: most differ at the start.
-        start = LITERAL_START.match("".join(self.sketch.split()))
         return (
             set(self.around) <= around
-            and (start is None or drawn.text.startswith(start[0]))
             and widths.fits(self.widths, drawn.widths)
-            and re.compile(self.sketch, re.VERBOSE).fullmatch(drawn.text) is not None
+            and pattern.fullmatch(self.sketch, drawn.text)
         )
 
 
@@ -167,19 +160,9 @@ def parse_system(name: str, body: Mapping[str, Any]) -> System:
 def parse_fingerprint(where: str, body: Mapping[str, Any]) -> Fingerprint:
     """What a system is recognised by, from its table. Raises ValueError."""
     require_entries(body, {"sketch": str}, {"widths": str, "around": list}, where)
-    pattern = body.get("widths", "")
-    widths.require_pattern(pattern)
-    if "|" in outside_parentheses(body["sketch"]):
-        raise ValueError(f"{where}.sketch is an alternative, and should stand in parentheses")
-    return Fingerprint(body["sketch"], pattern, tuple(body.get("around", ())))
-
-
-def outside_parentheses(pattern: str) -> str:
-    """What of a pattern stands in no parentheses."""
-    inner = re.compile(r"\([^()]*\)")
-    while inner.search(pattern):
-        pattern = inner.sub("", pattern)
-    return pattern
+    pattern.parse(body["sketch"])
+    widths.require_pattern(body.get("widths", ""))
+    return Fingerprint(body["sketch"], body.get("widths", ""), tuple(body.get("around", ())))
 
 
 def require_entries(
