@@ -44,7 +44,7 @@ class Border(LayerMap, BySample, HasReach):
 
     pads: Field[tuple[int, ...]] = integers("pad_t", "pad_b", "pad_l", "pad_r")
     accepts = Accepts.ANY_ORDER
-    moves = True
+    moves = keeps_planes = True
     ranks: ClassVar[tuple[int, ...]] = (3, 4)
 
     def edges(self) -> Iterator[tuple[int, int, int]]:

@@ -1,56 +1,45 @@
-"""Features of regions of interest, and modules that detectors wrap around their parts.
+"""Features of regions of interest.
 
-Source: szagoruyko/imagine-nn ROIPooling.lua, ROIPooling.cu; facebookresearch/multipathnet
-modules/NoBackprop.lua.
+Source: szagoruyko/imagine-nn ROIPooling.lua, ROIPooling.cu; fast-rcnn-torch ROI/ROIPooling.lua.
 """
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from porter.layer_maps.composites import inside
-from porter.layer_maps.training_only import ZeroGrad
 from porter.layer_maps.windows import LOWEST, passing_over_nan, without_nan
 from porter.maps import (
     Array,
     BadField,
     HintsInputs,
     LayerMap,
-    Nested,
     OpContext,
     Shape,
     TensorType,
-    TorchObject,
-    Value,
-    Walk,
     flag,
     integer,
-    map_leaves,
     number,
     over_time,
     register,
     size,
-    structure,
 )
 
 
-@register("inn.ROIPooling")
-class ROIPooling(LayerMap, HintsInputs):
+class RegionPooling(LayerMap, HintsInputs):
     """R×C×H×W: the largest elements in H×W bins of each region of N×C×h×w images.
 
     A region is (image, left, top, right, bottom), counted from 1 in the pixels of the net's input,
-    which `spatial_scale` converts to those of the features. `v2` rounds the borders of bins, and
-    ends regions one pixel earlier; before, bins were widened to whole pixels. An empty bin gives 0.
+    which `spatial_scale` converts to those of the features. An empty bin gives 0.
     """
 
     rows = integer("H")
     columns = integer("W")
     scale = number("spatial_scale", 1.0)
-    rounds = flag("v2")
 
     def checked(self) -> LayerMap:
         if min(self.rows, self.columns) < 1:
@@ -72,10 +61,10 @@ class ROIPooling(LayerMap, HintsInputs):
 
     def reference(self, x: Array, regions: Array) -> Array:
         out = np.zeros(self.output_shape(x.shape, regions.shape), x.dtype)
-        scale = np.float32(self.scale)
-        for pooled, region in zip(out, regions.astype(np.float32), strict=True):
-            image = x[min(max(int(region[0] - 1), 0), len(x) - 1)]
-            left, top, right, bottom = (rounded((each - 1) * scale) for each in region[1:])
+        regions = regions.astype(np.float32)
+        for pooled, region in zip(out, regions, strict=True):
+            image = x[min(max(int(region[0] - self.first(regions)), 0), len(x) - 1)]
+            left, top, right, bottom = region[1:]
             rows = self.bins(top, bottom, self.rows, x.shape[2])
             columns = self.bins(left, right, self.columns, x.shape[3])
             for i, j in np.ndindex(self.rows, self.columns):
@@ -84,28 +73,27 @@ class ROIPooling(LayerMap, HintsInputs):
                     pooled[:, i, j] = pixels.max(axis=(1, 2))
         return out
 
-    def bins(self, first: int, last: int, count: int, extent: int) -> list[tuple[int, int]]:
-        """Where each bin begins and ends along an axis of `extent` pixels."""
-        length = max(last - first + (0 if self.rounds else 1), 1)
-        step = np.float32(length) / np.float32(count)
-        borders = []
-        for i in range(count):
-            begin, end = np.float32(i) * step, np.float32(i + 1) * step
-            pair = (rounded(begin), rounded(end)) if self.rounds else (int(begin), math.ceil(end))
-            low, high = (min(max(edge + first, 0), extent) for edge in pair)
-            borders.append((low, max(low, high)))
-        return borders
+    @abc.abstractmethod
+    def first(self, regions: Any) -> Any:
+        """The number that regions have for the first image."""
+
+    @abc.abstractmethod
+    def bins(
+        self, first: np.float32, last: np.float32, count: int, extent: int
+    ) -> list[tuple[int, int]]:
+        """Where each bin begins and ends along an axis of `extent` pixels of the features."""
+
+    @abc.abstractmethod
+    def tensor_bins(self, tf: Any, first: Any, last: Any, count: int, extent: Any) -> list[Any]:
+        """The same of every region: two tensors R×count."""
 
     def apply(self, tf: Any, x: Any, regions: Any, at: OpContext) -> Any:
         x = without_nan(tf, x, self.nan)
         height, width = size(tf, x, 2), size(tf, x, 3)
-        image, left, top, right, bottom = tf.unstack(tf.cast(regions, tf.float32), num=5, axis=1)
-        number = tf.cast(tf.subtract(image, 1), tf.int32)
+        regions = tf.cast(regions, tf.float32)
+        image, left, top, right, bottom = tf.unstack(regions, num=5, axis=1)
+        number = tf.cast(tf.subtract(image, self.first(regions)), tf.int32)
         number = tf.clip_by_value(number, 0, tf.subtract(size(tf, x, 0), 1))
-        left, top, right, bottom = (
-            tensor_rounded(tf, tf.multiply(tf.subtract(edge, 1), self.scale))
-            for edge in (left, top, right, bottom)
-        )
         rows = self.tensor_bins(tf, top, bottom, self.rows, height)
         columns = self.tensor_bins(tf, left, right, self.columns, width)
 
@@ -130,9 +118,41 @@ class ROIPooling(LayerMap, HintsInputs):
         (out,) = over_time(tf, pool, size(tf, regions, 0), sequences, [], [shape], [at.dtype])
         return out
 
+
+@register("inn.ROIPooling")
+class ROIPooling(RegionPooling):
+    """R×C×H×W: the largest elements in H×W bins of each region of N×C×h×w images.
+
+    A region is (image, left, top, right, bottom), counted from 1. `v2` rounds the borders of bins,
+    and ends regions one pixel earlier; before, bins were widened to whole pixels.
+    """
+
+    rounds = flag("v2")
+
+    def first(self, regions: Any) -> Any:
+        return 1
+
+    def bins(
+        self, first: np.float32, last: np.float32, count: int, extent: int
+    ) -> list[tuple[int, int]]:
+        scale = np.float32(self.scale)
+        begin, stop = (rounded((edge - 1) * scale) for edge in (first, last))
+        length = max(stop - begin + (0 if self.rounds else 1), 1)
+        step = np.float32(length) / np.float32(count)
+        borders = []
+        for i in range(count):
+            low, high = np.float32(i) * step, np.float32(i + 1) * step
+            pair = (rounded(low), rounded(high)) if self.rounds else (int(low), math.ceil(high))
+            start, end = (min(max(edge + begin, 0), extent) for edge in pair)
+            borders.append((start, max(start, end)))
+        return borders
+
     def tensor_bins(self, tf: Any, first: Any, last: Any, count: int, extent: Any) -> list[Any]:
-        """Where the bins of every region begin and end: two tensors R×count."""
-        length = tf.maximum(tf.add(tf.subtract(last, first), 0 if self.rounds else 1), 1)
+        begin, stop = (
+            tensor_rounded(tf, tf.multiply(tf.subtract(edge, 1), self.scale))
+            for edge in (first, last)
+        )
+        length = tf.maximum(tf.add(tf.subtract(stop, begin), 0 if self.rounds else 1), 1)
         # Divided in double precision, so that a reciprocal in its place still rounds as a quotient.
         step = tf.expand_dims(tf.cast(tf.divide(tf.cast(length, tf.float64), count), tf.float32), 1)
         borders = []
@@ -143,8 +163,50 @@ class ROIPooling(LayerMap, HintsInputs):
                 edge = tensor_rounded(tf, border)
             else:
                 edge = tf.cast(tf.math.ceil(border) if shift else tf.floor(border), tf.int32)
-            borders.append(tf.clip_by_value(tf.add(edge, tf.expand_dims(first, 1)), 0, extent))
+            borders.append(tf.clip_by_value(tf.add(edge, tf.expand_dims(begin, 1)), 0, extent))
         return borders
+
+
+@register("detection.ROIPooling")
+class AdaptiveRegionPooling(RegionPooling):
+    """R×C×H×W: an adaptive max pooling of each region of N×C×h×w images.
+
+    A region is (image, left, top, right, bottom), counted from 1; the image of the first region is
+    the first of the batch. Regions end with the features; Torch stops at one that begins outside.
+    """
+
+    def first(self, regions: Any) -> Any:
+        return regions[0, 0]
+
+    def bins(
+        self, first: np.float32, last: np.float32, count: int, extent: int
+    ) -> list[tuple[int, int]]:
+        scale, one = np.float32(self.scale), np.float32(1)
+        begin, stop = (min(rounded((edge - one) * scale + one), extent) for edge in (first, last))
+        begin, single = max(begin - 1, 0), np.float32
+        length = max(stop - begin, 0)
+        return [
+            (
+                begin + int(np.floor(single(i) / single(count) * single(length))),
+                begin + int(np.ceil(single(i + 1) / single(count) * single(length))),
+            )
+            for i in range(count)
+        ]
+
+    def tensor_bins(self, tf: Any, first: Any, last: Any, count: int, extent: Any) -> list[Any]:
+        begin, stop = (
+            tf.minimum(
+                tensor_rounded(tf, tf.add(tf.multiply(tf.subtract(edge, 1), self.scale), 1)), extent
+            )
+            for edge in (first, last)
+        )
+        begin = tf.expand_dims(tf.maximum(tf.subtract(begin, 1), 0), 1)
+        length = tf.maximum(tf.subtract(tf.expand_dims(stop, 1), begin), 0)
+        # The quotients are numbers that the map knows, in single precision as in THNN.
+        share = np.arange(count + 1, dtype=np.float32) / np.float32(count)
+        places = tf.multiply(tf.constant(share[None]), tf.cast(length, tf.float32))
+        low, high = tf.floor(places[:, :-1]), tf.math.ceil(places[:, 1:])
+        return [tf.add(begin, tf.cast(edge, tf.int32)) for edge in (low, high)]
 
 
 def rounded(value: np.float32) -> int:
@@ -165,10 +227,3 @@ def members(tf: Any, begins: Any, ends: Any, extent: Any) -> Any:
         tf.greater_equal(pixels, tf.expand_dims(begins, 1)),
         tf.less(pixels, tf.expand_dims(ends, 1)),
     )
-
-
-@structure("nn.NoBackprop")
-def no_backprop(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """The output of the module inside, through which no gradient flows."""
-    output = walk(inside(walk, module, "inner"), x, at="1")
-    return map_leaves(lambda value: walk.run(ZeroGrad(), value)[0], output)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from porter.torch7 import writer
-from tests.build import lua
+from porter.torch7 import read, writer
+from tests.build import FIXTURES, lua
 
 
 def write_t7(path: Path, root: Any) -> Path:
@@ -17,3 +17,11 @@ def write_t7(path: Path, root: Any) -> Path:
 
 def to_bytes(root: Any) -> bytes:
     return writer.to_bytes(lua(root))
+
+
+def unknown_object(path: Path) -> Path:
+    """A table with an object of a class that nobody knows, with a trunk and two heads in fields."""
+    root = read(FIXTURES / "field" / "objects" / "named_field_nets.t7").root
+    root["model"].typename = "my.Heads"
+    path.write_bytes(writer.to_bytes(root))
+    return path

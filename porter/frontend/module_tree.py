@@ -45,7 +45,8 @@ def submodules(root: TorchObject) -> Iterator[tuple[str, TorchObject]]:
 def parts(module: TorchObject) -> Iterator[tuple[int | str, TorchObject]]:
     """The modules directly below a module, with their numbers.
 
-    A wrapper that is no container has its net in the field `net`, by which it is named.
+    A wrapper that is no container has its net in the field `net`, by which it is named. An object
+    without any field of nn.Module has nets in its own fields, or in lists there: `trunk`, `refs.1`.
     """
     nodes = module.get("forwardnodes")
     if isinstance(nodes, Table):
@@ -62,6 +63,12 @@ def parts(module: TorchObject) -> Iterator[tuple[int | str, TorchObject]]:
                 yield key, children[key]
     elif isinstance(module.get("net"), TorchObject):
         yield "net", module.object("net")
+    elif not any(name in module for name in MODULE_FIELDS):
+        for name, value in module.fields.items():
+            listed = isinstance(value, Table)
+            for entry, item in value.items.items() if listed else [("", value)]:
+                if isinstance(item, TorchObject) and is_module(item):
+                    yield f"{name}.{entry}" if listed else str(name), item
 
 
 def histogram(root: TorchObject) -> Counter[str]:

@@ -86,6 +86,8 @@ class LayerMap(Declared, abc.ABC):
     module may receive its own output as input. ELEMENTWISE maps always may."""
     moves: ClassVar[bool] = False
     """Whether every element of the output is an element of the input, or zero."""
+    keeps_planes: ClassVar[bool] = False
+    """Whether the output has the axes and planes of the input, whatever these are: a padding."""
     regroups: ClassVar[bool] = False
     """Whether the output holds the input's elements in the same order, in another shape."""
     notes: tuple[str, ...] = ()

@@ -48,8 +48,12 @@ class TorchObject:
         return whole
 
     def boolean(self, name: str, default: bool = False) -> bool:
-        """A Lua boolean; nil is `default`."""
-        return bool(self._field(name, bool, "true or false", default))
+        """Whether Lua takes a field as true: all but false is, also the number 0; nil is `default`.
+
+        SharpMask's authors write nn.CAddTable(2), which adds in place.
+        """
+        value = self.get(name)
+        return default if value is None else value is not False
 
     def string(self, name: str, default: Any = _REQUIRED) -> str:
         """A Lua string."""

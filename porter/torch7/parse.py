@@ -218,6 +218,19 @@ class Parser:
             yield from self._table_in("<gpus>", "The header of nn.DataParallelTable")
         yield from self._fields(instance)
 
+    def _model_parallel(self, instance: TorchObject) -> Body:
+        """nn.ModelParallelTable (multipathnet ModelParallelTable.lua): since version 2 the numbers
+        of GPUs, a module for each of them, and then the other fields."""
+        if instance.version < 2:
+            yield from self._fields(instance)
+            return
+        gpus = yield from self._table_in("<gpus>", "The header of nn.ModelParallelTable")
+        modules = Table(0)
+        for position in range(1, len(gpus.items) + 1):
+            modules.items[position] = yield from self._part(position)
+        yield from self._fields(instance)
+        instance.fields["modules"] = modules
+
     def _generator(self, instance: TorchObject) -> Body:
         """torch.Generator (torch7 Generator.c): the state of the C struct."""
         self.cursor.skip(GENERATOR_SIZE, "the state of torch.Generator")
@@ -243,6 +256,7 @@ class Parser:
 _OWN_BODIES: dict[str, Callable[[Parser, TorchObject], Body]] = {
     "nn.GPU": Parser._gpu,
     "nn.DataParallelTable": Parser._data_parallel,
+    "nn.ModelParallelTable": Parser._model_parallel,
     "torch.Generator": Parser._generator,
     "torch.Timer": Parser._timer,
 }

@@ -19,7 +19,14 @@ from porter.torch7 import LuaBoolean, LuaFunction, Storage, Table, Tensor, Torch
 
 NIL, NUMBER, STRING, TABLE, TORCH, BOOLEAN = range(6)
 """The types of objects in File.lua."""
-OWN_BODIES = ("nn.GPU", "nn.DataParallelTable", "nn.Profile", "torch.Timer", "torch.Generator")
+OWN_BODIES = (
+    "nn.GPU",
+    "nn.DataParallelTable",
+    "nn.ModelParallelTable",
+    "nn.Profile",
+    "torch.Timer",
+    "torch.Generator",
+)
 """Classes whose bytes are no table of fields."""
 
 

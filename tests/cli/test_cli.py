@@ -37,7 +37,7 @@ from tests.build import (
     table,
     torch_module,
 )
-from tests.write_t7 import write_t7
+from tests.write_t7 import unknown_object, write_t7
 
 ROOT = Path(__file__).parents[2]
 FORMATS = FIXTURES / "formats"
@@ -241,8 +241,8 @@ def test_a_file_without_tensors_or_modules_has_no_weights_and_no_drawing(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["numbers.t7"]
 
 
-def test_a_module_is_selected_inside_a_container(porter: Porter) -> None:
-    path = OBJECTS / "named_field_nets.t7"
+def test_a_module_is_selected_inside_a_container(porter: Porter, tmp_path: Path) -> None:
+    path = unknown_object(tmp_path / "model.t7")
     ran = porter("inspect", path)
     assert ran.code == 2
     assert "model.maskBranch: nn.Sequential" in ran.err
@@ -869,11 +869,11 @@ def test_a_scaffold_of_a_container_is_a_structure_rule(
     assert shown.json["modules"][-1]["shape"].startswith("1×4×")
 
 
-def test_a_scaffold_of_an_object_around_modules(porter: Porter) -> None:
+def test_a_scaffold_of_an_object_around_modules(porter: Porter, tmp_path: Path) -> None:
     ran = porter("scaffold", "my.Model", "--from", OBJECTS / "wrapper_module.t7")
     assert ran.code == 0
     assert 'x = walk(module.object("net"), x, at="net")' in ran.out
-    several = porter("scaffold", "nn.DeepMask", "--from", OBJECTS / "named_field_nets.t7")
+    several = porter("scaffold", "my.Heads", "--from", unknown_object(tmp_path / "model.t7"))
     assert 'at="trunk"' in several.out
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from porter.errors import UsageError, WrongFile
 from porter.frontend.model_file import open_model
+from porter.frontend.module_tree import submodules
 from porter.frontend.selection import find_modules, module_at
 from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject, read
 from tests.build import FIXTURES, linear, lua, randn, relu, run, sequential, table, torch_module
-from tests.write_t7 import write_t7
+from tests.write_t7 import unknown_object, write_t7
 
 CASES = FIXTURES / "field" / "objects"
 REGISTRY = default_registry()
@@ -145,12 +146,19 @@ def test_the_net_in_an_object_that_real_torch_saved(name: str, path: str) -> Non
     assert open_model(CASES / f"{name}.t7", REGISTRY).selected == path
 
 
-def test_nets_in_named_fields_are_reached_one_by_one() -> None:
-    file = CASES / "named_field_nets.t7"
+def test_nets_in_named_fields_are_reached_one_by_one(tmp_path: Path) -> None:
+    file = unknown_object(tmp_path / "model.t7")
     with pytest.raises(UsageError, match="holds 3 modules"):
         open_model(file, REGISTRY)
     assert open_model(file, REGISTRY, "model.trunk").root.typename == "nn.Sequential"
     assert open_model(file, REGISTRY, "model.trunk.4").root.typename == "nn.Linear"
+
+
+def test_an_object_whose_class_is_known_is_a_module_with_its_parts_in_fields() -> None:
+    opened = open_model(CASES / "named_field_nets.t7", REGISTRY)
+    assert opened.selected == "model"
+    paths = [path for path, _ in submodules(opened.root)]
+    assert {"trunk", "trunk.4", "maskBranch.1", "scoreBranch.1"} <= set(paths)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ NO_BATCH = "the case is one sample: its first axis are features"
 
 DEPENDENT = {
     "*SoftMax/d[13]": NO_BATCH,
+    "detection.ROIPooling/*": "regions name the image that they lie in",
     "inn.ROIPooling/fast_rcnn": "regions name the image that they lie in",
     "nn.BatchBilinearSamplerBHWD/built": "samples one image, whose first axis are its rows",
     "nn.Index/dim1": "picks samples",

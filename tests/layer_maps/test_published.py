@@ -68,6 +68,25 @@ def test_roi_pooling_rounds_halves_away_from_zero() -> None:
     expect(module, [RAMP, np.array([[1, 4, 4, 4, 4]], np.float32)], [[[[18]]]])
 
 
+def adaptive(**fields: Any) -> TorchObject:
+    return torch_module("detection.ROIPooling", W=2, H=2, **fields)
+
+
+def test_adaptive_pooling_of_regions_divides_as_an_adaptive_pooling_does() -> None:
+    # 7 pixels in 2 windows: 0…3 and 3…6; a region that goes on beyond the picture ends with it.
+    region = np.array([[1, 1, 1, 7, 7]], np.float32)
+    expect(adaptive(spatial_scale=1), [RAMP, region], [[[[27, 30], [51, 54]]]])
+    beyond = np.array([[1, 7, 7, 99, 99]], np.float32)
+    expect(adaptive(spatial_scale=1), [RAMP, beyond], [[[[54, 55], [62, 63]]]])
+
+
+def test_the_first_region_of_an_adaptive_pooling_lies_in_the_first_picture() -> None:
+    pictures = np.concatenate([RAMP, RAMP + 100])
+    regions = np.array([[5, 1, 1, 1, 1], [6, 1, 1, 1, 1]], np.float32)
+    corners = [[[[0, 0], [0, 0]]], [[[100, 100], [100, 100]]]]
+    expect(adaptive(spatial_scale=1), [pictures, regions], corners)
+
+
 # Stereo -------------------------------------------------------------------------------------------
 
 

@@ -109,6 +109,12 @@ def test_data_parallel_table_of_any_version_has_modules(variant: str) -> None:
     assert parallel.list("modules")
 
 
+def test_model_parallel_table_has_the_modules_that_stand_between_its_tables() -> None:
+    root = read(FORMATS.parent / "layers" / "nn.ModelParallelTable" / "in_place.t7").root["module"]
+    assert [child.typename for child in root.list("modules")] == ["nn.Sequential"] * 3
+    assert root.integer("dimension") == 2
+
+
 def test_functions_are_skipped_and_never_stored() -> None:
     function = read(FORMATS / "functions_only.t7").root.get("f")
     assert isinstance(function, LuaFunction)
@@ -163,6 +169,7 @@ def test_typed_fields(linear: TorchObject) -> None:
     assert linear.integer("absent", 7) == 7
     assert linear.boolean("on") is True
     assert linear.boolean("absent") is False
+    assert linear.boolean("n") is True  # as Lua's `if` takes a number, also 0
     assert linear.string("name") == "fc"
     assert linear.list("size") == [3, 4]
     assert linear.optional_tensor("empty") is None
