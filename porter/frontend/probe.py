@@ -1,8 +1,9 @@
 """Find out what each input of a model must be, by walking it with nothing known.
 
 An input starts without a type. Containers and wiring pass it on, and so do layers that compute
-number by number; the first layer that needs more tells what it takes, and the walk begins anew with
-that much known, until it ends. Where a module asks for a table, an input becomes one.
+number by number or pad planes; the first layer that needs more tells what it takes, and the walk
+begins anew with that much known, until it ends. Where a module asks for a table, an input becomes
+one.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Probe(Walk):
         if hint is not None:
             # Inputs are the first values of a walk, numbered from 1.
             raise TypeNeeded(values[position].id - 1, Reader(op, self.active[-1], hint, loose))
-        if op.accepts is Accepts.ELEMENTWISE:
+        if op.accepts is Accepts.ELEMENTWISE or op.keeps_planes:
             return (values[position],)
         raise WalkError(f"{op.typename} works on whatever it is given")
 

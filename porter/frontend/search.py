@@ -37,6 +37,7 @@ from porter.frontend.inputs import (
     with_indices,
 )
 from porter.frontend.module_tree import submodules
+from porter.frontend.named_batch import named_batches
 from porter.frontend.oblong_sizes import Refused, SizeWalk, oblong_sizes
 from porter.frontend.probe import (
     UNKNOWN,
@@ -202,8 +203,21 @@ def solve_image(search: Search, hint: TensorType, reader: Reader | None) -> Shap
                 return from_file
         for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
             if search.fit(image(planes, size)) is Fit.SAMPLES:
-                return fixed(image(planes, size, batch=1))
+                return fixed(image(planes, likeliest_square(search, planes, size), batch=1))
     return None
+
+
+def likeliest_square(search: Search, planes: int, first: tuple[int, int]) -> tuple[int, int]:
+    """Of the published sizes that fit the one that is the smallest of all, else the first.
+
+    Strides round, so that a whole range fits: OverFeat was made for 231, and takes 231 to 262.
+    """
+
+    def fits(size: int) -> bool:
+        return search.fit(image(planes, (size, size))) is Fit.SAMPLES
+
+    smallest = (size for size in FIXED_SIZES if size > 1 and fits(size) and not fits(size - 1))
+    return next(((size, size) for size in smallest), first)
 
 
 def free_sizes(search: Search, planes: int) -> list[tuple[int, int]]:
@@ -282,6 +296,9 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
             if type is not None:
                 return Shapes((type,))
         return None
+    batch_named = batch_of_images(search, hint)
+    if batch_named is not None:
+        return batch_named
     for batch, least in ((2, Fit.ROWS), (1, Fit.SAMPLES)):
         if least is Fit.ROWS and search.cut:
             continue
@@ -290,6 +307,19 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
                 if search.fit(image(planes, size, batch)) >= least:
                     return fixed(image(planes, size, batch=1))
     return pair_of_images(search, hint) or solve_oblong(search, hint)
+
+
+def batch_of_images(search: Search, hint: TensorType) -> Shapes | None:
+    """Images in the number that the model names, which is the only one that it takes."""
+    if hint.shape[1] is None:
+        return None
+    for batch in named_batches(search.model):
+        for size in squares(FIXED_SIZES):
+            type = image(hint.shape[1], size, batch)
+            graph = walked(search.model, type)
+            if graph is not None and fit_of(graph, batch) is Fit.SAMPLES:
+                return Shapes((type,), f"solved from the model's layers: {type}")
+    return None
 
 
 def pair_of_images(search: Search, hint: TensorType) -> Shapes | None:

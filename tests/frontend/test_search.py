@@ -173,6 +173,26 @@ def test_a_square_is_found_where_one_fits() -> None:
     assert type.static[2] == type.static[3] in (15, 16)
 
 
+def test_a_batch_that_a_view_names_is_the_batch() -> None:
+    net = sequential(conv(3, 4, stride=2), view(5, 4 * 49), linear(4 * 49, 5))
+    assert [type.shape for type in solve(model(net)).types] == [(5, 3, 16, 16)]
+
+
+def test_planes_are_told_behind_a_padding() -> None:
+    padding = torch_module("nn.SpatialSymmetricPadding", pad_l=1, pad_r=1, pad_t=1, pad_b=1)
+    net = sequential(padding, conv(3, 2))
+    assert {type.static[1] for type in solve(model(net)).types} == {3}
+
+
+def test_of_published_sizes_that_fit_the_smallest_that_runs_is_taken() -> None:
+    # 231 to 262 become 7×7; of published sizes 256 is looked at first.
+    net = sequential(
+        conv(3, 2, 11, stride=4), conv(2, 2, 8, stride=8), view(2 * 49), linear(2 * 49, 5)
+    )
+    (type,) = solve(model(net)).types
+    assert type.static == (1, 3, 231, 231)
+
+
 def test_images_that_no_layer_makes_smaller_are_found() -> None:
     net = sequential(conv(3, 2, pad=1), relu(), view(2 * 54), linear(2 * 54, 4))
     with pytest.raises(ShapeNeeded) as caught:
