@@ -164,6 +164,8 @@ def test_a_sketch_has_kernels_strides_and_branches() -> None:
         ("3>a ... a>*", [(3, 8)], False),
         ("2a>a", [(7, 3)], False),
         ("2a>a", [(8, 4)], True),
+        ("3>!9", [(3, 8)], True),
+        ("3>!9", [(3, 9)], False),
         ("", [(1, 2)], True),
     ],
 )

@@ -1,7 +1,8 @@
 """Patterns of widths: `3>a a>2a 2a>4a ... a>3`.
 
-A term is a number, a letter that stands for any width, a multiple of a letter, or `*`. Letters have
-one value in all of a pattern. `...`, once at most, stands for any modules.
+A term is a number, a letter that stands for any width, a multiple of a letter, `*`, or `!` and a
+number that the width is not. Letters have one value in all of a pattern. `...`, once at most,
+stands for any modules.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-TERM = re.compile(r"(\d*)([a-z]?)|\*")
+TERM = re.compile(r"(\d*)([a-z]?)|\*|!\d+")
 REST = "..."
 
 Bindings = dict[str, int]
@@ -59,6 +60,8 @@ def agrees(term: str, width: int, bound: Bindings) -> bool:
     """Whether a width is what a term says; binds a letter that comes for the first time."""
     if term == "*":
         return True
+    if term.startswith("!"):
+        return width != int(term[1:])
     match = TERM.fullmatch(term)
     assert match is not None
     factor, letter = int(match[1] or 1), match[2]
