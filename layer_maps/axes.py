@@ -14,6 +14,7 @@ from porter.maps import (
     Array,
     BadField,
     Field,
+    KeepsFirstInput,
     LayerMap,
     Layouts,
     OpContext,
@@ -107,14 +108,20 @@ class Insertion(Renaming):
 
 
 @register("nn.Unsqueeze")
-class Unsqueeze(Insertion):
-    """A dimension of size 1 at `pos`, counted in the last `numInputDims` dimensions."""
+class Unsqueeze(Insertion, KeepsFirstInput):
+    """A dimension of size 1 at `pos`, counted in the last `numInputDims` dimensions.
+
+    Without the field these are all, and the module keeps their number for its next calls.
+    """
 
     position = integer("pos")
     sample_rank = optional_integer("numInputDims")
 
     def axis(self, rank: int) -> int:
         return self.position - 1 + (0 if self.sample_rank is None else rank - self.sample_rank)
+
+    def met(self, first: TensorType) -> LayerMap:
+        return self if self.sample_rank is not None else self.evolve(sample_rank=first.rank)
 
     def output_shape(self, x: Shape) -> Shape:
         axis, before = self.axis(len(x)), self.axis(len(x)) - self.position + 1

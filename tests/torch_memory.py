@@ -170,6 +170,8 @@ class Torch:
 
     def __init__(self) -> None:
         self.outputs: dict[int, Any] = {}
+        self.ranks: dict[int, int] = {}
+        """How many dimensions an nn.Unsqueeze met first (Unsqueeze.lua `_getActualPosition`)."""
 
     def forward(self, module: TorchObject, x: Any) -> Any:
         return getattr(self, RULES.get(module.typename, "layer"))(module, x)
@@ -342,9 +344,10 @@ class Torch:
     def unsqueeze(self, module: TorchObject, x: Any) -> Any:
         if isinstance(x, list):
             raise Unusable("a table")
-        axis = module.integer("pos") - 1
-        if axis > len(x.shape):
-            raise Unusable("no such dimension")
+        rank = self.ranks.setdefault(module.index, len(x.shape))
+        axis = module.integer("pos") - 1 + len(x.shape) - rank
+        if rank > len(x.shape):
+            raise Unusable("fewer dimensions than at the first call")
         stride = x.strides[axis] * x.shape[axis] if axis < len(x.shape) else 1
         shape = (*x.shape[:axis], 1, *x.shape[axis:])
         strides = (*x.strides[:axis], stride, *x.strides[axis:])

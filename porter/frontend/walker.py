@@ -36,7 +36,7 @@ from porter.errors import (
 from porter.frontend.aliasing import MakeBatch
 from porter.frontend.frozen import freeze, frozen_memory
 from porter.frontend.memory import CLONE, TensorMemory, TensorStorage, TorchTensor, contiguous
-from porter.ir.capabilities import MakesBatch
+from porter.ir.capabilities import KeepsFirstInput, MakesBatch
 from porter.ir.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
 from porter.ir.map_errors import attribute_errors
@@ -205,6 +205,9 @@ class Walk:
         if isinstance(x, Value):
             if op.takes_table:
                 raise BadTable(f"{module.typename} should be given a table", received="one tensor")
+            if isinstance(op, KeepsFirstInput):
+                first = self.shared.setdefault((KeepsFirstInput, self.clone, module.index), x.type)
+                op = op if first.rank == x.type.rank else op.met(first)
             return self.emit(op, x)
         tensors = [item for item in x if isinstance(item, Value)]
         if isinstance(x, dict) or len(tensors) < len(x):

@@ -15,6 +15,7 @@ for it. Every method may still return None (or False) for an instance that it do
     HintsInput         frontend: the type of the layer's input (HintsInputs: of each input)
     TakesIndices       frontend: the largest index that it accepts
     MakesBatch         frontend: turns the caller's own tensor into a batch of one
+    KeepsFirstInput    frontend: computes by what the module met at its first call
     MakesTable         frontend: gives the slices of its input as a table
     ReadsTable         frontend: reads a table that may be of any length
     Mergeable          ir/merge.py: differs between two walks in more than sizes of values
@@ -179,6 +180,14 @@ class ReadsTable(abc.ABC):
     @abc.abstractmethod
     def on_stacked(self) -> Any:
         """The layer map that computes the same of the tensors stacked in front; None for none."""
+
+
+class KeepsFirstInput(abc.ABC):
+    """Torch's module sets a field at its first call, by which it computes ever after."""
+
+    @abc.abstractmethod
+    def met(self, first: TensorType) -> Any:
+        """The layer once the module was called with an input of this type; itself where equal."""
 
 
 class Mergeable(abc.ABC):

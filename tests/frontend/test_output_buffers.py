@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from porter.errors import Overwritten, PorterError, WalkError
+from porter.errors import Overwritten, PorterError, ShapeMismatch, WalkError
 from porter.frontend.inputs import types_of
 from porter.frontend.search import solve
 from porter.ir import graph as graphs
@@ -276,6 +276,18 @@ def test_a_layer_that_reads_its_own_output_is_all_that_is_said() -> None:
         solve(model(net))
     assert caught.value.where == "6 (nn.Linear)"
     assert "size" not in str(caught.value)
+
+
+def test_an_unsqueeze_counts_dimensions_as_at_its_first_call() -> None:
+    """Unsqueeze.lua `_getActualPosition` keeps `numInputDims`, also where the file has none."""
+    unsqueeze = torch_module("nn.Unsqueeze", pos=2)
+    matrix = sequential(torch_module("nn.Select", dimension=1, index=1), view(3, 16))
+    small_first = concat_table(sequential(matrix, unsqueeze), sequential(identity(), unsqueeze))
+    shapes = [value.shape for value in leaves(model(small_first).walk(types_of(X)).outputs)]
+    assert shapes[1] == (2, 3, 4, 1, 4)
+    large_first = concat_table(unsqueeze, sequential(matrix, unsqueeze))
+    with pytest.raises(ShapeMismatch, match="adds dimension 2"):
+        model(large_first).walk(types_of(X))
 
 
 PLANES = 3
