@@ -25,7 +25,7 @@ from porter.apps.zoo.systems import (
     shapes,
     systems,
 )
-from porter.apps.zoo.widths import fits, require_pattern
+from porter.apps.zoo.widths import bindings, require_pattern
 from porter.cli.main import main
 from porter.errors import PorterError, UnmappedModules
 from porter.frontend.module_tree import histogram
@@ -46,7 +46,9 @@ def test_every_system_has_its_folder_and_every_folder_its_system() -> None:
 def test_the_command_of_a_row_converts_its_net(
     system: System, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, _, *words = system.command(str(ZOO / system.name / "model.t7")).split()
+    path = ZOO / system.name / "model.t7"
+    (named,) = looks_like(open_model(path, select=selected(system)))
+    _, _, *words = named.command(str(path)).split()
     port = tmp_path / "port"
     # In Torch's order of axes, as rows state their shapes; weights need no fresh process.
     flags = ["--data-format", "channels_first", "--format", "weights", "--quiet"]
@@ -108,7 +110,11 @@ def test_a_net_with_something_before_or_behind_is_not_named(system: System) -> N
     assert drawn is not None
     for text in (f"Other;{drawn.text}", f"{drawn.text}Other;"):
         other = replace(drawn, text=text)
-        named = [each for each in systems() if each.fingerprint.fits(other, {*opened.wrapper})]
+        named = [
+            each
+            for each in systems()
+            if each.fingerprint.bindings(other, {*opened.wrapper}) is not None
+        ]
         assert named == []
 
 
@@ -170,7 +176,13 @@ def test_a_sketch_has_kernels_strides_and_branches() -> None:
     ],
 )
 def test_widths(pattern: str, widths: list[tuple[int, int]], expected: bool) -> None:
-    assert fits(pattern, widths) is expected
+    assert (bindings(pattern, widths) is not None) is expected
+
+
+def test_widths_have_values() -> None:
+    assert bindings("3>a ... b>a+2c", [(3, 8), (1, 1), (5, 18)]) == {"a": 8, "b": 5, "c": 5}
+    assert bindings("3>a a>a+2c", [(3, 8), (8, 11)]) is None
+    assert bindings("3>a a>a+c", [(3, 8), (8, 8)]) is None
 
 
 @pytest.mark.parametrize("pattern", ["3", "3>a>b", "3>A", "... 3>a ...", ">3"])
@@ -260,7 +272,7 @@ def test_other_nets_of_the_same_layers_are_not_named() -> None:
         net = sequential(conv(4, a, 8), relu(), conv(a, b, 4), relu(), conv(b, c, 3))
         drawn = sketch(net)
         assert drawn is not None
-        assert not any(each.fingerprint.fits(drawn, set()) for each in systems())
+        assert not any(each.fingerprint.bindings(drawn, set()) is not None for each in systems())
 
 
 BODIES = (
@@ -291,4 +303,6 @@ def test_nets_of_usual_layers_in_any_order_are_not_named() -> None:
         weighted = text.count("Convolution") + text.count("Linear")
         chain = [3, *(8 * 2 ** draw.integers(0, 3, weighted - 1)), int(draw.integers(1, 4))]
         drawn = Sketch(text, tuple(pairwise(map(int, chain))))
-        assert [each.name for each in systems() if each.fingerprint.fits(drawn, set())] == [], text
+        assert [
+            each.name for each in systems() if each.fingerprint.bindings(drawn, set()) is not None
+        ] == [], text

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import groupby
 from typing import Any
 
-from porter.apps.zoo import pattern, widths
+from porter.apps.zoo import pattern
 from porter.apps.zoo.sketch import Sketch, sketch
+from porter.apps.zoo.widths import Bindings, bindings, require_pattern
 from porter.frontend.model_file import ModelFile
 
 if sys.version_info >= (3, 11):
@@ -20,6 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+BRACES = str.maketrans("", "", "{}")
 PAPER = {"authors": str, "year": int, "title": str}
 ENTRIES = {
     **dict.fromkeys(("title", "family", "source", "feed", "gives"), str),
@@ -55,13 +57,11 @@ class Fingerprint:
     widths: str = ""
     around: tuple[str, ...] = ()
 
-    def fits(self, drawn: Sketch, around: Set[str]) -> bool:
-        """Whether a net is of the system, by its sketch and the keys around it."""
-        return (
-            set(self.around) <= around
-            and widths.fits(self.widths, drawn.widths)
-            and pattern.fullmatch(self.sketch, drawn.text)
-        )
+    def bindings(self, drawn: Sketch, around: Set[str]) -> Bindings | None:
+        """The widths' letters, if a net is of the system by its sketch and the keys around it."""
+        if not set(self.around) <= around or not pattern.fullmatch(self.sketch, drawn.text):
+            return None
+        return bindings(self.widths, drawn.widths)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class System:
     `name` is its folder in fixtures/zoo; `input` and `output` are shapes in Torch's order, in which
     capitals are free axes, `N` the batch, and small letters sizes that differ from file to file;
     `feed` and `gives` say what the numbers mean; `options` are what `porter convert` needs besides
-    the file.
+    the file, in which `{a}` is the width that the fingerprint calls a.
     """
 
     name: str
@@ -96,7 +96,7 @@ class System:
 
     def command(self, file: str = "model.t7", select: str | None = None) -> str:
         """The command that converts a file of this system."""
-        words = list(self.options)
+        words = [option.translate(BRACES) for option in self.options]
         if select is not None:
             if "--select" in words:
                 at = words.index("--select")
@@ -161,7 +161,7 @@ def parse_fingerprint(where: str, body: Mapping[str, Any]) -> Fingerprint:
     """What a system is recognised by, from its table. Raises ValueError."""
     require_entries(body, {"sketch": str}, {"widths": str, "around": list}, where)
     pattern.parse(body["sketch"])
-    widths.require_pattern(body.get("widths", ""))
+    require_pattern(body.get("widths", ""))
     return Fingerprint(body["sketch"], body.get("widths", ""), tuple(body.get("around", ())))
 
 
@@ -179,9 +179,17 @@ def require_entries(
 
 
 def looks_like(opened: ModelFile) -> tuple[System, ...]:
-    """The systems that a net may be of, by its modules and their widths; mostly none or one."""
+    """The systems that a net may be of, by its modules and their widths; mostly none or one.
+
+    Their options hold the net's own widths.
+    """
     drawn = sketch(opened.root)
     if drawn is None:
         return ()
-    around = opened.wrapper.keys()
-    return tuple(system for system in systems() if system.fingerprint.fits(drawn, around))
+    named: list[System] = []
+    for system in systems():
+        bound = system.fingerprint.bindings(drawn, opened.wrapper.keys())
+        if bound is not None:
+            options = tuple(option.format_map(bound) for option in system.options)
+            named.append(replace(system, options=options))
+    return tuple(named)

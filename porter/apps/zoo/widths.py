@@ -1,8 +1,8 @@
 """Patterns of widths: `3>a a>2a 2a>4a ... a>3`.
 
-A term is a number, a letter that stands for any width, a multiple of a letter, `*`, or `!` and a
-number that the width is not. Letters have one value in all of a pattern. `...`, once at most,
-stands for any modules.
+A term is a number, a letter that stands for any width, a multiple of a letter, a sum of these such
+as `a+2b`, `*`, or `!` and a number that the width is not. Letters have one value in all of a
+pattern. `...`, once at most, stands for any modules.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-TERM = re.compile(r"(\d*)([a-z]?)|\*|!\d+")
+PART = re.compile(r"(\d*)([a-z]?)")
+TERM = re.compile(r"(\d+|\d*[a-z])(\+(\d+|\d*[a-z]))*|\*|!\d+")
 REST = "..."
 
 Bindings = dict[str, int]
@@ -28,32 +29,34 @@ def require_pattern(pattern: str) -> None:
 
 
 def is_term(text: str) -> bool:
-    """Whether a text is a number, a letter, a multiple or a star."""
-    return bool(text) and TERM.fullmatch(text) is not None
+    """Whether a text is a term."""
+    return TERM.fullmatch(text) is not None
 
 
-def fits(pattern: str, widths: Sequence[tuple[int, int]]) -> bool:
-    """Whether the widths of a net's modules with weights are as a pattern says."""
+def bindings(pattern: str, widths: Sequence[tuple[int, int]]) -> Bindings | None:
+    """The value of each letter, if the widths of a net's modules with weights are as a pattern
+    says; else None.
+    """
     words = pattern.split()
-    if not words:
-        return True
-    if REST in words:
-        at = words.index(REST)
-        first, last = words[:at], words[at + 1 :]
-        if len(widths) < len(first) + len(last):
-            return False
-        pairs = [*widths[:at], *widths[len(widths) - len(last) :]]
-        words = first + last
-    else:
-        pairs = list(widths)
-    if len(words) != len(pairs):
-        return False
     bound: Bindings = {}
-    return all(
+    if not words:
+        return bound
+    pairs = list(widths)
+    if REST in words:
+        first = words.index(REST)
+        last = len(words) - first - 1
+        if len(pairs) < first + last:
+            return None
+        pairs = [*pairs[:first], *pairs[len(pairs) - last :]]
+        words.remove(REST)
+    if len(words) != len(pairs):
+        return None
+    fitting = all(
         agrees(term, width, bound)
         for word, pair in zip(words, pairs, strict=True)
         for term, width in zip(word.split(">"), pair, strict=True)
     )
+    return bound if fitting else None
 
 
 def agrees(term: str, width: int, bound: Bindings) -> bool:
@@ -62,13 +65,19 @@ def agrees(term: str, width: int, bound: Bindings) -> bool:
         return True
     if term.startswith("!"):
         return width != int(term[1:])
-    match = TERM.fullmatch(term)
-    assert match is not None
-    factor, letter = int(match[1] or 1), match[2]
-    if not letter:
-        return width == factor
-    if letter not in bound:
-        if width % factor:
-            return False
-        bound[letter] = width // factor
-    return width == factor * bound[letter]
+    new: tuple[int, str] | None = None
+    for part in term.split("+"):
+        match = PART.fullmatch(part)
+        assert match is not None
+        factor, letter = int(match[1] or 1), match[2]
+        if letter and letter not in bound and new is None:
+            new = factor, letter
+        else:
+            width -= factor * (bound.get(letter, 0) if letter else 1)
+    if new is None:
+        return width == 0
+    factor, letter = new
+    if width <= 0 or width % factor:
+        return False
+    bound[letter] = width // factor
+    return True
