@@ -38,6 +38,7 @@ fixtures` compares every module with that recording. The tests run the command o
 hold the port to the shapes that the entry states. Shapes are in Torch's order; `N` is the batch,
 capitals are axes of any size, small letters sizes that a file fixes. In TensorFlow features come
 last: what is fed as N×3×H×W here is N×H×W×3 there (`--data-format channels_first` keeps the order).
+Small letters in a command are widths of your net: `porter inspect` prints it with their values.
 
 """
 """What stands above the list."""
