@@ -11,15 +11,19 @@ from porter.ir.fields import Array
 
 SAMPLE = 100_000
 
+MIN_SCALE = 1e-30
+"""Smaller scales count as this one. Float32's normal numbers end at 1.2e-38, and what lies below
+may be flushed to zero: of tensors near there it holds no digits that could agree."""
+
 
 @dataclass(frozen=True)
 class Measure:
     """Errors of `computed` against `reference`.
 
     `max_abs` is the largest difference, `max_rel` the same in units of the scale (the largest
-    magnitude of the reference). `p50` and `p99` are quantiles of the differences in units of the
-    scale, `cosine` the angle between both as vectors. `problem` is set where numbers cannot tell:
-    shapes differ, or NaN or infinity at other places.
+    magnitude of the reference, see `scale_of`). `p50` and `p99` are quantiles of the differences in
+    units of the scale, `cosine` the angle between both as vectors. `problem` is set where numbers
+    cannot tell: shapes differ, or NaN or infinity at other places.
     """
 
     max_abs: float = 0.0
@@ -60,7 +64,7 @@ def compare(reference: Array, computed: Array) -> Measure:
             return failed(f"NaN or infinity at other places, first at {place}")
         expected, actual = np.where(finite, expected, 0.0), np.where(finite, actual, 0.0)
     difference = np.abs(expected - actual)
-    scale = float(np.abs(expected).max()) or 1.0
+    scale = scale_of(expected)
     worst = int(difference.argmax())
     largest = float(difference.flat[worst])
     middle, high = np.quantile(_sample(difference), [0.5, 0.99]) / scale
@@ -73,6 +77,12 @@ def compare(reference: Array, computed: Array) -> Measure:
         tuple(int(i) for i in np.unravel_index(worst, difference.shape)),
         nonfinite=finite.size - int(np.count_nonzero(finite)),
     )
+
+
+def scale_of(reference: Array) -> float:
+    """The largest magnitude, at least `MIN_SCALE`; 1 where everything is zero."""
+    largest = float(np.max(np.abs(reference)))
+    return max(largest, MIN_SCALE) if largest else 1.0
 
 
 def _sample(array: Array) -> Array:
@@ -90,7 +100,7 @@ def relative_error(reference: Array, computed: Array) -> float:
         return compare(reference, computed).max_rel
     if reference.size == 0:
         return 0.0
-    scale = float(np.max(np.abs(reference))) or 1.0
+    scale = scale_of(reference)
     largest = float(np.max(np.abs(reference - computed)))
     return largest / scale if math.isfinite(largest) else math.inf
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from porter.parity.measure import Measure, compare
+from porter.parity.measure import Measure, compare, relative_error
 from tests.build import randn
 
 
@@ -36,6 +36,15 @@ def test_a_reference_of_zeros_has_the_scale_one() -> None:
     assert measure.max_rel == 0.25
     assert measure.cosine == 0
     assert compare(np.zeros(3), np.zeros(3)).cosine == 1
+
+
+def test_numbers_that_float32_does_not_hold_agree_with_zero() -> None:
+    vanished = np.array([1e-60, 3e-44, 6e-39])  # a sigmoid of -140, -100 and -88
+    measure = compare(vanished, np.zeros(3))
+    assert measure.within(1e-5)
+    assert measure.max_abs == 6e-39
+    assert relative_error(vanished, np.zeros(3)) <= 1e-5
+    assert not compare(vanished + 1e-20, vanished + 1.01e-20).within(1e-5)
 
 
 def test_cosine_tells_a_permutation_that_statistics_would_not() -> None:
