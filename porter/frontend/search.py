@@ -72,6 +72,14 @@ FIXED_SIZES = (
     *(16, 20, 48, 80, 112, 160, 192, 320),
 )
 """Square sizes that published nets were made for."""
+FIXED_VOLUMES = (
+    (16, 112, 112),
+    *((frames, 58, 58) for frames in (20, 40, 60, 80, 100)),
+    (32, 64, 64),
+    *((frames, 71, 71) for frames in (20, 40, 60, 80, 100)),
+    *((edge, edge, edge) for edge in (64, 32, 30, 24, 16)),
+)
+"""Depths, heights and widths that published nets were made for: C3D, LTC, VideoGAN, voxels."""
 FREE_TRIES = 4
 """How many of the small sizes that fit are looked at for free ones."""
 MAX_SIZE = 640
@@ -261,6 +269,10 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
     types = list(others(hint))
     short, long = types[:FEW_OTHERS], types[FEW_OTHERS:]
     least = least_fit(hint)
+    if hint.rank == 5 and hint.shape[1] is not None:
+        volume = solve_volume(search, hint.shape[1], short)
+        if volume is not None:
+            return volume
     type = next((type for type in short if search.fit(type) >= least), None)
     if type is not None:
         return Shapes((type,))
@@ -270,6 +282,17 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
     if from_file is None and type is None:
         type = next((type for type in long if search.fit(type) >= least), None)
     return from_file if type is None else Shapes((type,))
+
+
+def solve_volume(search: Search, planes: int, short: Sequence[TensorType]) -> Shapes | None:
+    """A published size for volumes whose size is not free; short ones run by accident there."""
+    fitting = (type for type in short if search.fit(type) is Fit.SAMPLES)
+    if any(is_free(search.model, type) for type in islice(fitting, FREE_TRIES)):
+        return None
+    for size in FIXED_VOLUMES:
+        if search.fit(TensorType((2, planes, *size))) is Fit.SAMPLES:
+            return fixed(TensorType((1, planes, *size)))
+    return None
 
 
 def least_fit(hint: TensorType) -> Fit:

@@ -226,6 +226,19 @@ def test_no_volume_is_taken_that_fits_because_planes_become_samples() -> None:
     assert [type.shape for type in solve(model(cube)).types] == [(2, 1, 8, 8, 8)]
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("c3d", (1, 3, 16, 112, 112)),
+        ("ltc", (1, 3, 20, 58, 58)),
+        ("videogan-discriminator", (1, 3, 32, 64, 64)),
+    ],
+)
+def test_volumes_of_a_fixed_size_are_of_a_published_one(name: str, shape: tuple[int, ...]) -> None:
+    net = open_model(FIXTURES / "zoo" / name / "model.t7", default_registry()).model()
+    assert [type.shape for type in solve(net).types] == [shape]
+
+
 def test_what_torch_left_in_the_file_decides() -> None:
     first = conv(1, 6, stride=2)
     first.fields["output"] = tensor(np.zeros((4, 6, 2, 4), np.float32))
