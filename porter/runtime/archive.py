@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from porter.system.input_files import require_file
 BROKEN = (
     *(ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError, TypeError, SyntaxError),
     *(AttributeError, OverflowError, IndexError, RecursionError, zipfile.BadZipFile, zlib.error),
+    tokenize.TokenError,  # of a header as Python 2 wrote it
 )
 """What NumPy and zipfile raise for a damaged, encrypted or pickled archive."""
 
