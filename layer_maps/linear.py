@@ -36,6 +36,9 @@ from porter.maps import (
     torch_order,
 )
 
+MAX_ELEMENTS = 2**22
+"""Elements of a weight that the reference converts to the input's precision at once."""
+
 
 class FullyConnected(LayerMap, HasKerasLayer, HintsInput, LinearInPlanes):
     """y = W·x + b for x of N×I or I; `weight` is O×I.
@@ -54,7 +57,11 @@ class FullyConnected(LayerMap, HasKerasLayer, HintsInput, LinearInPlanes):
         return (*x[:-1], outputs)
 
     def reference(self, x: Array) -> Array:
-        out = x @ self.weight.array.T
+        weight = self.weight.array
+        # Row by row of blocks: a product converts what it multiplies, here the whole weight.
+        rows = max(MAX_ELEMENTS // max(weight.shape[1], 1), 1)
+        parts = [x @ weight[first : first + rows].T for first in range(0, len(weight), rows)]
+        out: Array = np.concatenate(parts, axis=-1) if len(parts) > 1 else x @ weight.T
         return out if self.bias is None else out + self.bias.array
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:

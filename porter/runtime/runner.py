@@ -94,7 +94,7 @@ class Variables:
         """
         shape = [param.shape[param.axes.index(letter)] for letter in param.to]
         empty = tf.raw_ops.Empty(shape=shape, dtype=self.dtype(param))
-        variable = tf.Variable(empty, name=name, trainable=param.trainable)
+        variable = tf.Variable(empty, trainable=False)
         del empty  # or the first piece would be written to a copy
         axis = param.to.index(param.axes[0])  # pieces follow each other in the file
         each = max(1, shape[axis] * MAX_BYTES // param.array.nbytes)
@@ -107,7 +107,8 @@ class Variables:
             tf.raw_ops.ResourceStridedSliceAssign(
                 ref=variable.handle, begin=begin, end=end, strides=[1] * len(shape), value=piece
             )
-        return variable
+        # From now on TensorFlow would copy that variable whenever it is read.
+        return tf.Variable(variable.read_value(), name=name, trainable=param.trainable)
 
     def stored(self, param: Param, rows: tuple[int, ...]) -> Any:
         """The parameter's values in the order in which TensorFlow stores them."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from porter.ir.fields import Param
-from porter.runtime.runner import Variables
+from porter.runtime.runner import MAX_BYTES, Variables
 from porter.torch7 import read
 from porter.torch7.mapped import release
 from tests.build import randn, sequential, torch_module
@@ -52,3 +52,14 @@ def test_what_is_let_go_is_read_again(tmp_path: Path) -> None:
     release(array.T)
     release(weight)  # not in a file
     np.testing.assert_array_equal(array, weight)
+
+
+def test_a_large_variable_is_read_without_a_copy() -> None:
+    """Filled in pieces; TensorFlow copies a variable that was, at every read from then on."""
+    array = np.random.default_rng(0).standard_normal((1024, 5000)).astype(np.float32)
+    variable = Variables().get("1", Param("weight", array, "OI", "IO", "key"), ())
+    np.testing.assert_array_equal(variable.numpy(), array.T)
+    assert array.nbytes > MAX_BYTES
+    tensors = [variable.read_value() for _ in range(2)]
+    places = {np.asarray(memoryview(each)).ctypes.data for each in tensors}
+    assert len(places) == 1
