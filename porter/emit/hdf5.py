@@ -26,6 +26,7 @@ def require_self_contained(file: Any, where: str, stored: int) -> None:
     import h5py
 
     declared, waiting, visited = 0, [file], set()
+    require_plain_attributes(file, where)
     while waiting:
         group = waiting.pop()
         address = h5py.h5o.get_info(group.id).addr
@@ -36,13 +37,36 @@ def require_self_contained(file: Any, where: str, stored: int) -> None:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise UnsafeFile("the file refers to other objects", where=where, received=name)
             item = group[name]
+            require_plain_attributes(item, where)
             if isinstance(item, h5py.Group):
                 waiting.append(item)
             elif isinstance(item, h5py.Dataset):
                 if item.external or item.is_virtual:
                     raise UnsafeFile("its numbers are in other files", where=where, received=name)
+                require_plain(item.dtype, where, name)
                 declared += int(item.size or 0) * item.dtype.itemsize
     memory.require_unpacked(declared, stored, where)
+
+
+def require_plain_attributes(item: Any, where: str) -> None:
+    """Raise UnsafeFile for an attribute of another type than `require_plain` lets pass."""
+    for name in item.attrs:
+        require_plain(item.attrs.get_id(name).dtype, where, name)
+
+
+def require_plain(dtype: Any, where: str, name: str) -> None:
+    """Raise UnsafeFile for anything but numbers and strings.
+
+    HDF5 itself crashes where it reads an array of a type that is damaged.
+    """
+    import h5py
+
+    if dtype.kind not in "biufS" and h5py.check_string_dtype(dtype) is None:
+        raise UnsafeFile(
+            "it holds what is neither numbers nor strings",
+            where=where,
+            received=f"{name} of type {dtype}",
+        )
 
 
 HEAP = b"GCOL\x01\0\0\0"

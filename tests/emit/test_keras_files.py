@@ -250,3 +250,31 @@ def test_only_files_are_read(tmp_path: Path) -> None:
             require_known(tmp_path / name)
     with pytest.raises(PorterError):
         require_known(tmp_path / "missing.h5")
+
+
+def odd_type(path: Path, data: bytes) -> None:
+    """The type of the first string of variable length is none that there is."""
+    text = b"\x19\x01\x01\x00\x10\x00\x00\x00"
+    assert text in data
+    path.write_bytes(data.replace(text, text.replace(b"\x19\x01", b"\x19\x03"), 1))
+
+
+@pytest.mark.parametrize("place", ["model_config", "group", "array", "references"])
+def test_types_that_crash_hdf5_are_not_read(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    with h5py.File(path, "w") as file:
+        weights = file.create_group("layer")
+        weights["bias"] = np.ones(3, np.float32)
+        if place == "model_config":
+            file.attrs["model_config"] = "{}"
+        if place == "group":
+            weights.attrs["name"] = "text"
+        if place == "array":
+            weights.create_dataset("x", (1,), h5py.special_dtype(vlen=np.float32))
+        if place == "references":
+            weights.attrs["x"] = weights.ref
+    if place in ("model_config", "group"):
+        odd_type(path, path.read_bytes())
+    for read in (require_known, lambda path: open_file(path, Opening())):
+        with pytest.raises(UnsafeFile, match="neither numbers nor strings"):
+            read(path)
