@@ -1,8 +1,9 @@
 """`saved_model/`: runs wherever TensorFlow runs, without porter; CPU or GPU unchanged.
 
-Signatures: `serving_default` (named inputs and outputs), `activations` (every layer's output by
-Torch path) and, where the encoding of the images is known, `image` (8-bit images). A language model
-that remembers has `step`: tokens and states to scores and states.
+Signatures: `serving_default` (named inputs and outputs), `plain` (the same by the layers as they
+are, which other converters understand), `activations` (every layer's output by Torch path) and,
+where the encoding of the images is known, `image` (8-bit images). A language model that remembers
+has `step`: tokens and states to scores and states.
 `tf.saved_model.load(DIR)(x)` also works. With `trainable=True`, `(x, training=True)` computes what
 Torch does in training, and `trainable_variables` lists what there is to learn.
 """
@@ -12,18 +13,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from porter.emit import step_signature
 from porter.emit.formats import ExportJob, ExportResult, Format, size_of
+from porter.emit.port import build
 from porter.emit.quality import Quality, judge
 from porter.emit.subprocess_runner import run_saved_model, train_saved_model
 from porter.emit.training import Trainable
 from porter.errors import EmitError, ParityError
 from porter.ir.fields import Array
 from porter.parity.measure import Measure
+from porter.passes import optimize
+from porter.passes.per_sample import one_sample
 from porter.passes.precision import FULL
 from porter.system.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
+PLAIN = "plain"
 MIN_PSNR = {"bfloat16": 30.0, "float16": 40.0}
 """In dB, for a served function with 16-bit products."""
 
@@ -38,6 +44,7 @@ class SavedModel(Format):
         port, target = job.port, folder / self.name
         signatures = {
             "serving_default": port.serve,
+            PLAIN: plain(job),
             "activations": port.activations.get_concrete_function(),
         }
         if job.image_spec is not None:
@@ -57,7 +64,8 @@ class SavedModel(Format):
         (target,) = self.write(job, folder)
         recorded = tuple(check for check in job.checks if check.recorded)
         judged = replace(job, checks=recorded or job.checks)
-        outputs, proof = self.run(judged, folder, exact=False)
+        served = ["serving_default"] * len(judged.checks)
+        outputs, proof = self.run(judged, folder, served, exact=False)
         quality = judge([pair] for pair in judged.pairs(outputs))
         require_digits(quality, job.options.precision)
         note = ", ".join(filter(None, (str(quality), proof)))
@@ -71,7 +79,11 @@ class SavedModel(Format):
         if job.larger is not None:
             note = f"also on {job.larger.label}"
             job = replace(job, checks=(*job.checks, job.larger))
-        outputs, proof = self.run(job, folder)
+        signatures = ["serving_default"] * len(job.checks)
+        if rewritten(job):
+            signatures += [PLAIN] * len(job.checks)
+            job = replace(job, checks=job.checks * 2)
+        outputs, proof = self.run(job, folder, signatures)
         measures = [job.compare(outputs)]
         if step_signature.state_types(job):
             measures.append(step_signature.verify_steps(job, folder / self.name))
@@ -79,19 +91,21 @@ class SavedModel(Format):
         return Measure.worst(measures), "; ".join(filter(None, (proof, note)))
 
     def run(
-        self, job: ExportJob, folder: Path, exact: bool = True
+        self, job: ExportJob, folder: Path, signatures: list[str], exact: bool = True
     ) -> tuple[list[dict[str, Array]], str]:
-        """The reloaded model's outputs for the job's samples, and the verdict on its images."""
+        """The reloaded model's outputs for the job's samples, and the verdict on its images.
+
+        There is a signature for each sample.
+        """
         samples = [check.inputs for check in job.checks]
         if job.image_spec is None:
-            return run_saved_model(folder / self.name, samples), ""
+            return run_saved_model(folder / self.name, samples, *signatures), ""
         from porter.emit import image_parity
         from porter.emit.image_signature import NAME
 
         photos = image_parity.photographs(job)
-        signatures = ["serving_default"] * len(samples) + [NAME]
         *outputs, pictures = run_saved_model(
-            folder / self.name, [*samples, {NAME: photos}], *signatures
+            folder / self.name, [*samples, {NAME: photos}], *signatures, NAME
         )
         return outputs, image_parity.judge(job, job.image_spec, photos, pictures, exact)
 
@@ -109,6 +123,24 @@ class SavedModel(Format):
                 "with porter.emit.training.Trainable, or convert without `trainable=`",
             ) from error
         return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
+
+
+def rewritten(job: ExportJob) -> bool:
+    """Whether `serving_default` computes otherwise than by the layers as they are."""
+    graph, options = job.port.graph, job.options
+    if options.precision != FULL:
+        return True
+    served = optimize(graph, options.level)
+    own = {id(node.op) for node in graph.nodes}
+    return any(id(node.op) not in own for node in served.nodes) or one_sample(served) is not None
+
+
+def plain(job: ExportJob) -> Any:
+    """The function of the layers as they are, on the port's own variables."""
+    port = job.port
+    if not rewritten(job):
+        return port.serve
+    return build(port.graph, port.variables, job.options.plain(), least=port.least).serve
 
 
 def require_digits(quality: Quality, precision: str) -> None:

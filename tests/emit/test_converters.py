@@ -1,0 +1,90 @@
+"""Other converters take a port by its signature `plain`, and compute what TensorFlow does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from porter.conversion.pipeline import convert
+from porter.conversion.request import Request
+from porter.system.tensorflow import quiet_stderr, tf
+from tests.build import FIXTURES
+
+Array = Any
+NETS = {
+    "style": ("nets/texture_nets_johnson_slim", (1, 24, 32, 3)),
+    "classifier": ("nets/lenet_mm_tanh", (2, 32, 32, 1)),
+    "alexnet": ("nets/alexnet_lrn_groups", None),
+    "u-net": ("zoo/pix2pix", None),
+    "hourglass": ("nets/hourglass_nngraph", None),
+    "many branches": ("nets/inception_nn4_like", None),
+    "sequences": ("nets/temporal_convnet_text", None),
+    "residual": ("zoo/fast-neural-style", None),
+}
+"""Nets of eight kinds, and an input where the manifest's shape leaves the size open."""
+
+
+@pytest.fixture(scope="module", params=NETS)
+def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The SavedModel that `convert` writes by default, an input, and the output."""
+    name, shape = NETS[request.param]
+    folder = tmp_path_factory.mktemp("port")
+    convert(Request(FIXTURES / name / "model.t7", folder / "port", formats=("saved_model",)))
+    loaded = tf.saved_model.load(str(folder / "port/saved_model"))
+    serve = loaded.signatures["serving_default"]
+    ((_, spec),) = serve.structured_input_signature[1].items()
+    sizes = shape or tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(spec.shape))
+    x = np.random.default_rng(1).uniform(0, 1, sizes).astype(spec.dtype.as_numpy_dtype)
+    return folder / "port/saved_model", loaded, x, serve(input=tf.constant(x))["output"].numpy()
+
+
+def by_tf2onnx(folder: Path, loaded: Any) -> Callable[[Array], Array]:
+    import onnxruntime
+    import tf2onnx
+    from tf2onnx import tf_loader
+
+    with quiet_stderr():
+        graph, inputs, outputs = tf_loader.from_saved_model(
+            str(folder), None, None, signatures=["plain"]
+        )
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph, input_names=inputs, output_names=outputs, opset=17
+        )
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return lambda x: session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+def by_tflite_converter(folder: Path, loaded: Any) -> Callable[[Array], Array]:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=["plain"])
+    with quiet_stderr():
+        content = converter.convert()
+    runner = interpreter.Interpreter(model_content=content).get_signature_runner("plain")
+    return lambda x: runner(input=x)["output"]
+
+
+def by_tensorflowjs(folder: Path, loaded: Any) -> Callable[[Array], Array] | None:
+    converter = pytest.importorskip("tensorflowjs.converters")
+    converter.convert_tf_saved_model(str(folder), str(folder.parent / "web"), signature_def="plain")
+    return None
+
+
+def by_coremltools(folder: Path, loaded: Any) -> Callable[[Array], Array] | None:
+    coremltools = pytest.importorskip("coremltools")
+    coremltools.convert([loaded.signatures["plain"]], source="tensorflow")
+    return None
+
+
+@pytest.mark.parametrize(
+    "convert_by", [by_tf2onnx, by_tflite_converter, by_tensorflowjs, by_coremltools]
+)
+def test_a_port_is_taken_further(port: Any, convert_by: Callable[[Path, Any], Any]) -> None:
+    folder, loaded, x, expected = port
+    run = convert_by(folder, loaded)
+    if run is not None:
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(run(x) / scale, expected / scale, atol=2e-5)
