@@ -11,34 +11,36 @@ import pytest
 
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
+from porter.ir.layout import from_torch, image_layout
+from porter.parity.recording import read
 from porter.system.tensorflow import quiet_stderr, tf
 from tests.build import FIXTURES
 
 Array = Any
 NETS = {
-    "style": ("nets/texture_nets_johnson_slim", (1, 24, 32, 3)),
-    "classifier": ("nets/lenet_mm_tanh", (2, 32, 32, 1)),
-    "alexnet": ("nets/alexnet_lrn_groups", None),
-    "u-net": ("zoo/pix2pix", None),
-    "hourglass": ("nets/hourglass_nngraph", None),
-    "many branches": ("nets/inception_nn4_like", None),
-    "sequences": ("nets/temporal_convnet_text", None),
-    "residual": ("zoo/fast-neural-style", None),
+    "style": "nets/texture_nets_johnson_slim",
+    "classifier": "nets/lenet_mm_tanh",
+    "alexnet": "nets/alexnet_lrn_groups",
+    "u-net": "zoo/pix2pix",
+    "hourglass": "nets/hourglass_nngraph",
+    "many branches": "nets/inception_nn4_like",
+    "sequences": "nets/temporal_convnet_text",
+    "residual": "zoo/fast-neural-style",
 }
-"""Nets of eight kinds, and an input where the manifest's shape leaves the size open."""
+"""Nets of eight kinds, run on the inputs that were recorded with them."""
 
 
 @pytest.fixture(scope="module", params=NETS)
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The SavedModel that `convert` writes by default, an input, and the output."""
-    name, shape = NETS[request.param]
+    name = NETS[request.param]
     folder = tmp_path_factory.mktemp("port")
     convert(Request(FIXTURES / name / "model.t7", folder / "port", formats=("saved_model",)))
     loaded = tf.saved_model.load(str(folder / "port/saved_model"))
     serve = loaded.signatures["serving_default"]
     ((_, spec),) = serve.structured_input_signature[1].items()
-    sizes = shape or tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(spec.shape))
-    x = np.random.default_rng(1).uniform(0, 1, sizes).astype(spec.dtype.as_numpy_dtype)
+    recorded: Any = read(FIXTURES / name / "activations.t7").input
+    x = from_torch(recorded, image_layout(recorded.ndim)).astype(spec.dtype.as_numpy_dtype)
     return folder / "port/saved_model", loaded, x, serve(input=tf.constant(x))["output"].numpy()
 
 
