@@ -22,7 +22,7 @@ NETS = {
     "classifier": "nets/lenet_mm_tanh",
     "alexnet": "nets/alexnet_lrn_groups",
     "u-net": "zoo/pix2pix",
-    "hourglass": "nets/hourglass_nngraph",
+    "nested": "nets/unet_nested_concat",
     "many branches": "nets/inception_nn4_like",
     "sequences": "nets/temporal_convnet_text",
     "residual": "zoo/fast-neural-style",
@@ -35,12 +35,16 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """The SavedModel that `convert` writes by default, an input, and the output."""
     name = NETS[request.param]
     folder = tmp_path_factory.mktemp("port")
-    convert(Request(FIXTURES / name / "model.t7", folder / "port", formats=("saved_model",)))
+    recording = read(FIXTURES / name / "activations.t7")
+    model = FIXTURES / name / "model.t7"
+    convert(Request(model, folder / "port", reference=recording, formats=("saved_model",)))
     loaded = tf.saved_model.load(str(folder / "port/saved_model"))
     serve = loaded.signatures["serving_default"]
     ((_, spec),) = serve.structured_input_signature[1].items()
-    recorded: Any = read(FIXTURES / name / "activations.t7").input
-    x = from_torch(recorded, image_layout(recorded.ndim)).astype(spec.dtype.as_numpy_dtype)
+    recorded: Any = recording.input
+    x = from_torch(recorded, image_layout(recorded.ndim, "channels_last")).astype(
+        spec.dtype.as_numpy_dtype
+    )
     return folder / "port/saved_model", loaded, x, serve(input=tf.constant(x))["output"].numpy()
 
 
