@@ -174,17 +174,17 @@ def sharp_mask(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
 
     The numbers of those modules are `skpos`. The score is not part of its forward pass in Torch.
     """
-    trunk, made = module.object("trunk"), []
+    trunk, outputs = module.object("trunk"), []
     current = x
     for position, child in enumerate(walk.children(trunk), start=1):
         current = walk(child, current, at=f"trunk.{position}")
-        made.append(current)
+        outputs.append(current)
     refinements = module.table("refs")
     for step, position in enumerate([0, *module.list("skpos")]):
         refinement = refinements.get(step)
         reads = int(position)
-        if not isinstance(refinement, TorchObject) or reads > len(made):
+        if not isinstance(refinement, TorchObject) or reads > len(outputs):
             raise BadField(f"{module.typename} should refine in {step + 1} steps", received="fewer")
-        inputs: Nested[Value] = [made[reads - 1], current] if step else current
+        inputs: Nested[Value] = [outputs[reads - 1], current] if step else current
         current = walk(refinement, inputs, at=f"refs.{step}")
     return current

@@ -39,7 +39,7 @@ IMAGE_AXES = {
 }
 
 
-class Weights(Variables):
+class WeightInputs(Variables):
     """The weights of a model as inputs of the function that is traced, with their values apart."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Onnx(Format):
     def write(self, job: ExportJob, folder: Path) -> list[Path]:
         import onnx
 
-        weights = Weights()
+        weights = WeightInputs()
         options = job.options.plain()
         port = build(fuse(job.port.graph), weights, options, least=job.port.least)
         model = converted(port)
