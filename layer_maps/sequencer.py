@@ -186,7 +186,8 @@ def recurrent_attention(walk: Walk, module: TorchObject, x: Nested[Value]) -> Ne
     """`nStep` glimpses at one input: where to look depends on what was seen before.
 
     The action module is first fed zeros of `hiddenSize`. In evaluate mode the recurrent module
-    reuses its output's memory and Torch hands out no copies: every entry holds the last step.
+    reuses its output's memory and Torch hands out no copies: every entry holds the last step, but
+    for the first of nn.Recurrent.
     """
     rnn, action = module.object("rnn"), module.object("action")
     steps = module.integer("nStep")
@@ -209,10 +210,15 @@ def recurrent_attention(walk: Walk, module: TorchObject, x: Nested[Value]) -> Ne
         return [output, look] if module.boolean("forwardActions", False) else output
 
     table = entries(walk, loop(walk, step, [], steps, image), steps)
-    if rnn.boolean("train", True):
+    if walk.model.options.in_training(rnn, default=True):
         return table
-    walk.note("as in Torch's evaluate mode, every entry of the table is the last step's output")
-    return [table[-1]] * steps
+    walk.note("as in Torch's evaluate mode, the entries of the table are the last step's output")
+    first = last = table[-1]
+    if rnn.typename == "nn.Recurrent":  # its first step is a module apart, with memory of its own
+        first = table[0]
+        if isinstance(first, list) and isinstance(last, list):
+            first = [first[0], *last[1:]]
+    return [first, *[last] * (steps - 1)]
 
 
 class ZeroRows(LayerMap):

@@ -152,7 +152,7 @@ def step_clone(walk: Walk, module: TorchObject) -> Iterator[None]:
     """
     steps = memory(walk).steps
     steps[module.index] += 1
-    if module.boolean("train", True):
+    if walk.model.options.in_training(module, default=True):
         with walk.cloned("step", module.index, steps[module.index]):
             yield
     else:

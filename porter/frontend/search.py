@@ -34,6 +34,7 @@ from porter.frontend.inputs import (
     shown_shape,
     stated_hint,
     walked,
+    with_batches,
     with_indices,
 )
 from porter.frontend.module_tree import submodules
@@ -141,7 +142,13 @@ def solve(model: Model, count: int = 2) -> Shapes:
         solved = solve_image(Search(model), TensorType((None,) * 4), None)
     if solved is None:
         raise search.overwritten or unsolved(model, hint)
-    return replace(solved, types=tuple(with_indices(model, t) for t in solved.types[:count]))
+    types = (with_indices(model, batched(model, each)) for each in solved.types[:count])
+    return replace(solved, types=tuple(types))
+
+
+def batched(model: Model, type: Nested[TensorType]) -> Nested[TensorType]:
+    """Two samples where Torch refuses one: nn.View(2, 3) drops the batch of a single one."""
+    return type if walked(model, type) is not None else with_batches(model, type, 2)
 
 
 @dataclass
