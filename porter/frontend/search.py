@@ -226,7 +226,10 @@ def likeliest_square(search: Search, planes: int, first: tuple[int, int]) -> tup
     """Of the published sizes that fit the one that is the smallest of all, else the first.
 
     Strides round, so that a whole range fits: OverFeat was made for 231, and takes 231 to 262.
+    Where 224 is in the range, it is what the net was made for.
     """
+    if first[0] in FIXED_SIZES[:2]:
+        return first
 
     def fits(size: int) -> bool:
         return search.fit(image(planes, (size, size))) is Fit.SAMPLES

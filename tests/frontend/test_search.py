@@ -191,6 +191,10 @@ def test_of_published_sizes_that_fit_the_smallest_that_runs_is_taken() -> None:
     )
     (type,) = solve(model(net)).types
     assert type.static == (1, 3, 231, 231)
+    # 221 to 236 become 14×14.
+    net = sequential(conv(3, 2, 13, stride=16), view(2 * 14 * 14), linear(2 * 14 * 14, 5))
+    (type,) = solve(model(net)).types
+    assert type.static == (1, 3, 224, 224)
 
 
 def test_images_that_no_layer_makes_smaller_are_found() -> None:
