@@ -1,31 +1,33 @@
 """Folders and files that are written completely or not at all.
 
-Everything is written to a hidden sibling of the target and renamed at the end. The sibling stays
-locked while the process lives, however it ends: a killed run's leftovers are recognised by their
-free lock, and removed by the next run on the same target.
+Everything is written to a hidden sibling of the target and renamed at the end. A lock file beside
+the sibling stays locked while the process lives, however it ends: a killed run's leftovers are
+recognised by their free lock, and removed by the next run on the same target.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
+import secrets
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from porter.errors import EmitError, UsageError
-
-if sys.platform != "win32":
-    import fcntl
+from porter.system import disk
+from porter.system.disk import Lock, require_possible_name, sync
 
 MARK = ".porter-"
-UNIQUE = re.compile("[a-z0-9_]{8}")
-"""What tempfile.mkdtemp appends to its prefix."""
+LOCK = ".lock"
+UNIQUE = re.compile("[0-9a-f]{10}")
+"""What ends the name of a staging folder."""
+ATTEMPTS = 100
+"""How often others may put something in a target's place while this run does."""
 EVENTS = ".porter"
 """Suffix of TensorBoard's event files."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -47,9 +49,7 @@ def atomic_directory(target: Path, force: bool = False) -> Iterator[Path]:
         new.mkdir()
         yield new
         settle(new)
-        with alone_in(target.parent):
-            require_free(target, force)
-            replace(new, target, place / "old")
+        replace(new, target, place / "old", force)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -74,7 +74,7 @@ def appearing_file(path: Path) -> Iterator[Path]:
             new = place / "new"
             yield new
             sync(new)
-            os.replace(new, path)
+            disk.replace(new, path)
             sync(path.parent)
 
 
@@ -114,6 +114,7 @@ def require_file_target(path: Path, force: bool, option: str = "output") -> None
     `force` replaces a file. A link is never replaced, nor is what it points to. `option` is the
     argument that names the file.
     """
+    require_possible_name(path, option)
     require_no_link(path, option)
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint=f"name a file with `{option}=`")
@@ -143,6 +144,7 @@ def require_no_link(path: Path, option: str = "output") -> None:
 
 def require_free(target: Path, force: bool) -> None:
     """Raise UsageError if something is in the way; checked again at the end of a long run."""
+    require_possible_name(target)
     if target.exists() and not force:
         raise UsageError(
             f"{target} already exists",
@@ -172,16 +174,26 @@ def is_port(folder: Path) -> bool:
     return isinstance(content, dict) and "manifest" in content and "source" in content
 
 
-def replace(new: Path, target: Path, old: Path) -> None:
-    """Put `new` in the place of `target`; between two renames the target may be absent."""
-    if target.exists():
-        os.rename(target, old)
-    try:
-        os.rename(new, target)
-    except OSError:
-        if old.exists():
-            os.rename(old, target)
-        raise
+def replace(new: Path, target: Path, old: Path, force: bool) -> None:
+    """Put `new` in the place of `target`; between two renames the target may be absent.
+
+    A folder is never renamed onto another one, so of two runs the second finds the first one's.
+    """
+    for attempt in range(ATTEMPTS):
+        require_free(target, force)
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                disk.rename(target, old)
+        try:
+            disk.rename(new, target)
+        except OSError:
+            if target.exists() and attempt + 1 < ATTEMPTS:
+                continue
+            if old.exists() and not target.exists():
+                disk.rename(old, target)
+            raise
+        break
     sync(target.parent)
 
 
@@ -196,72 +208,52 @@ def staging_dir(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(target)
-    folder, handle = lock_staging(target)
+    folder, lock = lock_staging(target)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(handle)
+        lock.release()
 
 
-def lock_staging(target: Path) -> tuple[Path, int]:
-    """A new folder beside `target`, and the handle that keeps it locked."""
+def lock_staging(target: Path) -> tuple[Path, Lock]:
+    """A new folder beside `target`, and the lock that says that a process is at work on it.
+
+    Where the file system has no locks, leftovers cannot be told from work in progress, and stay.
+    """
+    attempt = 0
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{MARK}{target.name}-", dir=target.parent))
-        try:
-            handle = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # Another run removed it before it was locked.
-        if lock(handle) is False or not folder.exists():
-            os.close(handle)
+        attempt += 1
+        folder = target.with_name(f"{MARK}{target.name}-{secrets.token_hex(5)}")
+        lock = Lock(folder.with_name(folder.name + LOCK))
+        if not lock.acquire():
+            if attempt < ATTEMPTS:
+                continue
+        elif not lock.path.exists():  # Another run removed it before it was locked.
+            lock.release()
             continue
-        return folder, handle
+        folder.mkdir(mode=0o700)
+        return folder, lock
 
 
 def remove_stale(target: Path) -> None:
     """Remove what killed runs on this target left behind."""
     prefix = f"{MARK}{target.name}-"
-    for left in list(target.parent.iterdir()):
-        if not left.name.startswith(prefix) or not UNIQUE.fullmatch(left.name[len(prefix) :]):
+    names = {left.name.removesuffix(LOCK) for left in target.parent.iterdir()}
+    for name in sorted(names):
+        if not name.startswith(prefix) or not UNIQUE.fullmatch(name[len(prefix) :]):
             continue
-        try:
-            handle = os.open(left, os.O_RDONLY)
-        except OSError:
-            continue
-        try:
-            if lock(handle) is True:
+        left = target.with_name(name)
+        lock = Lock(left.with_name(name + LOCK))
+        with contextlib.suppress(OSError):
+            if not lock.acquire():
+                continue
+            try:
                 if (left / "old").exists() and not target.exists():
-                    os.rename(left / "old", target)
+                    disk.rename(left / "old", target)
                 shutil.rmtree(left, ignore_errors=True)
-        finally:
-            os.close(handle)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """While open, no other porter replaces anything in this folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        lock(handle, wait=True)
-        yield
-    finally:
-        os.close(handle)
-
-
-def lock(handle: int, wait: bool = False) -> bool | None:
-    """Lock an open folder until it is closed; False if another process holds the lock.
-
-    None where the file system has no locks: then leftovers cannot be told from work in progress.
-    """
-    if sys.platform == "win32":
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
+            finally:
+                lock.release()
 
 
 # The disk -----------------------------------------------------------------------------------------
@@ -274,19 +266,12 @@ def settle(folder: Path) -> None:
     sync(folder)
 
 
-def sync(path: Path) -> None:
-    """fsync a file or folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def advice(code: int) -> str:
     """What to do about a failed write."""
     if code in FULL:
         return "the disk is full: free some space, or choose another folder with `output=`"
+    if code in FORBIDDEN and disk.WINDOWS:
+        return "close the program that has a file open there, or choose another `output=`"
     if code in FORBIDDEN:
         return "no permission to write there: choose another folder with `output=`"
     return "choose another folder with `output=`"

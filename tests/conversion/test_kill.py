@@ -88,7 +88,7 @@ def test_a_killed_conversion_leaves_nothing_or_all(tmp_path: Path, temporary: Pa
     assert hidden(target.parent) == []
     # The last killed run's reloading child may still have ended while the next run swept.
     assert all(name.startswith(".porter-reload-") for name in hidden(temporary))
-    assert len(hidden(temporary)) <= 1
+    assert len(hidden(temporary)) <= 2  # a folder and its lock
 
 
 WRITER = """

@@ -1,0 +1,86 @@
+"""Prove the versions of pyproject.toml: install the lowest and the newest, run the smoke suite.
+
+    python tools/check_versions.py [oldest] [newest] [--keep FOLDER]
+
+An environment gets the wheel that is built from the source archive, with all that is optional but
+PyTorch and JAX, and runs `tools/smoke.py`; then it runs those tests in the unpacked archive that
+read and write files. Needs uv (`pip install uv`), and the Pythons on PATH or in pyenv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENTS = {"oldest": ("3.10", "lowest-direct"), "newest": ("3.13", "highest")}
+"""Python, and which versions uv takes of what pyproject.toml names."""
+TESTS = ("tests/test_namespace.py", "tests/test_api.py", "tests/torch7", "tests/system", "tests/ir")
+"""The tests that are run in the unpacked source archive."""
+
+
+def run(*words: object, folder: Path = ROOT) -> None:
+    """Run a command; ends this one where it fails."""
+    print("$", *words, flush=True)
+    environment = {**os.environ, "PATH": os.pathsep.join([os.environ["PATH"], *pyenv()])}
+    for name in ("PYTHONPATH", "VIRTUAL_ENV", "PYENV_VERSION"):
+        environment.pop(name, None)
+    done = subprocess.run([str(word) for word in words], cwd=folder, env=environment, check=False)
+    if done.returncode:
+        sys.exit(f"exit code {done.returncode}: {words[0]} {words[1]}")
+
+
+def pyenv() -> list[str]:
+    """Where pyenv keeps its Pythons; its shims on PATH run the chosen one only."""
+    home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return [str(path) for path in sorted(home.glob("versions/*/bin"))]
+
+
+def check(name: str, folder: Path) -> None:
+    """Build, install and run in one environment."""
+    python, resolution = ENVIRONMENTS[name]
+    place = folder / name
+    binary = place / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    run("uv", "build", "--quiet", "--out-dir", place / "dist")
+    archive, wheel = (next((place / "dist").glob(ending)) for ending in ("*.tar.gz", "*.whl"))
+    run("uv", "venv", "--quiet", "--python", python, place / "env")
+    install = ["uv", "pip", "install", "--quiet", "--python", binary]
+    run(*install, "--resolution", resolution, "--requirements", "pyproject.toml", "--extra", "dev")
+    run(*install, "--no-deps", wheel)
+    run("uv", "pip", "check", "--python", binary)
+    run("uv", "pip", "list", "--python", binary)
+    work = place / "work"
+    work.mkdir()
+    run(binary, ROOT / "tools" / "smoke.py", folder=work)
+    with tarfile.open(archive) as content:
+        content.extractall(place / "source", filter="data")
+    (source,) = (place / "source").iterdir()
+    run(binary, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS, folder=source)
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    options.add_argument("names", nargs="*", metavar="NAME", help="oldest, newest (default: both)")
+    options.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the environments here")
+    chosen = options.parse_args()
+    if unknown := [name for name in chosen.names if name not in ENVIRONMENTS]:
+        options.error(f"there is no environment {unknown[0]}")
+    if shutil.which("uv") is None:
+        sys.exit("uv is needed: pip install uv")
+    for name in chosen.names or ENVIRONMENTS:
+        if chosen.keep is not None:
+            check(name, chosen.keep.resolve())
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            check(name, Path(folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
