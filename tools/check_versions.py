@@ -1,6 +1,6 @@
 """Prove the versions of pyproject.toml: install the lowest and the newest, run the smoke suite.
 
-    python tools/check_versions.py [oldest] [newest] [--keep FOLDER]
+    python tools/check_versions.py [oldest] [newest] [--keep FOLDER] [--where-possible]
 
 An environment gets the wheel that is built from the source archive, with all that is optional but
 PyTorch and JAX, and runs `tools/smoke.py`; then it runs those tests in the unpacked archive that
@@ -28,12 +28,17 @@ TESTS = ("tests/test_namespace.py", "tests/test_api.py", "tests/torch7", "tests/
 def run(*words: object, folder: Path = ROOT) -> None:
     """Run a command; ends this one where it fails."""
     print("$", *words, flush=True)
+    if code := exit_code(*words, folder=folder):
+        sys.exit(f"exit code {code}: {words[0]} {words[1]}")
+
+
+def exit_code(*words: object, folder: Path = ROOT) -> int:
+    """Run a command as it runs outside of any environment, with the Pythons of pyenv."""
     environment = {**os.environ, "PATH": os.pathsep.join([os.environ["PATH"], *pyenv()])}
     for name in ("PYTHONPATH", "VIRTUAL_ENV", "PYENV_VERSION"):
         environment.pop(name, None)
-    done = subprocess.run([str(word) for word in words], cwd=folder, env=environment, check=False)
-    if done.returncode:
-        sys.exit(f"exit code {done.returncode}: {words[0]} {words[1]}")
+    command = [str(word) for word in words]
+    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 
 
 def pyenv() -> list[str]:
@@ -68,12 +73,19 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     options.add_argument("names", nargs="*", metavar="NAME", help="oldest, newest (default: both)")
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the environments here")
+    options.add_argument("--where-possible", action="store_true", help="skip missing Pythons")
     chosen = options.parse_args()
     if unknown := [name for name in chosen.names if name not in ENVIRONMENTS]:
         options.error(f"there is no environment {unknown[0]}")
     if shutil.which("uv") is None:
         sys.exit("uv is needed: pip install uv")
     for name in chosen.names or ENVIRONMENTS:
+        python, _ = ENVIRONMENTS[name]
+        if chosen.where_possible and exit_code(
+            "uv", "python", "find", "--no-python-downloads", python
+        ):
+            print(f"{name} was not run: there is no Python {python}")
+            continue
         if chosen.keep is not None:
             check(name, chosen.keep.resolve())
             continue

@@ -41,7 +41,10 @@ def test_the_lowest_versions_are_those_of_the_extras() -> None:
 
 
 @pytest.mark.parametrize("package", LOWEST)
-def test_the_command_names_the_package_and_this_python(package: str) -> None:
+def test_the_command_names_the_package_and_this_python(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "pip")
     assert shlex.split(install(package)) == [
         *(sys.executable, "-m", "pip", "install"),
         f"{package}>={LOWEST[package]}",
