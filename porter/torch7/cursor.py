@@ -237,7 +237,12 @@ class AsciiCursor(Cursor):
 
     def _words(self, dtype: np.dtype[Any], count: int, what: str) -> Iterator[float]:
         if dtype.kind == "i":
-            yield from (int(self._word(self._INTEGER, what)) for _ in range(count))
+            least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+            for _ in range(count):
+                number = int(self._word(self._INTEGER, what))
+                if not least <= number <= most:  # NumPy 1 would take some of its bits.
+                    raise OverflowError(str(number))
+                yield number
         else:
             yield from (float(self._word(self._NUMBER, what)) for _ in range(count))
 
