@@ -32,6 +32,7 @@ EVENTS = ".porter"
 """Suffix of TensorBoard's event files."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 DISK_ERRORS = (*FULL, *FORBIDDEN, errno.EFBIG, errno.EIO)
 
 
@@ -187,8 +188,8 @@ def replace(new: Path, target: Path, old: Path, force: bool) -> None:
                 disk.rename(target, old)
         try:
             disk.rename(new, target)
-        except OSError:
-            if target.exists() and attempt + 1 < ATTEMPTS:
+        except OSError as error:
+            if error.errno in OCCUPIED and attempt + 1 < ATTEMPTS:
                 continue
             if old.exists() and not target.exists():
                 disk.rename(old, target)
