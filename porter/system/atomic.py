@@ -181,7 +181,10 @@ def replace(new: Path, target: Path, old: Path, force: bool) -> None:
     A folder is never renamed onto another one, so of two runs the second finds the first one's.
     """
     for attempt in range(ATTEMPTS):
-        require_free(target, force)
+        try:
+            require_free(target, force)
+        except FileNotFoundError:  # Another run took it away while it was looked at.
+            continue
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):
