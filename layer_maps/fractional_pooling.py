@@ -33,8 +33,8 @@ from porter.maps import (
 
 T = TypeVar("T")
 
-UNIFORM = 0.5
-"""The sample for windows that Torch would draw at random."""
+MAX_PLANES = 4096
+"""Planes for which samples are drawn where their number is open."""
 
 
 def all_or_none(
@@ -58,7 +58,7 @@ class FractionalMaxPooling(LayerMap):
     the last at n - size; m, the size of the output, is fixed, or ⌊ratio·n⌋. The sample u is drawn
     for each plane and axis, again at every call unless `fixPoolingRegions` was called, and always
     for a batch of another size. A port uses the samples in the file, repeated for a larger batch;
-    without any, u is 1/2 for all planes. NaN is left out.
+    without any it draws one for each plane and axis, by `--seed` and the module. NaN is left out.
     """
 
     window: Field[tuple[int, ...]] = integers("poolSizeH", "poolSizeW")
@@ -66,6 +66,7 @@ class FractionalMaxPooling(LayerMap):
     ratios: Field[tuple[float, ...] | None] = all_or_none(optional_number, "ratioH", "ratioW")
     fixed = flag("newRandomPool")
     samples = optional_param("NCA", name="randomSamples", trainable=False)
+    stream = Field(lambda module: (1, module.index), (1, 0))
     sample_order: ClassVar[tuple[int, ...]] = (1, 0)
     """Which of a plane's samples belongs to each spatial axis."""
 
@@ -77,17 +78,27 @@ class FractionalMaxPooling(LayerMap):
                 f"{self.typename} should have ratios between 0 and 1", received=str(self.ratios)
             )
         if self.samples is None:
-            note = "pooling regions that Torch draws at random are spaced evenly"
+            note = f"pooling regions are drawn with seed {options.seed}, the same at every call"
         elif not self.fixed:
             note = "pooling regions that Torch draws anew each time are those of the file"
         else:
             return self
-        regions = "spaces them evenly" if self.samples is None else "takes those of the file"
+        drawn = f"draws them once, with seed {options.seed} (`seed=` chooses another)"
+        regions = drawn if self.samples is None else "takes those of the file"
         warning = (
             f"{self.typename} draws its pooling regions at random, so that no two runs of "
             f"Torch agree; the port {regions}"
         )
-        return self.evolve(warning=warning).with_notes(note)
+        stream = (options.seed, module.index)
+        return self.evolve(warning=warning, stream=stream).with_notes(note)
+
+    def drawn(self, planes: int) -> Array:
+        """The samples of the file, or those of as many planes as are asked for: N×C×axes."""
+        if self.samples is not None:
+            return self.samples.array
+        generator = np.random.default_rng(self.stream)
+        # A plane's samples do not depend on how many planes there are.
+        return generator.random((1, planes, len(self.window)), np.float32)
 
     def output_size(self, n: int, axis: int) -> int:
         """The output's size along a spatial axis of n elements."""
@@ -120,9 +131,7 @@ class FractionalMaxPooling(LayerMap):
     def reference(self, x: Array) -> Array:
         rank = len(self.window)
         images = passing_over_nan(x).reshape(-1, *x.shape[-rank:])
-        drawn = np.full((len(images), rank), UNIFORM, np.float32)
-        if self.samples is not None:
-            drawn = np.resize(self.samples.array, (len(images), rank))
+        drawn = np.resize(self.drawn(x.shape[-rank - 1]), (len(images), rank))
         done = []
         for image, samples in zip(images, drawn, strict=True):
             for axis, k in enumerate(self.window):
@@ -153,23 +162,24 @@ class FractionalMaxPooling(LayerMap):
                 output_size = tf.cast(tf.floor(exact), tf.int32)
             starts = self.starts(tf, x, at, axis, tf.subtract(n, k), tf.subtract(output_size, 1))
             places = tf.add(tf.expand_dims(starts, -1), tf.range(k))
-            planes = 0 if self.samples is None else 2
-            windows = tf.gather(x, places, axis=axis + 2, batch_dims=planes)
+            windows = tf.gather(x, places, axis=axis + 2, batch_dims=2)
             x = tf.reduce_max(windows, axis=axis + 3)
         return x if batched else tf.squeeze(x, 0)
 
     def starts(self, tf: Any, x: Any, at: OpContext, axis: int, last: Any, steps: Any) -> Any:
-        """Where windows start along an axis, for each plane if there are samples.
+        """Where windows start along an axis, for each plane.
 
         In the precision of the samples, because it is the one in which Torch rounded.
         """
-        if self.samples is None:
-            u = tf.constant([UNIFORM], tf.float32)
-        else:
-            in_turn = tf.math.floormod(tf.range(size(tf, x, 0)), self.samples.shape[0])
-            drawn = tf.gather(at.variable(self.samples), in_turn, axis=0)
-            drawn = tf.gather(drawn, [self.sample_order[axis]], axis=2)
-            u = tf.cast(drawn, tf.as_dtype(self.samples.array.dtype.name))
+        planes = at.inputs[0].shape[-len(self.window) - 1]
+        known = self.drawn(planes or MAX_PLANES)
+        samples = tf.constant(known) if self.samples is None else at.variable(self.samples)
+        if self.samples is None and planes is None:
+            samples = tf.slice(samples, [0, 0, 0], tf.stack([1, size(tf, x, 1), -1]))
+        in_turn = tf.math.floormod(tf.range(size(tf, x, 0)), len(known))
+        drawn = tf.gather(samples, in_turn, axis=0)
+        drawn = tf.gather(drawn, [self.sample_order[axis]], axis=2)
+        u = tf.cast(drawn, tf.as_dtype(known.dtype.name))
         # Divided in double precision, so that a reciprocal in its place still rounds as a quotient.
         ratio = tf.divide(tf.cast(last, tf.float64), tf.cast(tf.maximum(steps, 1), tf.float64))
         alpha = tf.cast(ratio, u.dtype)
