@@ -33,11 +33,11 @@ Key = tuple[str, int, int]
 class OpenTables:
     """Which tables are as long as some axis: those that layers make, and those of the output."""
 
-    made: frozenset[Key] = frozenset()
+    inside: frozenset[Key] = frozenset()
     outputs: frozenset[Place] = frozenset()
 
     def __or__(self, other: OpenTables) -> OpenTables:
-        return OpenTables(self.made | other.made, self.outputs | other.outputs)
+        return OpenTables(self.inside | other.inside, self.outputs | other.outputs)
 
 
 NO_TABLES = OpenTables()
@@ -47,10 +47,10 @@ def open_tables(one: Graph, other: Graph) -> OpenTables:
     """The tables of which two walks of one model have different numbers of entries."""
     longer = table_lengths(other)
     lengths = table_lengths(one).items()
-    made = frozenset(key for key, length in lengths if longer.get(key, length) != length)
-    if not made:
+    inside = frozenset(key for key, length in lengths if longer.get(key, length) != length)
+    if not inside:
         return NO_TABLES
-    return OpenTables(made, frozenset(unequal_lists(one.outputs, other.outputs)))
+    return OpenTables(inside, frozenset(unequal_lists(one.outputs, other.outputs)))
 
 
 def table_lengths(graph: Graph) -> dict[Key, int]:
@@ -83,7 +83,7 @@ def unequal_lists(one: Nested[Value], other: Nested[Value], place: Place = ()) -
 
 def stacked(graph: Graph, tables: OpenTables) -> Graph:
     """The graph with these tables kept in tensors, and values numbered anew."""
-    return Stacking(graph, tables).graph() if tables.made else graph
+    return Stacking(graph, tables).graph() if tables.inside else graph
 
 
 def as_emitted(port: Graph, walked: Graph | None, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -239,7 +239,7 @@ class Stacking:
         for node in self.old.nodes:
             if id(node) in self.done:
                 continue
-            if makers.get(id(node)) in self.tables.made:
+            if makers.get(id(node)) in self.tables.inside:
                 self.make_table(node)
             elif not (self.read_table(node) or self.lift(node)):
                 self.copy(node)
@@ -367,12 +367,12 @@ class Stacking:
             others = [p for p in range(len(node.inputs)) if p not in tables]
             number = Value(0, TensorType((), INT))
             element = {p: Value(p + 1, value.type) for p, value in enumerate(node.inputs)}
-            made = [
+            results = [
                 Value(len(element) + i, value.type) for i, value in enumerate(node.outputs, start=1)
             ]
-            step = replace(node, inputs=tuple(element.values()), outputs=tuple(made))
+            step = replace(node, inputs=tuple(element.values()), outputs=tuple(results))
             fed = [element[p] for p in (*tables, *others)]
-            body = Graph([number, *fed], (step,), list(made))
+            body = Graph([number, *fed], (step,), list(results))
             loop = Loop(body=body, sequences=len(tables), states=0, steps=None)
             outside = [self.read(node.inputs[p], node) for p in others]
             self.add(node, loop, [*tables.values(), *outside], *types)  # type: ignore[list-item]
