@@ -26,11 +26,15 @@ class Fit(IntEnum):
 
 
 def fit_of(graph: Graph, batch: int | None) -> Fit:
-    """How well the inputs of a walked graph suit its model; `batch` is their first extent."""
+    """How well the inputs of a walked graph suit its model; `batch` is their first extent.
+
+    A batch of one may be dropped: nn.View(-1) makes one vector of it.
+    """
     if cuts_samples(graph):
         return Fit.REFUSED
     outputs = [value.type.shape for value in leaves(graph.outputs)]
-    return Fit.SAMPLES if all(shape[:1] == (batch,) for shape in outputs) else Fit.ROWS
+    is_kept = all(shape[:1] == (batch,) or (batch == 1 == len(shape)) for shape in outputs)
+    return Fit.SAMPLES if is_kept else Fit.ROWS
 
 
 def cuts_samples(graph: Graph) -> bool:

@@ -23,7 +23,8 @@ from porter.ir.registry import is_layer_map
 from porter.runtime import memory
 from porter.torch7 import TorchObject
 
-SHAPE_HINT = "give the input's shape in Torch's order, for example `input_shapes=3x256x256`"
+EXAMPLES = {1: (20,), 2: (1, 20), 3: (1, 20, 40), 4: (3, 256, 256), 5: (3, 16, 112, 112)}
+"""Shapes that stand as examples of inputs of a rank; those of images leave out the batch."""
 DTYPES = {"int": INT, "float": FLOAT}
 """What may follow a shape: `5x3:int`."""
 SCALES = (255.0, 15.0, 1.0)
@@ -86,7 +87,12 @@ def hint_of(model: Model) -> TensorType | None:
 
 
 def stated_hint(model: Model) -> TensorType | None:
-    """What the model's first layer with an opinion takes, a step of time put in front."""
+    """What the model's first layer with an opinion takes."""
+    return next(stated_hints(model), None)
+
+
+def stated_hints(model: Model) -> Iterator[TensorType]:
+    """What the model's layers with an opinion take, a step of time put in front."""
     above: dict[str, int] = {}
     for path, module in submodules(model.root):
         parent = path.rpartition(".")[0]
@@ -96,10 +102,9 @@ def stated_hint(model: Model) -> TensorType | None:
             hint = hint_at(model, path, module)
             if hint is not None and steps:
                 features = [size for size in hint.shape[-1:] if size is not None]
-                return replace(hint, shape=(None, None, *features))
-            if hint is not None:
-                return hint
-    return None
+                yield replace(hint, shape=(None, None, *features))
+            elif hint is not None:
+                yield hint
 
 
 def hint_at(model: Model, path: str, module: TorchObject) -> TensorType | None:
@@ -135,6 +140,16 @@ def plane_counts(expected: int | None) -> Iterator[int]:
     for count in (3, 1, 2, 4):
         if count != expected:
             yield count
+
+
+def shape_hint(hint: TensorType | None = None) -> str:
+    """How to give the input's shape, with an example that goes with what the first layer takes."""
+    hint = hint or TensorType((None,) * 4)
+    usual = EXAMPLES.get(hint.rank, (1,) * hint.rank)
+    known = hint.shape[hint.rank - len(usual) :]
+    shape = tuple(each or size for each, size in zip(known, usual, strict=True))
+    example = shown_shape(replace(hint, shape=shape))
+    return f"give the input's shape in Torch's order, for example `input_shapes={example}`"
 
 
 def parse_shape(text: str) -> RequestedShape:

@@ -7,13 +7,15 @@ which rows and columns they would take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 
 from porter.errors import ShapeMismatch, WalkError
 from porter.frontend.batch_rows import keeps_borders
 from porter.frontend.memory import TorchTensor
+from porter.frontend.stated_sizes import roundness
 from porter.frontend.walker import Walk
 from porter.ir.graph import TensorType, Value
 from porter.ir.layer_map import LayerMap
@@ -91,38 +93,77 @@ class Fixed:
     rows: dict[int, list[int]]
     columns: dict[int, list[int]]
     behind: tuple[LayerMap, ...]
+    refused: set[int] = field(default_factory=set)
+    """Numbers of pixels that a layer refused."""
 
-    def takes(self, rows: int, columns: int) -> bool:
-        """Whether the layers behind take images of so many rows and columns."""
-        type = TensorType((2, self.planes, rows, columns))
+    def takes(self, batch: int, rows: int, columns: int) -> bool:
+        """Whether the layers behind take a batch of images of so many rows and columns."""
+        if self.count_alone and rows * columns in self.refused:
+            return False
+        types = self.types(TensorType((batch, self.planes, rows, columns)))
+        if types is None:
+            self.refused.add(rows * columns)
+            return False
+        keeps_samples = all(
+            keeps_borders(before.static, after.static)
+            for op, before, after in zip(self.behind, types, types[1:], strict=False)
+            if op.regroups
+        )
+        last = types[-1]
+        return keeps_samples and (last.shape[0] == batch or (batch == 1 == last.rank))
+
+    def types(self, type: TensorType) -> list[TensorType] | None:
+        """What the layers behind make of an image, one after the other; None if one refuses it."""
+        types = [type]
         for op in self.behind:
             try:
-                outputs = op.output_types(type)
-            except WalkError:
-                return False
-            if len(outputs) != 1:
-                return False
-            (after,) = outputs
-            if op.regroups and not keeps_borders(type.static, after.static):
-                return False
-            type = after
-        return type.shape[0] == 2
+                (after,) = op.output_types(types[-1])
+            except (WalkError, ValueError):
+                return None
+            types.append(after)
+        return types
+
+    @property
+    def count_alone(self) -> bool:
+        """Whether the layers see the number of pixels only: the first regroups them."""
+        return self.behind[0].regroups
 
 
-def oblong_sizes(refused: dict[int, Refused]) -> Iterator[tuple[list[int], list[int]]]:
-    """Heights and widths with which a model's fixed-size layers are content.
+def oblong_sizes(refused: dict[int, Refused], batch: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Heights and widths with which a model's fixed-size layers are content, likeliest first.
 
-    `refused` tells by their side how square images were refused. All heights of one pair come to
-    the same, and all widths: strides round them.
+    `refused` tells by their side how square images, so many in a batch, were refused. All heights
+    of one pair come to the same, and all widths: strides round them.
     """
     fixed = fixed_layers(refused)
     if fixed is None:
         return
     # A net that keeps the size of its images has every extent here; the large ones go untried.
-    tried = (sorted(extents)[:MAX_EXTENTS] for extents in (fixed.rows, fixed.columns))
-    for rows, columns in product(*tried):
-        if fixed.takes(rows, columns):
+    heights, widths = (
+        {extent: likeliest(sides) for extent, sides in sorted(each.items())[:MAX_EXTENTS]}
+        for each in (fixed.rows, fixed.columns)
+    )
+    pairs = product(heights, widths)
+    for rows, columns in sorted(
+        pairs, key=lambda pair: likelihood(heights[pair[0]], widths[pair[1]])
+    ):
+        if fixed.takes(batch, rows, columns):
             yield fixed.rows[rows], fixed.columns[columns]
+
+
+def likelihood(height: int, width: int) -> tuple[int, int]:
+    """Sorts images: those nearest to a square first, of these the roundest.
+
+    Published nets take images of at most two to one, then strips of text or sound; a height or
+    width is more often divisible by 8 than not.
+    """
+    halves = round(2 * abs(math.log2(height / width)))
+    return halves, roundness(height)[0] + roundness(width)[0]
+
+
+def likeliest(extents: Sequence[int]) -> int:
+    """Of extents that a stride rounds to the same the one that a net was probably made for."""
+    return next((extent for extent in extents if extent % 8 == 0), min(extents, key=roundness))
 
 
 def fixed_layers(refused: dict[int, Refused]) -> Fixed | None:

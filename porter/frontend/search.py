@@ -26,20 +26,21 @@ from porter.frontend import stated_sizes
 from porter.frontend.batch_rows import Fit, cuts_samples, fit_of
 from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import (
-    SHAPE_HINT,
     RequestedShape,
     Shapes,
     plane_counts,
     requested,
+    shape_hint,
     shown_shape,
     stated_hint,
+    stated_hints,
     walked,
     with_batches,
     with_indices,
 )
 from porter.frontend.module_tree import submodules
 from porter.frontend.named_batch import named_batches
-from porter.frontend.oblong_sizes import Refused, SizeWalk, oblong_sizes
+from porter.frontend.oblong_sizes import Refused, SizeWalk, likeliest, oblong_sizes
 from porter.frontend.probe import (
     UNKNOWN,
     InputProbe,
@@ -92,6 +93,10 @@ PROBE_CALLS = 20_000
 """As many for models with several inputs, each of which takes several walks to find out."""
 FEW_OTHERS = 20
 """How many short inputs that are no images are tried before those that the file states."""
+MAX_HINTS = 2
+"""How many layers that take images are asked where the first layer that takes something fails."""
+MAX_PADDED = 300
+"""How many features more or fewer than the first known layer takes are tried."""
 MAX_READINGS = 32
 """How many sizes that all fit are looked at for the one that the model states."""
 MAX_NAMED = 3
@@ -139,7 +144,13 @@ def solve(model: Model, count: int = 2) -> Shapes:
     solved = solved or solve_several(search) or solve_rare(search, hint)
     if solved is None and hint.rank != 4:
         # The first layer that tells anything may read something that was computed from an image.
-        solved = solve_image(Search(model), TensorType((None,) * 4), None)
+        hints = [each for each in stated_hints(model) if each.rank == 4]
+        for each in [*dict.fromkeys(hints)][:MAX_HINTS]:
+            hint, search = each, Search(model)
+            solved = solve_image(search, each, None) or solve_rare(search, each)
+            if solved is not None:
+                break
+        solved = solved or solve_image(Search(model), TensorType((None,) * 4), None)
     if solved is None:
         raise search.overwritten or unsolved(model, hint)
     types = (with_indices(model, batched(model, each)) for each in solved.types[:count])
@@ -195,6 +206,11 @@ class Search:
             return min(found, self.fit(replace(type, shape=(3, *type.shape[1:]))))
         return found
 
+    def alone(self, type: TensorType) -> TensorType:
+        """The type with a batch of one, unless the model takes no such thing."""
+        one = replace(type, shape=(1, *type.shape[1:]))
+        return one if walked(self.model, one) is not None else type
+
     def cuts(self, types: Iterable[TensorType]) -> bool:
         """Whether the model runs with some of the types, but cuts samples up."""
         graphs = (walked(self.model, type) for type in types)
@@ -218,7 +234,8 @@ def solve_image(search: Search, hint: TensorType, reader: Reader | None) -> Shap
                 return from_file
         for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
             if search.fit(image(planes, size)) is Fit.SAMPLES:
-                return fixed(image(planes, likeliest_square(search, planes, size), batch=1))
+                square = image(planes, likeliest_square(search, planes, size))
+                return fixed(search.alone(square))
     return None
 
 
@@ -318,6 +335,9 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
         )
         if pair is not None:
             return Shapes((pair,))
+        near = next((t for t in near_widths(hint) if search.fit(t) is Fit.SAMPLES), None)
+        if near is not None:
+            return fixed(near)
         trials = [replace(hint, shape=(1, *hint.shape[1:]))]
         if hint.dtype == INT:
             trials.append(replace(hint, shape=(None,)))
@@ -338,8 +358,12 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
         for planes in plane_counts(hint.shape[1]):
             for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
                 if search.fit(image(planes, size, batch)) >= least:
-                    return fixed(image(planes, size, batch=1))
-    return pair_of_images(search, hint) or solve_oblong(search, hint)
+                    return fixed(search.alone(image(planes, size, batch)))
+    return (
+        pair_of_images(search, hint)
+        or solve_oblong(search, hint, batch=2)
+        or solve_oblong(search, hint, batch=1)
+    )
 
 
 def batch_of_images(search: Search, hint: TensorType) -> Shapes | None:
@@ -375,22 +399,23 @@ def fits_two(search: Search, type: TensorType) -> bool:
     return fit is Fit.SAMPLES and all(output.rank > 1 for output in outputs)
 
 
-def solve_oblong(search: Search, hint: TensorType) -> Shapes | None:
+def solve_oblong(search: Search, hint: TensorType, batch: int) -> Shapes | None:
     """Images of which height and width differ. Raises ShapeNeeded where several sizes fit."""
     refused = {
         type.static[2]: each
         for type, each in search.refused.items()
-        if type.shape[:2] == (2, hint.shape[1]) and type.shape[2] == type.shape[3]
+        if type.shape[:2] == (batch, hint.shape[1]) and type.shape[2] == type.shape[3]
     }
     readings: dict[Shape, TensorType] = {}
-    for heights, widths in oblong_sizes(refused):
-        type = TensorType((2, hint.shape[1], likeliest(heights), likeliest(widths)))
+    for heights, widths in oblong_sizes(refused, batch):
+        type = TensorType((batch, hint.shape[1], likeliest(heights), likeliest(widths)))
         graph = walked(search.model, type)
-        if graph is not None and fit_of(graph, 2) is Fit.SAMPLES:
-            one = replace(type, shape=(1, *type.shape[1:]))
+        if graph is not None and fit_of(graph, batch) is Fit.SAMPLES:
+            one = search.alone(type)
             if states_image(graph):
                 return fixed(one)
-            readings.setdefault(regrouped_image(graph), one)
+            shape = regrouped_image(graph)
+            readings[shape] = min(readings.get(shape, one), one, key=unevenness)
         if len(readings) >= MAX_READINGS:
             break
     if len(readings) > 1:
@@ -399,9 +424,10 @@ def solve_oblong(search: Search, hint: TensorType) -> Shapes | None:
     return next((fixed(type) for type in readings.values()), None)
 
 
-def likeliest(extents: Sequence[int]) -> int:
-    """Of extents that a stride rounds to the same the one that a net was probably made for."""
-    return next((extent for extent in extents if extent % 8 == 0), min(extents, key=roundness))
+def unevenness(type: TensorType) -> tuple[int, int]:
+    """Sorts images that come to the same: those first that a net was probably made for."""
+    sizes = type.static[2:]
+    return sum(size % 8 != 0 for size in sizes), sum(roundness(size)[0] for size in sizes)
 
 
 def regrouped_image(graph: Graph) -> Shape:
@@ -524,6 +550,19 @@ def others(hint: TensorType) -> Iterator[TensorType]:
             return
 
 
+def near_widths(hint: TensorType) -> Iterator[TensorType]:
+    """Types with more or fewer features than a layer takes that may not be the first: nn.Padding
+    in front of it adds some, nn.Narrow leaves some out.
+    """
+    features = hint.shape[-1]
+    if hint.rank != 2 or hint.dtype == INT or features is None:
+        return
+    for more in range(1, MAX_PADDED + 1):
+        for width in (features - more, features + more):
+            if width > 0:
+                yield replace(hint, shape=(2, width))
+
+
 def count_of(types: Nested[TensorType]) -> int:
     """How many tensors a model takes."""
     return sum(1 for _ in leaves(types))
@@ -553,7 +592,7 @@ def untold(model: Model) -> PorterError:
         return error
     except WalkError:
         pass
-    return ShapeNeeded("the model does not tell what it must be fed", hint=SHAPE_HINT)
+    return ShapeNeeded("the model does not tell what it must be fed", hint=shape_hint())
 
 
 def unsolved(model: Model, hint: TensorType) -> PorterError:
@@ -570,9 +609,9 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
     except WalkError as error:
         fed = f"the model was fed {type}"
         error.received = f"{error.received}; {fed}" if error.received else fed
-        error.hint = f"{advice}: {SHAPE_HINT}"
+        error.hint = f"{advice}: {shape_hint(hint)}"
         return error
-    return ShapeNeeded(advice, hint=SHAPE_HINT)
+    return ShapeNeeded(advice, hint=shape_hint(hint))
 
 
 def unsolved_several(types: Sequence[TensorType]) -> ShapeNeeded:
