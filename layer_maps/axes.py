@@ -6,6 +6,7 @@ Source: torch/nn Squeeze.lua, Unsqueeze.lua, Replicate.lua, Transpose.lua.
 from __future__ import annotations
 
 import abc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from porter.maps import (
     OpContext,
     Shape,
     Table,
+    TellsInput,
     TensorType,
     TorchObject,
     Types,
@@ -39,6 +41,18 @@ class Renaming(LayerMap):
     @abc.abstractmethod
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
         """For every output axis the input axis that it was, None for a new one."""
+
+    def input_of(self, output: TensorType) -> TensorType | None:
+        """The input's type where `sources` looks at ranks only."""
+        for rank in (output.rank + 1, output.rank, max(output.rank - 1, 0)):
+            try:
+                sources = self.sources((None,) * rank)
+            except IndexError:  # there are fewer axes than the layer counts
+                return None
+            if len(sources) == output.rank:
+                sizes = dict(zip(sources, output.shape, strict=True))
+                return replace(output, shape=tuple(sizes.get(axis) for axis in range(rank)))
+        return None
 
     def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
         before = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
@@ -89,7 +103,7 @@ class Squeeze(Renaming):
         return tf.squeeze(x, axis=dropped) if dropped else x
 
 
-class Insertion(Renaming):
+class Insertion(Renaming, TellsInput):
     """One axis more."""
 
     is_view = True
@@ -171,7 +185,7 @@ class Replicate(Insertion):
 
 
 @register("nn.Transpose")
-class Transpose(Renaming):
+class Transpose(Renaming, TellsInput):
     """Pairs of dimensions are swapped, one pair after the other; the result is a copy.
 
     With `numInputDims` they are counted in the last so many dimensions. TensorFlow moves nothing:

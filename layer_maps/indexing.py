@@ -6,6 +6,7 @@ does not change their input.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from porter.maps import (
     LayerMap,
     OpContext,
     Shape,
+    TellsInput,
     TensorType,
     Types,
     integer,
@@ -31,7 +33,7 @@ def to_axis(dimension: int, rank: int) -> int:
 
 
 @register("nn.Select")
-class Select(Renaming):
+class Select(Renaming, TellsInput):
     """Slice `index` along `dimension`, which is dropped; both may count from the end."""
 
     dimension = integer("dimension")
@@ -73,7 +75,7 @@ def from_start(tf: Any, x: Any, axis: int, index: int) -> Any:
 
 
 @register("nn.Narrow")
-class Narrow(LayerMap):
+class Narrow(LayerMap, TellsInput):
     """`length` slices from `offset` on along `dimension`, which may count from the end.
 
     A negative length counts from the end: -1 takes all to the last slice. With a negative offset
@@ -90,6 +92,11 @@ class Narrow(LayerMap):
         """First slice (0-based) and number of slices, of `extent`."""
         length = self.length if self.length >= 0 else extent - self.offset + self.length + 2
         return (self.offset - 1, length) if self.offset >= 0 else (0, extent - length)
+
+    def input_of(self, output: TensorType) -> TensorType | None:
+        axis = to_axis(self.dimension, output.rank)
+        shape = (None if at == axis else size for at, size in enumerate(output.shape))
+        return replace(output, shape=tuple(shape))
 
     def output_shape(self, x: Shape) -> Shape:
         axis = to_axis(self.dimension, len(x))

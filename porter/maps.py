@@ -47,6 +47,7 @@ from porter.ir.capabilities import (
     ReadsTable,
     Skippable,
     TakesIndices,
+    TellsInput,
 )
 from porter.ir.fields import (
     Array,
@@ -135,6 +136,7 @@ __all__ = [
     "Storage",
     "Table",
     "TakesIndices",
+    "TellsInput",
     "Tensor",
     "TensorType",
     "TooLarge",

@@ -23,6 +23,7 @@ from porter.errors import (
     WalkError,
 )
 from porter.frontend import stated_sizes
+from porter.frontend.backtracking import Backtracking
 from porter.frontend.batch_rows import Fit, cuts_samples, fit_of
 from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import (
@@ -462,7 +463,12 @@ def solve_several(search: Search) -> Shapes | None:
         if not free_rank:
             break
     if not found:
-        return None
+        probe = InputProbe(search.model)
+        probe.types(lambda reader: concrete(reader.hint, 2, SMALL_SIZES[0]))
+        types = Backtracking(search.model, probe.structure).types()
+        if types is None or not isinstance(types, list):
+            return None
+        found = [with_indices(search.model, types)]
     if len(found) > 1:
         flat = [list(leaves(types)) for types in found]
         raise ambiguous("the model takes indices of one and of two dimensions", flat)

@@ -13,6 +13,7 @@ for it. Every method may still return None (or False) for an instance that it do
     BySample           passes: whether samples of a batch are computed one by one
     HasReach           apps: which rows of an image a row of the output is computed from
     HintsInput         frontend: the type of the layer's input (HintsInputs: of each input)
+    TellsInput         frontend: what its input is follows from its output
     TakesIndices       frontend: the largest index that it accepts
     MakesBatch         frontend: turns the caller's own tensor into a batch of one
     KeepsFirstInput    frontend: computes by what the module met at its first call
@@ -148,6 +149,14 @@ class HintsInput(HintsInputs):
         self, position: int, inputs: Sequence[TensorType | None]
     ) -> TensorType | None:
         return self.input_hint() if position == 0 else None
+
+
+class TellsInput(abc.ABC):
+    """The layer adds, drops or moves axes, and leaves the others as they are."""
+
+    @abc.abstractmethod
+    def input_of(self, output: TensorType) -> TensorType | None:
+        """The type of the input behind an output, None for sizes that do not follow from it."""
 
 
 class TakesIndices(abc.ABC):

@@ -35,7 +35,7 @@ from porter.frontend.inputs import (
 from porter.frontend.model_file import open_model
 from porter.frontend.search import SMALL_SIZES, solve
 from porter.frontend.walker import Model
-from porter.ir.capabilities import HintsInputs
+from porter.ir.capabilities import HintsInputs, TellsInput
 from porter.ir.graph import INT, Shape, TensorType
 from porter.ir.nested import Nested, leaves
 from porter.layer_maps import default_registry
@@ -126,6 +126,7 @@ def lookup(rows: int, features: int) -> Any:
         ("weightnorm", BATCH_ONLY),
         ("squeeze_linear", BATCH_ONLY),
         ("zaremba_core", None),
+        ("entnet", "free: input_1 none; input_2 dimension 2; input_3 none; input_4 features"),
     ],
 )
 def test_what_is_solved_admits_what_torch_was_fed_and_computes_the_same(
@@ -438,6 +439,58 @@ def test_a_matrix_is_as_wide_as_what_it_is_multiplied_with(
         assert isinstance(op, HintsInputs)
         found.append(op.input_hint_at(types.index(None), types))
     assert [hint and hint.shape for hint in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("batch", "words", "step"), [(3, 6, 2), (10, 4, 3), (1, 11, 1), (32, 5, 4)]
+)
+def test_inputs_of_fixed_sizes_are_found_from_what_fits_together(
+    batch: int, words: int, step: int
+) -> None:
+    sentence = sequential(
+        lookup(9, 4),
+        view(-1, 4 * words),
+        view(batch, words, 4),
+        torch_module("nn.Sum", dimension=2),
+    )
+    last = sequential(torch_module("nn.Select", dimension=2, index=step), linear(5, 4))
+    numbers = sequential(
+        torch_module("nn.Replicate", nfeatures=batch, dim=1), lookup(7, 4), view(batch, 2, 4)
+    )
+    net = model(
+        sequential(
+            parallel_table(
+                sentence, last, sequential(numbers, torch_module("nn.Sum", dimension=2))
+            ),
+            torch_module("nn.CAddTable"),
+        )
+    )
+    (types,) = solve(net).types
+    first, second, third = leaves(types)
+    assert first == TensorType((batch, words), INT)
+    assert (second.shape[0], second.shape[2]) == (batch, 5)
+    assert third == TensorType((2,), INT)
+    free = [value.type.shape for value in leaves(generalise(net, types).inputs)]
+    assert free == [(batch, words), (batch, None, 5), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "output", "fed"),
+    [
+        (torch_module("nn.Select", dimension=2, index=1), (3,), (3, None)),
+        (torch_module("nn.Select", dimension=-1, index=1), (3, 4), (3, 4, None)),
+        (torch_module("nn.Replicate", nfeatures=5, dim=2, ndim=2), (3, 5), (3,)),
+        (torch_module("nn.Unsqueeze", pos=1), (1, 7), (7,)),
+        (torch_module("nn.Transpose", permutations=[[1, 2]]), (3, 4), (4, 3)),
+        (torch_module("nn.Narrow", dimension=2, index=1, length=2), (3, 2), (3, None)),
+    ],
+)
+def test_what_a_layer_is_fed_follows_from_its_output(
+    layer: Any, output: tuple[int, ...], fed: tuple[int | None, ...]
+) -> None:
+    op = model(layer).op(layer)
+    assert isinstance(op, TellsInput)
+    assert op.input_of(TensorType(output)) == TensorType(fed)
 
 
 def test_shapes_that_the_model_refuses_raise_its_error() -> None:
