@@ -40,12 +40,16 @@ class Refused(WalkError):
     `links` are the layers of the chain that take images, `behind` those that follow on the last.
     """
 
-    def __init__(self, links: tuple[Link, ...], behind: tuple[LayerMap, ...], cut: bool) -> None:
+    def __init__(
+        self, links: tuple[Link, ...], behind: tuple[LayerMap, ...], cut: bool, drops_batch: bool
+    ) -> None:
         super().__init__("the size does not fit")
         self.links = links
         self.behind = behind
         self.cut = cut
         """Whether it would have cut samples, and not refused them."""
+        self.drops_batch = drops_batch
+        """Whether it was given a vector: nn.View(-1) makes one of a whole batch."""
 
 
 class SizeWalk(Walk):
@@ -67,6 +71,7 @@ class SizeWalk(Walk):
         fewest, most = op.arity()
         if not fewest <= len(inputs) <= most:  # refused whatever the sizes are
             return
+        drops_batch = inputs[0].type.rank == 1
         makers = {value.id: node for node in self.nodes for value in node.outputs}
         behind: list[LayerMap] = []
         links: list[Link] = []
@@ -82,7 +87,7 @@ class SizeWalk(Walk):
             node = makers[inputs[0].id]
             op, inputs = node.op, node.inputs
         if links:
-            raise Refused(tuple(reversed(links)), tuple(reversed(behind)), cut)
+            raise Refused(tuple(reversed(links)), tuple(reversed(behind)), cut, drops_batch)
 
 
 @dataclass(frozen=True)

@@ -360,11 +360,10 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
             for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
                 if search.fit(image(planes, size, batch)) >= least:
                     return fixed(search.alone(image(planes, size, batch)))
-    return (
-        pair_of_images(search, hint)
-        or solve_oblong(search, hint, batch=2)
-        or solve_oblong(search, hint, batch=1)
-    )
+    solved = pair_of_images(search, hint) or solve_oblong(search, hint, batch=2)
+    if solved is None and any(each.drops_batch for each in search.refused.values()):
+        solved = solve_oblong(search, hint, batch=1)
+    return solved
 
 
 def batch_of_images(search: Search, hint: TensorType) -> Shapes | None:
