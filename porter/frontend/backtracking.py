@@ -27,7 +27,7 @@ LENGTHS = (7, 5, *range(1, 65))
 """Other sizes: first two that leave room for layers that take single steps."""
 PATIENCE = 3
 """How often a walk may end in the same way before other sizes of an input are not tried."""
-MAX_CALLS = 40_000
+MAX_CALLS = 15_000
 """Calls of modules that a search may make."""
 
 

@@ -464,8 +464,10 @@ def solve_several(search: Search) -> Shapes | None:
     if not found:
         probe = InputProbe(search.model)
         probe.types(lambda reader: concrete(reader.hint, 2, SMALL_SIZES[0]))
+        if not isinstance(probe.structure, list):
+            return None
         types = Backtracking(search.model, probe.structure).types()
-        if types is None or not isinstance(types, list):
+        if types is None:
             return None
         found = [with_indices(search.model, types)]
     if len(found) > 1:
