@@ -495,9 +495,9 @@ def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | N
         def fill(reader: Reader) -> TensorType:
             nonlocal free_rank, joins
             joins |= reader.loose is not None
-            told = reader.loose if loosely and reader.loose else reader.hint  # noqa: B023
-            hint = with_index_rank(told, index_rank)
-            free_rank |= hint is not with_index_rank(told, 3 - index_rank)
+            chosen = reader.loose if loosely and reader.loose else reader.hint  # noqa: B023
+            hint = with_index_rank(chosen, index_rank)
+            free_rank |= hint is not with_index_rank(chosen, 3 - index_rank)
             stated = next(stated_sizes.stated_types(reader), None) if size is None else None  # noqa: B023
             return stated or concrete(hint, 2, size or SMALL_SIZES[0])  # noqa: B023
 
