@@ -1,7 +1,8 @@
 """DenseCap's boxes: centre x, centre y, width and height, in pixels counted from 1.
 
 Source: jcjohnson/densecap densecap/modules MakeBoxes.lua, MakeAnchors.lua, ReshapeBoxFeatures.lua,
-ApplyBoxTransform.lua, InvertBoxTransform.lua, BoxToAffine.lua, RegularizeLayer.lua.
+ApplyBoxTransform.lua, InvertBoxTransform.lua, BoxToAffine.lua, RegularizeLayer.lua,
+BilinearRoiPooling.lua.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from porter.layer_maps.composites import inside
 from porter.maps import (
     Array,
     LayerMap,
@@ -244,3 +246,14 @@ def regularize(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Valu
     """The very same tensor."""
     walk.note("identity: its penalty matters to training only")
     return x
+
+
+@structure("nn.BilinearRoiPooling")
+def bilinear_roi_pooling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+    """B×C×height×width from {features C×H×W, boxes B×4}: the output of the net inside.
+
+    Boxes are in pixels of the image, whose size `setImageSize` sets before every call: a port takes
+    that of the call before the file was saved.
+    """
+    walk.note("boxes are those of an image of the size that the file was last used with")
+    return walk(inside(walk, module, "net"), x, at="net")

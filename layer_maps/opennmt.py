@@ -1,11 +1,12 @@
 """OpenNMT's modules: names for nets of nn's modules, and two layers of its own.
 
 Source: OpenNMT onmt/modules/Network.lua and the classes that derive from it, Generator.lua,
-Sequencer.lua, VariationalDropout.lua, JoinReplicateTable.lua.
+Sequencer.lua, VariationalDropout.lua, JoinReplicateTable.lua, PositionEmbedding.lua.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,23 @@ from porter.layer_maps.containers import dimension_to_axis
 from porter.layer_maps.dropout import Scaling, drop
 from porter.layer_maps.table import table_of_tensors
 from porter.maps import (
+    INT,
     Array,
+    BadField,
     BadTable,
+    HintsInputs,
     LayerMap,
     Nested,
     OpContext,
+    Options,
     Shape,
+    TensorType,
     TorchObject,
     Value,
     Walk,
     integer,
     number,
+    param,
     register,
     size,
     structure,
@@ -133,3 +140,47 @@ class JoinReplicated(LayerMap):
                 for x, is_single in zip(xs, single, strict=True)
             )
         return tf.concat(list(xs), axis=self.joined)
+
+
+@register("onmt.PositionEmbedding")
+class PositionEmbedding(LayerMap, HintsInputs):
+    """{N×T×…, N lengths}: for each place its row of `weight`, N×T×O.
+
+    The texts are padded in front. Row 1 is that of padding, row 2 of the first word, and the last
+    that of all places behind `max_pos`.
+    """
+
+    weight = param("IO")
+    dimension = integer("dimension")
+    longest = integer("max_pos")
+
+    def adapt(self, module: TorchObject, options: Options) -> LayerMap:
+        if self.weight.shape[0] != self.longest + 1:
+            raise BadField(
+                f"'weight' of {self.typename} should have max_pos + 1 = {self.longest + 1} rows",
+                received=str(self.weight.shape[0]),
+            )
+        return self
+
+    def output_shape(self, x: Shape, lengths: Shape) -> Shape:
+        self.require(len(x) == 3 and lengths == x[:1], "takes N×T×F and N lengths", x, lengths)
+        self.require(self.dimension in (2, -2), "counts places along the second dimension", x)
+        return (*x[:2], self.weight.shape[1])
+
+    def reference(self, x: Array, lengths: Array) -> Array:
+        padding = x.shape[1] - lengths.astype(np.int64)[:, None]
+        places = np.arange(x.shape[1]) - padding + 1
+        rows: Array = self.weight.array[np.clip(places, 0, self.longest)]
+        return rows
+
+    def apply(self, tf: Any, x: Any, lengths: Any, at: OpContext) -> Any:
+        steps = size(tf, x, 1)
+        padding = tf.subtract(steps, tf.cast(lengths, tf.int32))
+        places = tf.subtract(tf.expand_dims(tf.range(1, steps + 1), 0), tf.expand_dims(padding, 1))
+        rows = tf.clip_by_value(places, 0, self.longest)
+        return tf.gather(at.variable(self.weight), rows)
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        return TensorType((None,), INT) if position == 1 else TensorType((None, None, None))

@@ -35,6 +35,7 @@ ALIASES = {
     "cudnn.VolumetricDilatedConvolution": "nn.VolumetricDilatedConvolution",
     "inn.SpatialCrossResponseNormalization": "nn.SpatialCrossMapLRN",
     "nn.BeamableMM": "nn.MM",
+    "nn.ConvBlockTrainTestLayer": "nn.TrainTestLayer",
     "nn.Decorator": "nn.FireModule",
     "nn.ElementTable": "nn.SelectTable",
     "nn.FasterLookup": "nn.LookupTable",
