@@ -1,4 +1,4 @@
-"""The smallest inputs that Torch takes: images, and sequences of which single steps are taken.
+"""The smallest images and shortest sequences that Torch takes, for inputs of free sizes.
 
 TensorFlow does not refuse all that Torch refuses: a pooling of an image smaller than its window
 makes an empty tensor, and what is behind may divide by its size. So a port asks before it runs.
@@ -23,16 +23,16 @@ FIRST_SPATIAL = 2
 
 
 def least_sizes(model: Model, types: Nested[TensorType], graph: Graph) -> LeastSizes:
-    """For every free height, width or depth of a model's inputs the least that it takes.
+    """For every free axis of a model's inputs but the batch the least extent that it takes.
 
-    And for every free axis where steps are counted. Each is found by itself, with all others as in
+    And for the batch where steps are counted. Each is found by itself, with all others as in
     `types`.
     """
     counts_steps = any(isinstance(node.op, Steps) for node in graph.nodes)
     found: dict[int, dict[int, int]] = {}
     for position, (type, value) in enumerate(zip(leaves(types), leaves(graph.inputs), strict=True)):
         is_image = type.rank >= 4 and type.dtype == FLOAT
-        first = 0 if counts_steps else FIRST_SPATIAL if is_image else type.rank
+        first = 0 if counts_steps else FIRST_SPATIAL if is_image else 1
         for axis in range(first, type.rank):
             if value.type.shape[axis] is None:
                 least = least_extent(model, types, position, axis)

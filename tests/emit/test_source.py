@@ -395,3 +395,14 @@ def test_what_a_file_says_cannot_end_a_comment() -> None:
     from porter.emit.source.function import commented
 
     assert commented(["    x = 1"], 'nn.X\nimport os  """') == ["    x = 1  # nn.X?import os  '''"]
+
+
+def test_images_that_torch_refuses_are_an_error_with_a_sentence(tmp_path: Path) -> None:
+    """TensorFlow's own pooling would make an empty tensor of them, by whose size others divide."""
+    pool = torch_module("nn.SpatialMaxPooling", kW=4, kH=4, dW=4, dH=4)
+    job = job_of(sequential(pool, conv(3, 2, kernel=1)), randn(2, 3, 16, 24))
+    network = load(job, tmp_path)
+    assert network(tf.ones((1, 4, 5, 3))).shape == (1, 1, 1, 2)
+    for shape in ((1, 1, 1, 3), (1, 3, 8, 3), (1, 8, 3, 3)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="too small for this net"):
+            network(tf.ones(shape))

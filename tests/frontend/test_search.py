@@ -53,6 +53,7 @@ from tests.build import (
     linear,
     model,
     parallel_table,
+    randn,
     relu,
     sequential,
     storage,
@@ -521,6 +522,18 @@ def test_images_that_torch_refuses_are_an_error_with_a_sentence() -> None:
         for function in (port.module.serve, port.module.activations):
             with pytest.raises(tf.errors.InvalidArgumentError, match="too small for this net"):
                 function(tf.ones(shape))
+
+
+def test_sequences_that_torch_refuses_are_an_error_with_a_sentence() -> None:
+    weight, bias = randn(4, 12), randn(4)
+    frames = {"kW": 3, "dW": 1, "inputFrameSize": 4, "outputFrameSize": 4}
+    convolution = torch_module("nn.TemporalConvolution", weight=weight, bias=bias, **frames)
+    net = model(sequential(lookup(9, 4), convolution, torch_module("nn.Max", dimension=2)))
+    port = build_widest(net, TensorType((2, 7), INT), Variables(), ExportOptions())
+    assert port.least == {0: {1: 3}}
+    assert port.module.serve(tf.ones((1, 3), tf.int64))["output"].shape == (1, 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too small for this net"):
+        port.module.serve(tf.ones((1, 2), tf.int64))
 
 
 def test_images_of_any_size_are_not_asked_for_it() -> None:

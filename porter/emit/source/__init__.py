@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from porter.emit.formats import ExportJob, Format
+from porter.emit.port import Port
 from porter.emit.source.blocks import block_function, function_of, outline
 from porter.emit.source.family import numbered
 from porter.emit.source.function import Function, letters
@@ -55,9 +56,19 @@ LOAD = '''def load(path):
             weights.setdefault(module, {{}})[name] = tf.constant(archive[key])
 {signature}
     def network({inputs}):
-        return model({inputs}, weights)
+        return model({checked}, weights)
 
     return network
+'''
+
+AT_LEAST = '''def at_least(x, sizes):
+    """`x`, once it is sure that each axis in `sizes` is as long; Torch refuses smaller images."""
+    checks = []
+    for axis, size in sizes.items():
+        text = f"the image is too small for this net: axis {axis} must be at least {size}"
+        checks.append(tf.debugging.assert_greater_equal(tf.shape(x)[axis], size, message=text))
+    with tf.control_dependencies(checks):
+        return tf.identity(x)
 '''
 
 
@@ -106,7 +117,15 @@ def written(job: ExportJob) -> tuple[str, dict[str, Any]]:
         functions.append(block_function(block, inside))
     named = dict(zip(trace.inputs, names, strict=True))
     functions.append(function_of(body, named, returned(plan.graph.outputs, trace), MODEL))
-    return file_text(functions, names, specs), trace.arrays
+    least = [stored_sizes(job.port, position, v) for position, (_, v) in enumerate(inputs)]
+    return file_text(functions, names, specs, least), trace.arrays
+
+
+def stored_sizes(port: Port, position: int, value: Value) -> dict[int, int]:
+    """The least extents of an input by its axes as they are stored."""
+    layout = port.plan.inputs[value.id]
+    extents = port.least.get(position, {})
+    return dict(sorted((layout.axis(axis), extent) for axis, extent in extents.items()))
 
 
 def identifiers(names: list[str]) -> list[str]:
@@ -144,9 +163,15 @@ def returned(outputs: Nested[Value], trace: RecordedPlan) -> Expression:
     return Ref(trace.outputs[outputs.id])
 
 
-def file_text(functions: list[Function], inputs: list[str], specs: list[Any]) -> str:
+def file_text(
+    functions: list[Function], inputs: list[str], specs: list[Any], least: list[dict[int, int]]
+) -> str:
     """The whole file."""
     arguments = ", ".join(inputs)
+    checked = ", ".join(
+        f"at_least({name}, {sizes})" if sizes else name
+        for name, sizes in zip(inputs, least, strict=True)
+    )
     parts = [HEAD.format(call=f"y = network({arguments})").rstrip("\n")]
     parts += ["\n".join(function.lines()) for function in functions]
     listed = [f"tf.TensorSpec({spec.shape.as_list()}, tf.{spec.dtype.name})" for spec in specs]
@@ -156,5 +181,8 @@ def file_text(functions: list[Function], inputs: list[str], specs: list[Any]) ->
             ["    signature = [\n", *(f"        {each},\n" for each in listed), "    ]\n"]
         )
     decorator = specification + "\n    @tf.function(input_signature=signature, autograph=False)"
-    parts.append(LOAD.format(signature=decorator, inputs=arguments).rstrip("\n"))
+    if any(least):
+        parts.append(AT_LEAST.rstrip("\n"))
+    load = LOAD.format(signature=decorator, inputs=arguments, checked=checked)
+    parts.append(load.rstrip("\n"))
     return "\n\n\n".join(parts) + "\n"
