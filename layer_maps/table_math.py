@@ -232,7 +232,7 @@ class MM(LayerMap, HintsInputs):
         self, position: int, inputs: Sequence[TensorType | None]
     ) -> TensorType | None:
         """As many rows or columns as the other tensor is multiplied along, in the same batch."""
-        other = inputs[1 - position]
+        other = inputs[1 - position] if len(inputs) == 2 else None
         if other is None or other.rank not in (2, 3):
             return None
         flags = (self.transpose_first, self.transpose_second)
