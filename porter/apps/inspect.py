@@ -207,7 +207,7 @@ def walked(
 def mode_of(module: TorchObject) -> str:
     """Whether a module was saved in training or evaluation mode."""
     if "train" not in module:
-        return "no flag"
+        return "no mode"
     return "training" if module.get("train") is True else "evaluate"
 
 

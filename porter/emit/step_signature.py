@@ -13,7 +13,7 @@ import numpy as np
 from porter.emit.port import build_widest
 from porter.emit.subprocess_runner import run_saved_model
 from porter.frontend.stepping import resumable, with_states
-from porter.ir.graph import INT, TensorType
+from porter.ir.graph import INT, TensorType, Value
 from porter.parity.measure import Measure, compare
 from porter.system.tensorflow import tf
 
@@ -26,9 +26,11 @@ NAME = "step"
 
 
 def state_types(job: ExportJob) -> list[TensorType]:
-    """The states of a model whose only input is a batch of indices; none for any other."""
-    tokens = job.types
-    if not isinstance(tokens, TensorType) or tokens.dtype != INT or tokens.rank != 2:
+    """The states of a model whose only input is indices, as many as one likes; else none."""
+    tokens, taken = job.types, job.port.graph.inputs
+    if not isinstance(tokens, TensorType) or not isinstance(taken, Value):
+        return []
+    if tokens.dtype != INT or taken.type.shape != (None, None):
         return []
     return with_states(job.model, tokens)[1:]
 

@@ -11,12 +11,16 @@ import pytest
 
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
+from porter.emit.formats import ExportJob
+from porter.emit.port import build_widest
+from porter.emit.step_signature import state_types
 from porter.errors import WalkError
 from porter.frontend.stepping import resumable, with_states
 from porter.ir.graph import INT, TensorType
 from porter.ir.nested import leaves
 from porter.parity import compare as parity
 from porter.runtime import reference
+from porter.runtime.runner import Variables
 from porter.system.tensorflow import tf
 from porter.torch7 import TorchObject
 from tests.build import linear, model, randn, run, sequential, torch_module, view
@@ -139,3 +143,13 @@ def test_other_models_have_no_such_signature(converted: Conversion, tmp_path: Pa
     done = convert(Request(source, tmp_path / "port"))
     loaded = tf.saved_model.load(str(done.output / "saved_model"))
     assert "step" not in loaded.signatures
+
+
+def test_a_net_of_a_fixed_number_of_tokens_has_no_step() -> None:
+    """torch-rnn's net as it was saved inside its LanguageModel, which sets the views."""
+    lookup = torch_module("nn.LookupTable", weight=randn(5, 4))
+    net = model(sequential(lookup, plain_rnn(4, 3), view(14, 3), linear(3, 5), view(2, 7, 5)))
+    tokens = TensorType((2, 7), INT)
+    job = ExportJob(net, tokens, build_widest(net, tokens, Variables()), ())
+    assert with_states(net, tokens)[1:]
+    assert state_types(job) == []
