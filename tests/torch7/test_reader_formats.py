@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +101,9 @@ def describe_tensor(tensor: Tensor) -> dict[str, Any]:
         "stride": list(tensor.stride),
         "offset": tensor.offset,
         "storage_size": tensor.storage.size,
-        "sum": sum(values),
-        "abssum": sum(map(abs, values)),
+        # From left to right, as Torch adds: sum() makes up for rounding since Python 3.12.
+        "sum": reduce(add, values, 0.0),
+        "abssum": reduce(add, map(abs, values), 0.0),
         "first": values[0],
         "last": values[-1],
     }
