@@ -27,10 +27,10 @@ NAME = "step"
 
 def state_types(job: ExportJob) -> list[TensorType]:
     """The states of a model whose only input is indices, as many as one likes; else none."""
-    tokens, taken = job.types, job.port.graph.inputs
-    if not isinstance(tokens, TensorType) or not isinstance(taken, Value):
+    tokens, value = job.types, job.port.graph.inputs
+    if not isinstance(tokens, TensorType) or not isinstance(value, Value):
         return []
-    if tokens.dtype != INT or taken.type.shape != (None, None):
+    if tokens.dtype != INT or value.type.shape != (None, None):
         return []
     return with_states(job.model, tokens)[1:]
 
