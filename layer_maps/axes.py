@@ -42,6 +42,16 @@ class Renaming(LayerMap):
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
         """For every output axis the input axis that it was, None for a new one."""
 
+    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
+        before = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
+        sources = self.sources(inputs[0].shape)
+        core = [sources.index(axis) for axis in before.order if axis in sources]
+        return (before,), (complete(core, len(sources)),)
+
+
+class RenamingByRank(Renaming, TellsInput):
+    """Axes change places by their numbers alone, whatever their sizes."""
+
     def input_of(self, output: TensorType) -> TensorType | None:
         """The input's type where `sources` looks at ranks only."""
         for rank in (output.rank + 1, output.rank, max(output.rank - 1, 0)):
@@ -53,12 +63,6 @@ class Renaming(LayerMap):
                 sizes = dict(zip(sources, output.shape, strict=True))
                 return replace(output, shape=tuple(sizes.get(axis) for axis in range(rank)))
         return None
-
-    def layouts(self, available: Layouts, inputs: Types, outputs: Types) -> tuple[Layouts, Layouts]:
-        before = available[0] if available[0].flat is None else torch_order(inputs[0].rank)
-        sources = self.sources(inputs[0].shape)
-        core = [sources.index(axis) for axis in before.order if axis in sources]
-        return (before,), (complete(core, len(sources)),)
 
 
 @register("nn.Squeeze")
@@ -103,7 +107,7 @@ class Squeeze(Renaming):
         return tf.squeeze(x, axis=dropped) if dropped else x
 
 
-class Insertion(Renaming, TellsInput):
+class Insertion(RenamingByRank):
     """One axis more."""
 
     is_view = True
@@ -185,7 +189,7 @@ class Replicate(Insertion):
 
 
 @register("nn.Transpose")
-class Transpose(Renaming, TellsInput):
+class Transpose(RenamingByRank):
     """Pairs of dimensions are swapped, one pair after the other; the result is a copy.
 
     With `numInputDims` they are counted in the last so many dimensions. TensorFlow moves nothing:

@@ -143,7 +143,7 @@ class LinearizedConvolution(LayerMap, HintsInput):
         return out
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-        features = at.inputs[0].static[2]
+        features = self.weight.shape[1] // max(self.kernel, 1)
         taps = tf.slice(at.variable(self.weight), [0, self.weight.shape[1] - features], [-1, -1])
         last = tf.strided_slice(x, [0, -1], [0, 0], [1, 1], begin_mask=1, end_mask=3)
         out = tf.matmul(tf.squeeze(last, 1), taps, transpose_b=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from porter.layer_maps.axes import Renaming
+from porter.layer_maps.axes import RenamingByRank
 from porter.maps import (
     Accepts,
     Array,
@@ -33,7 +33,7 @@ def to_axis(dimension: int, rank: int) -> int:
 
 
 @register("nn.Select")
-class Select(Renaming, TellsInput):
+class Select(RenamingByRank):
     """Slice `index` along `dimension`, which is dropped; both may count from the end."""
 
     dimension = integer("dimension")

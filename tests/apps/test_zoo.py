@@ -125,6 +125,7 @@ def selected(system: System) -> str | None:
 
 
 NAMED_ELSEWHERE = {
+    "field/inputs/entnet.t7": {"entnet"},
     "field/inputs/zaremba_core.t7": {"zaremba-lstm"},
     "nets/texture_nets_johnson_slim": {"texture-nets-johnson"},
     "trained/oilpaint": {"texture-nets-johnson"},

@@ -17,8 +17,13 @@ LIBRARY = [
     path for path in sorted((ROOT / "porter").rglob("*.py")) if "cli" not in path.parts
 ] + sorted((ROOT / "layer_maps").glob("*.py"))
 OPTION = re.compile(r"(?:^|(?<=[\s(`]))(?:--[a-z][a-z-]+|-o)\b")
-OWN = {"porter/apps/check/pytest_plugin.py"}
-"""A plugin of pytest has an option of pytest's."""
+OWN = {
+    "porter/apps/check/pytest_plugin.py",  # an option of pytest's
+    "porter/apps/zoo/listing.py",  # the command that a page shows
+    "porter/apps/zoo/systems.py",
+    "porter/system/extras.py",  # the command line of pip
+}
+"""Options that are none of porter's keywords, or that stand in a whole command."""
 
 
 def spell(command: str, text: str) -> str:

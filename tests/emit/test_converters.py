@@ -42,6 +42,8 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     serve = loaded.signatures["serving_default"]
     ((_, spec),) = serve.structured_input_signature[1].items()
     recorded: Any = recording.input
+    # Torch takes a single sample without a batch as well.
+    recorded = recorded[None] if recorded.ndim < len(spec.shape) else recorded
     x = from_torch(recorded, image_layout(recorded.ndim, "channels_last")).astype(
         spec.dtype.as_numpy_dtype
     )

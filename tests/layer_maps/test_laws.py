@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from porter.emit.port import Port, build_widest
 from porter.frontend.inputs import types_of
 from porter.ir.capabilities import reach_of
-from porter.ir.graph import FLOAT, Graph, Node, TensorType, with_shapes
+from porter.ir.graph import FLOAT, Graph, Node, TensorType, Value, with_shapes
 from porter.ir.layout import Layout, Step, channels_last, plan, torch_order
 from porter.ir.nested import Nested, leaves
 from porter.layer_maps import default_registry
@@ -239,7 +239,10 @@ def test_a_graph_with_open_sizes_equals_one_with_fixed_sizes(
             for value, array in zip(leaves(graph.inputs), arrays, strict=True)
         }
         expected = runner.run(fixed, stored, port.variables)
-        computed_outputs = port.module.serve(*stored.values()).values()
+        computed_outputs = list(port.module.serve(*stored.values()).values())
+        if isinstance(port.graph.outputs, Value) and not isinstance(graph.outputs, Value):
+            # A table as long as an axis that is open is one tensor, with the entries in front.
+            computed_outputs = list(np.asarray(computed_outputs[0]))
         for value, got in zip(leaves(graph.outputs), computed_outputs, strict=True):
             layout = fixed.outputs[value.id]
             error = compare(np.asarray(expected[value.id]), np.asarray(got))

@@ -320,7 +320,7 @@ def test_every_fixture_is_a_test(tmp_path: Path, pytester: pytest.Pytester) -> N
     plugin = () if installed else ("-p", "porter.apps.check.pytest_plugin")
     ran = pytester.runpytest_inprocess(*plugin, "--porter", "-q", str(pytester.path))
     ran.assert_outcomes(passed=1, failed=2)
-    ran.stdout.fnmatch_lines(["*fail: 2 (nn.ReLU): isolated error*", "*unmapped: *"])
+    ran.stdout.fnmatch_lines(["*fail: 2 (nn.ReLU): accumulated error*", "*unmapped: *"])
     without = pytester.runpytest_inprocess(*plugin, "-q", str(pytester.path))
     without.assert_outcomes()
 
