@@ -23,7 +23,7 @@ NETS = {
     "alexnet": "nets/alexnet_lrn_groups",
     "u-net": "zoo/pix2pix",
     "nested": "nets/unet_nested_concat",
-    "many branches": "nets/inception_nn4_like",
+    "many branches": "zoo/squeezenet",
     "sequences": "nets/temporal_convnet_text",
     "residual": "zoo/fast-neural-style",
 }
