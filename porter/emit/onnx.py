@@ -177,9 +177,9 @@ def fill(graph: Any, arrays: Mapping[str, Array]) -> None:
     inputs = [each for each in graph.input if each.name not in values]
     del graph.input[:]
     graph.input.extend(inputs)
-    read = {name for node in graph.node for name in node.input}
+    read = {name for node in graph.node for name in node.input} | inner_names(graph)
     for name in sorted(values):
-        if name in read or name in inner_names(graph):
+        if name in read:
             array = np.ascontiguousarray(values.pop(name))
             graph.initializer.append(onnx.numpy_helper.from_array(array, name))
 

@@ -38,6 +38,8 @@ class Port:
     options: ExportOptions = UNOPTIMIZED
     least: LeastSizes = field(default_factory=dict)
     """The smallest images that `serve` runs; smaller ones are an error, as in Torch."""
+    rewritten: bool = False
+    """Whether `serve` computes otherwise than by the layers as they are."""
 
     @property
     def graph(self) -> Graph:
@@ -79,6 +81,9 @@ def build(
 
     served = optimize(graph, options.level)
     single = one_sample(served)
+    own = {id(node.op) for node in graph.nodes}
+    replaced = any(id(node.op) not in own for node in served.nodes)
+    rewritten = replaced or single is not None or precision != FULL
     steps = plan(reduce_precision(single or served, precision), data_format)
 
     def compute(*tensors: Any) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def build(
         module.activations.get_concrete_function()
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
-    return Port(module, layout, variables, concrete, module.activations, options, least)
+    return Port(module, layout, variables, concrete, module.activations, options, least, rewritten)
 
 
 def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -> Any:

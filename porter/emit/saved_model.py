@@ -24,8 +24,6 @@ from porter.emit.training import Trainable
 from porter.errors import EmitError, ParityError
 from porter.ir.fields import Array
 from porter.parity.measure import Measure
-from porter.passes import optimize
-from porter.passes.per_sample import one_sample
 from porter.passes.precision import FULL
 from porter.system.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
@@ -80,7 +78,7 @@ class SavedModel(Format):
             note = f"also on {job.larger.label}"
             job = replace(job, checks=(*job.checks, job.larger))
         signatures = ["serving_default"] * len(job.checks)
-        if rewritten(job):
+        if job.port.rewritten:
             signatures += [PLAIN] * len(job.checks)
             job = replace(job, checks=job.checks * 2)
         outputs, proof = self.run(job, folder, signatures)
@@ -125,20 +123,10 @@ class SavedModel(Format):
         return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
 
 
-def rewritten(job: ExportJob) -> bool:
-    """Whether `serving_default` computes otherwise than by the layers as they are."""
-    graph, options = job.port.graph, job.options
-    if options.precision != FULL:
-        return True
-    served = optimize(graph, options.level)
-    own = {id(node.op) for node in graph.nodes}
-    return any(id(node.op) not in own for node in served.nodes) or one_sample(served) is not None
-
-
 def plain(job: ExportJob) -> Any:
     """The function of the layers as they are, on the port's own variables."""
     port = job.port
-    if not rewritten(job):
+    if not port.rewritten:
         return port.serve
     return build(port.graph, port.variables, job.options.plain(), least=port.least).serve
 

@@ -6,6 +6,7 @@ They are kept where Keras keeps them, `~/.keras/models` or `$KERAS_HOME/models`.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,4 @@ def unavailable(application: str, error: Exception) -> WeightError:
 
 def home(keras: Any) -> str:
     """Keras's folder: `$KERAS_HOME`, or `~/.keras`."""
-    import os
-
     return os.environ.get("KERAS_HOME") or str(Path.home() / ".keras")

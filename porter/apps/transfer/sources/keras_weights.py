@@ -11,7 +11,7 @@ A layer of that name holds its rectifier: `block1_conv1` is what `relu1_1` is el
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from porter.apps.transfer.checks import damaged, digests
 from porter.apps.transfer.source import DescriptorSource, Opening
 from porter.apps.transfer.sources.module_source import Load
-from porter.apps.transfer.sources.vgg import Place, place, title, vgg
+from porter.apps.transfer.sources.vgg import Place, place, places, title, vgg
 from porter.emit.hdf5 import BROKEN, require_finite_heaps, require_self_contained
 from porter.errors import WeightError
 from porter.imaging.presets import VGG
@@ -89,16 +89,15 @@ def numbered_layers(path: Path, shapes: Mapping[str, Shape]) -> DescriptorSource
         for name, (shape, _) in shapes.items()
         if re.match(r"layer_\d+/param_0$", name) and len(shape) == 4
     )
-    loads: dict[Place, Load] = {}
-    at = (1, 0)
-    for before, number in zip([1, *numbers], numbers, strict=False):
-        # A padding lies between two convolutions of a block, a pooling too between two blocks.
-        at = (at[0], at[1] + 1) if number - before in (0, 2) else (at[0] + 1, 1)
-        names = {4: f"layer_{number}/param_0", 1: f"layer_{number}/param_1"}
-        loads[at] = turned(loader(path, names))
+    loads = {
+        at: turned(loader(path, {4: f"layer_{number}/param_0", 1: f"layer_{number}/param_1"}))
+        for at, number in zip(places(numbers), numbers, strict=True)
+    }
     if (1, 1) not in loads:
         raise WeightError(
-            "no layer holds filters of a convolution", where=path.name, received=some(shapes)
+            "no layer holds filters of a convolution",
+            where=path.name,
+            received=", ".join(list(shapes)[:8]),
         )
     return vgg(loads, f"{title(list(loads))} of Keras's first examples", VGG)
 
@@ -111,11 +110,6 @@ def turned(load: Load) -> Load:
         return filters[:, :, ::-1, ::-1].transpose(2, 3, 1, 0), bias
 
     return loaded
-
-
-def some(names: Iterable[str]) -> str:
-    """A few names."""
-    return ", ".join(list(names)[:8])
 
 
 def datasets(file: Any) -> dict[str, Shape]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from porter.apps.transfer.checks import damaged
 from porter.apps.transfer.source import Opening
 from porter.apps.transfer.sources.module_source import Load, ModuleSource
-from porter.apps.transfer.sources.vgg import Place, place, title, vgg
+from porter.apps.transfer.sources.vgg import place, places, title, vgg
 from porter.errors import WeightError
 from porter.imaging.presets import RESNET, VGG
 from porter.system.extras import optional
@@ -107,19 +107,6 @@ def assembled(path: Path, shapes: Shapes, read: Read) -> ModuleSource:
     caffe = not numbered or any(digest in path.name for digest in CAFFE_DIGESTS)
     loads = {at: loader(name, shapes, read) for at, name in names.items()}
     return vgg(loads, f"{title(list(loads))} in PyTorch", VGG if caffe else RESNET)
-
-
-def places(numbers: list[int]) -> list[Place]:
-    """Blocks and numbers of convolutions that have these numbers among torchvision's features.
-
-    A rectifier lies between two convolutions of a block, a pooling too between two blocks.
-    """
-    found: list[Place] = []
-    for before, number in zip([None, *numbers], numbers, strict=False):
-        block, index = found[-1] if found else (1, 0)
-        same_block = before is None or number - before == 2
-        found.append((block, index + 1) if same_block else (block + 1, 1))
-    return found
 
 
 def loader(name: str, shapes: Shapes, read: Read) -> Load:

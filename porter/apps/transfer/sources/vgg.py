@@ -36,6 +36,19 @@ def place(name: str) -> Place | None:
     return block, number
 
 
+def places(numbers: list[int]) -> list[Place]:
+    """Blocks and numbers of convolutions that have these numbers among all layers, in order.
+
+    One other layer lies between two convolutions of a block, a pooling too between two blocks.
+    """
+    found: list[Place] = []
+    for before, number in zip([None, *numbers], numbers, strict=False):
+        block, index = found[-1] if found else (1, 0)
+        same_block = before is None or number - before == 2
+        found.append((block, index + 1) if same_block else (block + 1, 1))
+    return found
+
+
 def title(places: list[Place]) -> str:
     """`VGG-19's layers`, or those of another VGG."""
     counts = tuple(sum(block == b for block, _ in places) for b in range(1, max(places)[0] + 1))
