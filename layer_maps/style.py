@@ -226,8 +226,8 @@ class GenNoise(Noise):
                 f"this {self.typename} does not say how many planes of noise it makes: it has no "
                 "field 'num_planes'",
                 hint="the class of 2016 had that number in its Lua code alone. Write it as a map "
-                f"with `porter scaffold {self.typename} --from MODEL` and pass it with "
-                "`layer_maps=`, or treat it as a class that does the same: "
+                f"with `porter scaffold {self.typename} --from MODEL -o maps.py` and pass it with "
+                "`layer_maps=maps.py`, or treat it as a class that does the same: "
                 f"`map={self.typename}=KNOWN.CLASS`",
             )
         return super().adapt(module, options)

@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from porter.apps.zoo.systems import System, looks_like
+from porter.conversion.free_axes import free_axes, free_text
 from porter.errors import PorterError
-from porter.frontend.inputs import RequestedShape, Shapes
+from porter.frontend.dynamic import generalise
+from porter.frontend.inputs import RequestedShape, Shapes, with_batches
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram, parts, submodules
 from porter.frontend.run_mode import decide
@@ -197,11 +199,12 @@ def walked(
     try:
         found: Shapes = shapes_for(model, input_shapes, 1)
         graph = model.walk(found.types[0])
+        free = free_axes(generalise(model, with_batches(model, found.types[0], 2)))
     except PorterError as error:
         return None, "", str(error)
     shown = ", ".join(str(type) for type in leaves(found.types[0]))
-    origin = "as given" if input_shapes else found.solved or "an example: sizes are free"
-    return graph, shown, origin
+    origin = "as given" if input_shapes else found.solved or "an example"
+    return graph, shown, f"{origin}; {free_text(free)}"
 
 
 def mode_of(module: TorchObject) -> str:

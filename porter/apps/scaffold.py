@@ -7,6 +7,7 @@ import re
 
 from porter.errors import UsageError, printable
 from porter.frontend.module_tree import MODULE_FIELDS, histogram, is_module, parts, submodules
+from porter.layer_maps import default_registry
 from porter.maps import LayerMap
 from porter.torch7 import LuaFunction, Table, Tensor, TorchObject, describe
 
@@ -24,7 +25,7 @@ import numpy as np
 from porter.maps import LayerMap, flag, number, optional_param, param, register, string
 
 
-@register({quoted})
+@register({arguments})
 class {name}(LayerMap):
     """One line of what it computes, with its formula and shapes."""
 
@@ -52,7 +53,7 @@ from __future__ import annotations
 from porter.maps import structure
 
 
-@structure({quoted})
+@structure({arguments})
 def {name}(walk, module, x):
     """One line of what it does with its modules."""
 {calls}
@@ -69,7 +70,7 @@ def stub(typename: str, root: TorchObject) -> str:
     """Python source of a stub for the first module of a class. Raises UsageError if none is there.
 
     Axis letters are guesses by position; rename them to what they mean. Letters that stand in two
-    parameters must have equal sizes.
+    parameters must have equal sizes. Where porter has a map for the class, the stub replaces it.
     """
     found = next((m for _, m in submodules(root) if m.typename == typename), None)
     if found is None:
@@ -82,12 +83,14 @@ def stub(typename: str, root: TorchObject) -> str:
         if isinstance(name, str) and name not in UNINTERESTING
     }
     fields = "\n".join(f"#     {printable(n)}: {describe(v)}" for n, v in interesting.items())
+    override = ", override=True" if typename in default_registry() else ""
+    arguments = f"{quoted(typename)}{override}"
     words = re.sub(r"\W", "", typename.rpartition(".")[2])
     calls = calls_of(found, interesting)
     if calls:
         return RULE.format(
             typename=printable(typename),
-            quoted=quoted(typename),
+            arguments=arguments,
             name=identifier(re.sub(r"(?<!^)(?=[A-Z])", "_", words).lower() or "my_rule", "rule"),
             fields=fields or "#     none",
             calls=calls,
@@ -95,7 +98,7 @@ def stub(typename: str, root: TorchObject) -> str:
     declared = [line for name, value in interesting.items() for line in declare(name, value)]
     return TEMPLATE.format(
         typename=printable(typename),
-        quoted=quoted(typename),
+        arguments=arguments,
         name=identifier(words or "MyLayer", "Layer"),
         fields=fields or "#     none",
         declared="\n".join(f"    {line}" for line in declared) or "    # no fields to declare",

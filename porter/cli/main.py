@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     escape_unprintable()
     options = parser(words[0] if words else "").parse_args(words)
+    options.spell = with_file(options)
     try:
         with sigterm_as_interrupt():
             code: int = options.run(options)
@@ -198,6 +199,15 @@ def speller(command: argparse.ArgumentParser) -> Callable[[str], str]:
         yield from subcommands(parser())
 
     return lambda text: in_options(text, parsers)
+
+
+def with_file(options: argparse.Namespace) -> Callable[[str], str]:
+    """The speller of a command, which also puts the model's file for MODEL in other commands."""
+    spell: Callable[[str], str] = options.spell
+    file = getattr(options, "file", None) or getattr(options, "model", None)
+    if file is None:
+        return spell
+    return lambda text: spell(text).replace("--from MODEL", f"--from {shlex.quote(str(file))}")
 
 
 def subcommands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from porter.frontend.inputs import accepts
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType
-from porter.ir.nested import Nested, leaves, named_leaves
+from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
 
 AXES = {
     1: ("length",),
@@ -52,26 +52,36 @@ def free_text(free: Mapping[str, Sequence[str]]) -> str:
 
 
 def chosen_axes(model: Model, types: Nested[TensorType], graph: Graph) -> list[int]:
-    """The axes of a single input that are fixed in the graph though any extent may do.
+    """The axes that are fixed in the graph though the model runs with other extents there.
 
-    The first counts where it is fixed, a later one where the model runs with one more there too;
-    planes of images are what a net is made for.
+    Of several inputs the first axis alone; planes of images are what a net is made for.
     """
     if not isinstance(types, TensorType):
-        return [0] if any(not starts_free(value.type) for value in leaves(graph.inputs)) else []
+        fixed = [0] if fixed_first(graph) else []
+        return [axis for axis in fixed if runs_with_others(model, types, axis)]
     (value,) = leaves(graph.inputs)
     fixed = [axis for axis, extent in enumerate(value.type.shape) if extent is not None]
     return [
         axis
         for axis in fixed
-        if axis == 0 or ((axis > 1 or types.rank < 4) and accepts(model, lengthened(types, axis)))
+        if (axis != 1 or types.rank < 4) and runs_with_others(model, types, axis)
     ]
 
 
-def lengthened(type: TensorType, axis: int) -> TensorType:
-    """The type with one more along an axis."""
+def runs_with_others(model: Model, types: Nested[TensorType], axis: int) -> bool:
+    """Whether the model runs with one more along an axis of its inputs, or with twice as many."""
+
+    def runs(change: Callable[[int], int]) -> bool:
+        return accepts(model, map_leaves(lambda each: with_extent(each, axis, change), types))
+
+    return runs(lambda extent: extent + 1) or runs(lambda extent: 2 * extent)
+
+
+def with_extent(type: TensorType, axis: int, change: Callable[[int], int]) -> TensorType:
+    """The type with another extent along an axis, where it has that."""
     extents = list(type.static)
-    extents[axis] += 1
+    if axis < len(extents):
+        extents[axis] = change(extents[axis])
     return replace(type, shape=tuple(extents))
 
 
@@ -81,19 +91,24 @@ def size_text(chosen: Sequence[int]) -> str:
 
 
 def frozen_warning(graph: Graph, chosen: Sequence[int]) -> str:
-    """What to know of a port of which sizes were chosen, and are fixed; else nothing."""
-    if not chosen:
+    """What to know of sizes that are fixed in a port where callers expect free ones; or nothing."""
+    first = fixed_first(graph)
+    if not (chosen or first):
         return ""
-    if 0 in chosen:
-        which = "the first size"
-        shown = [value.type for value in leaves(graph.inputs) if not starts_free(value.type)]
-    else:
-        which = f"size {chosen[0] + 1}"
-        shown = [value.type for value in leaves(graph.inputs)]
-    return (
-        f"{which} of the input is not free: the port takes {', '.join(map(str, shown))}, which was "
-        "chosen; give yours with `input_shapes=`"
+    of_first = 0 in chosen or not chosen
+    which = "the first size" if of_first else f"size {chosen[0] + 1}"
+    shown = first if of_first else [value.type for value in leaves(graph.inputs)]
+    why = (
+        "which was chosen; give yours with `input_shapes=`"
+        if chosen
+        else "and the model's layers take no other"
     )
+    return f"{which} of the input is not free: the port takes {', '.join(map(str, shown))}, {why}"
+
+
+def fixed_first(graph: Graph) -> list[TensorType]:
+    """The inputs whose first size is fixed."""
+    return [value.type for value in leaves(graph.inputs) if not starts_free(value.type)]
 
 
 def stacked_warning(graph: Graph) -> str:

@@ -147,7 +147,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
                 *filter(
                     None,
                     [
-                        frozen_warning(graph, chosen),
+                        "" if shapes.solved else frozen_warning(graph, chosen),
                         stacked_warning(graph),
                         alone_warning(model, shapes),
                     ],

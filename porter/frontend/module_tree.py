@@ -87,26 +87,30 @@ def require_mapped(root: TorchObject, registry: Registry) -> None:
             require_nothing_inside(path, module)
         if module.typename not in registry:
             unknown.setdefault(module.typename, []).append((path, module))
-    if unknown:
-        containers = [
-            as_extended(places[0][1])
-            for _, places in sorted(unknown.items())
-            if containers_like(places[0][1])
-        ]
-        hint = (
-            "write a map with `porter scaffold CLASS --from MODEL` and pass it with "
-            "`layer_maps=`, or treat harmless ones as identity with `identity=CLASS`"
+    if not unknown:
+        return
+    ordered = sorted(unknown.items())
+    modules = [places[0][1] for _, places in ordered]
+    ways = [
+        f"write a map with `porter scaffold {modules[0].typename} --from MODEL -o maps.py` and "
+        "pass it with `layer_maps=maps.py`"
+    ]
+    extended = [as_extended(module) for module in modules if containers_like(module)]
+    if extended:
+        way = (
+            f"where a class only extends one of Torch's, treat it as that one: {' '.join(extended)}"
         )
-        if containers:
-            hint = (
-                "where a class only extends one of Torch's, treat it as that one: "
-                f"{' '.join(containers)}; else {hint}"
-            )
-        raise UnmappedModules(
-            f"{len(unknown)} class(es) of this model have no layer map",
-            received="\n" + "\n".join(describe_unknown(n, p) for n, p in sorted(unknown.items())),
-            hint=hint,
-        )
+        ways.insert(0, way)
+    empty = [module.typename for module in modules if not contents_of(module)]
+    if empty:
+        ways.append(f"where a class passes its input on: `identity={empty[0]}`")
+    raise UnmappedModules(
+        "a class of this model has no layer map"
+        if len(unknown) == 1
+        else f"{len(unknown)} classes of this model have no layer map",
+        received="\n" + "\n".join(describe_unknown(name, places) for name, places in ordered),
+        hint="; or ".join(ways),
+    )
 
 
 def containers_like(module: TorchObject) -> tuple[str, ...]:
@@ -151,7 +155,7 @@ def require_nothing_inside(path: str, module: TorchObject) -> None:
         where=f"{path or 'the root'} ({module.typename})",
         hint="if its methods are those of a class that porter knows, treat it as that one: "
         f"{as_extended(module)}; else write a rule with "
-        f"`porter scaffold {module.typename} --from MODEL`",
+        f"`porter scaffold {module.typename} --from MODEL -o maps.py`",
     )
 
 

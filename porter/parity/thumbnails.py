@@ -108,7 +108,8 @@ def shrink(plane: Array, side: int, reduction: np.ufunc) -> Array:
         extent[axis] = side
         counts = counts * np.diff([*edges, n]).reshape(extent)
     small = plane / counts if reduction is np.add else plane
-    return small.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return small.astype(np.float32)
 
 
 def strip(fed: Nested[Array], expected: Nested[Array], computed: Nested[Array]) -> Strip | None:

@@ -21,12 +21,12 @@ def run_node(node: Node, inputs: tuple[Array, ...], precision: type = np.float64
 
     Raises InvariantError, attributed to the layer map, where a shape is not what its rule says.
     """
-    cast = [
-        array.astype(precision) if value.dtype == FLOAT else array
-        for value, array in zip(node.inputs, inputs, strict=True)
-    ]
     with attribute_errors(type(node.op), node.path, node.typename):
         with np.errstate(all="ignore"):
+            cast = [
+                array.astype(precision) if value.dtype == FLOAT else array
+                for value, array in zip(node.inputs, inputs, strict=True)
+            ]
             result = node.op.reference(*cast)
         outputs = output_list(node, result)
         return [

@@ -215,7 +215,8 @@ def run(
 def store(array: Array, value: Value, layout: Any, precision: str) -> Any:
     """A NumPy array in Torch's order as a stored TensorFlow tensor."""
     dtype = precision if value.dtype == FLOAT else value.dtype
-    return tf.constant(np.ascontiguousarray(from_torch(array, layout), dtype))
+    with np.errstate(over="ignore"):  # float64 of a net that overflows in float32, as Torch does
+        return tf.constant(np.ascontiguousarray(from_torch(array, layout), dtype))
 
 
 def signature(name: str, value: Value, layout: Layout, precision: str) -> Any:

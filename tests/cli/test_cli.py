@@ -142,7 +142,7 @@ def test_inspect_shows_format_classes_and_shapes(porter: Porter, model_path: Pat
     assert (ran.code, ran.err) == (0, "")
     assert "Torch7 binary, 8-byte longs" in ran.out
     assert "nn.SpatialConvolution ×3" in ran.out
-    assert "sizes are free" in ran.out
+    assert "(an example; free: batch, height, width)" in ran.out
     (line,) = (line for line in ran.out.splitlines() if line.startswith("3.1 "))
     assert line.split()[:3] == ["3.1", "nn.SpatialConvolution", "1×4×19×27"]
 
@@ -156,7 +156,7 @@ def test_inspect_as_json(porter: Porter, model_path: Path) -> None:
     assert report["parameters"] == 4 * 27 + 4 + 4 * 36 + 4 + 2 * 4 + 2
     assert report["unmapped"] == {}
     assert report["input"] == "1×3×10×12"
-    assert report["input_note"] == "as given"
+    assert report["input_note"] == "as given; free: batch, height, width"
     assert [(line["path"], line["shape"]) for line in report["modules"]] == [
         ("", "1×2×5×6"),
         ("1", "1×4×10×12"),
@@ -304,7 +304,13 @@ def test_unknown_classes_exit_with_4_and_say_what_to_do(porter: Porter, tmp_path
     path = write_t7(tmp_path / "net.t7", net)
     ran = porter("convert", path, "-o", tmp_path / "out")
     assert ran.code == 4
-    for part in ("my.Net ×1 at 2.1", "size: the number 3", "porter scaffold", "--identity"):
+    for part in (
+        "my.Net ×1 at 2.1",
+        "size: the number 3",
+        f"`porter scaffold my.Net --from {path} -o maps.py`",
+        "--layer-maps maps.py",
+        "--identity my.Net",
+    ):
         assert part in ran.err
     assert not (tmp_path / "out").exists()
 
@@ -748,6 +754,18 @@ def test_a_scaffold_compiles_and_registers(porter: Porter, doubled: Path, tmp_pa
     registry = load_layer_maps(written, default_registry())
     assert "my.Layer-2" in registry
     assert {"weight", "bias", "scale", "mode"} <= set(registry.layer_maps()["my.Layer-2"].fields())
+
+
+def test_a_scaffold_for_a_class_that_porter_knows_replaces_its_map(
+    porter: Porter, tmp_path: Path
+) -> None:
+    for name, module in (("nn.Tanh", torch_module("nn.Tanh")), ("nn.Concat", sequential())):
+        module.typename = name
+        path = write_t7(tmp_path / "net.t7", sequential(module))
+        written = tmp_path / "maps.py"
+        assert porter("scaffold", name, "--from", path, "-o", written).code == 0
+        known = default_registry()
+        assert load_layer_maps(written, known)[name] is not known[name]
 
 
 @pytest.fixture

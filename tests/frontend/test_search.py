@@ -43,6 +43,7 @@ from porter.parity.recording import as_arrays, read
 from porter.runtime import memory
 from porter.runtime.runner import Variables, load, run, store
 from porter.system.tensorflow import tf
+from porter.torch7 import TorchObject
 from porter.torch7 import read as read_t7
 from tests.build import (
     FIXTURES,
@@ -559,6 +560,22 @@ def test_a_first_size_that_was_chosen_is_warned_of() -> None:
     assert size_text(chosen) == "chosen"
     assert chosen_of(model(relu()), image(2, 3, 8, 9)) == ([], "")
     assert size_text([]) == "any"
+
+
+@pytest.mark.parametrize(
+    ("net", "type"),
+    [
+        pytest.param(sequential(view(-1), linear(12, 3)), image(3, 4), id="flattened"),
+        pytest.param(conv(1, 2), image(1, 8, 9), id="planes"),
+    ],
+)
+def test_a_first_size_that_layers_fix_is_not_said_to_be_chosen(
+    net: TorchObject, type: TensorType
+) -> None:
+    chosen, warning = chosen_of(model(net), type)
+    assert chosen == []
+    assert warning.startswith("the first size of the input is not free: the port takes")
+    assert warning.endswith("and the model's layers take no other")
 
 
 def test_a_number_of_steps_that_was_chosen_is_warned_of() -> None:

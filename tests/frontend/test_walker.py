@@ -360,14 +360,21 @@ def test_all_unmapped_classes_are_told_at_once_with_paths_and_fields() -> None:
     with pytest.raises(UnmappedModules) as caught:
         require_mapped(net, default_registry())
     text = str(caught.value)
-    assert "2 class(es)" in text
+    assert "2 classes of this model have no layer map" in text
     assert "my.Net ×2 at 1, 2.1" in text
     assert "size: the number 3" in text
     assert "a torch.FloatTensor of 2x2" in text
     assert "your.Net ×1 at 2.2" in text
     assert "fields: none" in text
-    assert "porter scaffold" in text
-    assert "`identity=CLASS`" in text
+    assert "`porter scaffold my.Net --from MODEL -o maps.py`" in text
+    assert "`identity=your.Net`" in text
+
+
+def test_a_class_with_something_to_compute_is_not_offered_as_identity() -> None:
+    with pytest.raises(UnmappedModules, match="a class of this model has no layer map") as caught:
+        require_mapped(sequential(torch_module("my.Net", modules=[relu()])), default_registry())
+    assert "`map=my.Net=nn.Sequential`" in str(caught.value)
+    assert "identity" not in str(caught.value)
 
 
 def test_an_unmapped_class_registered_twice_is_refused() -> None:

@@ -72,6 +72,12 @@ def wrong() -> TorchObject:
 # A port that agrees -------------------------------------------------------------------------------
 
 
+def test_numbers_that_are_infinite_in_float32_alone_are_no_warning() -> None:
+    """pytest makes errors of warnings; 2 + exp(exp(5)) is about 3e64."""
+    twice = sequential(torch_module("nn.Exp"), torch_module("nn.Exp"), relu())
+    assert verified(twice, np.full((1, 3, 8, 8), 5.0)).rows
+
+
 def test_every_layer_has_a_row_with_all_measures() -> None:
     report = verified(small_net(), randn(2, 3, 8, 8))
     assert report.passed
