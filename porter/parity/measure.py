@@ -9,7 +9,10 @@ import numpy as np
 
 from porter.ir.fields import Array
 
-SAMPLE = 100_000
+SAMPLE = 10_000
+"""About as many elements, evenly spaced, are enough for quantiles of large activations."""
+BLOCK = 2**16
+"""Elements that stay in a processor's cache while they are compared."""
 
 MIN_SCALE = 1e-30
 """Smaller scales count as this one. Float32's normal numbers end at 1.2e-38, and what lies below
@@ -56,39 +59,46 @@ def compare(reference: Array, computed: Array) -> Measure:
         return failed(f"shape {_show(computed.shape)} where {_show(reference.shape)} is expected")
     if reference.size == 0:
         return Measure()
-    expected, actual = np.asarray(reference, np.float64), np.asarray(computed, np.float64)
+    # Arrays from TensorFlow are views in Torch's order: in one row, and block by block, they are
+    # read once from memory.
+    expected, actual = np.ravel(reference), np.ravel(computed)
     finite = np.isfinite(expected)
     if not finite.all() or not np.isfinite(actual).all():
         place = _first_difference(expected, actual)
         if place is not None:
-            return failed(f"NaN or infinity at other places, first at {place}")
-        expected, actual = np.where(finite, expected, 0.0), np.where(finite, actual, 0.0)
-    difference = np.abs(expected - actual)
+            where = _index(place, reference.shape)
+            return failed(f"NaN or infinity at other places, first at {where}")
+        expected, actual = np.where(finite, expected, 0), np.where(finite, actual, 0)
     scale = scale_of(expected)
-    worst = int(difference.argmax())
-    largest = float(difference.flat[worst])
-    middle, high = np.quantile(_sample(difference), [0.5, 0.99]) / scale
+    products = np.zeros(3)
+    largest, worst = -1.0, 0
+    for start in range(0, expected.size, BLOCK):
+        a, b = (row[start : start + BLOCK].astype(np.float64) for row in (expected, actual))
+        difference = np.abs(a - b)
+        place = int(difference.argmax())
+        if difference[place] > largest:
+            largest, worst = float(difference[place]), start + place
+        a /= scale
+        b /= scale
+        products += np.dot(a, a), np.dot(b, b), np.dot(a, b)
+    few = slice(None, None, max(1, expected.size // SAMPLE))
+    sampled = np.abs(expected[few].astype(np.float64) - actual[few])
+    middle, high = np.quantile(sampled, [0.5, 0.99]) / scale
     return Measure(
         largest,
         largest / scale,
         float(middle),
         float(high),
-        _cosine(expected, actual, scale),
-        tuple(int(i) for i in np.unravel_index(worst, difference.shape)),
+        _cosine(*products.tolist()),
+        _index(worst, reference.shape),
         nonfinite=finite.size - int(np.count_nonzero(finite)),
     )
 
 
 def scale_of(reference: Array) -> float:
     """The largest magnitude, at least `MIN_SCALE`; 1 where everything is zero."""
-    largest = float(np.max(np.abs(reference)))
+    largest = max(float(np.max(reference)), -float(np.min(reference)))
     return max(largest, MIN_SCALE) if largest else 1.0
-
-
-def _sample(array: Array) -> Array:
-    """At most about 100,000 elements, evenly spaced: enough for quantiles of large activations."""
-    flat = array.ravel()
-    return flat[:: max(1, flat.size // SAMPLE)]
 
 
 def relative_error(reference: Array, computed: Array) -> float:
@@ -101,7 +111,7 @@ def relative_error(reference: Array, computed: Array) -> float:
     if reference.size == 0:
         return 0.0
     scale = scale_of(reference)
-    largest = float(np.max(np.abs(reference - computed)))
+    largest = float(np.max(np.abs(np.ravel(reference) - np.ravel(computed))))
     return largest / scale if math.isfinite(largest) else math.inf
 
 
@@ -114,19 +124,21 @@ def error_shown(error: float | None) -> str:
     return "∞" if math.isinf(error) else f"{error:.1e}"
 
 
-def _cosine(a: Array, b: Array, scale: float) -> float:
-    a, b = a.ravel() / scale, b.ravel() / scale
-    norms = math.sqrt(float(np.dot(a, a)) * float(np.dot(b, b)))
-    if norms == 0.0:
-        return 1.0 if not a.any() and not b.any() else 0.0
-    return float(np.dot(a, b)) / norms
+def _cosine(aa: float, bb: float, ab: float) -> float:
+    if aa == 0.0 or bb == 0.0:
+        return 1.0 if aa == bb else 0.0
+    return ab / (math.sqrt(aa) * math.sqrt(bb))
 
 
-def _first_difference(a: Array, b: Array) -> tuple[int, ...] | None:
-    """The first index at which the arrays differ in NaN or infinity."""
+def _first_difference(a: Array, b: Array) -> int | None:
+    """The first place at which two rows differ in NaN or infinity."""
     unusual = ~np.isfinite(a) | ~np.isfinite(b)
     differs = unusual & ~((a == b) | (np.isnan(a) & np.isnan(b)))
-    return tuple(int(i) for i in np.argwhere(differs)[0]) if differs.any() else None
+    return int(differs.argmax()) if differs.any() else None
+
+
+def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(place, shape))
 
 
 def _show(shape: tuple[int, ...]) -> str:
