@@ -284,10 +284,11 @@ def stylize(
     output: StrPath,
     *,
     preset: str | None = None,
-    image_size: int | None = None,
+    image_size: int | Iterable[int] | None = None,
     crop: bool = False,
     compare: bool = False,
     batch: int = 8,
+    skip_existing: bool = False,
     select: str | None = None,
     input_shapes: InputShapes = (),
     layer_maps: Iterable[StrPath] = (),
@@ -303,9 +304,10 @@ def stylize(
 
     `model` is a `.t7`, a converted folder, `.keras` or `.tflite`; `images` are files, folders or
     patterns; `output` is a file for one image, else a folder. `image_size` scales the longer side,
-    in pixels; `crop` cuts results that are larger than their image; `compare` also writes both side
-    by side; `batch` is the largest number of images run at once. `trust_code` executes the
-    `layers.py` beside a `.keras` even where no manifest lists it.
+    in pixels; of several sizes each is made, as `NAME_SIZE.png`. `crop` cuts results larger than
+    their image; `compare` also writes both side by side; `batch` is the largest number of
+    images run at once. `skip_existing` leaves out images whose results are there. `trust_code`
+    executes the `layers.py` beside a `.keras` even where no manifest lists it.
 
     An image that cannot be read or run is a result with its `error`, and the others go on. Raises
     UsageError for a model that does not take or make images, UnsafeFile for a `.keras` of unknown
@@ -317,10 +319,19 @@ def stylize(
     from porter.imaging.files import pairs
     from porter.ir.options import Options
 
-    settings = StylizeSettings(image_size, crop, batch)
-    settings.require_sensible()
+    sizes = [image_size] if isinstance(image_size, int) else list(image_size or ())
+    if force and skip_existing:
+        raise UsageError("`force=True` does not go with `skip_existing=True`")
+    settings = StylizeSettings(crop, batch, skip_existing)
+    settings.require_sensible(sizes)
     chosen = [images] if isinstance(images, str | os.PathLike) else list(images)
-    photos = pairs([os.fspath(image) for image in chosen], Path(output), compare, force)
+    photos = pairs(
+        [os.fspath(image) for image in chosen],
+        Path(output),
+        compare,
+        force or skip_existing,
+        sizes,
+    )
     registry = registry_with(layer_maps, identity, map)
     shapes = shapes_of(input_shapes)
     options = LoadOptions(preset, select, shapes, registry, Options(bn, seed), trust_code)

@@ -30,8 +30,11 @@ def add_to(commands: Commands) -> None:
     one.add_argument(
         "--image-size",
         type=int,
+        action="append",
+        default=[],
         metavar="N",
-        help="scale the longer side to N pixels first (default: keep it)",
+        help="scale the longer side to N pixels first; repeat it for several sizes, each as NAME_N "
+        "(default: keep it)",
     )
     one.add_argument(
         "--crop", action="store_true", help="crop results that are larger than their image"
@@ -50,11 +53,15 @@ def add_to(commands: Commands) -> None:
     )
     one.add_argument(
         "--shard",
-        metavar="I/N",
-        help="process only every N-th image and keep a record of what is done (default: from "
-        "TF_CONFIG)",
+        metavar="I/N|TF_CONFIG",
+        help="process only every N-th image and keep a record of what is done; TF_CONFIG: as this "
+        "worker of that cluster (default: all images)",
     )
-    one.add_argument("--force", action="store_true", help="overwrite existing files")
+    existing = one.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave out images whose results exist"
+    )
+    existing.add_argument("--force", action="store_true", help="overwrite existing files")
     one.add_argument(
         "--trust-code",
         action="store_true",
@@ -74,15 +81,21 @@ def run(options: argparse.Namespace) -> int:
     from porter.report.console import out, show_error
     from porter.report.progress import progress
 
-    settings = StylizeSettings(options.image_size, options.crop, options.batch)
-    settings.require_sensible()
-    shard = shard_of(options.shard)
-    photos = pairs(options.inputs, options.output, options.compare, options.force or bool(shard))
+    settings = StylizeSettings(options.crop, options.batch, options.skip_existing)
+    settings.require_sensible(options.image_size)
+    shard, replaces = shard_of(options.shard), options.force or options.skip_existing
+    photos = pairs(
+        options.inputs,
+        options.output,
+        options.compare,
+        replaces or shard is not None,
+        options.image_size,
+    )
     record = None
     if shard is not None:
         require_folder(options.output)
         record = Record(options.output, shard)
-        photos = record.left(shard.of(photos), options.force)
+        photos = record.left(shard.of(photos), replaces)
     choices = LoadOptions(
         options.preset,
         options.select,
@@ -106,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
                 record.add(done_so_far, result.source, result.target)
             if result.error is not None:
                 show_error(result.error, options.spell)
-            elif not options.json:
+            elif not (options.json or result.skipped):
                 console.print(stylized_line(result))
 
         done = stylize(net, spec, photos, settings, on_result)

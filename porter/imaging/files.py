@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from porter.errors import EmitError, UsageError
@@ -15,25 +15,41 @@ from porter.system.atomic import require_file_target
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo, its result, and the file that shows both side by side, if requested."""
+    """A photo, its result, and the file that shows both side by side, if requested.
+
+    The photo is scaled so that its longer side has `longest` pixels.
+    """
 
     source: Path
     target: Path
     strip: Path | None = None
+    longest: int | None = None
 
     @property
     def written(self) -> list[Path]:
         return [self.target] if self.strip is None else [self.target, self.strip]
 
+    @property
+    def exists(self) -> bool:
+        """Whether all that is written of the photo is there."""
+        return all(target.exists() for target in self.written)
+
 
 def pairs(
-    inputs: Iterable[str], output: Path, compare: bool = False, force: bool = False
+    inputs: Iterable[str],
+    output: Path,
+    compare: bool = False,
+    force: bool = False,
+    sizes: Sequence[int] = (),
 ) -> list[Pair]:
     """Photos with their results: `output` is a file for one photo, else a folder.
 
-    In a folder a result is named after its photo, as `.png`, which is lossless. Raises UsageError
-    if there is no photo, if two would become one file or a file exists, and EmitError if nothing
-    can be written.
+    In a folder a result is named after its photo, as `.png`, which is lossless, and lies in the
+    subfolder in which the photo was found. `sizes` are pixels of the longer side: of several each
+    is made, and stands in the name.
+
+    Raises UsageError if there is no photo, if two would become one file or a file exists, and
+    EmitError if nothing can be written.
     """
     sources = list(dict.fromkeys(found(inputs)))
     if not sources:
@@ -42,19 +58,35 @@ def pairs(
     if single:
         format_of(output)
     planned = [
-        with_strip(source, output if single else output / within.with_suffix(".png"), compare)
+        sized(source, output if single else output / within.with_suffix(".png"), compare, size)
         for source, within in sources
+        for size in named_sizes(sizes)
     ]
     require_distinct(planned)
     for pair in planned:
         require_free(pair, force)
-    require_writable(output.parent if single else output)
+    for folder in dict.fromkeys(pair.target.parent for pair in planned):
+        require_writable(folder)
     return planned
 
 
-def with_strip(source: Path, target: Path, compare: bool) -> Pair:
-    """A pair; the comparison strip is written beside the result."""
-    return Pair(source, target, target.with_stem(f"{target.stem}_compare") if compare else None)
+def named_sizes(sizes: Sequence[int]) -> list[tuple[int | None, str]]:
+    """Sizes, and what each adds to a result's name: nothing where there is one only."""
+    if len(sizes) < 2:
+        return [(size, "") for size in sizes or (None,)]
+    return [(size, f"_{size}") for size in dict.fromkeys(sizes)]
+
+
+def sized(source: Path, target: Path, compare: bool, size: tuple[int | None, str]) -> Pair:
+    """A pair at one of `named_sizes`."""
+    longest, suffix = size
+    return with_strip(Pair(source, target.with_stem(target.stem + suffix), None, longest), compare)
+
+
+def with_strip(pair: Pair, compare: bool) -> Pair:
+    """The pair; if requested, the comparison strip is written beside the result."""
+    strip = pair.target.with_stem(f"{pair.target.stem}_compare")
+    return replace(pair, strip=strip) if compare else pair
 
 
 def found(inputs: Iterable[str]) -> Iterator[tuple[Path, Path]]:
@@ -103,7 +135,8 @@ def require_free(pair: Pair, force: bool) -> None:
             raise UsageError(f"{target} is the photo itself", hint="choose another `output=`")
         if target.exists() and not force:
             raise UsageError(
-                f"{target} already exists", hint="choose another `output=`, or add `force=True`"
+                f"{target} already exists",
+                hint="choose another `output=`, or add `skip_existing=True` or `force=True`",
             )
         if target.parent.is_dir():  # else it is made below
             require_file_target(target, force)

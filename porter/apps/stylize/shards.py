@@ -28,7 +28,9 @@ class Shard:
 
     def of(self, pairs: list[Pair]) -> list[Pair]:
         """Its share of the photos: the same whoever asks."""
-        return sorted(pairs, key=lambda pair: pair.source)[self.index - 1 :: self.count]
+        return sorted(pairs, key=lambda pair: (pair.source, pair.target))[
+            self.index - 1 :: self.count
+        ]
 
     @property
     def record(self) -> str:
@@ -37,17 +39,23 @@ class Shard:
 
 
 def shard_of(text: str | None) -> Shard | None:
-    """The shard that `shard=` or TF_CONFIG names; None where neither does.
+    """The shard that `shard=` names, by numbers or as TF_CONFIG's worker; None where it is not set.
 
     Raises UsageError for what names none.
     """
     if text is None:
+        return None
+    if text == "TF_CONFIG":
         cluster = task()
-        return None if cluster is None or cluster[1] == 1 else Shard(cluster[0] + 1, cluster[1])
+        if cluster is None:
+            raise UsageError("TF_CONFIG is not set: this is no worker of a cluster")
+        return Shard(cluster[0] + 1, cluster[1])
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise UsageError(
-            "a shard is I/N, number I of N from 1 on", received=text, hint="try `shard=1/2`"
+            "a shard is I/N, number I of N from 1 on",
+            received=text,
+            hint="try `shard=1/2`, or `shard=TF_CONFIG`",
         )
     return Shard(int(index), int(count))
 
@@ -66,10 +74,10 @@ class Record:
         return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def read(self, line: str) -> tuple[str, list[int]]:
-        """A photo, and what it was like."""
+        """A picture, and what its photo was like."""
         try:
             body = json.loads(line)
-            return str(body["input"]), [int(number) for number in body["seen"]]
+            return str(body["output"]), [int(number) for number in body["seen"]]
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"{self.path} is no record of porter stylize",
@@ -89,9 +97,7 @@ class Record:
 
     def holds(self, pair: Pair) -> bool:
         """Whether a picture is there, made of the photo as it is now."""
-        return self.done.get(str(pair.source)) == fingerprint(pair.source) and all(
-            target.exists() for target in pair.written
-        )
+        return self.done.get(str(pair.target)) == fingerprint(pair.source) and pair.exists
 
     def open(self) -> Any:
         """The file to add lines to, freed of a half-written one. Raises EmitError."""

@@ -30,7 +30,10 @@ Read = tuple[Pair, Photo]
 
 @dataclass(frozen=True)
 class StylizeResult:
-    """What became of one photo; `error` where nothing did. Sizes are height and width."""
+    """What became of one photo; `error` where nothing did; `skipped` where its picture was there.
+
+    Sizes are height and width.
+    """
 
     source: Path
     target: Path
@@ -38,11 +41,14 @@ class StylizeResult:
     output_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     error: PorterError | None = None
+    skipped: bool = False
 
     def json(self, spell: Callable[[str], str] = str) -> dict[str, object]:
         body: dict[str, Any] = {"input": str(self.source)}
         if self.error is not None:
             return body | {"error": spell(str(self.error)), "exit_code": self.error.exit_code}
+        if self.skipped:
+            return body | {"output": str(self.target), "skipped": True}
         return body | {
             "output": str(self.target),
             "input_size": size_json(self.size),
@@ -69,6 +75,16 @@ class Stylization:
         return [result for result in self.results if result.error is not None]
 
     @property
+    def skipped(self) -> int:
+        """How many photos had their pictures before."""
+        return sum(result.skipped for result in self.results)
+
+    @property
+    def written(self) -> int:
+        """How many photos became pictures."""
+        return len(self.results) - len(self.failed) - self.skipped
+
+    @property
     def exit_code(self) -> int:
         """That of the first photo of which nothing became."""
         errors = [result.error for result in self.results if result.error is not None]
@@ -77,14 +93,14 @@ class Stylization:
     @property
     def rate(self) -> float:
         """Pictures a second, with reading and writing."""
-        return (len(self.results) - len(self.failed)) / max(self.seconds, 1e-9)
+        return self.written / max(self.seconds, 1e-9)
 
     def summary(self) -> str:
         """One line."""
-        written = len(self.results) - len(self.failed)
         lost = f", {len(self.failed)} failed" if self.failed else ""
+        lost += f", {self.skipped} skipped: the result exists" if self.skipped else ""
         return (
-            f"{written} picture{'' if written == 1 else 's'} in {self.seconds:.1f} s "
+            f"{self.written} picture{'' if self.written == 1 else 's'} in {self.seconds:.1f} s "
             f"({self.rate:.2f} a second){lost}; "
             f"preset {self.image_spec.preset.name} ({self.image_spec.why})"
         )
@@ -98,21 +114,23 @@ class Stylization:
             "seconds": self.seconds,
             "pictures_per_second": self.rate,
             "failed": len(self.failed),
+            "skipped": self.skipped,
         }
 
 
 @dataclass(frozen=True)
 class StylizeSettings:
-    """`crop` cuts pictures that the net made larger than the photo; `batch` is the most at once."""
+    """`crop` cuts pictures that the net made larger than the photo; `batch` is the most at once;
+    `skip_existing` leaves out photos whose pictures are there."""
 
-    longest: int | None = None
     crop: bool = False
     batch: int = 8
+    skip_existing: bool = False
 
-    def require_sensible(self) -> None:
-        """Raise UsageError for sizes that are none."""
-        for name, value in (("`image_size=`", self.longest), ("`batch=`", self.batch)):
-            if value is not None and value < 1:
+    def require_sensible(self, sizes: Iterable[int] = ()) -> None:
+        """Raise UsageError for a batch, or for pixels of the longer side, that are none."""
+        for name, value in (("`batch=`", self.batch), *(("`image_size=`", n) for n in sizes)):
+            if value < 1:
                 raise UsageError(f"{name} is a positive number", received=str(value))
 
 
@@ -130,16 +148,22 @@ def stylize(
         results.append(result)
         on_result(result)
 
+    waiting: list[Pair] = []
+    for pair in pairs:
+        if settings.skip_existing and pair.exists:
+            keep(StylizeResult(pair.source, pair.target, skipped=True))
+        else:
+            waiting.append(pair)
     most = settings.batch
-    if len(pairs) == 1 or most == 1 or net.batch is not None or mixes_batch(net, spec):
+    if len(waiting) < 2 or most == 1 or net.batch is not None or mixes_batch(net, spec):
         most = net.batch or 1
     start = time.perf_counter()
-    for batch in batches(read_all(pairs, settings.longest, keep), most):
+    for batch in batches(read_all(waiting, keep), most):
         for result in run_batch(net, spec, batch, settings, most):
             keep(result)
     seconds = time.perf_counter() - start
-    places = {pair.source: place for place, pair in enumerate(pairs)}
-    results.sort(key=lambda result: places[result.source])
+    places = {pair.target: place for place, pair in enumerate(pairs)}
+    results.sort(key=lambda result: places[result.target])
     return Stylization(spec, tuple(results), seconds)
 
 
@@ -149,13 +173,11 @@ def mixes_batch(net: Net, spec: ImageSpec) -> bool:
     return mixes(net, spec.preset.input.planes, -(-SMALL // multiple) * multiple)
 
 
-def read_all(
-    pairs: Iterable[Pair], longest: int | None, failed: Callable[[StylizeResult], None]
-) -> Iterator[Read]:
+def read_all(pairs: Iterable[Pair], failed: Callable[[StylizeResult], None]) -> Iterator[Read]:
     """Photos one after the other; those that cannot be read go to `failed`."""
     for pair in pairs:
         try:
-            photo = read_image(pair.source, longest)
+            photo = read_image(pair.source, pair.longest)
         except PorterError as error:
             failed(StylizeResult(pair.source, pair.target, error=error))
         else:

@@ -102,11 +102,13 @@ def test_what_others_wrote_is_not_replaced(net: Path, photos: Path, tmp_path: Pa
     assert stylize(net, photos, out, "--shard", "1/2", "--force") == 0
 
 
-def test_tf_config_names_the_shard(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shard_of(None) is None
+def test_tf_config_names_the_shard_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="TF_CONFIG is not set"):
+        shard_of("TF_CONFIG")
     body = {"cluster": {"worker": ["a:1", "b:1", "c:1"]}, "task": {"type": "worker", "index": 2}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(body))
-    assert shard_of(None) == Shard(3, 3)
+    assert shard_of(None) is None
+    assert shard_of("TF_CONFIG") == Shard(3, 3)
     assert shard_of("1/2") == Shard(1, 2)
 
 
@@ -126,3 +128,41 @@ def test_a_shards_share_does_not_depend_on_the_order_of_the_list(
 def test_one_name_is_no_place_for_many(net: Path, photos: Path, tmp_path: Path) -> None:
     photo = photos / "00.png"
     assert stylize(net, photo, tmp_path / "one.png", "--shard", "1/1") == 2
+
+
+def test_results_that_exist_are_skipped(
+    net: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "00.png").write_bytes(b"dear")
+    assert stylize(net, photos, out, "--skip-existing", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["skipped"] == 1
+    assert report["pictures"][0] == {
+        "input": str(photos / "00.png"), "output": str(out / "00.png"), "skipped": True
+    }  # fmt: skip
+    assert (out / "00.png").read_bytes() == b"dear"
+    assert len(list(out.glob("*.png"))) == COUNT
+    assert stylize(net, photos, out, "--skip-existing") == 0
+    assert "11 skipped: the result exists" in capsys.readouterr().out
+
+
+def test_photos_in_subfolders_become_pictures_there_though_one_is_bad(
+    net: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "deep").mkdir()
+    (photos / "00.png").rename(photos / "deep" / "00.png")
+    (photos / "01.png").write_bytes(b"no picture")
+    assert stylize(net, photos, tmp_path / "out") == 3
+    assert "01.png" in capsys.readouterr().err
+    assert (tmp_path / "out" / "deep" / "00.png").is_file()
+    assert len(list((tmp_path / "out").rglob("*.png"))) == COUNT - 1
+
+
+def test_several_sizes_are_named_in_the_pictures(net: Path, photos: Path, tmp_path: Path) -> None:
+    sizes = ("--image-size", "6", "--image-size", "12")
+    assert stylize(net, photos / "00.png", tmp_path / "one.png", *sizes) == 0
+    for size in (6, 12):
+        with Image.open(tmp_path / f"one_{size}.png") as picture:
+            assert max(picture.size) == size
