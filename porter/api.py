@@ -303,19 +303,21 @@ def stylize(
     """Run images through an image-to-image model and write what it makes of them.
 
     `model` is a `.t7`, a converted folder, `.keras` or `.tflite`; `images` are files, folders or
-    patterns; `output` is a file for one image, else a folder. `image_size` scales the longer side,
-    in pixels; of several sizes each is made, as `NAME_SIZE.png`. `crop` cuts results larger than
-    their image; `compare` also writes both side by side; `batch` is the largest number of
-    images run at once. `skip_existing` leaves out images whose results are there. `trust_code`
-    executes the `layers.py` beside a `.keras` even where no manifest lists it.
+    patterns, or one video; `output` is a file for one image or a video, else a folder. `image_size`
+    scales the longer side, in pixels; of several sizes each is made, as `NAME_SIZE.png`. `crop`
+    cuts results larger than their image; `compare` also writes both side by side; `batch` is the
+    largest number of images run at once. `skip_existing` leaves out images whose results are there.
+    `trust_code` executes the `layers.py` beside a `.keras` even where no manifest lists it.
 
-    An image that cannot be read or run is a result with its `error`, and the others go on. Raises
-    UsageError for a model that does not take or make images, UnsafeFile for a `.keras` of unknown
+    An image that cannot be read or run is a result with its `error`, and the others go on. A video
+    that was stopped goes on where it was. Raises UsageError for a model that does not take or make
+    images, UnreadablePicture for a video that cannot be read, UnsafeFile for a `.keras` of unknown
     layers, EmitError where nothing can be written.
     """
     from porter.apps.registry import registry_with
     from porter.apps.stylize.loading import LoadOptions, open_net
     from porter.apps.stylize.stylize import StylizeSettings, stylize
+    from porter.apps.stylize.video import stylize_video, video_job
     from porter.imaging.files import pairs
     from porter.ir.options import Options
 
@@ -325,17 +327,17 @@ def stylize(
     settings = StylizeSettings(crop, batch, skip_existing)
     settings.require_sensible(sizes)
     chosen = [images] if isinstance(images, str | os.PathLike) else list(images)
-    photos = pairs(
-        [os.fspath(image) for image in chosen],
-        Path(output),
-        compare,
-        force or skip_existing,
-        sizes,
-    )
+    sources, replaces = [os.fspath(image) for image in chosen], force or skip_existing
+    video = video_job(sources, Path(output), sizes, replaces)
+    if video and compare:
+        raise UsageError("`compare=True` is for pictures", received=str(video.source))
+    photos = [] if video else pairs(sources, Path(output), compare, replaces, sizes)
     registry = registry_with(layer_maps, identity, map)
     shapes = shapes_of(input_shapes)
     options = LoadOptions(preset, select, shapes, registry, Options(bn, seed), trust_code)
     net, spec = open_net(Path(model), options)
+    if video:
+        return stylize_video(net, spec, Path(model), video, settings)
     return stylize(net, spec, photos, settings, on_result)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from porter.cli.arguments import (
     Commands,
@@ -17,14 +19,26 @@ from porter.cli.arguments import (
 )
 from porter.errors import UsageError, printable
 
+if TYPE_CHECKING:
+    from porter.apps.stylize.runners import Net
+    from porter.apps.stylize.stylize import Stylization, StylizeSettings
+    from porter.apps.stylize.video import VideoJob
+    from porter.imaging.image_spec import ImageSpec
+
 
 def add_to(commands: Commands) -> None:
     """Arguments of the command."""
     one = commands.add_parser("stylize", help="run images through an image-to-image model")
     one.add_argument("model", type=Path, help=".t7, converted folder, .keras or .tflite")
-    one.add_argument("inputs", nargs="+", metavar="INPUT", help="images, folders or patterns")
     one.add_argument(
-        "-o", "--output", type=Path, required=True, help="a file for one image, else a folder"
+        "inputs", nargs="+", metavar="INPUT", help="images, folders, patterns; or a video"
+    )
+    one.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="a file for one image or a video, else a folder",
     )
     preset_option(one)
     one.add_argument(
@@ -73,10 +87,10 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
-    from porter.apps.stylize.loading import LoadOptions, open_net
     from porter.apps.stylize.shards import Record, shard_of
     from porter.apps.stylize.stylize import StylizeResult, StylizeSettings, stylize
     from porter.apps.stylize.terminal import stylized_line
+    from porter.apps.stylize.video import video_job
     from porter.imaging.files import pairs
     from porter.report.console import out, show_error
     from porter.report.progress import progress
@@ -84,6 +98,9 @@ def run(options: argparse.Namespace) -> int:
     settings = StylizeSettings(options.crop, options.batch, options.skip_existing)
     settings.require_sensible(options.image_size)
     shard, replaces = shard_of(options.shard), options.force or options.skip_existing
+    job = video_job(options.inputs, options.output, options.image_size, replaces)
+    if job is not None:
+        return run_video(options, settings, job)
     photos = pairs(
         options.inputs,
         options.output,
@@ -96,21 +113,13 @@ def run(options: argparse.Namespace) -> int:
         require_folder(options.output)
         record = Record(options.output, shard)
         photos = record.left(shard.of(photos), replaces)
-    choices = LoadOptions(
-        options.preset,
-        options.select,
-        shapes_of(options),
-        registry_of(options),
-        options_of(options),
-        options.trust_code,
-    )
     console = out()
     with (
         progress(options.json) as display,
         record.open() if record else nullcontext() as done_so_far,
     ):
         task = display.add_task(f"open {options.model}", total=len(photos))
-        net, spec = open_net(options.model, choices)
+        net, spec = opened(options)
         display.reset(task)
 
         def on_result(result: StylizeResult) -> None:
@@ -123,11 +132,62 @@ def run(options: argparse.Namespace) -> int:
                 console.print(stylized_line(result))
 
         done = stylize(net, spec, photos, settings, on_result)
+    show(options, done)
+    return done.exit_code
+
+
+def run_video(options: argparse.Namespace, settings: StylizeSettings, job: VideoJob) -> int:
+    """Runs the command on a video; returns the exit code."""
+    from porter.apps.stylize.terminal import stylized_line, time_left
+    from porter.apps.stylize.video import stylize_video
+    from porter.report.console import out
+    from porter.report.progress import progress
+
+    if options.compare or options.shard:
+        raise UsageError("--compare and --shard are for pictures", received=str(job.source))
+    with progress(options.json) as display:
+        task = display.add_task(f"open {options.model}")
+        net, spec = opened(options)
+        display.reset(task)
+        started = time.monotonic()
+        begun: list[int] = []
+
+        def on_frames(done: int, count: int | None) -> None:
+            begun.append(done)
+            left = time_left(begun[0], done, count, time.monotonic() - started)
+            name = printable(job.source.name)
+            display.update(task, total=count, completed=done, description=f"{name}{left}")
+
+        done = stylize_video(net, spec, options.model, job, settings, on_frames)
+    if not (options.json or done.skipped):
+        out().print(stylized_line(done.results[0]))
+    show(options, done)
+    return done.exit_code
+
+
+def opened(options: argparse.Namespace) -> tuple[Net, ImageSpec]:
+    """The net, and how images are encoded for it."""
+    from porter.apps.stylize.loading import LoadOptions, open_net
+
+    choices = LoadOptions(
+        options.preset,
+        options.select,
+        shapes_of(options),
+        registry_of(options),
+        options_of(options),
+        options.trust_code,
+    )
+    return open_net(options.model, choices)
+
+
+def show(options: argparse.Namespace, done: Stylization) -> None:
+    """The last line, or the JSON object."""
+    from porter.report.console import out
+
     if options.json:
         show_json(done.json(options.spell))
     else:
-        console.print(done.summary())
-    return done.exit_code
+        out().print(done.summary())
 
 
 def require_folder(output: Path) -> None:

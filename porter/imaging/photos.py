@@ -98,7 +98,11 @@ def read_image(path: Path, longest: int | None = None) -> Photo:
             "the picture cannot be read", where=str(path), received=str(error) or None
         ) from error
     notes = (f"the first of {frames} frames",) if frames > 1 else ()
-    photo = as_photo(turned, str(path), notes)
+    return scaled(as_photo(turned, str(path), notes), longest)
+
+
+def scaled(photo: Photo, longest: int | None) -> Photo:
+    """A photo whose longer side has `longest` pixels; None keeps its size."""
     if longest is None:
         return photo
     factor = longest / max(photo.size)

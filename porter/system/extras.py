@@ -14,6 +14,7 @@ from porter.errors import UsageError
 
 LOWEST = {
     "ai-edge-litert": "2.1",
+    "av": "15",
     "jinja2": "3.0",
     "onnx": "1.17",
     "onnxruntime": "1.19",

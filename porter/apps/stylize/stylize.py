@@ -64,11 +64,12 @@ def size_json(size: tuple[int, int] | None) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Stylization:
-    """What a run did."""
+    """What a run did; of a video with how many frames."""
 
     image_spec: ImageSpec
     results: tuple[StylizeResult, ...]
     seconds: float
+    frames: int | None = None
 
     @property
     def failed(self) -> list[StylizeResult]:
@@ -92,15 +93,16 @@ class Stylization:
 
     @property
     def rate(self) -> float:
-        """Pictures a second, with reading and writing."""
-        return self.written / max(self.seconds, 1e-9)
+        """Pictures, or frames, a second, with reading and writing."""
+        return (self.written if self.frames is None else self.frames) / max(self.seconds, 1e-9)
 
     def summary(self) -> str:
         """One line."""
         lost = f", {len(self.failed)} failed" if self.failed else ""
         lost += f", {self.skipped} skipped: the result exists" if self.skipped else ""
+        count, what = (self.written, "picture") if self.frames is None else (self.frames, "frame")
         return (
-            f"{self.written} picture{'' if self.written == 1 else 's'} in {self.seconds:.1f} s "
+            f"{count} {what}{'' if count == 1 else 's'} in {self.seconds:.1f} s "
             f"({self.rate:.2f} a second){lost}; "
             f"preset {self.image_spec.preset.name} ({self.image_spec.why})"
         )
@@ -111,6 +113,7 @@ class Stylization:
             "preset": self.image_spec.preset.name,
             "why": self.image_spec.why,
             "pictures": [result.json(spell) for result in self.results],
+            "frames": self.frames,
             "seconds": self.seconds,
             "pictures_per_second": self.rate,
             "failed": len(self.failed),
@@ -154,9 +157,7 @@ def stylize(
             keep(StylizeResult(pair.source, pair.target, skipped=True))
         else:
             waiting.append(pair)
-    most = settings.batch
-    if len(waiting) < 2 or most == 1 or net.batch is not None or mixes_batch(net, spec):
-        most = net.batch or 1
+    most = at_once(net, spec, settings, len(waiting))
     start = time.perf_counter()
     for batch in batches(read_all(waiting, keep), most):
         for result in run_batch(net, spec, batch, settings, most):
@@ -165,6 +166,13 @@ def stylize(
     places = {pair.target: place for place, pair in enumerate(pairs)}
     results.sort(key=lambda result: places[result.target])
     return Stylization(spec, tuple(results), seconds)
+
+
+def at_once(net: Net, spec: ImageSpec, settings: StylizeSettings, count: int) -> int:
+    """How many of `count` pictures run together."""
+    if min(count, settings.batch) < 2 or net.batch is not None or mixes_batch(net, spec):
+        return net.batch or 1
+    return settings.batch
 
 
 def mixes_batch(net: Net, spec: ImageSpec) -> bool:
@@ -201,25 +209,37 @@ def run_batch(
     net: Net, spec: ImageSpec, batch: list[Read], settings: StylizeSettings, batch_size: int
 ) -> Iterator[StylizeResult]:
     """Run photos of one size and write their pictures. Raises EmitError where that fails."""
-    photos = [fitted(photo, spec) for _, photo in batch]
     try:
-        height, width = (extent + sum(padding(extent, spec)) for extent in photos[0].size)
-        call = require_room(net, height, width, len(photos))
-        results = run(net, spec, np.stack([photo.pixels for photo in photos]), batch_size, call)
+        images = pictures(net, spec, [photo for _, photo in batch], settings, batch_size)
     except UsageError:
         raise
     except PorterError as error:
         for pair, _ in batch:
             yield StylizeResult(pair.source, pair.target, error=error)
         return
-    for (pair, original), photo, image in zip(batch, photos, results, strict=True):
-        if settings.crop:
-            image = image[: photo.size[0], : photo.size[1]]
+    for (pair, original), image in zip(batch, images, strict=True):
+        photo = fitted(original, spec)
         write_image(pair.target, image, photo)
         if pair.strip is not None:
             write_image(pair.strip, strip(photo.pixels, image), Photo(photo.pixels))
         notes = (*original.notes, *adjustments(original, spec))
         yield StylizeResult(pair.source, pair.target, original.size, image.shape[:2], notes)
+
+
+def pictures(
+    net: Net, spec: ImageSpec, photos: list[Photo], settings: StylizeSettings, batch_size: int
+) -> list[Array]:
+    """What the net makes of photos of one size: uint8 H×W×3 each.
+
+    Raises OutOfMemory for photos that do not fit, ShapeMismatch for a size that the net refuses.
+    """
+    photos = [fitted(photo, spec) for photo in photos]
+    height, width = (extent + sum(padding(extent, spec)) for extent in photos[0].size)
+    call = require_room(net, height, width, len(photos))
+    images = run(net, spec, np.stack([photo.pixels for photo in photos]), batch_size, call)
+    if settings.crop:
+        return [image[: photos[0].size[0], : photos[0].size[1]] for image in images]
+    return list(images)
 
 
 def run(

@@ -16,3 +16,12 @@ def stylized_line(result: StylizeResult) -> Text:
     for note in result.notes:
         line.append(f"\n    {note}")
     return line
+
+
+def time_left(first: int, done: int, count: int | None, seconds: float) -> str:
+    """About how long the frames that are left take, where `done - first` took so many seconds."""
+    if count is None or done <= first:
+        return ""
+    left = max(0, count - done) * seconds / (done - first)
+    minutes = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f", about {minutes} left"
