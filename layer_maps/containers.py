@@ -72,9 +72,12 @@ def first_child(walk: Walk, module: TorchObject) -> TorchObject:
 # One input, or one for each child -----------------------------------------------------------------
 
 
-@structure("nn.Sequential")
+@structure("nn.Sequential", "nn.SequentialSplitBatch")
 def sequential(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
-    """Each child on the output of the one before."""
+    """Each child on the output of the one before.
+
+    nn.SequentialSplitBatch (multipathnet) does so for parts of a large batch, to save memory.
+    """
     for position, child in enumerate(walk.children(module), start=1):
         x = walk(child, x, at=str(position))
     return x

@@ -1,13 +1,15 @@
 """What detectors wrap around their parts: regions around regions, and boxes of their outputs.
 
 Source: facebookresearch/multipathnet modules/ NoBackprop.lua, ModeSwitch.lua,
-ModelParallelTable.lua, Foveal.lua, ContextRegion.lua, BBoxNorm.lua; facebookresearch/deepmask
+ModelParallelTable.lua, Foveal.lua, ContextRegion.lua, BBoxNorm.lua, ConvertFrom.lua,
+SelectBoxes.lua, SequentialSplitBatch.lua; facebookresearch/deepmask
 DeepMask.lua, SharpMask.lua, TrainerDeepMask.lua.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from porter.maps import (
     Array,
     BadField,
     HintsInput,
+    HintsInputs,
     LayerMap,
     Nested,
     OpContext,
@@ -30,6 +33,7 @@ from porter.maps import (
     Value,
     Walk,
     map_leaves,
+    optional_param,
     param,
     register,
     size,
@@ -153,6 +157,70 @@ class BBoxNorm(LayerMap):
             return x
         rows = tf.multiply(tf.reshape(x, [-1, 4]), at.variable(self.std))
         return tf.reshape(tf.add(rows, at.variable(self.mean)), [-1, size(tf, x, 1)])
+
+
+class BoxReader(LayerMap, HintsInputs):
+    """A layer of two inputs, N×`columns[0]` and N×`columns[1]`."""
+
+    columns: ClassVar[tuple[int | None, int | None]]
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        return TensorType((None, self.columns[position]))
+
+
+@register("nn.ConvertFrom")
+class ConvertFrom(BoxReader):
+    """Regions N×5, moved and resized by N×4: shifts in their sizes, logarithms of factors."""
+
+    columns = (5, 4)
+
+    def output_shape(self, regions: Shape, y: Shape) -> Shape:
+        fits = len(regions) == len(y) == 2 and (regions[1], y[1]) == self.columns
+        self.require(fits, "takes regions N×5 and N×4", regions, y)
+        return regions
+
+    def reference(self, regions: Array, y: Array) -> Array:
+        image, corners = regions[:, :1], regions[:, 1:].reshape(-1, 2, 2)
+        middle, size_of = corners.mean(axis=1), corners[:, 1] - corners[:, 0]
+        middle, half = middle + y[:, :2] * size_of, np.exp(y[:, 2:]) * size_of / 2
+        return np.concatenate([image, middle - half, middle + half], axis=1)
+
+    def apply(self, tf: Any, regions: Any, y: Any, at: OpContext) -> Any:
+        image, begin, end = tf.split(regions, [1, 2, 2], axis=1)
+        extent = tf.subtract(end, begin)
+        middle = tf.add(tf.multiply(tf.add(begin, end), 0.5), tf.multiply(y[:, :2], extent))
+        half = tf.multiply(tf.multiply(tf.exp(y[:, 2:]), extent), 0.5)
+        return tf.concat([image, tf.subtract(middle, half), tf.add(middle, half)], axis=1)
+
+
+@register("nn.SelectBoxes")
+class SelectBoxes(BoxReader):
+    """N×4 from {scores N×C, boxes N×4C}: the box of the highest score; ·std + mean, if held."""
+
+    columns = (None, None)
+    mean = optional_param("OB", trainable=False)
+    std = optional_param("OB", trainable=False)
+
+    def output_shape(self, scores: Shape, boxes: Shape) -> Shape:
+        fits = len(scores) == len(boxes) == 2
+        self.require(fits, "takes scores N×C and boxes N×4C", scores, boxes)
+        return (scores[0], 4)
+
+    def reference(self, scores: Array, boxes: Array) -> Array:
+        best = scores.argmax(axis=1)
+        out = np.stack([row[4 * at : 4 * at + 4] for row, at in zip(boxes, best, strict=True)])
+        if self.std is None or self.mean is None:
+            return out
+        return (out * self.std.array + self.mean.array).astype(boxes.dtype)
+
+    def apply(self, tf: Any, scores: Any, boxes: Any, at: OpContext) -> Any:
+        groups = tf.reshape(boxes, [size(tf, scores, 0), -1, 4])
+        out = tf.gather(groups, tf.argmax(scores, axis=1), axis=1, batch_dims=1)
+        if self.std is None or self.mean is None:
+            return out
+        return tf.add(tf.multiply(out, at.variable(self.std)), at.variable(self.mean))
 
 
 # DeepMask -----------------------------------------------------------------------------------------

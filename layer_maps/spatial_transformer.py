@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -80,18 +80,16 @@ class AffineTransformMatrixGenerator(LayerMap):
         return tf.stack(rows, axis=-2)
 
 
-@register("nn.AffineGridGeneratorBHWD")
-class AffineGridGeneratorBHWD(LayerMap):
-    """Coordinates N×H×W×2 in the input for each place of the output, from N×2×3 or 2×3 matrices.
-
-    `baseGrid` (H×W×3) has the coordinates of the output's places, and 1.
-    """
+class GridGenerator(LayerMap):
+    """N×H×W×R: each place of `baseGrid` (H×W×3), times each matrix of N×R×3 or R×3."""
 
     grid = param("HWK", name="baseGrid", trainable=False)
+    rows: ClassVar[int]
 
     def output_shape(self, x: Shape) -> Shape:
-        self.require(len(x) in (2, 3) and x[-2:] == (2, 3), "takes N×2×3 or 2×3", x)
-        return (*x[:-2], *self.grid.shape[:2], 2)
+        fits = len(x) in (2, 3) and x[-2:] == (self.rows, 3)
+        self.require(fits, f"takes N×{self.rows}×3 or {self.rows}×3", x)
+        return (*x[:-2], *self.grid.shape[:2], self.rows)
 
     def reference(self, x: Array) -> Array:
         out: Array = np.einsum("hwk,...ck->...hwc", self.grid.array, x)
@@ -103,9 +101,19 @@ class AffineGridGeneratorBHWD(LayerMap):
         places = tf.reshape(at.variable(self.grid), [height * width, 3])
         # The rows of all matrices side by side: one product for the whole batch.
         rows = tf.reshape(x, [-1, 3])
-        products = tf.reshape(tf.matmul(rows, places, transpose_b=True), [-1, 2, height, width])
-        grids = tf.transpose(products, [0, 2, 3, 1])
+        products = tf.matmul(rows, places, transpose_b=True)
+        grids = tf.transpose(tf.reshape(products, [-1, self.rows, height, width]), [0, 2, 3, 1])
         return grids if batched else tf.squeeze(grids, 0)
+
+
+@register("nn.AffineGridGeneratorBHWD")
+class AffineGridGeneratorBHWD(GridGenerator):
+    """Coordinates N×H×W×2 in the input for each place of the output, from N×2×3 or 2×3 matrices.
+
+    `baseGrid` (H×W×3) has the coordinates of the output's places, and 1.
+    """
+
+    rows = 2
 
 
 class BilinearSampler(LayerMap):
