@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
-from porter.emit.port import Port, build
+from porter.emit.port import Port, build, of_its_shape
 from porter.emit.subprocess_runner import run_frozen_graph, run_saved_model
 from porter.errors import EmitError
 from porter.ir.nested import named_leaves
@@ -73,7 +73,8 @@ class Frozen(Emitter):
 
         module = tf.Module(name="frozen")
         specs = port.serve.structured_input_signature[0]
-        module.serve = tf.function(serve, input_signature=specs, autograph=False)
+        traced = tf.function(serve, input_signature=specs, autograph=False)
+        module.serve = of_its_shape(traced.get_concrete_function())
         with quiet_stderr():
             tf.saved_model.save(module, str(saved), signatures=module.serve)
         return saved, file

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from porter.emit.litert_loop import DenseArray, while_loop
 from porter.emit.tracing.namespace import Namespace
-from porter.ir.layout import size
+from porter.ir.layout import Layout, size
 from porter.system.tensorflow import tf
 
 
@@ -121,6 +121,21 @@ def sliced(x: Any, begin: Any, extents: Any) -> Any:
         return tf.slice(x, begin, extents)
     axes = zip(x.shape, starts, sizes, strict=True)
     return tf.slice(x, starts, [n - first if count == -1 else count for n, first, count in axes])
+
+
+def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -> Any:
+    """LiteRT drops assertions. It refuses a slice behind the end, here an empty one for each axis.
+
+    Joined to the tensor, they change nothing, and no layer runs before them.
+    """
+    empty = tensor
+    stored = [(layout.axis(axis), extent) for axis, extent in least.items()]
+    for axis, extent in stored:
+        begin, extents = [0] * len(tensor.shape), [-1] * len(tensor.shape)
+        begin[axis], extents[axis] = extent, 0
+        part = tf.slice(empty, begin, extents)
+        empty = part if empty is tensor else tf.concat([empty, part], axis)
+    return tf.concat([tensor, empty], stored[0][0]) if stored else tensor
 
 
 def scatter_nd(indices: Any, updates: Any, shape: Any) -> Any:

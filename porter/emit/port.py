@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict
@@ -21,6 +21,10 @@ from porter.passes.precision import FULL, reduce_precision
 from porter.passes.small_inputs import unless_small
 from porter.runtime.runner import Variables, run, signature
 from porter.system.tensorflow import tf
+
+
+Guard = Callable[[Any, Layout, Mapping[int, int], str], Any]
+"""Called as `at_least` is: the tensor, if it is large enough."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,37 @@ class Port:
         return self.plan.graph
 
 
+def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -> Any:
+    """The tensor, once it is sure that no axis (Torch's) is shorter than `least` says."""
+    checks = [
+        tf.debugging.assert_greater_equal(
+            tf.shape(tensor)[layout.axis(axis)],
+            extent,
+            message=f"{name} is too small for this net: dimension {axis + 1} (in Torch's order) "
+            f"must be at least {extent}",
+        )
+        for axis, extent in least.items()
+    ]
+    if not checks:
+        return tensor
+    with tf.control_dependencies(checks):
+        return tf.identity(tensor)
+
+
+def of_its_shape(function: Any) -> Any:
+    """The traced function, which refuses tensors of another rank and of other fixed sizes.
+
+    A SavedModel's signature takes them, and kernels may end the process over them.
+    """
+    specs = function.structured_input_signature[0]
+
+    def serve(*tensors: Any) -> Any:
+        pairs = zip(tensors, specs, strict=True)
+        return function(*(tf.ensure_shape(tensor, spec.shape) for tensor, spec in pairs))
+
+    return tf.function(serve, input_signature=specs, autograph=False).get_concrete_function()
+
+
 def build(
     graph: Graph,
     variables: Variables,
@@ -53,12 +88,13 @@ def build(
     *,
     dialect: Any = tf,
     least: LeastSizes | None = None,
+    guard: Guard = at_least,
 ) -> Port:
     """Trace a graph. Raises NotDynamic if a layer needs a size that the graph leaves open.
 
     `dialect` stands in for TensorFlow where layers are applied. The module of a trainable port
     is a `Trainable`. The options' optimisations and precision apply to `serve` alone;
-    `activations` runs the layers as they are. Both refuse images smaller than `least`.
+    `activations` runs the layers as they are. Both refuse images smaller than `least`, by `guard`.
     """
     least = {} if least is None else least
     data_format, precision = options.data_format, options.precision
@@ -72,7 +108,7 @@ def build(
 
     def guarded(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(
-            at_least(tensor, layout.inputs[value.id], least.get(position, {}), name)
+            guard(tensor, layout.inputs[value.id], least.get(position, {}), name)
             for position, ((name, value), tensor) in enumerate(zip(inputs, tensors, strict=True))
         )
 
@@ -142,23 +178,6 @@ def build(
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
     return Port(module, layout, variables, concrete, module.activations, options, least, rewritten)
-
-
-def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -> Any:
-    """The tensor, once it is sure that no axis (Torch's) is shorter than `least` says."""
-    checks = [
-        tf.debugging.assert_greater_equal(
-            tf.shape(tensor)[layout.axis(axis)],
-            extent,
-            message=f"{name} is too small for this net: dimension {axis + 1} (in Torch's order) "
-            f"must be at least {extent}",
-        )
-        for axis, extent in least.items()
-    ]
-    if not checks:
-        return tensor
-    with tf.control_dependencies(checks):
-        return tf.identity(tensor)
 
 
 def build_widest(

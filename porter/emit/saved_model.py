@@ -17,7 +17,7 @@ from typing import Any
 
 from porter.emit import step_signature
 from porter.emit.formats import ExportJob, ExportResult, Format, size_of
-from porter.emit.port import build
+from porter.emit.port import build, of_its_shape
 from porter.emit.quality import Quality, judge
 from porter.emit.subprocess_runner import run_saved_model, train_saved_model
 from porter.emit.training import Trainable
@@ -51,8 +51,10 @@ class SavedModel(Format):
             signatures[NAME] = image_signature(job.image_spec, port, job.options.data_format)
         if step_signature.state_types(job):
             signatures[step_signature.NAME] = step_signature.step_signature(job)
+        # Other converters know no EnsureShape.
+        checked = {n: f if n == PLAIN else of_its_shape(f) for n, f in signatures.items()}
         with quiet_stderr():
-            tf.saved_model.save(port.module, str(target), signatures=signatures)
+            tf.saved_model.save(port.module, str(target), signatures=checked)
         name_by_content(target / "fingerprint.pb")
         return [target]
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
-from porter.emit.litert import LITERT, LITERT_INTEGER
+from porter.emit.litert import LITERT, LITERT_INTEGER, at_least
 from porter.emit.port import Port, build
 from porter.emit.quality import BOUNDS, Quality, judge
 from porter.emit.representative import admitted, halves, on_port, read
@@ -102,7 +102,11 @@ def dialect_of(kind: str) -> Namespace:
 def traced(job: ExportJob, dialect: Namespace) -> Port:
     """The fused port in LiteRT's operations, for the sizes that the user fixed."""
     graph = join_borders(drop_cancelled_biases(fuse(job.port.graph)))
-    return build(sized(graph, job), Variables(), job.options.plain(), dialect=dialect)
+    least = job.port.least if job.fixed is None else {}
+    options = job.options.plain()
+    return build(
+        sized(graph, job), Variables(), options, dialect=dialect, least=least, guard=at_least
+    )
 
 
 def sized(graph: Graph, job: ExportJob) -> Graph:

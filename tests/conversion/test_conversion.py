@@ -71,6 +71,14 @@ def test_the_folder_holds_both_formats_and_the_proof(converted: Conversion) -> N
     assert [path.name for path in converted.output.parent.iterdir()] == [converted.output.name]
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 1), (1, 32, 32), (1, 32, 32, 1, 1), (1, 30, 32, 1)])
+def test_signatures_refuse_other_ranks_and_sizes(lenet: Conversion, shape: tuple[int, ...]) -> None:
+    signatures = loaded(lenet.output).signatures
+    for name in ("serving_default", "activations"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected shape \[\?,32,32,1\]"):
+            signatures[name](input=tf.ones(shape))
+
+
 def test_the_manifest_tells_source_signature_and_proof(
     converted: Conversion, model_path: Path
 ) -> None:

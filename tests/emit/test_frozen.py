@@ -58,6 +58,12 @@ def test_the_graph_holds_constants_and_no_normalisation(port: Conversion) -> Non
     assert operations.count("Conv2D") == 1
 
 
+def test_other_ranks_are_refused(port: Conversion) -> None:
+    serve = tf.saved_model.load(str(port.output / "frozen")).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected shape \[\?,8,8,3\]"):
+        serve(input=tf.ones((8, 8, 3)))
+
+
 def test_both_files_have_a_row_and_meet_the_gate(port: Conversion) -> None:
     assert [row.variant for row in port.emitted] == ["frozen", "frozen.pb"]
     for row in port.emitted:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ from porter.torch7 import TorchObject
 from tests.build import (
     Array,
     batch_norm,
+    concat_table,
     conv,
+    identity,
     linear,
     randn,
     relu,
@@ -298,3 +302,96 @@ def test_quality_is_that_of_its_definition() -> None:
     assert quality.top1 == 1.0
     assert judge([[(expected, expected[:, ::-1])]]).top1 == 0.0
     assert judge([[(expected, np.full((2, 2), np.nan))]]).psnr == -np.inf
+
+
+def pool(kind: str, extent: int) -> TorchObject:
+    sizes = dict.fromkeys(("kW", "kH", "dW", "dH"), extent) | dict.fromkeys(("padW", "padH"), 0)
+    return torch_module(f"nn.Spatial{kind}Pooling", ceil_mode=False, divide=True, **sizes)
+
+
+def around(inner: TorchObject) -> TorchObject:
+    return sequential(concat_table(identity(), inner), torch_module("nn.CAddTable"))
+
+
+def enlarged(planes: int, factor: int) -> TorchObject:
+    return torch_module(
+        "nn.SpatialFullConvolution",
+        nInputPlane=planes,
+        nOutputPlane=planes,
+        bias=randn(planes),
+        weight=randn(planes, planes, factor, factor),
+        **dict.fromkeys(("kW", "kH", "dW", "dH"), factor),
+        **dict.fromkeys(("padW", "padH", "adjW", "adjH"), 0),
+    )
+
+
+REFLECTED = torch_module("nn.SpatialReflectionPadding", pad_l=6, pad_r=6, pad_t=6, pad_b=6)
+UPSAMPLED = torch_module("nn.SpatialUpSamplingNearest", scale_factor=4)
+LEAST = {
+    "pooling": (4, sequential(conv(3, 4, pad=1), relu(), pool("Max", 4), conv(4, 2, kernel=1))),
+    "mean": (7, sequential(conv(3, 4, kernel=5), pool("Average", 3), conv(4, 2, kernel=1))),
+    "hourglass": (4, sequential(conv(3, 3, pad=1), around(sequential(pool("Max", 4), UPSAMPLED)))),
+    "u-net": (4, around(sequential(conv(3, 3, kernel=4, stride=4), relu(), enlarged(3, 4)))),
+    "reflection": (7, sequential(REFLECTED, conv(3, 2))),
+    "instances": (6, sequential(conv(3, 4, kernel=6), batch_norm(4), relu(), enlarged(4, 2))),
+}
+"""The least height and width, and the net."""
+
+TRY = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+path, *sizes = sys.argv[1:]
+for size in sizes:
+    shape = [1, *map(int, size.split("x")), 3]
+    for by_hand in (False, True):
+        model = Interpreter(path)
+        (details,) = model.get_input_details()
+        x = np.zeros(shape, details["dtype"])
+        try:
+            if by_hand:
+                model.resize_tensor_input(details["index"], shape)
+                model.allocate_tensors()
+                model.set_tensor(details["index"], x)
+                model.invoke()
+            else:
+                model.get_signature_runner("serving_default")(input=x)
+        except RuntimeError as error:
+            print(size, str(error).split(".")[0])
+        else:
+            print(size, "ran")
+"""
+
+
+def tried(path: Path, sizes: list[str]) -> list[str]:
+    """What became of each size, both ways in which files are run, in one process that lives on."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRY, str(path), *sizes], capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_images_that_torch_refuses_are_an_error(tmp_path: Path, name: str) -> None:
+    least, net = LEAST[name]
+    done = converted(net, tmp_path)
+    fits = [f"{least}x{least}", f"{3 * least}x{least}"]
+    small = [f"{extent}x{extent}" for extent in range(1, least)]
+    small += [f"{least}x{least - 1}", f"{least - 1}x{least}"]
+    path = done.output / "model.tflite"
+    assert tried(path, small) == [f"{size} Invalid begin" for size in small for _ in range(2)]
+    assert tried(path, fits) == [f"{size} ran" for size in fits for _ in range(2)]
+
+
+def test_images_that_torch_refuses_are_an_error_in_integers(tmp_path: Path) -> None:
+    least, net = LEAST["mean"]
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, input=np.moveaxis(randn(6, 3, 13, 16), 1, -1))
+    kinds = ("dynamic", "int8")
+    done = converted(net, tmp_path, kinds=kinds, representative=samples)
+    for kind, row in zip(kinds, done.emitted, strict=True):
+        assert not row.note.endswith("in float")
+        path = done.output / f"model.{kind}.tflite"
+        assert tried(path, ["3x9"]) == ["3x9 Invalid begin"] * 2
+        assert tried(path, [f"{least}x9"]) == [f"{least}x9 ran"] * 2
