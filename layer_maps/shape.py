@@ -54,6 +54,8 @@ class Reshaping(LayerMap, HasKerasLayer):
 
     is_view = True
     regroups = True
+    infers_batch = True
+    """Whether a batch may become longer or shorter; else the elements must fit its own length."""
 
     def leading(self, x: TensorType, output: TensorType) -> int:
         """The number of the input's axes that form the output's first, where that is certain."""
@@ -86,7 +88,7 @@ class Reshaping(LayerMap, HasKerasLayer):
         target: list[Any] = list(output.shape)
         unknown = [axis for axis, extent in enumerate(target) if extent is None]
         merged = self.leading(at.inputs[0], output)
-        if len(unknown) > 1 and unknown[0] == 0 and merged:
+        if unknown[:1] == [0] and merged and (len(unknown) > 1 or not self.infers_batch):
             target[0] = size(tf, x, at.axis(0))
             for axis in range(1, merged):
                 target[0] = tf.multiply(target[0], size(tf, x, at.axis(axis)))
@@ -190,6 +192,7 @@ class Reshape(Sized):
         lambda module: module.boolean("batchMode") if "batchMode" in module else None, None
     )
     copies_scattered = True
+    infers_batch = False
 
     def output_shape(self, x: Shape) -> Shape:
         whole = math.prod(x) == math.prod(self.size) and x[0] != 1

@@ -22,7 +22,6 @@ from porter.passes.small_inputs import unless_small
 from porter.runtime.runner import Variables, run, signature
 from porter.system.tensorflow import tf
 
-
 Guard = Callable[[Any, Layout, Mapping[int, int], str], Any]
 """Called as `at_least` is: the tensor, if it is large enough."""
 

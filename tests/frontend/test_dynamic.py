@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from porter.emit.port import build_widest
 from porter.frontend.dynamic import candidates, generalise
 from porter.ir.graph import TensorType, verify
 from porter.ir.nested import Nested, leaves
+from porter.runtime.runner import Variables
+from porter.system.tensorflow import tf
 from porter.torch7 import TorchObject
 from tests.build import (
     classifier,
@@ -86,3 +91,12 @@ def test_batches_are_tried_together_first() -> None:
     groups = list(candidates([image(2, 3), image(2, 5)], batch_only=False))
     assert groups[0] == ((0, 0), (1, 0))
     assert list(candidates([image(2, 3), image(2, 5)], batch_only=True)) == groups[:1]
+
+
+def test_a_reshape_keeps_its_batch_and_refuses_other_sizes() -> None:
+    for batch in (None, True):
+        net = model(sequential(relu(), torch_module("nn.Reshape", size=[6], batchMode=batch)))
+        port = build_widest(net, image(2, 6, 1, 1), Variables())
+        assert port.module.serve(tf.ones((3, 1, 1, 6)))["output"].shape == (3, 6)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="with 72 values"):
+            port.serve(tf.ones((3, 2, 2, 6)))
