@@ -49,8 +49,8 @@ class Correlation(LayerMap, HintsInput):
 
     weight: Field[Param]
     bias = optional_param("O")
-    planes = integer("nInputPlane")
-    outputs = optional_integer("nOutputPlane")
+    planes = integer("nInputPlane", cut=True)
+    outputs = optional_integer("nOutputPlane", cut=True)
     kernel: Field[tuple[int, ...]]
     stride: Field[tuple[int, ...]]
     pad: Field[tuple[int, ...]]
@@ -221,9 +221,9 @@ class SpatialCorrelation(Correlation):
     """Over N×C×H×W or C×H×W."""
 
     weight = param("OIHW", to="HWIO")
-    kernel = integers("kH", "kW")
-    stride = integers("dH", "dW", default=1)
-    pad = integers("padH", "padW", default=0)
+    kernel = integers("kH", "kW", cut=True)
+    stride = integers("dH", "dW", default=1, cut=True)
+    pad = integers("padH", "padW", default=0, cut=True)
     reads_before_writing = True  # THNN SpatialConvolutionMM.c unfolds each sample first
 
     def correlation(
@@ -270,5 +270,5 @@ class SpatialConvolution(SpatialCorrelation, WeightedCorrelation, SlidesOverImag
 class SpatialDilatedConvolution(SpatialCorrelation, WeightedCorrelation, SlidesOverImages):
     """The same with `dilation` − 1 unused pixels between the taps of the kernel."""
 
-    dilation = integers("dilationH", "dilationW", default=1)
+    dilation = integers("dilationH", "dilationW", default=1, cut=True)
     reads_before_writing = False  # the bias is written first

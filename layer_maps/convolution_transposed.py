@@ -51,8 +51,8 @@ class FullConvolution(LayerMap, HintsInput):
 
     weight: Field[Param]
     bias = optional_param("O")
-    planes = integer("nInputPlane")
-    outputs = optional_integer("nOutputPlane")
+    planes = integer("nInputPlane", cut=True)
+    outputs = optional_integer("nOutputPlane", cut=True)
     kernel: Field[tuple[int, ...]]
     stride: Field[tuple[int, ...]]
     pad: tuple[int, ...] | Field[tuple[int, ...]]
@@ -242,10 +242,10 @@ class SpatialFullConvolution(WeightedFullConvolution, HasReach):
 
     reads_before_writing = True  # THNN SpatialFullConvolution.c multiplies each sample first
     weight = param("IOHW", to="HWOI")
-    kernel = integers("kH", "kW")
-    stride = integers("dH", "dW", default=1)
-    pad = integers("padH", "padW", default=0)
-    adj = integers("adjH", "adjW", default=0)
+    kernel = integers("kH", "kW", cut=True)
+    stride = integers("dH", "dW", default=1, cut=True)
+    pad = integers("padH", "padW", default=0, cut=True)
+    adj = integers("adjH", "adjW", default=0, cut=True)
 
     def reach(self, axis: int, inputs: Sequence[TensorType]) -> Reach | None:
         if len(inputs) > 1:  # the target's size decides
@@ -264,10 +264,10 @@ class VolumetricFullConvolution(WeightedFullConvolution):
 
     reads_before_writing = True
     weight = param("IOTHW", to="THWOI")
-    kernel = integers("kT", "kH", "kW")
-    stride = integers("dT", "dH", "dW", default=1)
-    pad = integers("padT", "padH", "padW", default=0)
-    adj = integers("adjT", "adjH", "adjW", default=0)
+    kernel = integers("kT", "kH", "kW", cut=True)
+    stride = integers("dT", "dH", "dW", default=1, cut=True)
+    pad = integers("padT", "padH", "padW", default=0, cut=True)
+    adj = integers("adjT", "adjH", "adjW", default=0, cut=True)
     spatial_rank = 3
     takes = "N×C×T×H×W or C×T×H×W"
 

@@ -17,9 +17,9 @@ class VolumetricCorrelation(WeightedCorrelation):
     """Over N×C×T×H×W or C×T×H×W; `weight` is O×I×kT×kH×kW."""
 
     weight = param("OITHW", to="THWIO")
-    kernel = integers("kT", "kH", "kW")
-    stride = integers("dT", "dH", "dW", default=1)
-    pad = integers("padT", "padH", "padW", default=0)
+    kernel = integers("kT", "kH", "kW", cut=True)
+    stride = integers("dT", "dH", "dW", default=1, cut=True)
+    pad = integers("padT", "padH", "padW", default=0, cut=True)
     dilation: tuple[int, ...] | Field[tuple[int, ...]] = (1, 1, 1)
     spatial_rank = 3
     takes = "N×C×T×H×W or C×T×H×W"
@@ -48,5 +48,5 @@ class VolumetricConvolution(VolumetricCorrelation):
 class VolumetricDilatedConvolution(VolumetricCorrelation):
     """The same with `dilation` − 1 unused places between the taps of the kernel."""
 
-    dilation = integers("dilationT", "dilationH", "dilationW", default=1)
+    dilation = integers("dilationT", "dilationH", "dilationW", default=1, cut=True)
     reads_before_writing = False

@@ -39,6 +39,9 @@ from porter.maps import (
     size,
 )
 
+MANY = 256
+"""Numbers in a window that are averaged along its columns first, then along its rows."""
+
 
 class MaxPooling(SlidingWindows, HasKerasLayer):
     """The largest element of each window; padding never wins.
@@ -201,7 +204,12 @@ class ImageAveragePooling(AveragePooling, SlidesOverImages):
         return self.with_notes(f"sum pooling, since `divide` is {why}")
 
     def mean(self, tf: Any, x: Any, at: OpContext) -> Any:
-        return tf.nn.avg_pool2d(x, self.kernel, self.stride, "VALID")
+        (height, width), (down, right) = self.kernel, self.stride
+        if min(height, width) < 2 or height * width < MANY:
+            return tf.nn.avg_pool2d(x, self.kernel, self.stride, "VALID")
+        # TensorFlow adds one number after the other: fewer at a time are faster, and round less.
+        rows = tf.nn.avg_pool2d(x, (height, 1), (down, 1), "VALID")
+        return tf.nn.avg_pool2d(rows, (1, width), (1, right), "VALID")
 
 
 @register("nn.SpatialAveragePooling")

@@ -20,10 +20,10 @@ CEIL_MODE_SINCE = 2
 class VolumetricMax(MaxPooling):
     """Maximum over kT × kH × kW elements, `dilation` apart, of N×C×T×H×W or C×T×H×W."""
 
-    kernel = integers("kT", "kH", "kW")
-    stride = integers("dT", "dH", "dW")
-    pad = integers("padT", "padH", "padW", default=0)
-    dilation = integers("dilationT", "dilationH", "dilationW", default=1)
+    kernel = integers("kT", "kH", "kW", cut=True)
+    stride = integers("dT", "dH", "dW", cut=True)
+    pad = integers("padT", "padH", "padW", default=0, cut=True)
+    dilation = integers("dilationT", "dilationH", "dilationW", default=1, cut=True)
     spatial_rank = 3
     moves = False  # in 16 bits: see `pool`
 
@@ -60,10 +60,10 @@ class CudnnVolumetricMaxPooling(VolumetricMax):
 class VolumetricAverage(AveragePooling):
     """Average over kT × kH × kW elements of N×C×T×H×W or C×T×H×W."""
 
-    kernel = integers("kT", "kH", "kW")
-    stride = integers("dT", "dH", "dW")
-    pad = integers("padT", "padH", "padW", default=0)
-    dilation = integers("dilationT", "dilationH", "dilationW", default=1)
+    kernel = integers("kT", "kH", "kW", cut=True)
+    stride = integers("dT", "dH", "dW", cut=True)
+    pad = integers("padT", "padH", "padW", default=0, cut=True)
+    dilation = integers("dilationT", "dilationH", "dilationW", default=1, cut=True)
     spatial_rank = 3
 
     def mean(self, tf: Any, x: Any, at: OpContext) -> Any:

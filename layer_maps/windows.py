@@ -98,10 +98,10 @@ class SlidingWindows(LayerMap):
     padding along any axis; cuDNN never does. Batched or not.
     """
 
-    kernel: Field[tuple[int, ...]] = integers("kH", "kW")
-    stride: Field[tuple[int, ...]] = integers("dH", "dW")
-    pad: Field[tuple[int, ...]] = integers("padH", "padW", default=0)
-    dilation: Field[tuple[int, ...]] = integers("dilationH", "dilationW", default=1)
+    kernel: Field[tuple[int, ...]] = integers("kH", "kW", cut=True)
+    stride: Field[tuple[int, ...]] = integers("dH", "dW", cut=True)
+    pad: Field[tuple[int, ...]] = integers("padH", "padW", default=0, cut=True)
+    dilation: Field[tuple[int, ...]] = integers("dilationH", "dilationW", default=1, cut=True)
     ceil = flag("ceil_mode")
     accepts = Accepts.CHANNELS_LAST
     is_cudnn: ClassVar[bool] = False

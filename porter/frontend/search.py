@@ -457,7 +457,7 @@ def solve_several(search: Search) -> Shapes | None:
     found: list[Nested[TensorType]] = []
     for index_rank in (1, 2):
         types, free_rank = probe_sizes(search, index_rank)
-        if types is not None:
+        if types is not None and types not in found:
             found.append(types)
         if not free_rank:
             break

@@ -141,18 +141,18 @@ def number(lua_name: str, default: Any = REQUIRED) -> Field[float]:
     return Field(lambda module: module.number(lua_name, default), default)
 
 
-def integer(lua_name: str, default: Any = REQUIRED) -> Field[int]:
-    """A Lua number that counts something; 3.0 is 3, 2.5 is a `BadField`."""
+def integer(lua_name: str, default: Any = REQUIRED, cut: bool = False) -> Field[int]:
+    """A Lua number that counts something; 3.0 is 3, 2.5 is a `BadField`, or 2 with `cut`."""
     if default is REQUIRED:
-        return Field(lambda module: module.integer(lua_name))
-    return Field(lambda module: module.integer(lua_name, default), default)
+        return Field(lambda module: module.integer(lua_name, cut=cut))
+    return Field(lambda module: module.integer(lua_name, default, cut=cut), default)
 
 
-def optional_integer(lua_name: str) -> Field[int | None]:
-    """A Lua integer, `None` where the field is nil."""
+def optional_integer(lua_name: str, cut: bool = False) -> Field[int | None]:
+    """A Lua integer, `None` where the field is nil; `cut` as for `integer`."""
 
     def read(module: TorchObject) -> int | None:
-        return module.integer(lua_name) if lua_name in module else None
+        return module.integer(lua_name, cut=cut) if lua_name in module else None
 
     return Field(read, None)
 
@@ -166,14 +166,18 @@ def optional_number(lua_name: str) -> Field[float | None]:
     return Field(read, None)
 
 
-def integers(*lua_names: str, default: Any = REQUIRED) -> Field[tuple[int, ...]]:
-    """Several Lua integers as a tuple, height before width: `integers("kH", "kW")`."""
+def integers(*lua_names: str, default: Any = REQUIRED, cut: bool = False) -> Field[tuple[int, ...]]:
+    """Several Lua integers as a tuple, height before width: `integers("kH", "kW")`.
+
+    `cut` is for what Torch hands to C, which cuts off what follows the point: scripts pad even
+    kernels by (kW − 1) / 2, and a padding of 1.5 is 1.
+    """
     every = REQUIRED if default is REQUIRED else tuple(default for _ in lua_names)
 
     def read(module: TorchObject) -> tuple[int, ...]:
         if default is REQUIRED:
-            return tuple(module.integer(name) for name in lua_names)
-        return tuple(module.integer(name, default) for name in lua_names)
+            return tuple(module.integer(name, cut=cut) for name in lua_names)
+        return tuple(module.integer(name, default, cut=cut) for name in lua_names)
 
     return Field(read, every)
 

@@ -37,12 +37,17 @@ class TorchObject:
         value = self._field(name, (float, int), "a number", default)
         return value if value is default else float(value)
 
-    def integer(self, name: str, default: Any = _REQUIRED) -> int:
-        """A Lua number within 1e-6 of an integer: Lua has doubles only, and arithmetic on them."""
+    def integer(self, name: str, default: Any = _REQUIRED, cut: bool = False) -> int:
+        """A Lua number within 1e-6 of an integer: Lua has doubles only, and arithmetic on them.
+
+        `cut` takes any number and cuts off what follows the point, as C does with its arguments.
+        """
         value = self._field(name, (float, int), "an integer", default)
         if value is default:
             return default  # type: ignore[no-any-return]
         whole = as_integer(value)
+        if whole is None and cut and math.isfinite(value):
+            return int(value)
         if whole is None:
             raise self._bad(name, "an integer", value)
         return whole

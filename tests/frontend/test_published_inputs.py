@@ -79,3 +79,14 @@ def test_indices_are_recognised_behind_slices(slicing: TorchObject) -> None:
     graph = model(sequential(slicing, lookup)).walk(image(3, 5))
     (x,) = leaves(graph.inputs)
     assert index_limits(graph) == {x.id: 7}
+
+
+def test_indices_of_which_the_file_tells_the_shape_are_not_ambiguous() -> None:
+    """fairseq's nets, saved uncleared: the lookups' own outputs say how many words there were."""
+    lookups = [
+        torch_module("nn.LookupTable", weight=randn(7, 4), output=randn(3, 5, 4)) for _ in range(2)
+    ]
+    both = torch_module("nn.ParallelTable", modules=lookups)
+    net = model(sequential(both, torch_module("nn.CAddTable")))
+    (types,) = solve(net).types
+    assert [each.shape for each in leaves(types)] == [(3, 5), (3, 5)]
