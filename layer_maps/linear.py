@@ -6,6 +6,7 @@ LinearNB.lua; dpnn Maxout.lua.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from porter.maps import (
     BadField,
     HasKerasLayer,
     HintsInput,
+    HintsInputs,
     LayerMap,
     Layouts,
     LinearInPlanes,
@@ -138,11 +140,16 @@ class PartialLinear(FullyConnected):
 
 
 @register("nn.Bilinear")
-class Bilinear(LayerMap):
+class Bilinear(LayerMap, HintsInputs):
     """y_k = aᵀ·W_k·b + c_k for a of N×I and b of N×J; `weight` is O×I×J, `bias` is c."""
 
     weight = param("OIJ", to="IOJ")
     bias = optional_param("O")
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        return TensorType((None, self.weight.shape[1 + position]))
 
     def output_shape(self, a: Shape, b: Shape) -> Shape:
         outputs, first, second = self.weight.shape

@@ -158,6 +158,14 @@ class View(Sized):
 
     sample_rank = optional_integer("numInputDims")
 
+    def input_hint(self) -> TensorType | None:
+        """A batch of as many dimensions as a sample has, where vectors and matrices are told so."""
+        if self.sample_rank == 1 and -1 not in self.size:
+            return TensorType((None, self.fixed_elements))
+        if self.sample_rank in (1, 2):
+            return TensorType((None,) * (self.sample_rank + 1))
+        return super().input_hint()
+
     def output_shape(self, x: Shape) -> Shape:
         sample = len(x) if self.sample_rank is None else self.sample_rank
         self.require(0 <= sample <= len(x), f"takes at least {sample} dimensions", x)

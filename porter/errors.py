@@ -92,7 +92,9 @@ class UsageError(PorterError):
 
 
 class SeveralModules(UsageError):
-    """A file holds several modules, and none was selected."""
+    """A file holds several modules, and none was selected. `example` is the path of one."""
+
+    example: str = ""
 
 
 class ShapeNeeded(UsageError):

@@ -27,6 +27,7 @@ from porter.errors import (
     OutOfMemory,
     ParityError,
     PorterError,
+    SeveralModules,
     ShapeNeeded,
     Unexpected,
     UsageError,
@@ -72,6 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.shapes:
             kind = "to fill in" if error.is_template else "for example"
             error.hint = f"{error.hint}\n{kind}: {with_shapes(words, error.shapes)}"
+        return report_error(error, options)
+    except SeveralModules as error:
+        if error.example and hasattr(options, "select"):
+            command = shlex.join(["porter", *words, "--select", error.example])
+            error.hint = f"{error.hint}\nfor example: {command}"
         return report_error(error, options)
     except PorterError as error:
         return report_error(error, options)

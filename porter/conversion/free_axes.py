@@ -69,12 +69,15 @@ def chosen_axes(model: Model, types: Nested[TensorType], graph: Graph) -> list[i
 
 
 def runs_with_others(model: Model, types: Nested[TensorType], axis: int) -> bool:
-    """Whether the model runs with one more along an axis of its inputs, or with twice as many."""
+    """Whether the model runs with one more along an axis of its inputs.
+
+    Or along the first with twice as many: two samples of later axes may be taken for one of them.
+    """
 
     def runs(change: Callable[[int], int]) -> bool:
         return accepts(model, map_leaves(lambda each: with_extent(each, axis, change), types))
 
-    return runs(lambda extent: extent + 1) or runs(lambda extent: 2 * extent)
+    return runs(lambda extent: extent + 1) or (axis == 0 and runs(lambda extent: 2 * extent))
 
 
 def with_extent(type: TensorType, axis: int, change: Callable[[int], int]) -> TensorType:

@@ -78,11 +78,13 @@ def choose(file: T7File, name: str, registry: Registry, select: str | None = Non
         raise without_module(file, name)
     candidates = outermost(found)
     if len(candidates) != 1:
-        raise SeveralModules(
+        several = SeveralModules(
             f"{name} holds {len(found)} modules",
             received="\n" + listed(found),
             hint=f"choose one with `select=PATH`; {INSIDE}",
         )
+        several.example = next(iter(candidates or found))
+        raise several
     ((path, root),) = candidates.items()
     around = container_of(file.root, path, registry)
     warning = (

@@ -95,7 +95,7 @@ def require_mapped(root: TorchObject, registry: Registry) -> None:
         f"write a map with `porter scaffold {modules[0].typename} --from MODEL -o maps.py` and "
         "pass it with `layer_maps=maps.py`"
     ]
-    extended = [as_extended(module) for module in modules if containers_like(module)]
+    extended = [as_extended(module) for module in modules if contents_of(module)]
     if extended:
         way = (
             f"where a class only extends one of Torch's, treat it as that one: {' '.join(extended)}"

@@ -8,6 +8,7 @@ which rows and columns they would take.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -49,7 +50,7 @@ class Refused(WalkError):
         self.cut = cut
         """Whether it would have cut samples, and not refused them."""
         self.drops_batch = drops_batch
-        """Whether it was given a vector: nn.View(-1) makes one of a whole batch."""
+        """Whether a whole batch becomes one sample, or a vector: nn.View(1, -1), nn.View(-1)."""
 
 
 class SizeWalk(Walk):
@@ -63,15 +64,17 @@ class SizeWalk(Walk):
             self.refuse(op, values, cut=False)
             raise
         if op.regroups and not keeps_borders(values[0].shape, outputs[0].shape):
-            self.refuse(op, values, cut=True)
+            self.refuse(op, values, cut=True, drops_batch=outputs[0].shape[:1] == (1,))
         return outputs
 
-    def refuse(self, op: LayerMap, inputs: tuple[Value, ...], cut: bool) -> None:
+    def refuse(
+        self, op: LayerMap, inputs: tuple[Value, ...], cut: bool, drops_batch: bool = False
+    ) -> None:
         """Raise Refused where a chain of layers leads from an image to the refusing one."""
         fewest, most = op.arity()
         if not fewest <= len(inputs) <= most:  # refused whatever the sizes are
             return
-        drops_batch = inputs[0].type.rank == 1
+        drops_batch |= inputs[0].type.rank == 1
         makers = {value.id: node for node in self.nodes for value in node.outputs}
         behind: list[LayerMap] = []
         links: list[Link] = []
@@ -172,15 +175,22 @@ def likeliest(extents: Sequence[int]) -> int:
 
 
 def fixed_layers(refused: dict[int, Refused]) -> Fixed | None:
-    """The first layers that are of fixed size, if a single chain leads through them.
+    """The first layers that are of fixed size, where a single chain leads to each.
 
-    Images that are too small are refused by earlier layers. Those count where not all pairs of
-    rows and columns have a square image that comes through.
+    Of several branches the one that refuses most counts. Images that are too small are refused by
+    earlier layers. Those count where not all pairs of rows and columns have a square image that
+    comes through.
     """
     if not refused:
         return None
-    longest = max(refused.values(), key=lambda each: (len(each.links), len(each.behind)))
     refusing = [(each.links[-1].op, *each.behind)[-1] for each in refused.values()]
+    strictest, _ = Counter(map(id, refusing)).most_common(1)[0]
+    chains = [
+        each
+        for each in refused.values()
+        if strictest in map(id, (*(link.op for link in each.links), *each.behind))
+    ]
+    longest = max(chains, key=lambda each: (len(each.links), len(each.behind)))
     for start, link in enumerate(longest.links):
         is_last = start == len(longest.links) - 1
         if not is_last and not any(op is link.op for op in refusing):

@@ -75,6 +75,8 @@ class Probe(Walk):
         types = [None if value.type == UNKNOWN else value.type for value in values]
         if None not in types:
             return super().call_op(op, inputs)
+        if len(types) < op.arity()[0]:
+            raise BadTable(f"{op.typename} should be given a table")
         position = types.index(None)
         shared = next((each for each in types if each is not None), None)
         hint = op.input_hint_at(position, types) if isinstance(op, HintsInputs) else None
@@ -118,7 +120,8 @@ class Outcome:
 class InputProbe:
     """What the inputs of a model are, for one choice of sizes after the other.
 
-    The structure (which inputs there are, and which of them are tables) is found once.
+    The structure (which inputs there are, and which of them are tables) is found once: the one that
+    comes farthest, else the first in which no table is missing.
     """
 
     model: Model
@@ -130,15 +133,19 @@ class InputProbe:
         """Types of all inputs with which the model can be walked, or None."""
         outcome = self.attempt(self.structure, fill)
         while isinstance(outcome.error, BadTable):
-            better = None
+            better, likely = None, None
             for trial in enlarged(self.structure, outcome.types):
                 other = self.attempt(trial, fill)
+                if likely is None and not isinstance(other.error, BadTable):
+                    likely = other, trial
                 if other.calls > (better or outcome).calls or other.error is None:
                     better, self.structure = other, trial
                 if other.error is None:
                     break
             if better is None:
-                break
+                if likely is None:
+                    break
+                better, self.structure = likely
             outcome = better
         self.found = outcome.types
         if outcome.error is not None or UNKNOWN in outcome.types:

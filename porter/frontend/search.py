@@ -135,9 +135,12 @@ def solve(model: Model, count: int = 2) -> Shapes:
     """
     reader = first_reader(model)
     hint = stated_hint(model) if reader is None or reader.op is None else reader.hint
-    if hint is None:
-        raise untold(model)
     search = Search(model)
+    if hint is None:
+        several = solve_several(search)
+        if several is None:
+            raise untold(model)
+        return several
     if hint.rank == 4:
         solved = solve_image(search, hint, reader)
     else:
@@ -302,6 +305,10 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
         if volume is not None:
             return volume
     type = next((type for type in short if search.fit(type) >= least), None)
+    if hint == TensorType((None, None), INT) and (type is None or type.shape[1] == 1):
+        # The words of one text, summed to one vector: a batch fits by accident, of single words.
+        vector = TensorType((2,), INT)
+        type = vector if search.fit(vector) else type
     if type is not None:
         return Shapes((type,))
     from_file = stated(search, reader)
@@ -599,15 +606,17 @@ def untold(model: Model) -> PorterError:
         return error
     except WalkError:
         pass
+    several = inputs_found(model)
+    if several:
+        return unsolved_several(several)
     return ShapeNeeded("the model does not tell what it must be fed", hint=shape_hint())
 
 
 def unsolved(model: Model, hint: TensorType) -> PorterError:
     """No size works; the error of one ordinary try says most."""
-    probe = InputProbe(model)
-    probe.types(lambda reader: concrete(reader.hint, 2, SMALL_SIZES[0]))
-    if isinstance(probe.structure, list):
-        return unsolved_several(probe.found)
+    several = inputs_found(model)
+    if several:
+        return unsolved_several(several)
     shape = tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(hint.shape))
     type = TensorType(shape, hint.dtype)
     advice = f"no input size was found that the model accepts (its first layer takes {hint})"
@@ -619,6 +628,13 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
         error.hint = f"{advice}: {shape_hint(hint)}"
         return error
     return ShapeNeeded(advice, hint=shape_hint(hint))
+
+
+def inputs_found(model: Model) -> list[TensorType]:
+    """The inputs of a model with several of them, as far as the layers tell; else nothing."""
+    probe = InputProbe(model)
+    probe.types(lambda reader: concrete(reader.hint, 2, SMALL_SIZES[0]))
+    return probe.found if isinstance(probe.structure, list) else []
 
 
 def unsolved_several(types: Sequence[TensorType]) -> ShapeNeeded:

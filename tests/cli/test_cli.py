@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import pickle
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -189,6 +190,8 @@ def test_several_modules_ask_for_select(porter: Porter) -> None:
     ran = porter("inspect", path)
     assert ran.code == 2
     assert "holds 2 modules" in ran.err
+    command = shlex.split(ran.err.partition("for example: porter ")[2])
+    assert porter(*command).code == 0
     assert "--select" in ran.err
     listed = [line.split(":")[0].strip() for line in ran.err.splitlines() if ": nn." in line]
     assert len(listed) == 2

@@ -183,6 +183,89 @@ def test_a_square_is_found_where_one_fits() -> None:
     assert type.static[2] == type.static[3] in (15, 16)
 
 
+def pooled() -> TorchObject:
+    """To half the size, as nn.SpatialMaxPooling(2, 2, 2, 2) does."""
+    return torch_module("nn.SpatialMaxPooling", kW=2, kH=2, dW=2, dH=2)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(
+            [view(1, -1), linear(4 * 6 * 9, 5)],
+            id="one sample of a whole batch",
+        ),
+        pytest.param(
+            [
+                concat_table(
+                    sequential(view(4 * 6 * 9, sample_rank=3), linear(4 * 6 * 9, 3)),
+                    sequential(conv(4, 2, pad=1), view(2 * 6 * 9, sample_rank=3)),
+                )
+            ],
+            id="two branches",
+        ),
+    ],
+)
+def test_of_oblong_images_that_all_fit_the_error_names_the_likeliest_first(
+    behind: list[TorchObject],
+) -> None:
+    net = sequential(conv(3, 4, pad=1), pooled(), *behind)
+    with pytest.raises(ShapeNeeded, match="images of several sizes") as caught:
+        solve(model(net))
+    assert caught.value.shapes == ("1x3x12x18",)
+
+
+@pytest.mark.parametrize(
+    ("size", "sample_rank", "channels", "shape"),
+    [([-1, 1], 1, 1, (2, 7)), ([4, 1], 1, 1, (2, 4)), ([-1, 3], 2, 3, (2, 7, 9))],
+)
+def test_a_view_tells_how_many_dimensions_a_sample_has(
+    size: list[int], sample_rank: int, channels: int, shape: Shape
+) -> None:
+    steps = torch_module(
+        "nn.TemporalConvolution",
+        inputFrameSize=channels,
+        outputFrameSize=2,
+        kW=1,
+        dW=1,
+        weight=randn(2, channels),
+        bias=randn(2),
+    )
+    net = sequential(view(*size, sample_rank=sample_rank), steps)
+    assert [each.shape for each in solve(model(net)).types] == [shape]
+
+
+def test_words_that_are_summed_to_one_vector_are_those_of_one_text() -> None:
+    """As CBOW: of N×T words the sum is one over texts, which fits for single words alone."""
+    words = torch_module("nn.LookupTable", weight=randn(9, 4))
+    total = torch_module("nn.Sum", dimension=1)
+    net = model(sequential(words, total, view(1, -1), linear(4, 9)))
+    (type,) = solve(net).types
+    assert type == TensorType((2,), INT)
+    assert free_axes(generalise(net, type)) == {"input": ["length"]}
+
+
+def test_the_sizes_of_both_inputs_are_found_where_no_layer_has_just_one() -> None:
+    bilinear = torch_module("nn.Bilinear", weight=randn(3, 4, 5), bias=randn(3))
+    (types,) = solve(model(sequential(bilinear, relu()))).types
+    assert [each.shape for each in leaves(types)] == [(2, 4), (2, 5)]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch_module("nn.JoinTable", dimension=2, nInputDims=2),
+        torch_module("nn.MM"),
+        torch_module("nn.CosineDistance"),
+    ],
+    ids=lambda layer: layer.typename,
+)
+def test_a_net_that_starts_with_a_table_is_said_to_take_several_tensors(layer: TorchObject) -> None:
+    with pytest.raises(ShapeNeeded, match="takes 2 tensors") as caught:
+        solve(model(sequential(layer, linear(5, 3))))
+    assert caught.value.shapes == ("SHAPE_1", "SHAPE_2")
+
+
 def test_a_batch_that_a_view_names_is_the_batch() -> None:
     net = sequential(conv(3, 4, stride=2), view(5, 4 * 49), linear(4 * 49, 5))
     assert [type.shape for type in solve(model(net)).types] == [(5, 3, 16, 16)]
@@ -585,6 +668,8 @@ def test_a_number_of_steps_that_was_chosen_is_warned_of() -> None:
     chosen, warning = chosen_of(model(difference), image(2, 7, 4))
     assert chosen == [1]
     assert "size 2 of the input is not free: the port takes ?×7×4, which was chosen" in warning
+    noise = sequential(view(-1, 20, 1, 1), conv(20, 4, 1))
+    assert chosen_of(model(noise), image(2, 20)) == ([], "")
     features = sequential(linear(4, 3), relu())
     assert chosen_of(model(features), image(2, 4)) == ([], "")
 

@@ -367,6 +367,7 @@ def test_all_unmapped_classes_are_told_at_once_with_paths_and_fields() -> None:
     assert "your.Net ×1 at 2.2" in text
     assert "fields: none" in text
     assert "`porter scaffold my.Net --from MODEL -o maps.py`" in text
+    assert "`map=my.Net=KNOWN.CLASS`" in text
     assert "`identity=your.Net`" in text
 
 
