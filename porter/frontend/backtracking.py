@@ -17,7 +17,7 @@ from porter.frontend.memory import TorchTensor
 from porter.frontend.probe import UNKNOWN, Probe, TypeNeeded, arranged, with_index_rank
 from porter.frontend.walker import Model
 from porter.ir.capabilities import TellsInput
-from porter.ir.graph import Graph, TensorType, Value
+from porter.ir.graph import FLOAT, Graph, TensorType, Value
 from porter.ir.layer_map import LayerMap
 from porter.ir.nested import Nested, leaves
 
@@ -25,6 +25,8 @@ BATCHES = (2, 3, 4, 1, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128)
 """Batches that are tried, where no other input tells."""
 LENGTHS = (7, 5, *range(1, 65))
 """Other sizes: first two that leave room for layers that take single steps."""
+SQUARES = (224, 256, 128, 64, 32, 192, 320, 384, 448, 512, 96, 48, 16)
+"""Heights and widths of images."""
 PATIENCE = 3
 """How often a walk may end in the same way before other sizes of an input are not tried."""
 MAX_CALLS = 15_000
@@ -137,6 +139,10 @@ def candidates(hints: Sequence[TensorType], batch: int | None) -> Iterator[Tenso
     """Types that go with one of some hints; `batch` is that of an input that is known."""
     batches = BATCHES if batch is None else tuple(dict.fromkeys((batch, *LENGTHS)))
     for hint in hints:
+        if hint.rank == 4 and hint.dtype == FLOAT and hint.shape[2:] == (None, None):
+            for edge in SQUARES:
+                yield replace(hint, shape=(batches[0], hint.shape[1] or 3, edge, edge))
+            continue
         sizes = [
             (size,) if size is not None else batches if axis == 0 else LENGTHS
             for axis, size in enumerate(hint.shape)

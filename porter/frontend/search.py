@@ -46,6 +46,7 @@ from porter.frontend.probe import (
     UNKNOWN,
     InputProbe,
     Reader,
+    arranged,
     concrete,
     first_reader,
     with_index_rank,
@@ -512,8 +513,29 @@ def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | N
         if not isinstance(types, list):
             continue
         if fit_of(model.walk(types), 2) is not Fit.REFUSED:
-            return with_indices(model, types), free_rank
+            return shortest(model, with_indices(model, types)), free_rank
     return None, free_rank
+
+
+def shortest(model: Model, types: Nested[TensorType]) -> Nested[TensorType]:
+    """The types with the shortest rows of indices that fit, where their length is not free.
+
+    Strides round, so that longer ones run: a pooling over all characters of a word (lstm-char-cnn)
+    leaves out what is behind its only window.
+    """
+    free = [value.type.shape for value in leaves(generalise(model, types).inputs)]
+    flat = list(leaves(types))
+    for position, type in enumerate(flat):
+        if type.dtype != INT or type.rank != 2 or free[position][1] is None:
+            continue
+        for length in range(1, type.static[1]):
+            flat[position] = replace(type, shape=(type.shape[0], length))
+            graph = walked(model, arranged(types, flat))
+            if graph is not None and fit_of(graph, 2) is not Fit.REFUSED:
+                break
+        else:
+            flat[position] = type
+    return arranged(types, flat)
 
 
 def widths_of_layers(model: Model) -> list[int]:

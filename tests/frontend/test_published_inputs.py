@@ -9,7 +9,18 @@ from porter.frontend.index_inputs import index_limits
 from porter.frontend.search import solve
 from porter.ir.nested import leaves
 from porter.torch7 import Tensor, TorchObject, read
-from tests.build import FIXTURES, conv, image, model, randn, sequential, torch_module
+from tests.build import (
+    FIXTURES,
+    conv,
+    image,
+    linear,
+    model,
+    parallel_table,
+    randn,
+    sequential,
+    torch_module,
+    view,
+)
 
 CASES = (
     "OneHot/char_rnn",
@@ -86,7 +97,16 @@ def test_indices_of_which_the_file_tells_the_shape_are_not_ambiguous() -> None:
     lookups = [
         torch_module("nn.LookupTable", weight=randn(7, 4), output=randn(3, 5, 4)) for _ in range(2)
     ]
-    both = torch_module("nn.ParallelTable", modules=lookups)
-    net = model(sequential(both, torch_module("nn.CAddTable")))
+    net = model(sequential(parallel_table(*lookups), torch_module("nn.CAddTable")))
     (types,) = solve(net).types
     assert [each.shape for each in leaves(types)] == [(3, 5), (3, 5)]
+
+
+def test_two_images_of_different_fixed_sizes_are_found() -> None:
+    """Let there be Color! sees a picture of 224 pixels a side beside one of another size."""
+    whole = sequential(conv(1, 1, stride=2), view(111 * 111), linear(111 * 111, 3))
+    other = sequential(conv(1, 1), view(62 * 62), linear(62 * 62, 3))
+    both = parallel_table(whole, other)
+    shapes = solve(model(sequential(both, torch_module("nn.CAddTable"))))
+    sizes = [each.shape[1:] for each in leaves(shapes.types[0])]
+    assert sizes == [(1, 224, 224), (1, 64, 64)]
