@@ -12,20 +12,27 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from benchmarks.models import NETS, BenchmarkNet
+from benchmarks.models import NETS, ZOO, BenchmarkNet
 from benchmarks.runtimes import OPEN, channels_last, torch_order
 from benchmarks.table import markdown
 
 REPOSITORY = Path(__file__).parent.parent
 OTHERS = ("PyTorch eager", "torch.compile", "ONNX Runtime", "OpenVINO", "OpenCV")
 """What `--other-python` runs."""
+NO_ZOO = ("hand-written", "porter bfloat16", "LiteRT, naive export", "OpenCV")
+"""What nobody made for the published nets."""
+BY_TORCH = ("PyTorch eager", "torch.compile")
 BASE = "hand-written"
+ZOO_BASE = "ONNX Runtime"
+PORTER = ("porter exact", "porter fast", "porter frozen")
+"""What is emitted in float32; the plain layers of `--optimize none` are a measure, not a choice."""
 
 
 @dataclass
@@ -75,6 +82,7 @@ class Worker:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("set", nargs="?", choices=("zoo",), help="published nets at full size")
     parser.add_argument("--net", action="append", help="only nets whose name contains this")
     parser.add_argument("--runtime", action="append", help="only runtimes whose name contains this")
     parser.add_argument("--other-python", metavar="PYTHON", help="has torch, onnxruntime, …")
@@ -82,17 +90,38 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="most for one net at one size")
     parser.add_argument("-o", "--output", type=Path, help="a Markdown file")
     options = parser.parse_args()
-    nets = [n for n in NETS if not options.net or any(p in n.name for p in options.net)]
+    base = ZOO_BASE if options.set else BASE
+    nets = [
+        n
+        for n in (ZOO if options.set else NETS)
+        if not options.net or any(p in n.name for p in options.net)
+    ]
     tables: list[tuple[str, list[Timed]]] = []
     with tempfile.TemporaryDirectory() as place:
         for number, net in enumerate(nets):
             for label, rows in run_net(net, Path(place) / str(number), options):
                 tables.append((label, rows))
-                print(markdown([(label, rows)], BASE), flush=True)
+                print(markdown([(label, rows)], base), flush=True)
+                if options.set:
+                    print(best(label, rows), flush=True)
     if options.output:
         from benchmarks.table import heading
 
-        options.output.write_text(heading(options) + markdown(tables, BASE), encoding="utf-8")
+        text = heading(options, base) + markdown(tables, base)
+        if options.set:
+            text += "\n" + "\n".join(best(label, rows) for label, rows in tables) + "\n"
+        options.output.write_text(text, encoding="utf-8")
+
+
+def best(label: str, rows: list[Timed]) -> str:
+    """The best of porter against the best of the others, by the medians."""
+    medians = {row.runtime: median(row.times) for row in rows if row.times}
+    ours = min((t, name) for name, t in medians.items() if name in PORTER)
+    others = [(t, name) for name, t in medians.items() if "porter" not in name]
+    if not others:
+        return f"- {label}: {ours[1]}, and no other runtime"
+    other = min(others)
+    return f"- {label}: {ours[1]} {other[0] / ours[0]:.2f} times as fast as {other[1]}"
 
 
 def run_net(net: BenchmarkNet, place: Path, options: Any) -> Iterator[tuple[str, list[Timed]]]:
@@ -111,7 +140,10 @@ def run_net(net: BenchmarkNet, place: Path, options: Any) -> Iterator[tuple[str,
         write_net(net.model)
     ports(net, place / "converted")
     for shape in net.shapes:
-        x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+        random = np.random.default_rng(1)
+        x = random.standard_normal(shape).astype(np.float32)
+        if net.tokens:
+            x = random.integers(1, net.tokens + 1, shape).astype(np.float32)
         inputs.setdefault(shape, (x, None))
     for shape, (x, expected) in inputs.items():
         folder = place / "×".join(map(str, shape))
@@ -136,7 +168,8 @@ def in_float64(net: BenchmarkNet, x: Any) -> Any:
 
     model = open_model(net.model, default_registry()).model()
     port = build_widest(model, TensorType(x.shape), Variables("float64"))
-    output = port.module.serve(channels_last(x.astype(np.float64)))
+    fed = channels_last(x).astype(port.serve.structured_input_signature[0][0].dtype.name)
+    output = port.module.serve(fed)
     return torch_order(output[min(output)])
 
 
@@ -144,8 +177,11 @@ def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -
     """Start every runtime, check it, then let them run in turn."""
     workers: list[Worker] = []
     rows: list[Timed] = []
+    base = ZOO_BASE if options.set else BASE
     for runtime in OPEN:
-        if options.runtime and not any(part in runtime for part in [BASE, *options.runtime]):
+        if options.runtime and not any(part in runtime for part in [base, *options.runtime]):
+            continue
+        if options.set and runtime in NO_ZOO:
             continue
         python = options.other_python if runtime in OTHERS else sys.executable
         if python is None:
@@ -166,7 +202,8 @@ def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -
     for row in rows:
         if row.problem and not row.facts:
             kind = "LiteRT" if row.runtime.startswith("LiteRT") else "ONNX"
-            row.problem = problems.get(kind, row.problem)
+            if row.runtime not in BY_TORCH:
+                row.problem = problems.get(kind, row.problem)
     began = time.perf_counter()
     for turn in range(options.rounds):
         for worker in workers[turn % 2 :] + workers[: turn % 2]:

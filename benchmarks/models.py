@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks import random_nets
+from benchmarks import published, random_nets
 
 HERE = Path(__file__).parent
 FIXTURES = HERE.parent / "fixtures"
@@ -17,13 +18,16 @@ class BenchmarkNet:
     """A folder with `model.t7` and, by real Torch7, an input and mostly what it made of it.
 
     `shapes` are timed, in Torch's order. Where there is none, the recorded input's is. Of a net
-    that `make` writes nothing is recorded.
+    that `make` writes nothing is recorded. `by_hand`: somebody wrote the same net for TensorFlow.
     """
 
     name: str
     folder: Path
     shapes: tuple[tuple[int, ...], ...] = ()
     make: Callable[[Path], None] | None = None
+    by_hand: bool = True
+    tokens: int = 0
+    """The input is indices from 1 to this number."""
 
     @property
     def model(self) -> Path:
@@ -50,3 +54,33 @@ NETS = (
     BenchmarkNet("LSTM", Path(), ((64, 8, 128),), random_nets.lstm),
     BenchmarkNet("oilpaint", FIXTURES / "trained/oilpaint", ((1, 3, 512, 512),)),
 )
+
+
+def of_paper(
+    name: str,
+    definition: Callable[[published.Layers], list[Any]],
+    *shape: int,
+    tokens: int = 0,
+) -> BenchmarkNet:
+    """A published net at its published size."""
+
+    def write(path: Path) -> None:
+        published.write(definition, path)
+
+    return BenchmarkNet(name, Path(), (shape,), write, by_hand=False, tokens=tokens)
+
+
+ZOO = (
+    of_paper("fast-neural-style", published.fast_neural_style, 1, 3, 512, 512),
+    of_paper("CycleGAN", published.cyclegan, 1, 3, 256, 256),
+    of_paper("SRResNet", published.srresnet, 1, 3, 128, 128),
+    of_paper("ENet", published.enet, 1, 3, 512, 512),
+    of_paper("ResNet-50", published.resnet_50, 1, 3, 224, 224),
+    of_paper("DenseNet-121", published.densenet_121, 1, 3, 224, 224),
+    of_paper("pix2pix U-Net", published.pix2pix, 1, 3, 256, 256),
+    of_paper("VGG-16", published.vgg_16, 1, 3, 224, 224),
+    of_paper("hourglass-8", published.hourglass_8, 1, 3, 256, 256),
+    of_paper("language model", published.language_model, 200, 50, tokens=100),
+    of_paper("waifu2x vgg_7", published.waifu2x_vgg_7, 1, 3, 512, 512),
+)
+"""Nets that other runtimes are measured with by their users."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from porter import torch7
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.emit.settings import ExportOptions, TFLiteSettings
+from porter.errors import PorterError
 from porter.frontend.model_file import open_model
 from porter.ir.graph import Graph, TensorType
 from porter.layer_maps import default_registry
@@ -48,6 +50,12 @@ def ports(net: BenchmarkNet, folder: Path) -> None:
             net.model, folder / level, shapes, formats=("saved_model",), export=export
         )
         convert(replace(request, force=True))
+    if not net.by_hand:
+        plain = Request(net.model, folder / "frozen", formats=("frozen",), force=True)
+        convert(plain)
+        export = ExportOptions(data_format="channels_first")
+        with suppress(PorterError):  # a row of the table then says so
+            convert(replace(plain, output=folder / "onnx", formats=("onnx",), export=export))
 
 
 def prepare(
@@ -61,16 +69,24 @@ def prepare(
     for level in LEVELS:
         (folder / level).symlink_to(converted / level / "saved_model")
     np.save(folder / "input.npy", x)
-    graph = open_model(net.model, default_registry()).model().walk(TensorType(x.shape))
     problems: dict[str, str] = {}
-    handwritten(graph, folder)
+    graph = open_model(net.model, default_registry()).model().walk(TensorType(x.shape))
+    if net.by_hand:
+        handwritten(graph, folder)
+    else:
+        (folder / "frozen").symlink_to(converted / "frozen/frozen")
+        onnx = converted / "onnx/model.onnx"
+        if onnx.exists():
+            (folder / "net.onnx").symlink_to(onnx)
+        else:
+            problems["ONNX"] = "no ONNX of this net"
     try:
         litert(net, graph, x, folder)
     except Exception as error:
         problems["LiteRT"] = str(error).splitlines()[0]
     with open(folder / "graph.pickle", "wb") as file:
         pickle.dump(plain(graph), file)
-    if torch_python is None:
+    if torch_python is None or not net.by_hand:
         return problems
     done = subprocess.run(
         [torch_python, "-m", "benchmarks.export_onnx", str(folder)],

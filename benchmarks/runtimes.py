@@ -1,8 +1,8 @@
 """How each runtime opens a net: a function that makes one call and returns the first output.
 
 Outputs of images are N×C×H×W. `folder` holds what `prepare.py` made for one net at one size:
-`input.npy` in Torch's order, `exact/`, `fast/`, `bfloat16/`, `none/` (SavedModels), `handwritten/`,
-`net.onnx`, `porter.tflite`, `naive.tflite`.
+`input.npy` in Torch's order, `exact/`, `fast/`, `bfloat16/`, `none/`, `frozen/`, `handwritten/`
+(SavedModels), `net.onnx`, `porter.tflite`, `naive.tflite`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def saved_model(name: str) -> Callable[[Path, Any], Call]:
 
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
         module = tf.saved_model.load(str(folder / name))
-        serve, fed = module.signatures["serving_default"], tf.constant(channels_last(x))
-        (input_name,) = serve.structured_input_signature[1]
+        serve = module.signatures["serving_default"]
+        ((input_name, spec),) = serve.structured_input_signature[1].items()
+        fed = tf.constant(channels_last(x), spec.dtype)
         named_inputs = {input_name: fed}
 
         def call() -> Any:
@@ -97,8 +98,9 @@ def onnxruntime(folder: Path, x: Any) -> Call:
     session = ort.InferenceSession(
         str(folder / "net.onnx"), options, providers=["CPUExecutionProvider"]
     )
-    name = session.get_inputs()[0].name
-    return lambda: session.run(None, {name: x})[0]
+    input = session.get_inputs()[0]
+    fed = x.astype("int32" if "int" in input.type else "float32")
+    return lambda: session.run(None, {input.name: fed})[0]
 
 
 def openvino(folder: Path, x: Any) -> Call:
@@ -109,7 +111,8 @@ def openvino(folder: Path, x: Any) -> Call:
         str(folder / "net.onnx"), "CPU", settings | {"INFERENCE_PRECISION_HINT": "f32"}
     )
     request = net.create_infer_request()
-    return lambda: request.infer({0: x})[net.output(0)]
+    fed = x.astype(net.input(0).element_type.to_dtype())
+    return lambda: request.infer({0: fed})[net.output(0)]
 
 
 def opencv(folder: Path, x: Any) -> Call:
@@ -131,7 +134,8 @@ def litert(name: str) -> Callable[[Path, Any], Call]:
 
         interpreter = Interpreter(str(folder / name), num_threads=THREADS)
         run = interpreter.get_signature_runner("serving_default")
-        (input_name,), fed = run.get_input_details(), channels_last(x)
+        ((input_name, detail),) = run.get_input_details().items()
+        fed = channels_last(x).astype(detail["dtype"])
 
         def call() -> Any:
             outputs = run(**{input_name: fed})
@@ -156,6 +160,7 @@ OPEN: dict[str, Callable[[Path, Any], Call]] = {
     "porter fast": saved_model("fast"),
     "porter bfloat16": saved_model("bfloat16"),
     "porter none": saved_model("none"),
+    "porter frozen": saved_model("frozen"),
     "hand-written": saved_model("handwritten"),
     "PyTorch eager": torch_eager,
     "torch.compile": torch_compile,

@@ -53,7 +53,7 @@ def cells(row: Any, base: Any) -> list[str]:
     ]  # fmt: skip
 
 
-def heading(options: Any) -> str:
+def heading(options: Any, base: str) -> str:
     """Date, machine and versions."""
     from benchmarks.runtimes import THREADS
 
@@ -63,7 +63,7 @@ def heading(options: Any) -> str:
         f"{datetime.now(timezone.utc):%Y-%m-%d}, {processor()}, {THREADS} threads; "
         f"{', '.join(versions)}.\n\n"
         "All runtimes of a table ran in turn, one call each a round, in processes of their own. "
-        "`×` is the hand-written port's time over the row's: above 1 is faster. `processor` is the "
+        f"`×` is the time of {base} over the row's: above 1 is faster. `processor` is the "
         "least processor time of a call, over all threads. `error` is the largest difference in "
         "standard deviations of the output.\n\n"
     )

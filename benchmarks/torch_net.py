@@ -47,8 +47,19 @@ def padding(torch: Any, node: Any, x: Any, mode: str) -> Any:
     return torch.nn.functional.pad(x, [left, right, top, bottom], mode)
 
 
+def more_planes(torch: Any, node: Any, x: Any) -> Any:
+    """Zeros behind the planes of N×C×H×W: all that the timed nets have of nn.Padding."""
+    return torch.nn.functional.pad(x, [0, 0, 0, 0, 0, node.op.pad])
+
+
 def max_pooling(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
     return torch.nn.functional.max_pool2d(x, node.op.kernel, node.op.stride, node.op.pad)
+
+
+def unpooling(torch: Any, node: Any, p: dict[str, Any], x: Any, source: Any) -> Any:
+    kernel = node.op.pooling.kernel
+    _, places = torch.nn.functional.max_pool2d(source, kernel, return_indices=True)
+    return torch.nn.functional.max_unpool2d(x, places, kernel)
 
 
 def average_pooling(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
@@ -69,7 +80,8 @@ def batch_norm(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
 
 
 def convolution(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
-    return torch.conv2d(x, p["weight"], p.get("bias"), node.op.stride, node.op.pad)
+    op = node.op
+    return torch.conv2d(x, p["weight"], p.get("bias"), op.stride, op.pad, op.dilation)
 
 
 def full_convolution(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
@@ -85,26 +97,34 @@ def in_order(gates: Any) -> Any:
 
 def lstm(torch: Any, node: Any, p: dict[str, Any], x: Any) -> Any:
     weight, bias, width = p["weight"], p["bias"], x.shape[2]
-    state = x.new_zeros(1, x.shape[1], bias.shape[0] // 4)
+    by_sample = node.op.batch_first
+    state = x.new_zeros(1, x.shape[0 if by_sample else 1], bias.shape[0] // 4)
     weights = [weight[:, :width], weight[:, width:], bias, torch.zeros_like(bias)]
-    return torch.lstm(x, (state, state), weights, True, 1, 0.0, False, False, False)[0]
+    return torch.lstm(x, (state, state), weights, True, 1, 0.0, False, False, by_sample)[0]
 
 
 LAYERS: dict[str, Callable[..., Any]] = {
     "SpatialConvolution": convolution,
+    "SpatialDilatedConvolution": convolution,
     "SpatialFullConvolution": full_convolution,
+    "PixelShuffle": lambda torch, n, p, x: torch.nn.functional.pixel_shuffle(x, n.op.scale),
+    "Padding": lambda torch, n, p, x: more_planes(torch, n, x),
+    "LookupTable": lambda torch, n, p, x: p["weight"][x.long() - 1],
     "SpatialReplicationPadding": lambda torch, n, p, x: padding(torch, n, x, "replicate"),
     "SpatialReflectionPadding": lambda torch, n, p, x: padding(torch, n, x, "reflect"),
     "ShaveImage": lambda torch, n, p, x: padding(torch, n, x, "constant"),
     "InstanceNormalization": instance_norm,
     "SpatialBatchNormalization": batch_norm,
     "SpatialMaxPooling": max_pooling,
+    "SpatialMaxUnpooling": unpooling,
     "SpatialAveragePooling": average_pooling,
     "SpatialUpSamplingNearest": upsampling,
     "SeqLSTM": lstm,
     "View": lambda torch, n, p, x: x.reshape(n.outputs[0].shape),
     "Linear": lambda torch, n, p, x: torch.nn.functional.linear(x, p["weight"], p["bias"]),
     "ReLU": lambda torch, n, p, x: torch.nn.functional.relu(x),
+    "PReLU": lambda torch, n, p, x: torch.nn.functional.prelu(x, p["weight"]),
+    "LogSoftMax": lambda torch, n, p, x: torch.nn.functional.log_softmax(x, -1),
     "LeakyReLU": lambda torch, n, p, x: torch.nn.functional.leaky_relu(x, n.op.slope),
     "Tanh": lambda torch, n, p, x: torch.tanh(x),
     "SoftMax": lambda torch, n, p, x: torch.nn.functional.softmax(x, -1),
