@@ -23,6 +23,7 @@ FORMATS = {fixture.path: fixture for fixture in find([FIXTURES / "formats"])}
 TRANSPOSES = {
     "alexnet_lrn_groups": 0,
     "conv3d_net": 0,
+    "gvnn_warp_se3": 0,
     "hourglass_nngraph": 0,
     "inception_nn4_like": 0,
     "lenet_mm_tanh": 0,
