@@ -180,6 +180,16 @@ def test_widths(pattern: str, widths: list[tuple[int, int]], expected: bool) -> 
     assert (bindings(pattern, widths) is not None) is expected
 
 
+def test_a_net_of_clips_is_named_whatever_their_length() -> None:
+    """LTC's features are as many times its last planes as the clip is long and wide."""
+    (ltc,) = (each for each in systems() if each.name == "ltc")
+    for frames in (20, 60, 100):
+        features = 256 * (frames // 16) * (58 // 32) ** 2
+        convolutions = [(3, 64), (64, 128), (128, 256), (256, 256), (256, 256)]
+        widths = [*convolutions, (features, 2048), (2048, 2048), (2048, 101)]
+        assert bindings(ltc.fingerprint.widths, widths) is not None
+
+
 def test_widths_have_values() -> None:
     assert bindings("3>a ... b>a+2c", [(3, 8), (1, 1), (5, 18)]) == {"a": 8, "b": 5, "c": 5}
     assert bindings("3>a a>a+2c", [(3, 8), (8, 11)]) is None
