@@ -264,7 +264,8 @@ def check(
             "no fixtures were found",
             where=", ".join(str(path) for path in chosen),
             hint="a fixture is model.t7 with activations.t7, X.t7 with X.in.t7 and X.out.t7 or "
-            "with X.activations.t7, or one file {module=, input=, output=}",
+            "with X.activations.t7, or one file {module=, input=, output=}; `porter convert` "
+            "compares a model without a recording with NumPy",
         )
     settings = parallel_runner.CheckSettings(
         tuple(Path(path) for path in layer_maps),

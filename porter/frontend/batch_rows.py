@@ -54,3 +54,26 @@ def keeps_borders(before: Shape, after: Shape) -> bool:
         return True
     merged = after[0] in accumulate(before, mul)
     return merged or before[0] in accumulate(after, mul)
+
+
+def mixes_axes(before: Shape, after: Shape) -> bool:
+    """Whether a reshape cuts an axis in two and joins both parts to others.
+
+    164×56 from 4×56×41 does, as from any size that a net was not made for; 164×9 from 4×41×9 joins
+    whole axes, and 24×21 from 2×4×63 cuts rows of 21 that stand alone.
+    """
+    ends, others = ({1, *accumulate(shape, mul)} for shape in (before, after))
+    for end in others - ends:
+        first = max(each for each in ends if each < end)
+        last = min((each for each in ends if each > end), default=end)
+        if end % first or last % end or not {first, last} & others:
+            return True
+    return False
+
+
+def mixes_any(graph: Graph) -> bool:
+    """Whether a layer mixes axes."""
+    return any(
+        node.op.regroups and mixes_axes(node.inputs[0].shape, node.outputs[0].shape)
+        for node in graph.nodes
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from porter.errors import WalkError
-from porter.frontend.batch_rows import cuts_samples
+from porter.frontend.batch_rows import cuts_samples, mixes_any
 from porter.frontend.open_tables import NO_TABLES, OpenTables, open_tables, stacked
 from porter.frontend.walker import Model
 from porter.ir.graph import Graph, TensorType
@@ -112,14 +112,18 @@ class Freedom:
 
         Then the first axis of an output depends on the batch and on the image's size. That is right
         where every pixel or row of an image makes a row of its own, so that no size cuts a sample.
+        Nor may it mix axes that were not mixed before.
         """
         if any(axis == 0 for _, axis in sizes):
             return False
         exact = self.walk({})
         same_batch = {place: more for place, more in self.grown.items() if place[1] != 0}
-        larger = self.merged_with(same_batch | sizes, exact)
-        if larger is None:
+        longer = self.walk(same_batch | sizes)
+        larger = exact and longer and merge(exact, longer)
+        if not (exact and longer and larger):
             # With more samples it went well: the rows were shared out among those.
+            return True
+        if mixes_any(longer) and not mixes_any(exact):
             return True
         flat = enumerate(leaves(self.types))
         batches = {(leaf, 0): type.static[0] for leaf, type in flat if type.rank}

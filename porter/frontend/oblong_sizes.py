@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from porter.errors import ShapeMismatch, WalkError
-from porter.frontend.batch_rows import keeps_borders
+from porter.frontend.batch_rows import keeps_borders, mixes_axes
 from porter.frontend.memory import TorchTensor
 from porter.frontend.stated_sizes import roundness
 from porter.frontend.walker import Walk
@@ -42,7 +42,12 @@ class Refused(WalkError):
     """
 
     def __init__(
-        self, links: tuple[Link, ...], behind: tuple[LayerMap, ...], cut: bool, drops_batch: bool
+        self,
+        links: tuple[Link, ...],
+        behind: tuple[LayerMap, ...],
+        cut: bool,
+        drops_batch: bool,
+        mixed: bool,
     ) -> None:
         super().__init__("the size does not fit")
         self.links = links
@@ -51,6 +56,8 @@ class Refused(WalkError):
         """Whether it would have cut samples, and not refused them."""
         self.drops_batch = drops_batch
         """Whether a whole batch becomes one sample, or a vector: nn.View(1, -1), nn.View(-1)."""
+        self.mixed = mixed
+        """Whether it would run, but mix rows with columns or planes."""
 
 
 class SizeWalk(Walk):
@@ -65,10 +72,17 @@ class SizeWalk(Walk):
             raise
         if op.regroups and not keeps_borders(values[0].shape, outputs[0].shape):
             self.refuse(op, values, cut=True, drops_batch=outputs[0].shape[:1] == (1,))
+        if op.regroups and mixes_axes(values[0].shape, outputs[0].shape):
+            self.refuse(op, values, cut=False, mixed=True)
         return outputs
 
     def refuse(
-        self, op: LayerMap, inputs: tuple[Value, ...], cut: bool, drops_batch: bool = False
+        self,
+        op: LayerMap,
+        inputs: tuple[Value, ...],
+        cut: bool,
+        drops_batch: bool = False,
+        mixed: bool = False,
     ) -> None:
         """Raise Refused where a chain of layers leads from an image to the refusing one."""
         fewest, most = op.arity()
@@ -90,7 +104,8 @@ class SizeWalk(Walk):
             node = makers[inputs[0].id]
             op, inputs = node.op, node.inputs
         if links:
-            raise Refused(tuple(reversed(links)), tuple(reversed(behind)), cut, drops_batch)
+            chain = (tuple(reversed(links)), tuple(reversed(behind)))
+            raise Refused(*chain, cut, drops_batch, mixed)
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,7 @@ class Fixed:
             return False
         keeps_samples = all(
             keeps_borders(before.static, after.static)
+            and not mixes_axes(before.static, after.static)
             for op, before, after in zip(self.behind, types, types[1:], strict=False)
             if op.regroups
         )

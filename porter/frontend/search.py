@@ -146,7 +146,7 @@ def solve(model: Model, count: int = 2) -> Shapes:
         solved = solve_image(search, hint, reader)
     else:
         solved = solve_other(search, hint, reader)
-    solved = solved or solve_several(search) or solve_rare(search, hint)
+    solved = solved or solve_several(search) or solve_rare(search, hint) or solve_mixed(search)
     if solved is None and hint.rank != 4:
         # The first layer that tells anything may read something that was computed from an image.
         hints = [each for each in stated_hints(model) if each.rank == 4]
@@ -177,6 +177,8 @@ class Search:
     spent: int = 0
     cut: bool = False
     """Whether some size was one with which samples are cut up: then rows fit by accident only."""
+    mixed: list[TensorType] = field(default_factory=list)
+    """Sizes with which a reshape mixes the axes of an image."""
     overwritten: Overwritten | None = None
     """The error of a size that fits as far as a module where Torch itself goes wrong."""
 
@@ -200,6 +202,8 @@ class Search:
         except Refused as refused:
             self.refused[type] = refused
             self.cut |= refused.cut
+            if refused.mixed:
+                self.mixed.append(type)
             return Fit.REFUSED
         except Overwritten as error:
             self.overwritten = error
@@ -372,6 +376,15 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
     if solved is None and any(each.drops_batch for each in search.refused.values()):
         solved = solve_oblong(search, hint, batch=1)
     return solved
+
+
+def solve_mixed(search: Search) -> Shapes | None:
+    """The first size that fits but for a reshape that mixes axes: nets are rarely made so."""
+    for type in search.mixed:
+        graph = walked(search.model, type)
+        if graph is not None and fit_of(graph, type.shape[0]) is Fit.SAMPLES:
+            return fixed(search.alone(type))
+    return None
 
 
 def batch_of_images(search: Search, hint: TensorType) -> Shapes | None:

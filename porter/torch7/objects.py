@@ -147,7 +147,8 @@ def describe(value: Any) -> str:
         case Storage():
             return f"a {value.typename} of {value.size:,} elements"
         case Table():
-            return f"a {value.typename} with {len(value):,} entries"
+            entries = "entry" if len(value) == 1 else "entries"
+            return f"a {value.typename} with {len(value):,} {entries}"
         case TorchObject():
             return f"an object of class {printable(value.typename)}"
         case LuaFunction():

@@ -21,7 +21,7 @@ from porter.conversion.verification_inputs import admits, batched_type, emitted_
 from porter.emit.port import build_widest
 from porter.emit.settings import ExportOptions
 from porter.errors import ShapeMismatch, ShapeNeeded, UsageError, WalkError
-from porter.frontend.batch_rows import keeps_borders
+from porter.frontend.batch_rows import keeps_borders, mixes_axes
 from porter.frontend.dynamic import generalise
 from porter.frontend.index_inputs import index_limits
 from porter.frontend.inputs import (
@@ -411,6 +411,44 @@ def test_where_reshaped_samples_begin(
     before: tuple[int, ...], after: tuple[int, ...], same_borders: bool
 ) -> None:
     assert keeps_borders(before, after) is same_borders
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "mixes"),
+    [
+        ((2, 4, 41, 9), (2, 164, 9), False),
+        ((2, 4, 56, 41), (2, 164, 56), True),
+        ((2, 4, 164, 9), (2, 164, 36), True),
+        ((2, 3, 5, 63), (2, 45, 21), False),
+        ((2, 36, 5, 7), (2, 4, 9, 5, 7), False),
+        ((2, 3, 8, 8), (6, 64), False),
+        ((2, 3, 1, 8), (2, 24), False),
+    ],
+)
+def test_where_a_reshape_mixes_axes(
+    before: tuple[int, ...], after: tuple[int, ...], mixes: bool
+) -> None:
+    assert mixes_axes(before, after) is mixes
+
+
+def test_a_size_with_which_a_view_mixes_rows_and_columns_comes_last() -> None:
+    """Spectra of 43 frequencies, as steps of 4×41 features: 248×248 runs, too."""
+    frames = {"kW": 1, "dW": 1, "inputFrameSize": 164, "outputFrameSize": 3}
+    net = sequential(
+        conv(1, 4),
+        view(164, -1, sample_rank=3),
+        torch_module("nn.Transpose", permutations=[[2, 3]]),
+        torch_module("nn.TemporalConvolution", weight=randn(3, 164), bias=randn(3), **frames),
+    )
+    (found,) = solve(model(net)).types
+    assert found.shape == (1, 1, 43, 43)
+    (value,) = leaves(generalise(model(net), found).inputs)
+    assert value.type.shape == (None, 1, 43, None)
+
+
+def test_a_size_with_which_a_view_mixes_is_taken_where_no_other_runs() -> None:
+    (found,) = solve(model(sequential(conv(1, 4), view(10, 10)))).types
+    assert found.shape == (1, 1, 7, 7)
 
 
 def test_noise_before_a_view_is_a_vector() -> None:

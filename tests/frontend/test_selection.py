@@ -166,7 +166,7 @@ def test_an_object_whose_class_is_known_is_a_module_with_its_parts_in_fields() -
     [
         ("params_only", "a torch.FloatTensor of 15"),
         ("tensor_list", '3: the string "hi"'),
-        ("crnn_like", "bnVars: a table with 1 entries; parameters: a table with 2 entries"),
+        ("crnn_like", "bnVars: a table with 1 entry; parameters: a table with 2 entries"),
     ],
 )
 def test_a_file_without_a_module_lists_its_keys(name: str, said: str) -> None:
