@@ -8,6 +8,7 @@ SpatialConvolutionLocal.c.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,33 @@ class ConnectionTable(LayerMap, LinearInPlanes):
     def plane_axis(self, output: TensorType) -> int | None:
         return output.rank - 3
 
+    def within_connections(self, compute: Callable[[Array], Array], x: Array) -> Array:
+        """`compute(x)`; where NaN may come, it arrives through the connections only.
+
+        Planes that are not connected have filters of zero, and NaN times zero would be NaN.
+        """
+        if not self.nan:
+            return compute(x)
+        is_nan = np.isnan(x)
+        spoilt = self.connected().reference(is_nan.astype(x.dtype))
+        return np.where(np.asarray(spoilt) > 0, np.nan, compute(np.where(is_nan, 0, x)))
+
+    def tensors_within_connections(
+        self, tf: Any, compute: Callable[..., Any], x: Any, at: OpContext
+    ) -> Any:
+        """The same in TensorFlow."""
+        if not self.nan:
+            return compute(tf, x, at=at)
+        is_nan = tf.math.is_nan(x)
+        spoilt = self.connected().apply(tf, tf.cast(is_nan, x.dtype), at=at)
+        clean = compute(tf, tf.where(is_nan, tf.zeros_like(x), x), at=at)
+        return tf.where(tf.greater(spoilt, 0), tf.constant(np.nan, x.dtype), clean)
+
+    def connected(self) -> LayerMap:
+        """Filters of ones in the places of the others: they find where NaN of a plane arrives."""
+        ones = self.weight.with_array(np.ones(self.weight.shape), tag="ones")
+        return self.evolve(weight=ones, bias=None, nan=False)
+
     def full_filters(self) -> Array:
         """I × O × kH × kW, with zeros where there is no connection."""
         full = np.zeros((self.planes, self.output_count, *self.kernel))
@@ -95,6 +123,12 @@ class SpatialConvolutionMap(ConnectionTable, SpatialCorrelation):
 
     reads_before_writing = False
 
+    def reference(self, x: Array) -> Array:
+        return self.within_connections(super().reference, x)
+
+    def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
+        return self.tensors_within_connections(tf, super().apply, x, at)
+
     def filters(self) -> Array:
         return np.swapaxes(self.full_filters(), 0, 1)
 
@@ -108,6 +142,12 @@ class SpatialFullConvolutionMap(ConnectionTable, FullConvolution):
 
     pad = (0, 0)
     adj = (0, 0)
+
+    def reference(self, x: Array, target: Array | None = None) -> Array:
+        return self.within_connections(super().reference, x)
+
+    def apply(self, tf: Any, x: Any, target: Any = None, *, at: OpContext) -> Any:
+        return self.tensors_within_connections(tf, super().apply, x, at)
 
     def filters(self) -> Array:
         return self.full_filters()

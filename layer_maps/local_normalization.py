@@ -92,6 +92,10 @@ class SpatialCrossMapLRN(LayerMap, HasReach):
         for plane in range(planes):
             near = x[..., max(plane - before, 0) : plane + behind + 1, :, :]
             sums[..., plane, :, :] = np.square(near).sum(axis=-3)
+        if self.nan:
+            for plane in range(before + 1, planes):
+                left = np.square(x[..., plane - before - 1, :, :])
+                sums[..., plane:, :, :] += (left - left)[..., None, :, :]
         out: Array = x * (self.k + self.alpha / self.window * sums) ** -self.beta
         return out
 
@@ -103,12 +107,25 @@ class SpatialCrossMapLRN(LayerMap, HasReach):
             tf.slice(squares, [i if axis == planes else 0 for axis in range(rank)], tf.shape(x))
             for i in range(self.window)
         ]
-        scale = tf.add(tf.multiply(tf.add_n(shifted), self.alpha / self.window), self.k)
+        sums = tf.add_n(shifted)
+        if self.nan:
+            sums = tf.add(sums, self.remains(tf, tf.square(x), planes))
+        scale = tf.add(tf.multiply(sums, self.alpha / self.window), self.k)
         # Nearly every net has this beta, and two roots take a third of the time of tf.pow.
         if self.beta == 0.75:
             root = tf.math.rsqrt(scale)
             return tf.multiply(x, tf.multiply(root, tf.sqrt(root)))
         return tf.multiply(x, tf.pow(scale, -self.beta))
+
+    def remains(self, tf: Any, squares: Any, axis: int) -> Any:
+        """NaN behind a window that had NaN or infinity in it, else 0.
+
+        Torch keeps a running sum, from which it subtracts each plane that a window leaves.
+        """
+        left = tf.math.cumsum(tf.subtract(squares, squares), axis=axis)
+        before = self.neighbours[0] + 1
+        pads = [[before, 0] if i == axis else [0, 0] for i in range(len(squares.shape))]
+        return tf.slice(tf.pad(left, pads), [0] * len(pads), tf.shape(squares))
 
 
 def averaging_kernel(estimator: TorchObject, owner: TorchObject) -> Array:

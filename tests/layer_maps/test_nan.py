@@ -23,7 +23,13 @@ NAN = np.float32(np.nan)
 WINDOWS = {"kW": 2, "kH": 2, "dW": 2, "dH": 2}
 
 
-@pytest.mark.parametrize("name", ["images", "volumes", "frames", "rows", "vector", "undone"])
+RECORDED = (
+    *("images", "volumes", "frames", "rows", "vector", "undone"),
+    *("connections", "full_connections", "planes"),
+)
+
+
+@pytest.mark.parametrize("name", RECORDED)
 def test_nan_becomes_what_torch_makes_of_it(name: str) -> None:
     (result,) = run(find([FIXTURES / "field" / "nan" / f"{name}.t7"]), Checker())
     assert result.status == "pass", result.message
