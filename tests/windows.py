@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pathlib
 import shutil
 import sys
 import tempfile
@@ -94,6 +95,10 @@ def behave_as_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(os, name, fake)
+    accessor: Any = getattr(pathlib, "_NormalAccessor", None)
+    for name in ("rename", "replace", "unlink") if accessor else ():
+        # Python 3.10's paths have functions of os from before.
+        monkeypatch.setattr(accessor, name, staticmethod(fakes[name]))
     monkeypatch.setattr(tempfile, "TemporaryFile", tempfile.NamedTemporaryFile)  # as there
     monkeypatch.setattr(shutil, "_use_fd_functions", False)
     monkeypatch.setattr(disk, "FileLock", FakeLock)

@@ -49,6 +49,7 @@ from porter.passes.precision import FULL, PRECISIONS
 from porter.report.as_json import report_json
 from porter.report.pages import SUFFIXES, render, require_kinds
 from porter.report.pages.document import Document, facts_of, facts_of_failure
+from porter.runtime import memory
 from porter.system.atomic import atomic_directory, require_free, write_text
 from porter.system.checksums import MANIFEST, digests
 from porter.system.threads import one_thread
@@ -57,7 +58,9 @@ if TYPE_CHECKING:
     from porter.report.tensorboard import Logbook
 
 DEEP_ELEMENTS = 400_000
-"""Inputs whose largest activation has more elements skip the float64 and noise-floor runs."""
+"""Inputs whose largest activation has more elements skip the float64 and noise-floor runs.
+
+So do weights for which there is no memory in float64."""
 
 Progress = Callable[[str, str], None]
 
@@ -250,7 +253,7 @@ def verify_one(
         recording,
         label=sample.label,
         tolerance=request.tolerance,
-        deep=largest <= DEEP_ELEMENTS,
+        deep=largest <= DEEP_ELEMENTS and memory.holds_in_float64(graph),
         data_format=request.export.data_format,
         progress=lambda path: progress("verify", f"{path} {classes.get(path, '')}".strip()),
         watch=book.watch() if book else lambda node, expected, computed: None,

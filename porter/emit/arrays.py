@@ -7,12 +7,13 @@ Each holds the arrays by name and a JSON text, `{"format", "order", "aliases"}`:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from porter.emit.checkpoint import equal
 from porter.errors import ParityError, UsageError
 from porter.frontend.weights import Weights
 from porter.ir.fields import Array
@@ -23,6 +24,8 @@ METADATA = "__metadata__"
 FORMAT = "porter-weights 1"
 NEEDS = {"npz": "numpy", "safetensors": "safetensors.numpy", "h5": "h5py"}
 """Kinds of files and the modules that write them."""
+Stored = Iterator[tuple[str, Any]]
+"""What a file holds, by name; the text is `METADATA`."""
 
 
 def require(kind: str) -> Any:
@@ -49,12 +52,17 @@ def write_arrays(weights: Weights, path: Path, kind: str) -> None:
     about = {"format": FORMAT, "order": weights.order, "aliases": weights.aliases}
     text = json.dumps(about, sort_keys=True)
     WRITE[kind](library, path, weights.arrays, text)
-    stored, stored_text = READ[kind](library, path)
-    if json.loads(stored_text) != about or stored.keys() != weights.arrays.keys():
-        raise ParityError(f"{path.name} does not hold the names that were written")
-    for name, array in weights.arrays.items():
-        if not same_bits(array, stored[name]):
+    names = set()
+    for name, stored in READ[kind](library, path):  # one at a time: they may be large
+        names.add(name)
+        if name == METADATA:
+            is_same = json.loads(str(stored)) == about
+        else:
+            is_same = name in weights.arrays and same_bits(weights.arrays[name], stored)
+        if not is_same:
             raise ParityError(f"{path.name} does not hold what was written as {name}")
+    if names != {METADATA, *weights.arrays}:
+        raise ParityError(f"{path.name} does not hold the names that were written")
 
 
 def save(weights: Weights, path: Path, force: bool = False) -> None:
@@ -68,8 +76,9 @@ def save(weights: Weights, path: Path, force: bool = False) -> None:
 
 def same_bits(first: Array, second: Array) -> bool:
     """Whether shape, dtype and every bit agree, NaN included."""
-    same_type = (first.shape, first.dtype) == (second.shape, second.dtype)
-    return same_type and first.tobytes() == second.tobytes()
+    if (first.shape, first.dtype) != (second.shape, second.dtype):
+        return False
+    return equal(*(np.ravel(each).view(f"u{each.dtype.itemsize}") for each in (first, second)))
 
 
 def write_npz(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
@@ -79,10 +88,10 @@ def write_npz(library: Any, path: Path, arrays: dict[str, Array], text: str) -> 
         np.savez(file, **named)
 
 
-def read_npz(library: Any, path: Path) -> tuple[dict[str, Array], str]:
+def read_npz(library: Any, path: Path) -> Stored:
     with np.load(path, allow_pickle=False) as archive:
-        stored = {name: archive[name] for name in archive.files}
-    return stored, str(stored.pop(METADATA))
+        for name in archive.files:
+            yield name, archive[name]
 
 
 def write_safetensors(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
@@ -90,11 +99,13 @@ def write_safetensors(library: Any, path: Path, arrays: dict[str, Array], text: 
     library.save_file(dense, path, metadata={"porter": text})
 
 
-def read_safetensors(library: Any, path: Path) -> tuple[dict[str, Array], str]:
+def read_safetensors(library: Any, path: Path) -> Stored:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()["porter"]
+        yield METADATA, file.metadata()["porter"]
+        for name in file.keys():
+            yield name, file.get_tensor(name)
 
 
 def write_h5(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
@@ -104,10 +115,10 @@ def write_h5(library: Any, path: Path, arrays: dict[str, Array], text: str) -> N
             file.create_dataset(name, data=array)
 
 
-def read_h5(library: Any, path: Path) -> tuple[dict[str, Array], str]:
+def read_h5(library: Any, path: Path) -> Stored:
     with library.File(path, "r") as file:
-        text = file[METADATA].asstr()[()]
-        return {name: file[name][()] for name in file if name != METADATA}, str(text)
+        for name in file:
+            yield name, file[name].asstr()[()] if name == METADATA else file[name][()]
 
 
 WRITE: dict[str, Callable[[Any, Path, dict[str, Array], str], None]] = {
@@ -115,7 +126,7 @@ WRITE: dict[str, Callable[[Any, Path, dict[str, Array], str], None]] = {
     "safetensors": write_safetensors,
     "h5": write_h5,
 }
-READ: dict[str, Callable[[Any, Path], tuple[dict[str, Array], str]]] = {
+READ: dict[str, Callable[[Any, Path], Stored]] = {
     "npz": read_npz,
     "safetensors": read_safetensors,
     "h5": read_h5,

@@ -1,10 +1,13 @@
 """`frozen.pb` and `frozen/`: the graph with its weights as constants, for runtimes that only run.
 
-Batch normalisations are folded into the layers before them and identities dropped (fuse.py), so the
+Batch normalisations are folded into the layers before them and identities dropped (fold.py), so the
 numbers differ from the SavedModel's by rounding. `frozen.pb` is a GraphDef for TensorFlow 1.x
 (`tf.compat.v1.import_graph_def`) and for tools that read nothing else; the manifest names its
 tensors, `input:0` and `output:0`. `frozen/` is the same graph as a SavedModel without variables,
 with the signature `serving_default`.
+
+A session copies each constant about five times. Where the weights are large, the graph that was
+loaded again is therefore fed with the constants that were read from it.
 """
 
 from __future__ import annotations
@@ -14,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
-from porter.emit.port import Port, build, of_its_shape
-from porter.emit.subprocess_runner import run_frozen_graph, run_saved_model
+from porter.emit.graph_def import write_graph_def, write_saved_model
+from porter.emit.port import Port, build
+from porter.emit.subprocess_runner import run_constants, run_frozen_graph, run_saved_model
 from porter.errors import EmitError
+from porter.ir.fields import Param
 from porter.ir.nested import named_leaves
 from porter.passes.fold import fuse
-from porter.runtime.runner import Variables
-from porter.system.tensorflow import quiet_stderr, tf
+from porter.runtime.runner import Variables, scope_of
+from porter.system.tensorflow import tf
 
 LARGEST = 2**31 - 2**20
 """Bytes of weights; a protocol buffer, which a GraphDef is, ends at 2³¹."""
+LARGE = 2**28
+"""Bytes of weights above which a session would need too much memory for them as constants."""
 
 
 class Frozen(Emitter):
@@ -32,15 +39,22 @@ class Frozen(Emitter):
     name = "frozen"
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
-        # Variables of its own: the folded weights are none of the checkpoint's.
-        port = build(fuse(job.port.graph), Variables(), job.options.plain(), least=job.port.least)
-        saved, file = self.write_port(port, folder)
+        weights = Constants(job.port.variables)
+        port = build(fuse(job.port.graph), weights, job.options.plain(), least=job.port.least)
+        saved, file = folder / "frozen", folder / "frozen.pb"
+        size = weights_size(port)
+        write_port(port, weights, saved, file)
         samples = [check.inputs for check in job.checks]
         tensors = tensor_names(port)
-        runs = {
-            saved: run_saved_model(saved, samples),
-            file: run_frozen_graph(file, samples, tensors["outputs"]),
-        }
+        if size > LARGE:
+            runs = {
+                path: run_constants(path, samples, tensors["outputs"]) for path in (saved, file)
+            }
+        else:
+            runs = {
+                saved: run_saved_model(saved, samples),
+                file: run_frozen_graph(file, samples, tensors["outputs"]),
+            }
         fewer = len(job.port.graph.nodes) - len(port.graph.nodes)
         note = f"{fewer} of {len(job.port.graph.nodes)} layers folded or dropped"
         return [
@@ -55,48 +69,65 @@ class Frozen(Emitter):
             for path, outputs in runs.items()
         ]
 
-    def write_port(self, port: Port, folder: Path) -> tuple[Path, Path]:
-        """The SavedModel and the GraphDef of a port."""
-        saved, file = folder / "frozen", folder / "frozen.pb"
-        definition = constant_graph(port)
-        file.write_bytes(definition.SerializeToString(deterministic=True))
-        names = tensor_names(port)
 
-        def serve(*tensors: Any) -> dict[str, Any]:
-            outputs = tf.graph_util.import_graph_def(
-                definition,
-                input_map=dict(zip(names["inputs"].values(), tensors, strict=True)),
-                return_elements=list(names["outputs"].values()),
-                name="",
-            )
-            return dict(zip(names["outputs"], outputs, strict=True))
+class Constants(Variables):
+    """Weights as tensors, which a traced graph takes as further inputs instead of holding them.
 
-        module = tf.Module(name="frozen")
-        specs = port.serve.structured_input_signature[0]
-        traced = tf.function(serve, input_signature=specs, autograph=False)
-        module.serve = of_its_shape(traced.get_concrete_function())
-        with quiet_stderr():
-            tf.saved_model.save(module, str(saved), signatures=module.serve)
-        return saved, file
+    Those that a port has already are its variables'; folded ones are new.
+    """
+
+    def __init__(self, port: Variables) -> None:
+        super().__init__(port.precision)
+        self.by_key = port.extended().by_key
+        self.tensors: dict[int, Any] = {}
+        self.names: dict[int, str] = {}
+
+    def get(self, path: str, param: Param, rows: tuple[int, ...]) -> Any:
+        """The tensor of a parameter, the same at every call."""
+        variable = super().get(path, param, rows)
+        if id(variable) not in self.tensors:
+            with tf.init_scope():
+                tensor = self.tensors[id(variable)] = variable.read_value()
+            self.names[id(tensor)] = f"{path}.{param.name}" if path else param.name
+        return self.tensors[id(variable)]
 
 
-def constant_graph(port: Port) -> Any:
-    """The GraphDef of a port with every variable's value in it. Raises EmitError if too large."""
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
-
-    size = sum(math.prod(v.shape) * v.dtype.size for v in port.variables.by_key.values())
+def weights_size(port: Port) -> int:
+    """Bytes of all weights. Raises EmitError if a GraphDef cannot hold them."""
+    captured = [tensor for tensor, _ in port.serve.graph.captures]
+    size: int = sum(math.prod(tensor.shape) * tensor.dtype.size for tensor in captured)
     if size > LARGEST:
         raise EmitError(
             "a GraphDef cannot hold the model's weights",
             received=f"{size:,} bytes of at most {LARGEST:,}",
             hint="leave `frozen` out of `formats=`",
         )
-    with quiet_stderr():
-        return convert_variables_to_constants_v2(
-            port.serve, lower_control_flow=False
-        ).graph.as_graph_def()
+    return size
+
+
+def write_port(port: Port, weights: Constants, saved: Path, file: Path) -> None:
+    """The SavedModel and the GraphDef of a port that was traced on `weights`."""
+    graph = port.serve.graph
+    definition = graph.as_graph_def()
+    used = {node.name for node in definition.node}
+    renamed: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    for tensor, placeholder in graph.captures:
+        name = f"weights/{scope_of(weights.names[id(tensor)])}"
+        while name in used:
+            name += "_"
+        used.add(name)
+        renamed[placeholder.op.name], constants[name] = name, tensor
+    for node in definition.node:
+        node.name = renamed.get(node.name, node.name)
+        node.input[:] = [renamed.get(source, source) for source in node.input]
+    write_graph_def(file, definition, constants)
+    named = ((port.graph.inputs, "input"), (port.graph.outputs, "output"))
+    inputs, outputs = (
+        {name: graph.get_tensor_by_name(f"{name}:0") for name, _ in named_leaves(*each)}
+        for each in named
+    )
+    write_saved_model(saved, definition, constants, inputs, outputs)
 
 
 def tensor_names(port: Port) -> dict[str, dict[str, str]]:

@@ -57,17 +57,67 @@ def frozen_graph(file: str, samples: list[Sample], *pairs: str) -> list[Sample]:
     """A GraphDef as TensorFlow 1 runs it; `pairs` are NAME=TENSOR of the outputs."""
     import tensorflow as tf
 
-    tensors = dict(pair.split("=", 1) for pair in pairs)
     definition = tf.compat.v1.GraphDef()
     with open(file, "rb") as content:
         definition.ParseFromString(content.read())
+    renamed = [{f"{name}:0": array for name, array in sample.items()} for sample in samples]
+    return run_graph(definition, renamed, pairs, {})
+
+
+def constants(path: str, samples: list[Sample], *pairs: str) -> list[Sample]:
+    """A GraphDef, or the folder of a SavedModel around one, fed with its constants.
+
+    A session copies a constant about five times, and takes what it is fed as it is.
+    """
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    if os.path.isdir(path):
+        with open(os.path.join(path, "saved_model.pb"), "rb") as content:
+            (meta,) = SavedModel.FromString(content.read()).meta_graphs
+        definition, signature = meta.graph_def, meta.signature_def["serving_default"]
+        inputs = {name: tensor.name for name, tensor in signature.inputs.items()}
+        del meta
+    else:
+        with open(path, "rb") as content:
+            definition = GraphDef.FromString(content.read())
+        inputs = {name: f"{name}:0" for name in samples[0]}
+    graph, weights = without_constants(definition)
+    del definition
+    renamed = [{inputs[name]: array for name, array in sample.items()} for sample in samples]
+    return run_graph(graph, renamed, pairs, weights)
+
+
+def without_constants(definition: Any) -> tuple[Any, dict[str, Any]]:
+    """A GraphDef with placeholders for its weights, and those."""
+    import tensorflow as tf
+
+    graph, weights = tf.compat.v1.GraphDef(), {}
+    graph.versions.CopyFrom(definition.versions)
+    graph.library.CopyFrom(definition.library)
+    for node in definition.node:
+        if node.op != "Const" or not node.name.startswith("weights/"):
+            graph.node.add().CopyFrom(node)
+            continue
+        array = tf.make_ndarray(node.attr["value"].tensor)
+        weights[f"{node.name}:0"] = array
+        place = graph.node.add(name=node.name, op="Placeholder")
+        place.attr["dtype"].type = node.attr["dtype"].type
+        place.attr["shape"].shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
+    return graph, weights
+
+
+def run_graph(
+    definition: Any, samples: list[Sample], pairs: tuple[str, ...], weights: Sample
+) -> list[Sample]:
+    """Named outputs of a GraphDef in a session; samples and `weights` are fed by tensor."""
+    import tensorflow as tf
+
+    tensors = dict(pair.split("=", 1) for pair in pairs)
     with tf.Graph().as_default() as graph:
         tf.compat.v1.import_graph_def(definition, name="")
         with tf.compat.v1.Session(graph=graph) as session:
-            return [
-                session.run(tensors, {f"{name}:0": array for name, array in sample.items()})
-                for sample in samples
-            ]
+            return [session.run(tensors, weights | sample) for sample in samples]
 
 
 def onnx(file: str, samples: list[Sample]) -> list[Sample]:
@@ -158,7 +208,7 @@ def imported(path: str) -> Any:
 
 KINDS = {
     each.__name__: each
-    for each in (saved_model, training, frozen_graph, onnx, tflite, source, keras)
+    for each in (saved_model, training, frozen_graph, constants, onnx, tflite, source, keras)
 }
 
 

@@ -37,6 +37,12 @@ def run_frozen_graph(file: Path, samples: Sequence[Named], outputs: dict[str, st
     return run_in_subprocess("frozen_graph", file, samples, *pairs)
 
 
+def run_constants(model: Path, samples: Sequence[Named], outputs: dict[str, str]) -> list[Named]:
+    """The same of a GraphDef, or a SavedModel around one, that is fed with its constants."""
+    pairs = [f"{name}={tensor}" for name, tensor in outputs.items()]
+    return run_in_subprocess("constants", model, samples, *pairs)
+
+
 def train_saved_model(folder: Path, sample: Named) -> Array:
     """For each trainable variable of a SavedModel, whether its outputs in training depend on it.
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from porter.emit.arrays import require, write_arrays
 from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
 from porter.emit.settings import WeightSettings
@@ -49,7 +51,9 @@ class WeightFiles(Emitter):
 
 def port_weights(job: ExportJob) -> Weights:
     """The port's variables, and the Torch paths of those that Torch shares."""
-    arrays = {name: variable.numpy() for name, variable in job.port.variables.by_name.items()}
+    variables = job.port.variables.by_name.items()
+    # In the variables' own memory: `numpy()` copies.
+    arrays = {name: np.asarray(variable.read_value()) for name, variable in variables}
     shared = collect(job.model.root, job.model.registry).aliases
     aliases = {other: name for other, name in shared.items() if name in arrays}
     return Weights(arrays, aliases, "tensorflow")

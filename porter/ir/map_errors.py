@@ -19,6 +19,9 @@ from porter.errors import PorterError, Unforeseen, UsageError
 USER_MODULE = "porter_user_maps_"
 """Prefix of the Python modules loaded from users' files; the file's name follows."""
 
+OUT_OF_MEMORY = "ResourceExhaustedError"
+"""TensorFlow's error, which this package does not import."""
+
 
 @contextmanager
 def attribute_errors(handler: Any, path: str, typename: str) -> Iterator[None]:
@@ -28,6 +31,8 @@ def attribute_errors(handler: Any, path: str, typename: str) -> Iterator[None]:
     except (PorterError, MemoryError, RecursionError):
         raise
     except Exception as error:
+        if type(error).__name__ == OUT_OF_MEMORY:
+            raise
         if not str(handler.__module__).startswith(USER_MODULE):
             if os.environ.get("PORTER_DEBUG"):
                 raise

@@ -12,6 +12,10 @@ BYTES = 24
 """At least, per element at the widest node: the oracle in float64, the port in float32, and
 the float64 copies and differences of the comparison."""
 
+WEIGHT_BYTES = 24
+"""At most, per element of the weights where the port is compared in float64 as well: those, the
+largest of them in both orders, and its products."""
+
 MAX_RATIO = 200
 """Largest credible compression ratio of a file: floats compress to half, zeros to a thousandth."""
 SMALL = 2**28
@@ -40,6 +44,14 @@ def require(graph: Graph, what: str) -> None:
             received=f"{gigabytes(free)} are free",
             hint="give a smaller input with `input_shapes=`, or more memory (fewer `jobs=`)",
         )
+
+
+def holds_in_float64(graph: Graph) -> bool:
+    """Whether there is memory for a second copy of all weights, in float64, and work on it."""
+    params = (param for node in graph.nodes for param in node.op.params().values())
+    weights = sum({param.key: param.array.size for param in params}.values())
+    free = smaller(available(), _budget)
+    return free is None or weights * WEIGHT_BYTES < free
 
 
 def require_unpacked(declared: int, stored: int, where: str) -> None:

@@ -66,6 +66,13 @@ class Variables:
             self.by_name[name] = variable
         return self.by_key[key]
 
+    def extended(self) -> Variables:
+        """A set of the same variables that others can be added to, not for learning."""
+        other = Variables(self.precision)
+        if not self.learning:
+            other.by_key, other.by_name = dict(self.by_key), dict(self.by_name)
+        return other
+
     def computed(
         self, path: str, param: Param, derived: DerivedParam, rows: tuple[int, ...]
     ) -> Any:

@@ -60,6 +60,7 @@ with warnings.catch_warnings(), quiet_stderr(), log_level("3"):
     warnings.simplefilter("ignore")
     import tensorflow
     from tensorflow.core.protobuf import fingerprint_pb2 as fingerprint_pb2
+    from tensorflow.core.protobuf import saved_model_pb2 as saved_model_pb2
 
     if not LOADED_BEFORE:
         tensorflow.get_logger().setLevel("ERROR")

@@ -104,6 +104,34 @@ def test_a_loop_over_time_can_be_frozen(tmp_path: Path) -> None:
     assert all(row.measure is not None and row.measure.within(1e-5) for row in done.emitted)
 
 
+@pytest.mark.parametrize("net", [NET, torch_module("nn.Sequencer", modules=[linear(3, 2)])])
+def test_graphs_of_large_weights_are_fed_with_their_constants(
+    net: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is fed is read from the files: another number there is another result."""
+    monkeypatch.setattr(frozen, "LARGE", 0)
+    model = write_t7(tmp_path / "model.t7", net)
+    shape = (3, 8, 8) if net is NET else (4, 2, 3)
+    done = convert(Request(model, tmp_path / "port", (shape,), formats=("frozen",)))
+    assert all(row.measure is not None and row.measure.within(1e-5) for row in done.emitted)
+    sample = {"input": np.ones((1, 8, 8, 3) if net is NET else shape, np.float32)}
+    definition = graph_of(done.output)
+    weight = next(node for node in definition.node if node.name.startswith("weights/"))
+    for path in (done.output / "frozen.pb", done.output / "frozen"):
+        ((_, before),) = frozen.run_constants(path, [sample], {"output": "output:0"})[0].items()
+        file = path / "saved_model.pb" if path.is_dir() else path
+        numbers = weight.attr["value"].tensor.tensor_content
+        assert file.read_bytes().count(numbers) == 1
+        file.write_bytes(file.read_bytes().replace(numbers, bytes(len(numbers))))
+        ((_, after),) = frozen.run_constants(path, [sample], {"output": "output:0"})[0].items()
+        assert not np.allclose(before, after)
+
+
+def test_weights_are_named_by_their_torch_paths(port: Conversion) -> None:
+    names = [node.name for node in graph_of(port.output).node if node.name.startswith("weights/")]
+    assert names[:2] == ["weights/1.weight", "weights/1.bias"]
+
+
 def test_what_a_graph_cannot_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,8 @@ def stored(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     kind = path.suffix[1:]
     if kind != "npz":
         pytest.importorskip(arrays.NEEDS[kind].partition(".")[0])
-    stored_arrays, text = arrays.READ[kind](arrays.require(kind), path)
+    stored_arrays = dict(arrays.READ[kind](arrays.require(kind), path))
+    text = str(stored_arrays.pop(arrays.METADATA))
     return stored_arrays, json.loads(text)
 
 

@@ -31,7 +31,7 @@ class Keras(Emitter):
     trains = True
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
-        model, network = build(job.port.plan)
+        model, network = build(job.port.plan, job.port.variables)
         target, written = folder / MODEL, folder / LAYERS
         with quiet_stderr():
             model.save(target)

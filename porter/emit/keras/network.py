@@ -6,7 +6,8 @@ A layer map that has an ordinary layer of Keras makes it in its method `keras`, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,9 @@ from porter.ir.layout import LayoutConversion, Plan, Step
 from porter.ir.nested import named_leaves
 from porter.runtime.interpreter import interpret
 from porter.runtime.runner import Variables, op_context
+
+INITIALIZER = "_initializer"
+"""How Keras's layers end the names of what draws their initial weights."""
 
 Pads = Sequence[Sequence[int]]
 """Elements before and behind each spatial axis."""
@@ -86,9 +90,10 @@ class FunctionalModel:
             return self.shared[key](*args)
         layer_class = getattr(keras.layers, kind) if isinstance(kind, str) else kind
         layer = layer_class(name=self.free_name(path, label, part), dtype="float32", **config)
-        output = layer(*args)
+        with without_initial_numbers(layer):
+            output = layer(*args)
         if weights:
-            layer.set_weights([np.asarray(weight) for weight in weights])
+            assign(layer, weights)
             self.shared[key] = layer
         for weight in weights:
             if self.owners.setdefault(id(weight), layer) is not layer:
@@ -171,9 +176,31 @@ class KerasBuilder:
         return self(f"{kind}{rank}D", x, part=part, **config)
 
 
-def build(plan: Plan) -> tuple[Any, FunctionalModel]:
-    """The model and what was written for it. Raises EmitError, naming the layer that cannot be."""
-    functional = FunctionalModel()
+@contextmanager
+def without_initial_numbers(layer: Any) -> Iterator[None]:
+    """A layer that is built in this block draws no weights: it is about to get others."""
+    initializers = {name: each for name, each in vars(layer).items() if name.endswith(INITIALIZER)}
+    for name in initializers:
+        setattr(layer, name, keras.initializers.Zeros())
+    try:
+        yield
+    finally:
+        for name, each in initializers.items():
+            setattr(layer, name, each)
+
+
+def assign(layer: Any, weights: list[Any]) -> None:
+    """Set all weights of a layer. It shares the memory of variables until either is changed."""
+    for own, weight in zip(layer.weights, weights, strict=True):
+        own.assign(weight.read_value() if hasattr(weight, "read_value") else np.asarray(weight))
+
+
+def build(plan: Plan, variables: Variables | None = None) -> tuple[Any, FunctionalModel]:
+    """The model and what was written for it. Raises EmitError, naming the layer that cannot be.
+
+    `variables` are those of the plan's port, if there are some already.
+    """
+    functional = FunctionalModel(variables.extended() if variables else Variables())
     inputs: dict[int, Any] = {}
     for name, value in named_leaves(plan.graph.inputs, "input"):
         shape, dtype = specification(value.type, plan.inputs[value.id])

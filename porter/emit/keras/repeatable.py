@@ -7,6 +7,7 @@ both would make two conversions of one model differ.
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -20,11 +21,14 @@ def without_times(archive: Path) -> None:
     rewritten = archive.with_suffix(".rewritten")
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(rewritten, "w") as new:
         for entry in old.infolist():
-            content = old.read(entry)
-            if entry.filename == METADATA:
-                content = json.dumps(json.loads(content) | {SAVED: "1980-01-01@00:00:00"}).encode()
             timeless = zipfile.ZipInfo(entry.filename, EPOCH)
             timeless.compress_type = entry.compress_type
             timeless.external_attr = entry.external_attr
-            new.writestr(timeless, content)
+            if entry.filename == METADATA:
+                content = json.loads(old.read(entry)) | {SAVED: "1980-01-01@00:00:00"}
+                new.writestr(timeless, json.dumps(content).encode())
+                continue
+            timeless.file_size = entry.file_size
+            with old.open(entry) as source, new.open(timeless, "w") as target:
+                shutil.copyfileobj(source, target)
     rewritten.replace(archive)

@@ -6,6 +6,8 @@ import inspect
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from porter.emit.source.recorder import NotPrintable, RecordedLayer, SourceRecorder, SourceSymbol
 from porter.errors import EmitError
 from porter.ir.fields import Array, Param
@@ -107,7 +109,8 @@ def record(plan: Plan, specs: list[Any], variables: Variables) -> RecordedPlan:
 
     tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
     recorded.layers = recorder.layers
-    weights = {name: variable.numpy() for name, variable in recorder.variables.items()}
+    # In the variables' own memory: `numpy()` copies.
+    weights = {n: np.asarray(variable.read_value()) for n, variable in recorder.variables.items()}
     recorded.arrays = recorder.arrays | weights
     place_layout_changes(recorded.layers)
     return recorded
