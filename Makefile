@@ -6,13 +6,23 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 NET = fixtures/nets/texture_nets_johnson_slim
 
-.PHONY: demo test lint types check coverage clean
+.PHONY: demo test safety lint types check coverage clean
 
 demo: $(VENV)/.installed
 	$(BIN)/porter convert $(NET)/model.t7 --reference $(NET)/activations.t7 -o demo/johnson_slim --force
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q
+
+# What files and accidents may do holds without porter's asserts too. pytest keeps those of tests.
+SAFETY = tests/torch7/test_hostile.py tests/frontend/test_hostile_models.py \
+	tests/system/test_atomic.py tests/system/test_checksums.py tests/system/test_optimized.py \
+	tests/runtime/test_archive.py tests/emit/test_keras_files.py tests/imaging/test_photos.py \
+	tests/apps/stylize/test_trust.py tests/apps/transfer/test_safe_unpickle.py \
+	tests/apps/transfer/test_bad_input.py tests/parity/test_recording.py
+
+safety: $(VENV)/.installed-dev
+	$(BIN)/python -O -m pytest -q -W ignore::pytest.PytestConfigWarning $(SAFETY)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
