@@ -252,10 +252,23 @@ class MM(LayerMap, HintsInputs):
 
 
 @register("nn.MV")
-class MV(LayerMap):
+class MV(LayerMap, HintsInputs):
     """Matrix times vector, N×C with C or B×N×C with B×C; `trans` transposes the matrix first."""
 
     transpose = flag("trans")
+
+    def input_hint_at(
+        self, position: int, inputs: Sequence[TensorType | None]
+    ) -> TensorType | None:
+        """A matrix with as many columns as the vector is long, or such a vector; in a batch."""
+        other = inputs[1 - position] if len(inputs) == 2 else None
+        if other is None or other.rank != 2 + (position == 1):
+            return None
+        if position == 1:
+            columns = other.shape[1 if self.transpose else 2]
+            return replace(other, shape=(other.shape[0], columns))
+        sides = (other.shape[1], None) if self.transpose else (None, other.shape[1])
+        return replace(other, shape=(other.shape[0], *sides))
 
     def output_shape(self, matrix: Shape, vector: Shape) -> Shape:
         fits = len(matrix) in (2, 3) and len(vector) == len(matrix) - 1

@@ -59,8 +59,10 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         show_json(weights.json())
         return 0
+    count = len(weights.arrays)
     out().print(
-        f"{len(weights.arrays)} arrays in {weights.order}'s order, {len(weights.aliases)} aliases; "
+        f"{count} array{'s' if count != 1 else ''} in {weights.order}'s order, "
+        f"{len(weights.aliases)} aliases; "
         f"{size_shown(options.output.stat().st_size)}, read back bit by bit: {options.output}"
     )
     return 0

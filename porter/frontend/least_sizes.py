@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 
-from porter.errors import WalkError
+from porter.frontend.inputs import accepts
 from porter.frontend.open_tables import Steps
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType
@@ -42,19 +43,37 @@ def least_sizes(model: Model, types: Nested[TensorType], graph: Graph) -> LeastS
 
 
 def least_extent(model: Model, types: Nested[TensorType], position: int, axis: int) -> int:
-    """The smallest extent of one axis of one input with which the model can be walked."""
-    actual = list(leaves(types))[position].static[axis]
+    """The smallest extent of one axis of one input with which the model can be walked.
+
+    Of inputs that must agree, as two images that are compared, the others change with it.
+    """
+    flat = list(leaves(types))
+    actual = flat[position].static[axis]
+    alike = {number for number, type in enumerate(flat) if type.rank == flat[position].rank}
     for extent in range(1, actual):
-        numbered = iter(range(sum(1 for _ in leaves(types))))
-
-        def resized(type: TensorType, extent: int = extent) -> TensorType:
-            if next(numbered) != position:  # noqa: B023
-                return type
-            return replace(type, shape=(*type.shape[:axis], extent, *type.shape[axis + 1 :]))
-
-        try:
-            model.walk(map_leaves(resized, types))
-        except WalkError:
-            continue
-        return extent
+        for changed in {position}, alike:
+            smaller = reduced(types, changed, axis, actual - extent)
+            if smaller is not None and accepts(model, smaller):
+                return extent
     return actual
+
+
+def reduced(
+    types: Nested[TensorType], positions: set[int], axis: int, less: int
+) -> Nested[TensorType] | None:
+    """Types of which those at some positions are so much less long on an axis, if they can be."""
+    if any(
+        type.static[axis] <= less
+        for number, type in enumerate(leaves(types))
+        if number in positions
+    ):
+        return None
+    numbered = count()
+
+    def one(type: TensorType) -> TensorType:
+        if next(numbered) not in positions:
+            return type
+        extent = type.static[axis] - less
+        return replace(type, shape=(*type.shape[:axis], extent, *type.shape[axis + 1 :]))
+
+    return map_leaves(one, types)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, permutations
 
 from porter.errors import (
     MALFORMED,
@@ -315,6 +315,7 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
         vector = TensorType((2,), INT)
         type = vector if search.fit(vector) else type
     if type is not None:
+        require_unambiguous(search, type)
         return Shapes((type,))
     from_file = stated(search, reader)
     if from_file is None and least is Fit.SAMPLES and not search.cuts(short):
@@ -322,6 +323,20 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
     if from_file is None and type is None:
         type = next((type for type in long if search.fit(type) >= least), None)
     return from_file if type is None else Shapes((type,))
+
+
+def require_unambiguous(search: Search, type: TensorType) -> None:
+    """Raise ShapeNeeded for a volume of a fixed size that as well may lie on another side.
+
+    A layer of fixed size counts elements only: 10×12×14 and 12×10×14 come to the same.
+    """
+    if type.rank != 5 or is_free(search.model, type):
+        return
+    sides = dict.fromkeys(permutations(type.static[2:]))
+    turned = [replace(type, shape=(*type.shape[:2], *each)) for each in sides]
+    fitting = [[search.alone(each)] for each in turned if search.fit(each) is Fit.SAMPLES]
+    if len(fitting) > 1:
+        raise ambiguous("the model runs on volumes of several sizes", fitting[:MAX_NAMED])
 
 
 def solve_volume(search: Search, planes: int, short: Sequence[TensorType]) -> Shapes | None:

@@ -28,7 +28,8 @@ TYPES = {"float32": "Float", "float64": "Double", "int64": "Long", "uint8": "Byt
 Pair = tuple[int, int]
 """Height and width."""
 
-_indices = itertools.count(1)
+_indices = itertools.count(2**20)
+"""Beyond the objects of an ordinary file, whose modules may stand beside those built here."""
 
 # Lua values -------------------------------------------------------------------------------------
 

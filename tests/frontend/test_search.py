@@ -32,6 +32,7 @@ from porter.frontend.inputs import (
     types_of,
     with_batches,
 )
+from porter.frontend.least_sizes import least_sizes
 from porter.frontend.model_file import open_model
 from porter.frontend.search import SMALL_SIZES, solve
 from porter.frontend.walker import Model
@@ -50,6 +51,7 @@ from tests.build import (
     Array,
     concat_table,
     conv,
+    identity,
     image,
     linear,
     model,
@@ -213,6 +215,54 @@ def test_of_oblong_images_that_all_fit_the_error_names_the_likeliest_first(
     with pytest.raises(ShapeNeeded, match="images of several sizes") as caught:
         solve(model(net))
     assert caught.value.shapes == ("1x3x12x18",)
+
+
+def volumes(kernel: int) -> TorchObject:
+    """One plane to two, with kernels of one size on all sides."""
+    return torch_module(
+        "nn.VolumetricConvolution",
+        nInputPlane=1,
+        nOutputPlane=2,
+        kT=kernel,
+        kW=kernel,
+        kH=kernel,
+        dT=1,
+        dW=1,
+        dH=1,
+        padT=0,
+        padW=0,
+        padH=0,
+        weight=randn(2, 1, kernel, kernel, kernel),
+        bias=randn(2),
+    )
+
+
+def test_a_volume_that_may_lie_on_another_side_is_asked_for() -> None:
+    net = sequential(volumes(3), view(-1, sample_rank=4), linear(2 * 5 * 7 * 9, 3))
+    with pytest.raises(ShapeNeeded, match="volumes of several sizes") as caught:
+        solve(model(net))
+    assert caught.value.shapes == ("1x1x7x9x11",)
+    (free,) = solve(model(volumes(3))).types[:1]
+    assert free.rank == 5
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_the_matrix_of_a_product_is_found_beside_its_vector(transpose: bool) -> None:
+    product = torch_module("nn.MV", trans=transpose)
+    net = sequential(parallel_table(identity(), linear(3, 5)), product)
+    (types,) = solve(model(net)).types
+    matrix, vector = leaves(types)
+    assert vector.shape == (2, 3)
+    assert matrix.static[0] == 2
+    assert matrix.static[1 if transpose else 2] == 5
+
+
+def test_two_images_that_must_agree_are_small_together() -> None:
+    """Made smaller alone, neither fits the other."""
+    sum_of = torch_module("nn.CAddTable")
+    net = model(sequential(parallel_table(conv(3, 2), conv(3, 2)), sum_of))
+    types = [image(2, 3, 12, 16)] * 2
+    assert least_sizes(net, types, generalise(net, types)) == {0: {2: 3, 3: 3}, 1: {2: 3, 3: 3}}
 
 
 @pytest.mark.parametrize(
