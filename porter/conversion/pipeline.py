@@ -43,7 +43,9 @@ from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity import saved_outputs
 from porter.parity.compare import Report, Row
+from porter.parity.oracle import RECORDED
 from porter.parity.recording import Recording
+from porter.parity.rounding import MAX_ROUNDING
 from porter.passes import LEVELS
 from porter.passes.precision import FULL, PRECISIONS
 from porter.report.as_json import report_json
@@ -318,6 +320,13 @@ def advice(row: Row, pages: Sequence[Path], mode: str = "") -> str:
     if mode:
         return "\n".join([mode, *(f"report: {path}" for path in pages)])
     lines = [f"hint: {row.hint.text()}"] if row.hint else []
+    failed = {name: error for name, error, limit in row.errors if error > limit}
+    only_the_chain = failed.keys() == {"accumulated"} and failed["accumulated"] <= MAX_ROUNDING
+    if row.oracle == RECORDED and only_the_chain:
+        lines.append(
+            "the net may amplify what Torch rounded in float32: a recording in double precision "
+            "(option -double of record.lua) tells that from a mistake"
+        )
     lines += [f"report: {path}" for path in pages]
     more = "" if pages else "run with `report=html`, or `porter convert --json`, for every layer; "
     return "\n".join([*lines, f"{more}if the layer map is wrong, that is a bug of porter"])

@@ -18,6 +18,7 @@ from porter.emit.saved_model import SavedModel
 from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
 from porter.frontend.inputs import samples
+from porter.frontend.model_file import open_model
 from porter.frontend.search import solve
 from porter.ir.layer_map import LayerMap
 from porter.ir.registry import Registry, register, registering_into
@@ -351,6 +352,24 @@ def test_a_recording_of_another_net_is_not_matched(model_path: Path, tmp_path: P
         convert(Request(model_path, tmp_path / "port", reference=recording))
     assert str(caught.value.where).startswith("1 (nn.SpatialConvolution), on input recorded")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recording_that_rounding_may_explain_is_to_be_made_in_double(
+    model_path: Path, tmp_path: Path
+) -> None:
+    from porter.parity.recording import Recording
+
+    x = randn(1, 3, 8, 8)
+    net = open_model(model_path, default_registry()).root
+    exact = run(net, x)
+    assert isinstance(exact, np.ndarray)
+    for error, told in ((3e-4, True), (3e-2, False)):
+        output = exact.copy()
+        output.flat[0] += error * np.abs(exact).max()
+        recording = Recording("rounded.t7", x, output)
+        with pytest.raises(ParityError, match="differs from torch7") as caught:
+            convert(Request(model_path, tmp_path / "port", reference=recording))
+        assert ("-double" in str(caught.value.hint)) is told
 
 
 def test_a_saved_model_that_computes_something_else_is_not_written(

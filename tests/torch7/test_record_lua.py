@@ -319,3 +319,18 @@ def test_required_file_defines_a_class(run: Run, tmp_path: Path) -> None:
 def test_bad_size(run: Run) -> None:
     done = run("model.t7", "acts.t7", "-size", "1x0x4", model="return nn.Identity()")
     assert "expected 1x3x64x48" in done.stderr
+
+
+@needs_lua
+def test_double_precision_is_that_of_model_and_input(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "typed.lua").write_text(
+        "local Typed = torch.class('nn.Typed', 'nn.Identity')\n"
+        "function Typed:updateOutput(input)\n"
+        "   assert(self._type == 'torch.DoubleTensor', self._type)\n"
+        "   return nn.Identity.updateOutput(self, input)\n"
+        "end\n"
+    )
+    files = ("model.t7", "input.t7", "acts.t7", "-require", "typed.lua")
+    assert run(*files, model="return nn.Typed()", input=INPUT).returncode == 1
+    done = run(*files, "-double", model="return nn.Typed()", input=INPUT)
+    assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ INPUT.t7 is a tensor, a table of tensors, or {input=...}.
   -training        call model:training() first
   -select PATH     which module, for example protos.rnn, model.31 or, of an nn.Sequential, model.1-31
   -require FILE    run FILE.lua (or require a package) that defines classes; repeatable
+  -double          compute in double precision: tells rounding from a mistake in nets that amplify it
   -summary         store sums instead of tensors, except for the final output
   -seed N          random seed, default 1]]
 local TAKES_VALUE = {size = true, select = true, seed = true}
@@ -42,7 +43,7 @@ local function parse(words)
       local name, value = words[i]:match('^%-%-?(%a+)$'), words[i + 1]
       if not name then table.insert(files, words[i])
       elseif name == 'evaluate' or name == 'training' then options.mode = name
-      elseif name == 'summary' then options.summary = true
+      elseif name == 'summary' or name == 'double' then options[name] = true
       elseif name == 'require' and value then table.insert(options.require, value); i = i + 1
       elseif TAKES_VALUE[name] and value then options[name] = value; i = i + 1
       else fail(USAGE) end
@@ -341,6 +342,7 @@ local recording = {
 
 if cutorch then cutorch.manualSeed(recording.seed) end -- after reading, which may have loaded it
 model[options.mode](model)
+if options.double then model:double() end
 local parameters = model:parameters()
 local tensor_type = parameters and parameters[1] and parameters[1]:type() or model._type or 'torch.FloatTensor'
 cast_empty_buffers(model, tensor_type, {})

@@ -10,6 +10,7 @@ function Module:parameters() end
 function Module:training() self.train = true end
 function Module:evaluate() self.train = false end
 function Module:float() return self end
+function Module:double() self._type = 'torch.DoubleTensor' return self end
 
 -- Torch clones by serialising, functions with their upvalues included.
 function Module:clone()
