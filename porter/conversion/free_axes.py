@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from porter.frontend.inputs import accepts
+from porter.frontend.inputs import accepts, shown_shape, walked
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType
 from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
@@ -21,21 +21,26 @@ AXES = {
 
 def free_axes(graph: Graph) -> dict[str, list[str]]:
     """For every input of a graph the axes that may have any extent, by name in Torch's order."""
+    inputs = dict(named_leaves(graph.inputs, "input"))
+    batched = any(value.type.rank > 1 and starts_free(value.type) for value in inputs.values())
     return {
         name: [
-            axis_name(value.type, axis)
+            axis_name(value.type, axis, batched)
             for axis, extent in enumerate(value.type.shape)
             if extent is None
         ]
-        for name, value in named_leaves(graph.inputs, "input")
+        for name, value in inputs.items()
     }
 
 
-def axis_name(type: TensorType, axis: int) -> str:
+def axis_name(type: TensorType, axis: int, batched: bool) -> str:
     """What an axis is called, counted from 1 where it has no name.
 
-    Indices may be time × batch as well as batch × time.
+    Indices may be time × batch as well as batch × time; a vector beside other inputs that have a
+    batch has a number for each of its samples.
     """
+    if type.rank == 1 and batched:
+        return "batch"
     names = AXES.get(type.rank, ("batch",)) if type.dtype == FLOAT or type.rank == 1 else ()
     return names[axis] if axis < len(names) else f"dimension {axis + 1}"
 
@@ -122,6 +127,30 @@ def stacked_warning(graph: Graph) -> str:
         "Torch's output holds a table with an entry for every step; the port gives the entries "
         "stacked in one tensor, whose first axis counts the steps"
     )
+
+
+def table_warning(model: Model, types: Nested[TensorType]) -> str:
+    """What to know of a port whose inputs are a table that Torch takes of any length; or nothing.
+
+    nn.Sequencer is called on a tensor for each step, or on all in one.
+    """
+    entries = types if isinstance(types, list) else []
+    first = entries[0] if entries else None
+    if not isinstance(first, TensorType) or any(each != first for each in entries):
+        return ""
+    graph = walked(model, [*entries, first])
+    *_, last = leaves(graph.inputs) if graph else (None,)
+    # nn.ParallelTable takes more entries than it has modules, and passes over them.
+    if graph is None or not any(last in node.inputs for node in graph.nodes):
+        return ""
+    count = len(entries)
+    whole = replace(first, shape=(count, *first.static))
+    advice = (
+        f"give all in one tensor, `input_shapes={shown_shape(whole)}`, for any number"
+        if accepts(model, whole)
+        else "convert again with `input_shapes=` for each where there are more or fewer"
+    )
+    return f"Torch takes a table of any number of tensors here, the port {count}: {advice}"
 
 
 def starts_free(type: TensorType) -> bool:

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from porter.conversion import summary
-from porter.conversion.free_axes import chosen_axes, frozen_warning, size_text, stacked_warning
+from porter.conversion.free_axes import (
+    chosen_axes,
+    frozen_warning,
+    size_text,
+    stacked_warning,
+    table_warning,
+)
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import alone_warning, model_warnings
@@ -154,6 +160,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
                     [
                         "" if shapes.solved else frozen_warning(graph, chosen),
                         stacked_warning(graph),
+                        table_warning(model, emitted_types(model, shapes)),
                         alone_warning(model, shapes),
                     ],
                 ),

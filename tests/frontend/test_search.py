@@ -16,6 +16,7 @@ from porter.conversion.free_axes import (
     frozen_warning,
     size_text,
     stacked_warning,
+    table_warning,
 )
 from porter.conversion.verification_inputs import admits, batched_type, emitted_types
 from porter.emit.port import build_widest
@@ -677,6 +678,25 @@ def test_what_is_free_is_said_for_each_input() -> None:
     assert free_text({"input_1": ["batch"], "input_2": []}) == "free: input_1 batch; input_2 none"
     graph = generalise(model(relu()), image(2, 3, 8, 9))
     assert free_axes(graph) == {"input": ["batch", "planes", "height", "width"]}
+
+
+def test_a_vector_beside_a_batch_has_a_number_for_each_sample() -> None:
+    net = model(parallel_table(lookup(9, 4), linear(8, 4)))
+    graph = generalise(net, [TensorType((2,), INT), image(2, 8)])
+    assert free_axes(graph) == {"input_1": ["batch"], "input_2": ["batch"]}
+
+
+def test_a_table_that_torch_takes_of_any_length_is_told() -> None:
+    steps = [image(2, 3)] * 3
+    sequencer = model(torch_module("nn.Sequencer", modules=[linear(3, 4)]))
+    assert table_warning(sequencer, steps).endswith(
+        "the port 3: give all in one tensor, `input_shapes=3x2x3`, for any number"
+    )
+    total = model(torch_module("nn.CAddTable"))
+    assert "convert again with `input_shapes=`" in table_warning(total, steps)
+    pair = model(parallel_table(linear(3, 4), linear(3, 5)))
+    assert table_warning(pair, [image(2, 3)] * 2) == ""
+    assert table_warning(sequencer, image(3, 2, 3)) == ""
 
 
 def max_pool(kernel: int) -> Any:
