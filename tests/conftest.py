@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
@@ -20,6 +21,9 @@ from tests.write_t7 import write_t7
 
 # A bug of porter fails a test by its own traceback, also in processes that tests start.
 os.environ["PORTER_DEBUG"] = "1"
+# A slow or shared machine is no finding.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture
