@@ -109,7 +109,7 @@ def works(folder: Path) -> dict[str, Work]:
         folder / name / "output" for name in ("convert", "train", "transfer", "stylize")
     )
     picture = picture.with_suffix(".png")
-    coffee = PHOTOS / "coffee.png"
+    coffee, size = PHOTOS / "coffee.png", ("--image-size", 64, "--preset", "plain")
     return {
         "convert": Work(["convert", net, "-o", port, "--force"], port, whole_port),
         "train": Work(
@@ -121,7 +121,7 @@ def works(folder: Path) -> dict[str, Work]:
             whole_picture,
         ),
         "stylize": Work(
-            ["stylize", net, coffee, STYLE, "--image-size", 64, "-o", pictures, "--force"],
+            ["stylize", net, coffee, STYLE, *size, "-o", pictures, "--force"],
             pictures,
             whole_pictures,
         ),
