@@ -1,9 +1,9 @@
-"""Kill commands at random moments, fill the disk under them, run them at once: what is left?
+"""Kill commands at random moments, end the disk under them: what is left?
 
     python -m tests.kills [KIND …] [--runs N] [--seed N]
 
-KIND is convert, train, transfer or stylize (killed in turns by SIGKILL and SIGTERM), disk (every
-writer meets an end of the disk at a random place) or together (eight conversions at once).
+KIND is convert, train, transfer or stylize (killed by SIGKILL and SIGTERM in turns), or disk: the
+files of every command can grow no further than a random size.
 Whatever is there under the output's name must be whole, exit codes must be the documented ones, and
 the next run must end well and leave nothing hidden. Processes are forked from one that has imported
 TensorFlow already, so that the moments lie in porter's own work. Needs a system with fork.
@@ -254,28 +254,7 @@ def fill(work: Work, runs: int, chance: random.Random, temporary: Path) -> dict[
     return ends
 
 
-def together(work: Work, folder: Path, temporary: Path, count: int = 8) -> dict[str, int]:
-    """Conversions at once: into one folder that each replaces, one that none may, and their own."""
-    finished(work, temporary)
-    net = work.words[1]
-    ends: dict[str, int] = {}
-    outputs = {
-        "same, replaced": [work.words] * count,
-        "same, refused": [["convert", net, "-o", folder / "once"]] * count,
-        "different": [["convert", net, "-o", folder / f"own{i}"] for i in range(count)],
-    }
-    for name, commands in outputs.items():
-        codes = [ended(child) for child in [started(each, temporary) for each in commands]]
-        expected = [0] * count if name != "same, refused" else [0, *[2] * (count - 1)]
-        require(sorted(codes) == expected, f"{name}: exit codes {codes}: {errors(temporary)}")
-        for words in commands:
-            whole_port(Path(str(words[3])))
-        require(hidden(work.output.parent, folder) == [], hidden(work.output.parent, folder))
-        ends[name] = count
-    return ends
-
-
-KINDS = ("convert", "train", "transfer", "stylize", "disk", "together")
+KINDS = ("convert", "train", "transfer", "stylize", "disk")
 
 
 def run(kinds: list[str], runs: int, seed: int, folder: Path) -> dict[str, dict[str, int]]:
@@ -288,9 +267,7 @@ def run(kinds: list[str], runs: int, seed: int, folder: Path) -> dict[str, dict[
         work.output.parent.mkdir()
     for kind in kinds:
         chance = random.Random(f"{kind} {seed}")
-        if kind == "together":
-            ends[kind] = together(commands["convert"], folder, temporary)
-        elif kind == "disk":
+        if kind == "disk":
             for name, work in commands.items():
                 ends[f"disk of {name}"] = fill(work, runs, chance, temporary)
         else:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("kind", ["train", "transfer", "stylize"])
+@pytest.mark.parametrize("kind", ["transfer", "stylize"])
 def test_killed_commands_leave_nothing_or_all(kind: str, tmp_path: Path) -> None:
     """In a process of its own: this one has run TensorFlow, and cannot be forked any more."""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
