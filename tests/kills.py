@@ -220,7 +220,7 @@ def kill(work: Work, runs: int, chance: random.Random, temporary: Path) -> dict[
 
 
 class LastBytes:
-    """A disk that is full after so many bytes: files grow no further than that, all together.
+    """A disk that is full after so many bytes: no file grows further than that.
 
     A limit on the size of each file is what every user may set: RLIMIT_FSIZE, with its signal
     ignored, so that a write fails with an error as on a full disk.

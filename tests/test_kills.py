@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("resource", reason="this system cannot limit the size of files")
+
 from tests import kills
 
 ROOT = Path(__file__).parents[1]
