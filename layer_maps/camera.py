@@ -105,6 +105,7 @@ class Transform3DPointsRt(DepthReader):
 
     def output_shape(self, motions: Shape, depth: Shape) -> Shape:
         fits = len(motions) == 3 and motions[1:] == (3, 4) and self.takes_depth(depth)
+        fits = fits and motions[0] == depth[0]
         self.require(fits, "takes motions N×3×4 and depths N×H×W", motions, depth)
         return (motions[0], *self.grid.shape[:2], 3)
 

@@ -286,6 +286,7 @@ class Unfuse(LayerMap):
 
     count = integer("count")
     is_view = True
+    shape_only = (1,)
 
     def output_shape(self, x: Shape, like: Shape) -> Shape:
         batch = like[: self.count - 1]

@@ -167,6 +167,8 @@ class BoxReader(LayerMap, HintsInputs):
     def input_hint_at(
         self, position: int, inputs: Sequence[TensorType | None]
     ) -> TensorType | None:
+        if position >= len(self.columns):
+            return None
         return TensorType((None, self.columns[position]))
 
 
@@ -178,7 +180,7 @@ class ConvertFrom(BoxReader):
 
     def output_shape(self, regions: Shape, y: Shape) -> Shape:
         fits = len(regions) == len(y) == 2 and (regions[1], y[1]) == self.columns
-        self.require(fits, "takes regions N×5 and N×4", regions, y)
+        self.require(fits and regions[0] == y[0], "takes regions N×5 and N×4", regions, y)
         return regions
 
     def reference(self, regions: Array, y: Array) -> Array:
@@ -204,7 +206,7 @@ class SelectBoxes(BoxReader):
     std = optional_param("OB", trainable=False)
 
     def output_shape(self, scores: Shape, boxes: Shape) -> Shape:
-        fits = len(scores) == len(boxes) == 2
+        fits = len(scores) == len(boxes) == 2 and boxes == (scores[0], 4 * scores[1])
         self.require(fits, "takes scores N×C and boxes N×4C", scores, boxes)
         return (scores[0], 4)
 

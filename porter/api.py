@@ -285,7 +285,7 @@ def stylize(
     output: StrPath,
     *,
     preset: str | None = None,
-    image_size: int | Iterable[int] | None = None,
+    image_size: int | Iterable[int] = (),
     crop: bool = False,
     compare: bool = False,
     batch: int = 8,
@@ -322,7 +322,7 @@ def stylize(
     from porter.imaging.files import pairs
     from porter.ir.options import Options
 
-    sizes = [image_size] if isinstance(image_size, int) else list(image_size or ())
+    sizes = [image_size] if isinstance(image_size, int) else list(image_size)
     if force and skip_existing:
         raise UsageError("`force=True` does not go with `skip_existing=True`")
     settings = StylizeSettings(crop, batch, skip_existing)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from porter.emit.checkpoint import equal
 from porter.errors import ParityError, UsageError
 from porter.frontend.weights import Weights
 from porter.ir.fields import Array
+from porter.parity.measure import equal
 from porter.system.atomic import appearing_file, require_file_target
 from porter.system.extras import optional
 

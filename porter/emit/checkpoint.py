@@ -13,9 +13,7 @@ import numpy as np
 
 from porter.emit.formats import ExportJob, Format
 from porter.errors import ParityError
-from porter.ir.fields import Array
-from porter.parity.measure import Measure
-from porter.runtime.runner import MAX_BYTES
+from porter.parity.measure import Measure, equal
 from porter.system.tensorflow import quiet_stderr, tf
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -45,16 +43,6 @@ class Checkpoint(Format):
             if not equal(stored, np.asarray(variable.read_value())):
                 raise ParityError(f"the checkpoint does not hold what was written as {name}")
         return None, f"{len(job.port.variables.by_name)} variables read back"
-
-
-def equal(first: Array, second: Array) -> bool:
-    """Whether two arrays are equal, NaN included, compared in pieces: a comparison of large ones
-    takes several times their memory."""
-    if first.shape != second.shape:
-        return False
-    count = max(first.nbytes // MAX_BYTES, 1)
-    pieces = [np.array_split(np.ravel(each), count) for each in (first, second)]
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*pieces, strict=True))
 
 
 def tree(variables: dict[str, Any]) -> dict[str, Any]:

@@ -66,16 +66,16 @@ def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -
         return tf.identity(tensor)
 
 
-def of_its_shape(function: Any) -> Any:
-    """The traced function, which refuses tensors of another rank and of other fixed sizes.
+def of_its_shape(function: Any, sizes: bool = True) -> Any:
+    """The traced function, which refuses tensors of another rank; `sizes`: of other sizes too.
 
     A SavedModel's signature takes them, and kernels may end the process over them.
     """
     specs = function.structured_input_signature[0]
 
     def serve(*tensors: Any) -> Any:
-        pairs = zip(tensors, specs, strict=True)
-        return function(*(tf.ensure_shape(tensor, spec.shape) for tensor, spec in pairs))
+        shapes = (spec.shape if sizes else [None] * spec.shape.rank for spec in specs)
+        return function(*map(tf.ensure_shape, tensors, shapes))
 
     return tf.function(serve, input_signature=specs, autograph=False).get_concrete_function()
 

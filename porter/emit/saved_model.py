@@ -27,6 +27,7 @@ from porter.parity.measure import Measure
 from porter.passes.precision import FULL
 from porter.system.tensorflow import fingerprint_pb2, quiet_stderr, tf
 
+ACTIVATIONS = "activations"
 PLAIN = "plain"
 MIN_PSNR = {"bfloat16": 30.0, "float16": 40.0}
 """In dB, for a served function with 16-bit products."""
@@ -43,7 +44,7 @@ class SavedModel(Format):
         signatures = {
             "serving_default": port.serve,
             PLAIN: plain(job),
-            "activations": port.activations.get_concrete_function(),
+            ACTIVATIONS: port.activations.get_concrete_function(),
         }
         if job.image_spec is not None:
             from porter.emit.image_signature import NAME, image_signature
@@ -51,8 +52,12 @@ class SavedModel(Format):
             signatures[NAME] = image_signature(job.image_spec, port, job.options.data_format)
         if step_signature.state_types(job):
             signatures[step_signature.NAME] = step_signature.step_signature(job)
-        # Other converters know no EnsureShape.
-        checked = {n: f if n == PLAIN else of_its_shape(f) for n, f in signatures.items()}
+        # Other converters know no EnsureShape. Layers in front of one that takes a single size are
+        # read at any: transfer does.
+        checked = {
+            name: function if name == PLAIN else of_its_shape(function, name != ACTIVATIONS)
+            for name, function in signatures.items()
+        }
         with quiet_stderr():
             tf.saved_model.save(port.module, str(target), signatures=checked)
         name_by_content(target / "fingerprint.pb")

@@ -45,11 +45,12 @@ def read_as_numbers(node: Node, readers: dict[int, Node]) -> dict[int, Node]:
         _, *inner = leaves(node.op.body.inputs)
         inside = number_readers(node.op.body)
         return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
+    read = [i for i in range(len(node.inputs)) if i not in node.op.shape_only]
     if hands_on(node):
         behind = next((readers[v.id] for v in node.outputs if v.id in readers), None)
-        return {} if behind is None else dict.fromkeys(range(len(node.inputs)), behind)
+        return {} if behind is None else dict.fromkeys(read, behind)
     indices = read_as_indices(node, {})
-    return {i: node for i in range(len(node.inputs)) if i not in indices}
+    return {i: node for i in read if i not in indices}
 
 
 def hands_on(node: Node) -> bool:
@@ -68,7 +69,8 @@ def read_as_indices(node: Node, limits: dict[int, int]) -> dict[int, int]:
         return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
     if hands_on(node):
         behind = [limits[value.id] for value in node.outputs if value.id in limits]
-        return dict.fromkeys(range(len(node.inputs)), min(behind)) if behind else {}
+        read = (i for i in range(len(node.inputs)) if i not in op.shape_only)
+        return dict.fromkeys(read, min(behind)) if behind else {}
     types = tuple(value.type for value in node.inputs)
     if not isinstance(op, TakesIndices):
         return {}

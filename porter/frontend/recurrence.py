@@ -39,6 +39,7 @@ class InitialState(LayerMap):
     sample = raw("sample")
     axis = optional_integer("axis")
     initial = raw("initial")
+    shape_only = (0,)
 
     def output_types(self, *inputs: TensorType) -> Types:
         if self.initial is not None:

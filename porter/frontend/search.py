@@ -8,7 +8,7 @@ where several sizes fit that cannot be told apart, the user must say which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, permutations
 
@@ -72,7 +72,7 @@ TINY_SIZES = ((5, 7), (6, 4), (3, 2))
 MAX_WIDEST = 4_000_000
 """Elements of tensors at one layer from which on tiny images are tried first."""
 FIXED_SIZES = (
-    *(224, 227, 256, 128, 96, 64, 32, 28, 299, 231, 221, 416, 448, 512),
+    *(224, 227, 256, 128, 96, 64, 32, 28, 84, 299, 231, 221, 416, 448, 512),
     *(16, 20, 48, 80, 112, 160, 192, 320),
 )
 """Square sizes that published nets were made for."""
@@ -84,6 +84,8 @@ FIXED_VOLUMES = (
     *((edge, edge, edge) for edge in (64, 32, 30, 24, 16)),
 )
 """Depths, heights and widths that published nets were made for: C3D, LTC, VideoGAN, voxels."""
+WIDEST_ROUNDED = 128
+"""More neighbouring sizes than strides round to one number of features."""
 FREE_TRIES = 4
 """How many of the small sizes that fit are looked at for free ones."""
 MAX_SIZE = 640
@@ -252,7 +254,8 @@ def likeliest_square(search: Search, planes: int, first: tuple[int, int]) -> tup
     """Of the published sizes that fit the one that is the smallest of all, else the first.
 
     Strides round, so that a whole range fits: OverFeat was made for 231, and takes 231 to 262.
-    Where 224 is in the range, it is what the net was made for.
+    Where 224 is in the range, it is what the net was made for; where no published size is, the
+    smallest, of which no stride leaves a rest.
     """
     if first[0] in FIXED_SIZES[:2]:
         return first
@@ -261,7 +264,23 @@ def likeliest_square(search: Search, planes: int, first: tuple[int, int]) -> tup
         return search.fit(image(planes, (size, size))) is Fit.SAMPLES
 
     smallest = (size for size in FIXED_SIZES if size > 1 and fits(size) and not fits(size - 1))
-    return next(((size, size) for size in smallest), first)
+    published = next(smallest, None)
+    # At the top of its range a size leaves no rest where poolings round up.
+    if published is None and first[0] not in FIXED_SIZES and fits(first[0] + 1):
+        published = smallest_alike(fits, first[0])
+    return first if published is None else (published, published)
+
+
+def smallest_alike(fits: Callable[[int], bool], size: int) -> int:
+    """The smallest of the neighbouring sizes that fit; `size` where so many fit that none is meant.
+
+    A layer behind that takes one number of features bounds a range that strides round to it.
+    """
+    if fits(size + WIDEST_ROUNDED):
+        return size
+    while size > 1 and fits(size - 1):
+        size -= 1
+    return size
 
 
 def free_sizes(search: Search, planes: int) -> list[tuple[int, int]]:
@@ -316,13 +335,25 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
         type = vector if search.fit(vector) else type
     if type is not None:
         require_unambiguous(search, type)
-        return Shapes((type,))
+        return Shapes((exact_length(search, type, hint, least),))
     from_file = stated(search, reader)
     if from_file is None and least is Fit.SAMPLES and not search.cuts(short):
         type = next((type for type in short if search.fit(type)), None)
     if from_file is None and type is None:
         type = next((type for type in long if search.fit(type) >= least), None)
     return from_file if type is None else Shapes((type,))
+
+
+def exact_length(search: Search, type: TensorType, hint: TensorType, least: Fit) -> TensorType:
+    """Sequences N×T×F whose strides leave no rest, where the model takes a few lengths only."""
+    if hint.rank != 3 or hint.shape[1] is not None or hint.shape[2] is None:
+        return type
+
+    def of(length: int) -> TensorType:
+        return replace(type, shape=(type.shape[0], length, type.shape[2]))
+
+    length = smallest_alike(lambda size: search.fit(of(size)) >= least, type.static[1])
+    return of(length)
 
 
 def require_unambiguous(search: Search, type: TensorType) -> None:

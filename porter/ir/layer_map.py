@@ -84,6 +84,9 @@ class LayerMap(Declared, abc.ABC):
     reads_before_writing: ClassVar[bool] = False
     """Whether nn reads all that it needs of each sample before it writes the sample, so that the
     module may receive its own output as input. ELEMENTWISE maps always may."""
+    shape_only: ClassVar[tuple[int, ...]] = ()
+    """Positions of the inputs of which the shape is read, and no number."""
+
     moves: ClassVar[bool] = False
     """Whether every element of the output is an element of the input, or zero."""
     keeps_planes: ClassVar[bool] = False

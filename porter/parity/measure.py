@@ -11,6 +11,8 @@ from porter.ir.fields import Array
 
 SAMPLE = 10_000
 """About as many elements, evenly spaced, are enough for quantiles of large activations."""
+PIECE = 2**24
+"""Bytes of arrays that are compared for equality at once."""
 BLOCK = 2**16
 """Elements that stay in a processor's cache while they are compared."""
 
@@ -143,3 +145,13 @@ def _index(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _show(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
+
+
+def equal(first: Array, second: Array) -> bool:
+    """Whether two arrays are equal, NaN included, compared in pieces: a comparison of large ones
+    takes several times their memory."""
+    if first.shape != second.shape:
+        return False
+    count = max(first.nbytes // PIECE, 1)
+    pieces = [np.array_split(np.ravel(each), count) for each in (first, second)]
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*pieces, strict=True))

@@ -92,3 +92,10 @@ def test_a_net_that_reads_its_input_both_ways_converts(tmp_path: Path) -> None:
     done = convert(Request(path, tmp_path / "port", formats=("saved_model",)))
     assert all(report.passed for report in done.reports)
     assert done.manifest["signature"]["input"]["dtype"] == "float32"
+
+
+def test_words_are_indices_where_other_layers_read_how_many_there_are(tmp_path: Path) -> None:
+    """torch-rnn's net of the zoo: nn.View splits its samples again as the words are split."""
+    folder = Path(__file__).parents[2] / "fixtures/zoo/torch-rnn"
+    done = convert(Request(folder / "model.t7", tmp_path / "port", formats=("saved_model",)))
+    assert done.manifest["signature"]["input"]["dtype"] == "int64"

@@ -800,3 +800,43 @@ def test_a_layer_that_lacks_an_input_is_refused_whatever_the_size_is() -> None:
     root = sequential(conv(3, 2), torch_module("nn.BilinearSamplerBHWD"))
     with pytest.raises(ShapeMismatch, match=r"takes 2 tensor\(s\)"):
         solve(model(root))
+
+
+@pytest.mark.parametrize(
+    ("layers", "found"),
+    [
+        pytest.param(
+            (
+                *(conv(4, 2, 8, stride=4), conv(2, 2, 4, stride=2), conv(2, 3, 3)),
+                *(view(147, sample_rank=3), linear(147, 5)),
+            ),
+            (1, 4, 84, 84),
+            id="Atari's frames",
+        ),
+        pytest.param(
+            (conv(3, 5, 7, stride=4), view(5, sample_rank=3), linear(5, 2)),
+            (1, 3, 7, 7),
+            id="no published size",
+        ),
+        pytest.param(
+            (
+                torch_module(
+                    "nn.TemporalConvolution",
+                    inputFrameSize=5,
+                    outputFrameSize=6,
+                    kW=3,
+                    dW=2,
+                    weight=randn(6, 15),
+                    bias=randn(6),
+                ),
+                *(view(42, sample_rank=2), linear(42, 3)),
+            ),
+            (2, 15, 5),
+            id="a sequence",
+        ),
+    ],
+)
+def test_of_sizes_that_strides_round_alike_the_smallest_is_taken(
+    layers: tuple[TorchObject, ...], found: Shape
+) -> None:
+    assert next(leaves(solve(model(sequential(*layers))).types[0])).static == found
