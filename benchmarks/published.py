@@ -324,24 +324,11 @@ def hourglass_8(net: Layers) -> list[TorchObject]:
 
 def language_model(net: Layers) -> list[TorchObject]:
     """J. Johnson's torch-rnn: 100 characters, and two LSTMs of 512."""
-
-    def lstm(inputs: int, hidden: int) -> TorchObject:
-        bound = 1 / math.sqrt(hidden)
-        return net.module(
-            "nn.SeqLSTM",
-            inputsize=inputs,
-            outputsize=hidden,
-            hiddensize=hidden,
-            batchfirst=True,
-            maskzero=False,
-            weight=net.uniform(-bound, bound, inputs + hidden, 4 * hidden),
-            bias=net.uniform(-bound, bound, 4 * hidden),
-        )
-
     words = net.module("nn.LookupTable", weight=net.uniform(-1, 1, 100, 64), paddingValue=0)
     steps = net.sequential(*net.linear(512, 100), net.module("nn.LogSoftMax"))
     every_step = net.complete(container("nn.Bottle", steps, nInputDim=2, dimDelta=0))
-    return [words, lstm(64, 512), lstm(512, 512), every_step]
+    layers = (net.lstm(64, 512, batch_first=True), net.lstm(512, 512, batch_first=True))
+    return [words, *layers, every_step]
 
 
 def waifu2x_vgg_7(net: Layers) -> list[TorchObject]:

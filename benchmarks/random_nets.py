@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +35,5 @@ def super_resolution(path: Path) -> None:
 def lstm(path: Path) -> None:
     """Two layers over sequences, as steps × samples × numbers."""
     make = Modules(3)
-
-    def layer(inputs: int) -> Any:
-        bound = 1 / math.sqrt(HIDDEN)
-        return make.module(
-            "nn.SeqLSTM",
-            inputsize=inputs,
-            outputsize=HIDDEN,
-            hiddensize=HIDDEN,
-            batchfirst=False,
-            maskzero=False,
-            weight=make.uniform(-bound, bound, inputs + HIDDEN, 4 * HIDDEN),
-            bias=make.uniform(-bound, bound, 4 * HIDDEN),
-        )
-
-    write_t7(path, make.sequential(layer(128), layer(HIDDEN)))
+    layers = (make.lstm(inputs, HIDDEN, batch_first=False) for inputs in (128, HIDDEN))
+    write_t7(path, make.sequential(*layers))

@@ -150,11 +150,12 @@ def run_video(options: argparse.Namespace, settings: StylizeSettings, job: Video
         net, spec = opened(options)
         display.reset(task)
         started = time.monotonic()
-        begun: list[int] = []
+        resumed_at: int | None = None
 
         def on_frames(done: int, count: int | None) -> None:
-            begun.append(done)
-            left = time_left(begun[0], done, count, time.monotonic() - started)
+            nonlocal resumed_at
+            resumed_at = done if resumed_at is None else resumed_at
+            left = time_left(resumed_at, done, count, time.monotonic() - started)
             name = printable(job.source.name)
             display.update(task, total=count, completed=done, description=f"{name}{left}")
 

@@ -306,6 +306,20 @@ class Modules:
             **statistics,
         )
 
+    def lstm(self, inputs: int, hidden: int, batch_first: bool) -> TorchObject:
+        """nn.SeqLSTM over T×N×D, or N×T×D: weights and biases within ±1/sqrt(hidden)."""
+        bound = 1 / math.sqrt(hidden)
+        return self.module(
+            "nn.SeqLSTM",
+            inputsize=inputs,
+            outputsize=hidden,
+            hiddensize=hidden,
+            batchfirst=batch_first,
+            maskzero=False,
+            weight=self.uniform(-bound, bound, inputs + hidden, 4 * hidden),
+            bias=self.uniform(-bound, bound, 4 * hidden),
+        )
+
     def padding(self, kind: str, amount: int) -> TorchObject:
         """nn.Spatial`kind`Padding, the same on all sides."""
         sides = dict.fromkeys(("pad_l", "pad_r", "pad_t", "pad_b"), amount)
