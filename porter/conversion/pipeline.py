@@ -162,6 +162,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
                         stacked_warning(graph),
                         table_warning(model, emitted_types(model, shapes)),
                         alone_warning(model, shapes),
+                        image_spec.warning if image_spec else "",
                     ],
                 ),
             ],

@@ -6,13 +6,18 @@ RGB in 0…1 or on Caffe's BGR.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from porter.frontend.model_file import ModelFile
-from porter.frontend.module_tree import histogram
+from porter.frontend.module_tree import histogram, submodules
 from porter.imaging.geometry import output_image
-from porter.imaging.presets import BUILT_IN, Preset
+from porter.imaging.presets import BUILT_IN, PixelEncoding, Preset
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
-from porter.torch7 import Table
+from porter.torch7 import Table, Tensor, TorchObject
+from porter.torch7.types import Array
 
 FAST_NEURAL_STYLE = ("nn.ShaveImage", "nn.TotalVariation")
 """Classes that only fast-neural-style has."""
@@ -23,8 +28,13 @@ def detect(opened: ModelFile, graph: Graph) -> tuple[Preset, str] | None:
     detected = waifu2x(opened) if "w2nn_channels" in opened.root else None
     if detected is None and planes(graph) == (3, 3):
         detected = (
-            fast_neural_style(opened) or texture_nets(opened, graph) or pix2pix(opened, graph)
+            fast_neural_style(opened)
+            or texture_nets(opened, graph)
+            or pix2pix(opened, graph)
+            or edsr(opened)
         )
+    if detected is None and planes(graph) == (1, 1):
+        return sketch_simplification(opened)
     if detected is None:
         return None
     name, why = detected
@@ -95,3 +105,45 @@ def waifu2x(opened: ModelFile) -> tuple[str, str] | None:
     if channels not in names:
         return None
     return names[int(channels)], f"the model has w2nn_channels = {int(channels)}"
+
+
+def edsr(opened: ModelFile) -> tuple[str, str] | None:
+    """NTIRE2017's nets take a mean off in their first layer and put it back in their last.
+
+    The mean is that of a data set, times `opt.mulImg` (255 unless it was set): more than 1 only
+    where levels are 0…255 (code/model/init.lua of LimBee/NTIRE2017).
+    """
+    modules = [module for _, module in submodules(opened.root) if "modules" not in module]
+    before, after = (shift(modules[at]) for at in (0, -1))
+    if before is None or after is None or not np.allclose(before, -after, rtol=1e-4):
+        return None
+    mean = ", ".join(f"{value:.5g}" for value in after)
+    why = f"its first convolution takes {mean} off, which its last one puts back"
+    if ((after > 1) & (after < 255)).all():
+        return "edsr", f"{why}: a mean of levels in 0…255"
+    if ((after > 0) & (after < 1)).all():
+        return "plain", f"{why}: a mean of levels in 0…1"
+    return None
+
+
+def shift(module: TorchObject) -> Array | None:
+    """What a 1×1 convolution adds to each of three planes, if it does nothing else."""
+    weight, bias = module.get("weight"), module.get("bias")
+    if not isinstance(weight, Tensor) or not isinstance(bias, Tensor) or weight.numel != 9:
+        return None
+    alone = np.array_equal(weight.array.reshape(3, 3), np.eye(3)) and bias.numel == 3
+    return bias.array.reshape(-1) if alone and "Convolution" in module.typename else None
+
+
+def sketch_simplification(opened: ModelFile) -> tuple[Preset, str] | None:
+    """Its file has the mean and deviation of drawings beside the net (simplify.lua)."""
+    root = opened.file.root
+    if not isinstance(root, Table):
+        return None
+    mean, std = (root.get(name) for name in ("mean", "std"))
+    if not (isinstance(mean, float) and isinstance(std, float) and 0 <= mean <= 1 and std > 0):
+        return None
+    preset = BUILT_IN["sketch-simplification"]
+    side = PixelEncoding("grey", (0.0, 1.0), (mean,), (std,))
+    why = f"the file has mean = {mean:.5g} and std = {std:.5g} beside a net of one plane"
+    return replace(preset, input=side), why

@@ -18,16 +18,22 @@ from porter.ir.nested import leaves
 
 NONE = "none"
 """The option value that switches detection off."""
+ASKED_FOR = "asked for"
+"""Why a preset was chosen of which the file tells nothing."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """`why` says how the preset was chosen; `softmax`: the net's scores still need a softmax."""
+    """`why` says how the preset was chosen; `softmax`: the net's scores still need a softmax.
+
+    `warning` says what speaks against a preset that was asked for.
+    """
 
     preset: Preset
     geometry: Geometry
     why: str
     softmax: bool = False
+    warning: str = ""
 
     def for_size(self, sizes: tuple[int | None, ...]) -> ImageSpec:
         """The same for a net that was exported with this height and width."""
@@ -82,7 +88,9 @@ def image_spec_of(
             received=f"a net that takes {shown}",
         )
     graph = walked(model, type)
-    found = (chosen, "asked for") if chosen else detect(opened, graph)
+    told = detect(opened, graph)
+    agreed = chosen is None or (told is not None and agrees(chosen, told[0]))
+    found = told if agreed else (chosen, ASKED_FOR) if chosen else None
     if found is None:
         return None
     preset, why = found
@@ -94,7 +102,26 @@ def image_spec_of(
         if chosen:
             raise
         return None  # a guess that the net contradicts
-    return ImageSpec(preset, geometry, why, not ends_with_probabilities(graph))
+    warning = contradiction(chosen, *told) if chosen and told else ""
+    return ImageSpec(preset, geometry, why, not ends_with_probabilities(graph), warning)
+
+
+def agrees(chosen: Preset, told: Preset) -> bool:
+    """Whether a preset is the one that a file tells; that may have the file's own numbers."""
+    return BUILT_IN.get(told.name) is chosen or chosen == replace(told, name=chosen.name)
+
+
+def contradiction(chosen: Preset, told: Preset, why: str) -> str:
+    """A warning of a built-in preset that a file contradicts; empty where it does not.
+
+    Whoever writes a preset of their own knows what the net was trained with.
+    """
+    if BUILT_IN.get(chosen.name) is not chosen or agrees(chosen, told):
+        return ""
+    return (
+        f"colours may be wrong: the preset {chosen.name} was asked for, but the file tells "
+        f"{told.name} ({why})"
+    )
 
 
 def require_colours(preset: Preset, geometry: Geometry) -> None:

@@ -85,10 +85,14 @@ RGB_MEAN, RGB_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """The same for images in 0…1, from fb.resnet.torch."""
 
 UNIT = PixelEncoding()
+LUMINANCE = PixelEncoding("Y")
 VGG = PixelEncoding("BGR", (0.0, 255.0), BGR_MEAN)
 RESNET = PixelEncoding("RGB", (0.0, 1.0), RGB_MEAN, RGB_STD)
 SYMMETRIC = PixelEncoding("BGR", (-1.0, 1.0))
 """pix2pix/util/util.lua and CycleGAN/util/util.lua both turn RGB to BGR before they rescale."""
+LEVELS = PixelEncoding("RGB", (0.0, 255.0))
+DRAWING = PixelEncoding("grey", (0.0, 1.0), (0.9664423107454593,), (0.08583666033640507,))
+"""Of sketch_simplification's model_gan.t7; every file of it has its own beside the net."""
 
 BUILT_IN = {
     preset.name: preset
@@ -99,8 +103,11 @@ BUILT_IN = {
         Preset("fast-neural-style-resnet", RESNET, RESNET, median_filter=3),
         Preset("pix2pix", SYMMETRIC, SYMMETRIC),
         Preset("cyclegan", SYMMETRIC, SYMMETRIC),
+        Preset("luminance", LUMINANCE, LUMINANCE),
+        Preset("edsr", LEVELS, LEVELS),
+        Preset("sketch-simplification", DRAWING, PixelEncoding("grey")),
         Preset("waifu2x-rgb", UNIT, UNIT, border="replicate"),
-        Preset("waifu2x-y", PixelEncoding("Y"), PixelEncoding("Y"), border="replicate"),
+        Preset("waifu2x-y", LUMINANCE, LUMINANCE, border="replicate"),
         Preset("imagenet-torch", RESNET, None),
         Preset("imagenet-caffe", VGG, None),
     )

@@ -15,6 +15,7 @@ import pytest
 
 from porter.api import open_model, read
 from porter.apps.check.fixtures import find
+from porter.apps.stylize.loading import torch_spec
 from porter.apps.zoo.advice import candidates, systems_named
 from porter.apps.zoo.sketch import Sketch, sketch
 from porter.apps.zoo.systems import (
@@ -27,8 +28,10 @@ from porter.apps.zoo.systems import (
 )
 from porter.apps.zoo.widths import bindings, require_pattern
 from porter.cli.main import main
-from porter.errors import PorterError, UnmappedModules
+from porter.errors import PorterError, UnmappedModules, UsageError
 from porter.frontend.module_tree import histogram
+from porter.frontend.search import solve
+from porter.imaging.presets import BUILT_IN
 from porter.layer_maps import default_registry
 from tests.build import FIXTURES, concat_table, conv, linear, relu, sequential
 from tools import zoo_page
@@ -145,6 +148,36 @@ def test_no_other_net_is_named() -> None:
         known = [NAMED_ELSEWHERE.get(str(each), set()) for each in (path, path.parent)]
         assert {each.name for each in looks_like(opened)} <= set.union(*known), fixture.path
     assert count > 60
+
+
+# Pictures -----------------------------------------------------------------------------------------
+
+PICTURES = tuple(
+    system
+    for system in systems()
+    if system.preset
+    or system.family
+    in ("style transfer", "image translation", "inpainting", "colourisation", "super-resolution")
+)
+
+
+@pytest.mark.parametrize("system", PICTURES, ids=lambda system: system.name)
+def test_no_system_s_net_is_fed_wrong_pictures_in_silence(system: System) -> None:
+    """Its preset is found, or a preset of another meaning or none is answered by what it is fed."""
+    assert not system.preset or system.preset in BUILT_IN
+    path = ZOO / system.name / "model.t7"
+    opened = open_model(path, select=selected(system))
+    model = opened.model()
+    shapes = solve(model)
+    for preset in (None, "plain"):
+        try:
+            spec = torch_spec(path, opened, model, shapes, preset)
+            answer = spec.warning
+        except UsageError as error:
+            spec, answer = None, str(error.hint)
+        if spec is None or spec.preset.name != system.preset:
+            assert system.advice in answer or "the file tells" in answer
+            assert preset is not None or spec is None
 
 
 # Sketches and patterns ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from porter.errors import UsageError
@@ -15,6 +16,7 @@ from porter.imaging.image_spec import from_json
 from porter.imaging.presets import BUILT_IN
 from porter.layer_maps import default_registry
 from porter.torch7 import TorchObject
+from porter.torch7.build import convolution
 from tests.build import (
     FIXTURES,
     classifier,
@@ -107,6 +109,58 @@ def test_cyclegan_is_one_that_normalises_each_picture(tmp_path: Path) -> None:
     detected = meaning_for(opened(nngraph_generator("nn.Tanh", normalised), tmp_path))
     assert detected is not None
     assert detected.preset is BUILT_IN["cyclegan"]
+
+
+def with_mean(mean: tuple[float, ...], back: tuple[float, ...]) -> TorchObject:
+    """A net that takes a mean off and adds another, as NTIRE2017's nets do."""
+    eye = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+    first, last = -np.asarray(mean, np.float32), np.asarray(back, np.float32)
+    return sequential(convolution(eye, first), conv(3, 3, pad=1), convolution(eye, last))
+
+
+DIV2K = (0.4488, 0.4371, 0.4040)
+
+
+@pytest.mark.parametrize(
+    ("mean", "back", "preset"),
+    [
+        (tuple(255 * each for each in DIV2K), tuple(255 * each for each in DIV2K), "edsr"),
+        (DIV2K, DIV2K, "plain"),
+        ((114.0, 111.0, 103.0), (103.0, 111.0, 114.0), None),
+        ((-114.0, 111.0, 103.0), (-114.0, 111.0, 103.0), None),
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), None),
+    ],
+)
+def test_a_mean_that_is_taken_off_and_put_back_tells_the_range(
+    tmp_path: Path, mean: tuple[float, ...], back: tuple[float, ...], preset: str | None
+) -> None:
+    detected = meaning_for(opened(with_mean(mean, back), tmp_path))
+    assert (detected.preset.name if detected else None) == preset
+
+
+def test_the_mean_and_deviation_of_drawings_are_the_file_s(tmp_path: Path) -> None:
+    path = write_t7(tmp_path / "d.t7", table(model=sequential(conv(1, 1)), mean=0.9, std=0.25))
+    detected = meaning_for(open_model(path, default_registry(), "model"))
+    assert detected is not None
+    assert detected.preset.name == "sketch-simplification"
+    assert (detected.preset.input.mean, detected.preset.input.std) == ((0.9,), (0.25,))
+    asked = meaning_for(open_model(path, default_registry(), "model"), "sketch-simplification")
+    assert asked == detected
+
+
+def test_a_preset_that_the_file_contradicts_is_used_with_a_warning(tmp_path: Path) -> None:
+    told = tuple(255 * each for each in DIV2K)
+    net = opened(with_mean(told, told), tmp_path)
+    plain, own = meaning_for(net, "plain"), meaning_for(net, "edsr")
+    assert plain is not None
+    assert plain.preset.name == "plain"
+    assert "the file tells edsr" in plain.warning
+    assert own is not None
+    assert own.warning == ""
+    (tmp_path / "mine.toml").write_text("[input]\nrange = [0, 1]\n[output]\n")
+    mine = meaning_for(net, str(tmp_path / "mine.toml"))
+    assert mine is not None
+    assert mine.warning == ""
 
 
 @pytest.mark.parametrize("root", [small_net(), classifier(), nngraph_generator("nn.Sigmoid")])

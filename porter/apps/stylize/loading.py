@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.apps.zoo.systems import System, looks_like
 from porter.conversion.verification_inputs import emitted_types
 from porter.errors import UsageError
 from porter.frontend.inputs import RequestedShape, Shapes
-from porter.frontend.model_file import open_model
+from porter.frontend.model_file import ModelFile, open_model
 from porter.frontend.run_mode import decide
 from porter.frontend.search import shapes_for
 from porter.frontend.walker import Model
 from porter.imaging.geometry import Geometry, output_image
 from porter.imaging.image_spec import (
+    ASKED_FOR,
     ImageSpec,
+    contradiction,
     from_json,
     image_spec_of,
     image_type,
     others_hint,
     walked,
 )
-from porter.imaging.presets import find
+from porter.imaging.presets import BUILT_IN, find
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
@@ -76,9 +79,7 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     mode = decide(opened.root, choices.options, preset=choices.preset)
     model = opened.model(mode.options)
     shapes = shapes_for(model, choices.input_shapes)
-    spec = image_spec_of(opened, model, shapes, choices.preset)
-    if spec is None:
-        raise not_of_images(path, model, shapes) or unknown_encoding(path)
+    spec = torch_spec(path, opened, model, shapes, choices.preset)
     from porter.apps.stylize.runners import TracedNet
     from porter.emit.port import build_widest
     from porter.emit.settings import ExportOptions
@@ -86,6 +87,32 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
 
     port = build_widest(model, emitted_types(model, shapes), Variables(), ExportOptions())
     return TracedNet(port, model), spec
+
+
+def torch_spec(
+    path: Path, opened: ModelFile, model: Model, shapes: Shapes, preset: str | None
+) -> ImageSpec:
+    """What pictures mean to a `.t7`, with a warning where that may not be what was asked for.
+
+    Raises UsageError, which says of a published system what it is fed.
+    """
+    named = looks_like(opened)
+    try:
+        spec = image_spec_of(opened, model, shapes, preset)
+        if spec is None:
+            raise not_of_images(path, model, shapes) or unknown_encoding(path)
+    except UsageError as error:
+        error.hint = "\n".join(filter(None, [*map(likeness, named), error.hint]))
+        raise
+    if spec.why == ASKED_FOR and not spec.warning and preset in BUILT_IN:
+        told = next((likeness(each) for each in named if each.preset != preset), "")
+        spec = replace(spec, warning=told and f"colours may be wrong: {told}")
+    return spec
+
+
+def likeness(system: System) -> str:
+    """What `porter inspect` says of a published system: its name, and what it is fed."""
+    return f"the net looks like {system.title}: {system.advice}; it gives {system.gives}"
 
 
 def not_of_images(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
@@ -97,8 +124,10 @@ def not_of_images(path: Path, model: Model, shapes: Shapes) -> UsageError | None
     graph = walked(model, type)
     if output_image(graph) is not None:
         return None
-    shown = ", ".join(str(value.type) for value in leaves(graph.outputs))
-    return UsageError(f"{path.name} makes {shown}, and no pictures")
+    values = list(leaves(graph.outputs))
+    shown = ", ".join(str(value.type) for value in values)
+    what = "no pictures" if len(values) == 1 else "not one picture"
+    return UsageError(f"{path.name} makes {shown}, and {what}")
 
 
 def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
@@ -125,7 +154,9 @@ def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
             + "×".join("?" if n is None else str(n) for n in net.shape),
             hint=others_hint(),
         )
-    return net, ImageSpec(preset, recorded.geometry if recorded else Geometry(), "asked for")
+    warning = contradiction(preset, recorded.preset, recorded.why) if recorded else ""
+    geometry = recorded.geometry if recorded else Geometry()
+    return net, ImageSpec(preset, geometry, "asked for", warning=warning)
 
 
 def part_of(path: Path) -> Path:

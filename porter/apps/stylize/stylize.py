@@ -97,14 +97,15 @@ class Stylization:
         return (self.written if self.frames is None else self.frames) / max(self.seconds, 1e-9)
 
     def summary(self) -> str:
-        """One line."""
+        """One line, and one with a warning."""
         lost = f", {len(self.failed)} failed" if self.failed else ""
         lost += f", {self.skipped} skipped: the result exists" if self.skipped else ""
         count, what = (self.written, "picture") if self.frames is None else (self.frames, "frame")
+        warning = f"\nwarning: {self.image_spec.warning}" if self.image_spec.warning else ""
         return (
             f"{count} {what}{'' if count == 1 else 's'} in {self.seconds:.1f} s "
             f"({self.rate:.2f} a second){lost}; "
-            f"preset {self.image_spec.preset.name} ({self.image_spec.why})"
+            f"preset {self.image_spec.preset.name} ({self.image_spec.why}){warning}"
         )
 
     def json(self, spell: Callable[[str], str] = str) -> dict[str, object]:
@@ -112,6 +113,7 @@ class Stylization:
         return {
             "preset": self.image_spec.preset.name,
             "why": self.image_spec.why,
+            "warning": self.image_spec.warning,
             "pictures": [result.json(spell) for result in self.results],
             "frames": self.frames,
             "seconds": self.seconds,
