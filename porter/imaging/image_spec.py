@@ -88,9 +88,9 @@ def image_spec_of(
             received=f"a net that takes {shown}",
         )
     graph = walked(model, type)
-    told = detect(opened, graph)
-    agreed = chosen is None or (told is not None and agrees(chosen, told[0]))
-    found = told if agreed else (chosen, ASKED_FOR) if chosen else None
+    detected = detect(opened, graph)
+    agreed = chosen is None or (detected is not None and agrees(chosen, detected[0]))
+    found = detected if agreed else (chosen, ASKED_FOR) if chosen else None
     if found is None:
         return None
     preset, why = found
@@ -102,25 +102,25 @@ def image_spec_of(
         if chosen:
             raise
         return None  # a guess that the net contradicts
-    warning = contradiction(chosen, *told) if chosen and told else ""
+    warning = contradiction(chosen, *detected) if chosen and detected else ""
     return ImageSpec(preset, geometry, why, not ends_with_probabilities(graph), warning)
 
 
-def agrees(chosen: Preset, told: Preset) -> bool:
+def agrees(chosen: Preset, detected: Preset) -> bool:
     """Whether a preset is the one that a file tells; that may have the file's own numbers."""
-    return BUILT_IN.get(told.name) is chosen or chosen == replace(told, name=chosen.name)
+    return BUILT_IN.get(detected.name) is chosen or chosen == replace(detected, name=chosen.name)
 
 
-def contradiction(chosen: Preset, told: Preset, why: str) -> str:
+def contradiction(chosen: Preset, detected: Preset, why: str) -> str:
     """A warning of a built-in preset that a file contradicts; empty where it does not.
 
     Whoever writes a preset of their own knows what the net was trained with.
     """
-    if BUILT_IN.get(chosen.name) is not chosen or agrees(chosen, told):
+    if BUILT_IN.get(chosen.name) is not chosen or agrees(chosen, detected):
         return ""
     return (
         f"colours may be wrong: the preset {chosen.name} was asked for, but the file tells "
-        f"{told.name} ({why})"
+        f"{detected.name} ({why})"
     )
 
 

@@ -149,8 +149,8 @@ def test_the_mean_and_deviation_of_drawings_are_the_file_s(tmp_path: Path) -> No
 
 
 def test_a_preset_that_the_file_contradicts_is_used_with_a_warning(tmp_path: Path) -> None:
-    told = tuple(255 * each for each in DIV2K)
-    net = opened(with_mean(told, told), tmp_path)
+    mean = tuple(255 * each for each in DIV2K)
+    net = opened(with_mean(mean, mean), tmp_path)
     plain, own = meaning_for(net, "plain"), meaning_for(net, "edsr")
     assert plain is not None
     assert plain.preset.name == "plain"

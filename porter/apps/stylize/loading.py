@@ -105,8 +105,8 @@ def torch_spec(
         error.hint = "\n".join(filter(None, [*map(likeness, named), error.hint]))
         raise
     if spec.why == ASKED_FOR and not spec.warning and preset in BUILT_IN:
-        told = next((likeness(each) for each in named if each.preset != preset), "")
-        spec = replace(spec, warning=told and f"colours may be wrong: {told}")
+        advice = next((likeness(each) for each in named if each.preset != preset), "")
+        spec = replace(spec, warning=advice and f"colours may be wrong: {advice}")
     return spec
 
 
