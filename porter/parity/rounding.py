@@ -7,9 +7,18 @@ pass. Precision tells them apart: in float64 rounding shrinks by nine digits, a 
 
 So where a port's layers agree one by one and only their chain does not, the whole chain runs again:
 in float64, where port and reference must agree, and in NumPy's float32, which shows what rounding
-does on this input. The port may be `FACTOR` times as far off as that. The same holds for one layer
-in isolation, whose float64 agreement and float32 noise are measured anyway. Only the NumPy
-reference is questioned in this way, never a recording.
+does on this input. The port may be `FACTOR` times as far off as that.
+
+Where one plane of a few numbers is divided, what NumPy's run shows is little more than one draw of
+a random number, which is ten times smaller than another in one case of sixteen (the ratio of two
+normal variables). The agreement in float64 is a second draw: to first order rounding is in
+proportion to the precision, so it is what float32 does, divided by 2²⁹. The larger of the two
+counts. The second only up to `FACTOR` times the first, since a trifle that is not rounding, too
+small to tell from it in float64, would be blown up as well.
+
+The same holds for one layer in isolation, whose float64 agreement and float32 noise are measured
+anyway; there NumPy's run alone counts. Only the NumPy reference is questioned in this way, never a
+recording.
 """
 
 from __future__ import annotations
@@ -30,6 +39,8 @@ from porter.runtime import reference
 
 FACTOR = 10.0
 """Summing in another order changes an accumulated error by a small factor, in either direction."""
+PRECISION = 2.0**29
+"""How many times finer float64 is than float32: 53 bits and 24."""
 MAX_ROUNDING = 1e-2
 """Where rounding may reach more than this fraction of the scale, float32 proves nothing."""
 
@@ -38,7 +49,8 @@ MAX_ROUNDING = 1e-2
 class Rounding:
     """Accumulated errors of a value, in units of its scale.
 
-    `float32` is NumPy's in float32, `float64` the port's in float64; both against NumPy in float64.
+    `float32` is what rounding does in float32, `float64` the port's error in float64; both against
+    NumPy in float64.
     """
 
     float32: float
@@ -101,10 +113,10 @@ def accumulated_rounding(
             values.update({v.id: array for v, array in zip(node.outputs, arrays, strict=True)})
         for value, tensor, at in zip(node.outputs, tensors, step.outputs, strict=True):
             expected, computed = exact[value.id], runner.load(tensor, at)
-            roundings[value.id] = Rounding(
-                relative_error(expected, rounded[value.id]),
-                relative_error(expected, computed) if expected.shape == computed.shape else np.inf,
+            drift = (
+                relative_error(expected, computed) if expected.shape == computed.shape else np.inf
             )
+            roundings[value.id] = of_two_draws(relative_error(expected, rounded[value.id]), drift)
         for identity in dead.get(positions[id(node)], ()):
             exact.pop(identity, None)
             rounded.pop(identity, None)
@@ -116,6 +128,11 @@ def accumulated_rounding(
     }
     runner.run(layout, stored, double, judge)
     return roundings
+
+
+def of_two_draws(float32: float, float64: float) -> Rounding:
+    """What rounding does, by NumPy's error in float32 and the port's, a second draw, in float64."""
+    return Rounding(max(float32, min(PRECISION * float64, FACTOR * float32)), float64)
 
 
 def in_precision(precision: type, array: Array) -> Array:

@@ -12,14 +12,17 @@ from porter.ir.layout import OpContext
 from porter.ir.registry import Registry, register, registering_into
 from porter.layer_maps import default_registry
 from porter.parity.compare import Report, Tolerance, verify
-from porter.parity.rounding import FACTOR, MAX_ROUNDING, Rounding
+from porter.parity.rounding import FACTOR, MAX_ROUNDING, Rounding, of_two_draws
 from porter.report.as_json import warnings
 from porter.runtime.runner import Variables
 from tests.build import Array, model, randn, sequential, torch_module
 
 
-def with_folds(error: float = 0.0, factor: float = 10) -> Registry:
-    """porter's maps and `my.Fold`, which makes every difference up to `factor` times larger."""
+def with_folds(error: float = 0.0, factor: float = 10, error32: float = 0.0) -> Registry:
+    """porter's maps and `my.Fold`, which makes every difference up to `factor` times larger.
+
+    `error32` is a mistake of the port in float32 only.
+    """
 
     class Fold(LayerMap):
         accepts = Accepts.ELEMENTWISE
@@ -28,7 +31,8 @@ def with_folds(error: float = 0.0, factor: float = 10) -> Registry:
             return np.sin(factor * x)
 
         def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
-            return tf.sin(tf.multiply(x, factor + error))
+            mistake = error32 if x.dtype == tf.float32 else error
+            return tf.sin(tf.multiply(x, factor + mistake))
 
     with registering_into(default_registry().copy()) as extended:
         register("my.Fold")(Fold)
@@ -67,6 +71,12 @@ def test_a_small_mistake_that_is_amplified_fails() -> None:
     assert report.allowed == 1e-4
 
 
+def test_a_mistake_in_float32_alone_that_is_amplified_fails() -> None:
+    report = folded(5, with_folds(error32=9e-6), deep=False)
+    assert all(row.isolated is not None and row.isolated.max_rel < 1e-5 for row in report.rows)
+    assert not report.passed
+
+
 def test_one_layer_may_amplify_the_rounding_of_its_input() -> None:
     (row,) = folded(1, with_folds(factor=3000)).rows
     assert row.isolated is not None
@@ -102,3 +112,12 @@ def test_float64_must_agree_before_rounding_is_believed() -> None:
     assert Rounding(1e-5, 1e-12).allows(1e-10) == pytest.approx(FACTOR * 1e-5)
     assert Rounding(1e-5, 1e-9).allows(1e-10) == 0
     assert Rounding(float("inf"), 1e-12).allows(1e-10) == MAX_ROUNDING
+
+
+def test_agreement_in_float64_is_a_second_draw_of_rounding() -> None:
+    assert of_two_draws(1e-5, 1e-14) == Rounding(1e-5, 1e-14)
+    assert of_two_draws(1e-6, 2.0**-29 * 4e-6) == Rounding(pytest.approx(4e-6), 2.0**-29 * 4e-6)
+    # What is not rounding, though too small to fail in float64, is not blown up.
+    assert of_two_draws(1e-6, 9e-11).float32 == pytest.approx(FACTOR * 1e-6)
+    # A mistake gets nothing by it.
+    assert of_two_draws(1e-6, 1e-7).allows(1e-10) == 0
