@@ -223,6 +223,21 @@ def test_a_net_of_clips_is_named_whatever_their_length() -> None:
         assert bindings(ltc.fingerprint.widths, widths) is not None
 
 
+def test_views_give_the_sizes_that_no_weight_has() -> None:
+    """HieCoAtten's words and regions; a command with those of another net would not run."""
+    (system,) = (each for each in systems() if each.name == "hiecoatten")
+    drawn = sketch(open_model(ZOO / system.name / "model.t7").root)
+    assert drawn is not None
+    other = replace(
+        drawn,
+        widths=((512, 512),) * 3 + ((512, 1),) * 2,
+        views=((196, 512), (196, 512), (26, 512), (1, -1), (1, -1)),
+    )
+    bound = system.fingerprint.bindings(other, set())
+    assert bound == {"a": 512, "r": 196, "w": 26}
+    assert system.fingerprint.bindings(replace(other, views=other.views[1:]), set()) is None
+
+
 def test_widths_have_values() -> None:
     assert bindings("3>a ... b>a+2c", [(3, 8), (1, 1), (5, 18)]) == {"a": 8, "b": 5, "c": 5}
     assert bindings("3>a a>a+2c", [(3, 8), (8, 11)]) is None

@@ -9,7 +9,8 @@ between `<` and `>`, divided by commas; nn.Sequential and nngraph's graphs are l
 modules stand one after the other. A module that is shared stands where it comes first, and dropout
 nowhere.
 
-`widths` are the planes or features that every module with weights takes and makes, in order.
+`widths` are the planes or features that every module with weights takes and makes, in order;
+`views` the sizes of every nn.View of two, such as words and their features.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from porter.frontend.module_tree import parts
-from porter.torch7 import Tensor, TorchObject
+from porter.torch7 import Storage, Tensor, TorchObject
 
 MAX_MODULES = 20_000
 """No published net has as many; a longer one is no system that is listed."""
@@ -33,29 +34,33 @@ UNNAMED = ("Dropout", "SpatialDropout", "Copy")
 
 WIDTHS = (("nInputPlane", "nOutputPlane"), ("inputFrameSize", "outputFrameSize"))
 
+VIEW = "View;"
+
 Widths = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """A net's text, and the widths of its modules with weights."""
+    """A net's text, the widths of its modules with weights, and its views of two sizes."""
 
     text: str
     widths: tuple[Widths, ...]
+    views: tuple[Widths, ...] = ()
 
 
 def sketch(root: TorchObject) -> Sketch | None:
     """The sketch of a module tree; None for a tree that is larger than any published net."""
     words: list[str] = []
     widths: list[Widths] = []
+    views: list[Widths] = []
     for count, (word, module) in enumerate(tokens(root)):
         if count > MAX_MODULES:
             return None
         words.append(word)
         pair = widths_of(module) if module is not None else None
         if pair is not None:
-            widths.append(pair)
-    return Sketch("".join(words), tuple(widths))
+            (views if word == VIEW else widths).append(pair)
+    return Sketch("".join(words), tuple(widths), tuple(views))
 
 
 def tokens(root: TorchObject) -> Iterator[tuple[str, TorchObject | None]]:
@@ -117,7 +122,14 @@ def by_axes(values: list[int]) -> str:
 
 
 def widths_of(module: TorchObject) -> Widths | None:
-    """What a module with weights takes and makes; for nn.LookupTable the words and their size."""
+    """What a module with weights takes and makes; for nn.LookupTable the words and their size.
+
+    For an nn.View the two sizes that it names, if it names two.
+    """
+    size = module.get("size")
+    if class_name(module) == VIEW[:-1]:
+        named = size.array.tolist() if isinstance(size, Storage) else []
+        return (named[0], named[1]) if len(named) == 2 else None
     for names in WIDTHS:
         inputs, outputs = (module.get(name) for name in names)
         if isinstance(inputs, int | float) and isinstance(outputs, int | float):

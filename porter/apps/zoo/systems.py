@@ -49,19 +49,21 @@ class Fingerprint:
     """What every net of a system has in common, at any width.
 
     `sketch` is a pattern (pattern.py) for all of a net's sketch (sketch.py),
-    `widths` one for its widths (widths.py), `around` are keys of the table or object that the file
-    keeps the net in.
+    `widths` one for its widths (widths.py) and `views` one for its views of two sizes, `around`
+    are keys of the table or object that the file keeps the net in.
     """
 
     sketch: str
     widths: str = ""
+    views: str = ""
     around: tuple[str, ...] = ()
 
     def bindings(self, drawn: Sketch, around: Set[str]) -> Bindings | None:
         """The widths' letters, if a net is of the system by its sketch and the keys around it."""
         if not set(self.around) <= around or not pattern.fullmatch(self.sketch, drawn.text):
             return None
-        return bindings(self.widths, drawn.widths)
+        bound = bindings(self.widths, drawn.widths)
+        return None if bound is None else bindings(self.views, drawn.views, bound)
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,12 @@ def parse_system(name: str, body: Mapping[str, Any]) -> System:
 
 def parse_fingerprint(where: str, body: Mapping[str, Any]) -> Fingerprint:
     """What a system is recognised by, from its table. Raises ValueError."""
-    require_entries(body, {"sketch": str}, {"widths": str, "around": list}, where)
+    require_entries(body, {"sketch": str}, {"widths": str, "views": str, "around": list}, where)
     pattern.parse(body["sketch"])
-    require_pattern(body.get("widths", ""))
-    return Fingerprint(body["sketch"], body.get("widths", ""), tuple(body.get("around", ())))
+    widths, views = (body.get(name, "") for name in ("widths", "views"))
+    for each in (widths, views):
+        require_pattern(each)
+    return Fingerprint(body["sketch"], widths, views, tuple(body.get("around", ())))
 
 
 def require_entries(

@@ -8,7 +8,7 @@ pattern. `...`, once at most, stands for any modules.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 PART = re.compile(r"(\d*)([a-z]?)")
 TERM = re.compile(r"(\d+|\d*[a-z])(\+(\d+|\d*[a-z]))*|\*|!\d+")
@@ -33,12 +33,14 @@ def is_term(text: str) -> bool:
     return TERM.fullmatch(text) is not None
 
 
-def bindings(pattern: str, widths: Sequence[tuple[int, int]]) -> Bindings | None:
+def bindings(
+    pattern: str, widths: Sequence[tuple[int, int]], known: Mapping[str, int] | None = None
+) -> Bindings | None:
     """The value of each letter, if the widths of a net's modules with weights are as a pattern
-    says; else None.
+    says; else None. `known` are letters that have values before.
     """
     words = pattern.split()
-    bound: Bindings = {}
+    bound: Bindings = dict(known or {})
     if not words:
         return bound
     pairs = list(widths)
