@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 NET = fixtures/nets/texture_nets_johnson_slim
 
-.PHONY: demo test safety lint types check coverage clean
+.PHONY: demo test safety lint types check coverage site clean
 
 demo: $(VENV)/.installed
 	$(BIN)/porter convert $(NET)/model.t7 --reference $(NET)/activations.t7 -o demo/johnson_slim --force
@@ -40,8 +40,11 @@ coverage: $(VENV)/.installed-dev
 	$(BIN)/python tools/zoo_page.py
 	$(BIN)/python tools/count.py
 
+site: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo site .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

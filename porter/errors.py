@@ -34,6 +34,7 @@ switch off as it does `assert`.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 
@@ -45,6 +46,16 @@ def printable(text: str, limit: int = 120) -> str:
     """
     cut = text if len(text) <= limit else f"{text[:limit]}… ({len(text):,} characters)"
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
+_ARGUMENT = re.compile(r"`([A-Za-z]\w*)=([^`\"\n]+)`")
+
+
+def _as_python(argument: re.Match[str]) -> str:
+    """A keyword argument of a message as Python takes it: text in quotes."""
+    name, value = argument.groups()
+    literal = value in ("True", "False") or re.fullmatch(r"[-+.\d]+", value)
+    return f"`{name}={value}`" if literal else f'`{name}="{value}"`'
 
 
 class PorterError(Exception):
@@ -77,7 +88,7 @@ class PorterError(Exception):
             lines.append(f"Received: {self.received}")
         if self.hint:
             lines.append(self.hint)
-        text = "\n".join(lines)
+        text = _ARGUMENT.sub(_as_python, "\n".join(lines))
         return "\n".join(printable(line, limit=4_000) for line in text.split("\n"))
 
 

@@ -152,6 +152,38 @@ def test_errors_name_keyword_arguments() -> None:
         porter.check(RELU, jobs=0)
 
 
+def test_errors_show_values_as_python_takes_them() -> None:
+    error = porter.PorterError("wrong", hint="give `map=nn.My=nn.Sequential` or `slim=4`, `seed=`")
+    assert str(error).endswith('give `map="nn.My=nn.Sequential"` or `slim=4`, `seed=`')
+
+
+WRONG_MAP = """
+from porter.maps import LayerMap, number, register
+
+@register("my.Scale")
+class Scale(LayerMap):
+    v = number("v")
+
+    def reference(self, x):
+        return x * self.v
+
+    def apply(self, tf, x, at):
+        return tf.add(x, self.v)
+"""
+
+
+def test_a_wrong_layer_map_of_the_users_is_no_bug_of_porter(tmp_path: Path) -> None:
+    maps, output = tmp_path / "maps.py", tmp_path / "port"
+    maps.write_text(WRONG_MAP)
+    model = ROOT / "fixtures" / "formats" / "model_unknown_user_class.t7"
+    with pytest.raises(
+        porter.ParityError, match=r"`apply` of your layer map of my\.Scale"
+    ) as caught:
+        porter.convert(model, output=output, layer_maps=[maps])
+    assert "bug of porter" not in str(caught.value)
+    assert not output.exists()
+
+
 def test_identity_and_layer_maps_extend_the_registry_of_one_call(tmp_path: Path) -> None:
     opened = porter.open_model(CHECKPOINT, identity=["nn.MyLayer"])
     assert isinstance(opened.registry, Registry)

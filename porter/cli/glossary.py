@@ -31,6 +31,7 @@ WORDS: dict[str, str] = {
     "(CONTRIBUTING.md).",
     "layout": "The order of axes. Torch has N×C×H×W (channels_first), TensorFlow N×H×W×C "
     "(channels_last).",
+    "level": "A brightness of one channel of one pixel in an 8-bit picture, 0 to 255.",
     "manifest": "`manifest.json` in a converted folder: source, versions, signature, "
     "warnings, errors, and the SHA-256 of every file.",
     "noise": "The error that float32 rounding alone explains, measured with NumPy in "

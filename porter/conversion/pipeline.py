@@ -45,6 +45,7 @@ from porter.frontend.run_mode import decide, recorded_otherwise
 from porter.frontend.walker import Model
 from porter.imaging.image_spec import image_spec_of
 from porter.ir.nested import leaves
+from porter.ir.registry import DEFAULT_REGISTRY, Registry
 from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity import saved_outputs
@@ -239,7 +240,9 @@ def verify_all(
     failed = [report for report in reports if not report.passed]
     if failed:
         pages = write_failed(reports, request)
-        raise parity_failure(reports, failed[0], pages, mode_advice(model, request))
+        raise parity_failure(
+            reports, failed[0], request.registry, pages, mode_advice(model, request)
+        )
     return used, reports
 
 
@@ -302,7 +305,11 @@ def write_failed(reports: list[Report], request: Request) -> list[Path]:
 
 
 def parity_failure(
-    reports: list[Report], failed: Report, pages: Sequence[Path] = (), mode: str = ""
+    reports: list[Report],
+    failed: Report,
+    registry: Registry | None,
+    pages: Sequence[Path] = (),
+    mode: str = "",
 ) -> ParityError:
     """The error of a port that does not compute what the oracle says."""
     row = failed.first_diverging
@@ -311,7 +318,7 @@ def parity_failure(
         f"the port differs from {row.oracle}: nothing was written",
         where=f"{row.path or 'the root'} ({row.type}), on input {failed.input}",
         received=row.summary(),
-        hint=advice(row, pages, mode),
+        hint=advice(row, whose_mistake(row, registry), pages, mode),
     )
     error.reports = tuple(reports)
     return error
@@ -323,7 +330,20 @@ def mode_advice(model: Model, request: Request) -> str:
     return recorded_otherwise(model.root, request.options, recorded)
 
 
-def advice(row: Row, pages: Sequence[Path], mode: str = "") -> str:
+def whose_mistake(row: Row, registry: Registry | None) -> str:
+    """Who can mend the first layer that differs."""
+    registry = registry or DEFAULT_REGISTRY
+    if row.type in registry.aliases:
+        return (
+            f"{row.type} was treated as {registry.aliases[row.type]}, and computes something else"
+        )
+    if registry.handlers.get(row.type) is DEFAULT_REGISTRY.handlers.get(row.type):
+        return "if the layer map is wrong, that is a bug of porter"
+    wrong = "`apply` of your layer map" if row.oracle != RECORDED else "your layer map"
+    return f"{wrong} of {row.type} does not compute what {row.oracle} does"
+
+
+def advice(row: Row, mistake: str, pages: Sequence[Path], mode: str = "") -> str:
     """Where to look next; `mode` where that explains the failure by itself."""
     if mode:
         return "\n".join([mode, *(f"report: {path}" for path in pages)])
@@ -337,7 +357,7 @@ def advice(row: Row, pages: Sequence[Path], mode: str = "") -> str:
         )
     lines += [f"report: {path}" for path in pages]
     more = "" if pages else "run with `report=html`, or `porter convert --json`, for every layer; "
-    return "\n".join([*lines, f"{more}if the layer map is wrong, that is a bug of porter"])
+    return "\n".join([*lines, f"{more}{mistake}"])
 
 
 def prepare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class ModelFile:
     root: TorchObject
     selected: str
     wrapper: dict[str, str]
-    registry: Registry
+    registry: Registry = field(repr=False)
     warning: str = ""
     """What to know of how the module was found."""
     chosen: bool = False

@@ -111,18 +111,17 @@ def begin(options: TrainOptions, force: bool) -> None:
     """Make the folder of a run, or see that it is this run's. Raises UsageError, EmitError."""
     output = options.output
     record = output / RECORD
-    if force:
+    if force and record.exists():
         clear(output)
-    require_startable(options)
+    else:
+        require_startable(options)
     with reported(output):
         output.mkdir(parents=True, exist_ok=True)
     write_text(record, json.dumps({"options": options.json()}, indent=2) + "\n")
 
 
 def clear(output: Path) -> None:
-    """Remove an earlier run; nothing else. Raises EmitError."""
-    if not (output / RECORD).exists():
-        return
+    """Remove an earlier run, and leave what else is in its folder. Raises EmitError."""
     with reported(output):
         for left in sorted(output.iterdir()):
             ours = left.name in (FOLDER, RECORD, "samples", "events", "model", "model.t7")

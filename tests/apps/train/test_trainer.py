@@ -169,7 +169,10 @@ def test_another_runs_folder_is_not_touched(options: Make, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="other options") as caught:
         begin(options(tv_weight=5.0), force=False)
     assert "tv_weight 0.0 → 5.0" in str(caught.value)
+    beside = options().output / "letter.txt"
+    beside.write_text("dear")
     begin(options(tv_weight=5.0), force=True)
+    assert beside.exists()
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "letter.txt").write_text("dear")

@@ -1,0 +1,33 @@
+"""The tutorials run from the first cell to the last, as whoever opens them runs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "docs" / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", folder, prepend=":")
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": path.parent}}
+    NotebookClient(notebook, timeout=None, kernel_name="python3", resources=resources).execute()
+
+
+def test_there_are_notebooks() -> None:
+    assert len(NOTEBOOKS) == 4
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_notebook_printed_is_kept(path: Path) -> None:
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    assert any(cell.outputs for cell in cells)
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert all(o.output_type != "error" and o.get("name") != "stderr" for o in outputs)
