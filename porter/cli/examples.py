@@ -9,6 +9,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "porter inspect model.t7",
         "porter inspect checkpoint.t7 --select netG --html model.html",
     ),
+    "view": (
+        "porter view model.t7",
+        "porter view checkpoint.t7 --select netG --input-shape 3x256x256",
+    ),
     "convert": (
         "porter convert model.t7",
         "porter convert model.t7 --reference activations.t7 --format saved_model,keras -o port",

@@ -37,6 +37,7 @@ from porter.version import ShowVersion, version
 
 COMMANDS = (
     "inspect",
+    "view",
     "convert",
     "weights",
     "stylize",

@@ -1,0 +1,46 @@
+"""`porter view`: the page of `porter inspect --html`, opened in a browser."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import webbrowser
+from pathlib import Path
+
+from porter.cli.arguments import Commands, arguments_of, model_options, show_json
+from porter.errors import UsageError
+
+
+def add_to(commands: Commands) -> None:
+    """Arguments of the command."""
+    one = commands.add_parser("view", help="show a .t7 file as a page in a browser")
+    one.add_argument("file", type=Path, help="the .t7 file")
+    model_options(one)
+    one.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; returns the exit code. The page stays: the browser reads it later."""
+    from dataclasses import replace
+
+    from porter.api import inspect
+    from porter.apps import network_page
+    from porter.apps.inspect import PlainInspection
+    from porter.report.console import out
+    from porter.system.atomic import write_text
+
+    inspection = inspect(options.file, **arguments_of(options, inspect))
+    if isinstance(inspection, PlainInspection):
+        raise UsageError(
+            f"{options.file} holds no Torch module, of which there could be a page",
+            hint=f"see what it holds with `porter inspect {options.file}`",
+        )
+    inspection = replace(inspection, input_note=options.spell(inspection.input_note))
+    page = Path(tempfile.mkdtemp(prefix="porter-")) / f"{options.file.stem}.html"
+    write_text(page, network_page.render_html(inspection))
+    opened = webbrowser.open(page.as_uri())
+    if options.json:
+        show_json({"page": str(page), "opened": opened})
+    else:
+        out().print(f"{page}{'' if opened else '  (there is no browser here: open it in one)'}")
+    return 0
