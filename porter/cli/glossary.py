@@ -24,6 +24,8 @@ WORDS: dict[str, str] = {
     "one thing changed. It is never part of the verdict.",
     "identity": "A module that hands its input on unchanged. `--identity CLASS` treats an "
     "unknown class so.",
+    "inherited": "Said of a layer that fails only because an earlier one does: fed the same "
+    "input it computes the same.",
     "isolated": "The error of a layer that is fed the oracle's inputs, in units of the scale. "
     "It tells which layer is wrong. See accumulated.",
     "layer map": "The Python class that says what one Torch class computes: its fields, its "

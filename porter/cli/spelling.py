@@ -19,11 +19,11 @@ Parsers = Callable[[], Iterable[argparse.ArgumentParser]]
 def in_options(text: str, parsers: Parsers) -> str:
     """`text` with every keyword argument as the option of the first parser that has it.
 
-    What no parser has stays as it is. `True` needs no value on a command line.
+    What no parser has stays as it is. `True` needs no value on a command line, and text no quotes.
     """
 
     def option(found: re.Match[str]) -> str:
-        name, value = found.groups()
+        name, value = found[1], found[2].strip('"')
         for parser in parsers():
             for action in parser._actions:
                 if action.dest == name and action.option_strings:

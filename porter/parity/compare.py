@@ -17,7 +17,7 @@ so that memory is bounded by the widest place of the net, not by its length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -101,6 +101,8 @@ class Row:
     tolerance: Tolerance = field(default_factory=Tolerance)
     hint: Hint | None = None
     thumbnail: Thumbnail | None = field(default=None, repr=False, compare=False)
+    inherited: bool = False
+    """Whether the error came with the input: an earlier layer fails, and this one by itself not."""
 
     @property
     def nonfinite(self) -> bool:
@@ -148,6 +150,18 @@ class Row:
             and (self.accumulated is None or self.accumulated.within(self.tolerance.accumulated))
             and (self.float64 is None or self.float64 <= self.tolerance.float64)
         )
+
+
+def with_inherited(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Rows in the order of their calls; those behind a failing layer say whether they inherit."""
+    marked: list[Row] = []
+    failed = False
+    for row in rows:
+        by_itself = replace(row, accumulated=None)
+        inherits = failed and not row.passed and row.isolated is not None and by_itself.passed
+        marked.append(replace(row, inherited=inherits))
+        failed = failed or not row.passed
+    return tuple(marked)
 
 
 def measured(measure: Measure | None) -> float | None:
@@ -413,7 +427,7 @@ def verify(
         comparison.rounding = accumulated_rounding(layout, inputs, exactly, progress)
     expected = map_leaves(lambda value: oracle.values[value.id], graph.outputs)
     return Report(
-        comparison.rows(),
+        with_inherited(comparison.rows()),
         label,
         source if recording is not None else REFERENCE,
         tuple(leaves(expected)),

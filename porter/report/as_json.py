@@ -77,6 +77,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "noise_floor": finite(row.noise),
         "times_noise": times_noise(row),
         "status": "pass" if row.passed else "fail",
+        "inherited": row.inherited,
         "note": row.note,
         "nonfinite": row.nonfinite,
         "hint": hint_json(row.hint),

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from porter.parity.compare import Row
     from porter.report.drift import Drift
 
-COLOUR = {"pass": "green", "fail": "red", "unmapped": "yellow", "error": "red"}
+COLOUR = {
+    "pass": "green",
+    "fail": "red",
+    "inherited": "yellow",
+    "unmapped": "yellow",
+    "error": "red",
+}
 
 
 def out(width: int | None = None) -> Console:
@@ -64,7 +70,7 @@ def parity_table(rows: Iterable[Row], width: int = 160) -> Table:
     table.add_column("", overflow="fold")
     for row in shown:
         times = times_noise(row)
-        status = "pass" if row.passed else "fail"
+        status = status_of(row)
         outcome = Text(status if not row.problem else f"{status}: {row.problem}", COLOUR[status])
         path, kind = printable(row.path) or "(root)", printable(row.type)
         isolated = error_shown(row.isolated.max_rel if row.isolated else None)
@@ -81,6 +87,11 @@ def parity_table(rows: Iterable[Row], width: int = 160) -> Table:
         table.caption = f"oracle: {oracles}; a wider terminal shows shapes and float64"
         table.caption_justify = "left"
     return table
+
+
+def status_of(row: Row) -> str:
+    """The verdict on a layer, in one word."""
+    return "pass" if row.passed else "inherited" if row.inherited else "fail"
 
 
 def show_hints(console: Console, rows: Iterable[Row], spell: Callable[[str], str] = str) -> None:
@@ -130,7 +141,10 @@ def failing_table(rows: Iterable[Row], width: int = 160) -> Table:
     failing = [row for row in every if not row.passed]
     shown = failing[:MAX_FAILING]
     table = parity_table(shown, width)
+    inherited = sum(row.inherited for row in failing)
     counts = f"{len(failing)} of {len(every)} layers fail"
+    if inherited:
+        counts += f", {inherited} of them because of an earlier one"
     more = f", the first {len(shown)} are shown" if len(shown) < len(failing) else ""
     note = f"{counts}{more}; -v shows every layer"
     table.caption = "\n".join(filter(None, (str(table.caption or ""), note)))

@@ -116,8 +116,19 @@ def test_one_wrong_layer_fails_alone_and_spoils_what_follows(registry: Registry)
     assert isolated == ["2"]
     assert accumulated == ["2", "3", "4", "5"]
     assert report.first_diverging is rows["2"]
+    assert [path for path, row in rows.items() if row.inherited] == ["3", "4", "5"]
     assert "isolated error 5.00e-03 of the scale (at most 1e-05)" in rows["2"].summary()
     assert "isolated" not in rows["3"].summary()
+
+
+def test_a_second_mistake_is_not_inherited(registry: Registry) -> None:
+    net = sequential(conv(3, 4), wrong(), conv(4, 4), wrong())
+    report = verified(net, randn(1, 3, 9, 9), registry=with_wrong(registry, 0.01))
+    assert [(row.path, row.inherited) for row in report.rows if not row.passed] == [
+        ("2", False),
+        ("3", True),
+        ("4", False),
+    ]
 
 
 def test_float64_catches_an_error_that_float32_would_forgive(registry: Registry) -> None:

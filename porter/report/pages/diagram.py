@@ -68,7 +68,7 @@ def levels(rows: Mapping[tuple[str, int], Row]) -> dict[tuple[str, int], Look]:
 def level(row: Row) -> str:
     """`good`, `fair` (within a factor of ten of the tolerance), `bad`, or nothing measured."""
     if not row.passed:
-        return "bad"
+        return "fair" if row.inherited else "bad"
     shares = [
         measure.max_rel / limit
         for measure, limit in (

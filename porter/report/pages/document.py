@@ -49,8 +49,10 @@ class Document:
         inputs = f"{len(self.reports)} input{'s' if len(self.reports) != 1 else ''}"
         if row is not None:
             failed = sum(not each.passed for each in rows)
+            inherited = sum(each.inherited for each in rows)
+            because = f", {inherited} of them because of an earlier one" if inherited else ""
             return (
-                f"{failed} of {len(rows)} layers differ from {self.oracle}; "
+                f"{failed} of {len(rows)} layers differ from {self.oracle}{because}; "
                 f"first {row.path or 'the root'} ({row.type}): {row.summary()}"
             )
         worst = max((r.accumulated.max_rel for r in rows if r.accumulated), default=0.0)

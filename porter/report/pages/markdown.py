@@ -51,6 +51,13 @@ def render(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def outcome(row: Row) -> str:
+    """The verdict on a layer; what went wrong where it fails by itself."""
+    if row.passed:
+        return "pass"
+    return "inherited" if row.inherited else f"**fail**: {plain(row.summary())}"
+
+
 def layer_table(rows: Sequence[Row]) -> str:
     """Errors in units of each layer's scale."""
     heads = ("path", "class", "output", "isolated", "accumulated", "×noise", "oracle", "status")
@@ -66,7 +73,7 @@ def layer_table(rows: Sequence[Row]) -> str:
                 number(measured(row.accumulated)),
                 "–" if times_noise(row) is None else f"{times_noise(row):.1f}",
                 plain(row.oracle),
-                "pass" if row.passed else f"**fail**: {plain(row.summary())}",
+                outcome(row),
             )
             for row in rows
         ),
