@@ -15,6 +15,7 @@ from porter.maps import (
     Array,
     BadField,
     Field,
+    HintsInput,
     KeepsFirstInput,
     LayerMap,
     Layouts,
@@ -189,7 +190,7 @@ class Replicate(Insertion):
 
 
 @register("nn.Transpose")
-class Transpose(RenamingByRank):
+class Transpose(RenamingByRank, HintsInput):
     """Pairs of dimensions are swapped, one pair after the other; the result is a copy.
 
     With `numInputDims` they are counted in the last so many dimensions. TensorFlow moves nothing:
@@ -198,6 +199,11 @@ class Transpose(RenamingByRank):
 
     swaps: Field[tuple[tuple[int, int], ...]] = Field(lambda module: read_swaps(module))
     sample_rank = optional_integer("numInputDims")
+
+    def input_hint(self) -> TensorType | None:
+        """An image, where the fourth dimension is moved; fewer say too little of the rank."""
+        last = max((dimension for pair in self.swaps for dimension in pair), default=0)
+        return TensorType((None,) * 4) if last == 4 and self.sample_rank is None else None
 
     def axes(self, rank: int) -> list[tuple[int, int]]:
         """The pairs as 0-based axes."""

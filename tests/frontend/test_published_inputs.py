@@ -6,8 +6,10 @@ import pytest
 
 from porter.frontend.dynamic import generalise
 from porter.frontend.index_inputs import index_limits
+from porter.frontend.model_file import open_model
 from porter.frontend.search import solve
 from porter.ir.nested import leaves
+from porter.layer_maps import default_registry
 from porter.torch7 import Tensor, TorchObject, read
 from tests.build import (
     FIXTURES,
@@ -110,3 +112,13 @@ def test_two_images_of_different_fixed_sizes_are_found() -> None:
     shapes = solve(model(sequential(both, torch_module("nn.CAddTable"))))
     sizes = [each.shape[1:] for each in leaves(shapes.types[0])]
     assert sizes == [(1, 224, 224), (1, 64, 64)]
+
+
+def test_a_warp_s_image_is_told_by_the_transpose_that_reads_it() -> None:
+    """gvnn: an image, the numbers of a motion, and depths of the camera's size."""
+    model = open_model(FIXTURES / "nets" / "gvnn_warp_se3" / "model.t7", default_registry()).model()
+    (types,) = solve(model).types
+    picture, motion, depth = leaves(types)
+    assert picture.rank == 4
+    assert motion.shape[1:] == (6,)
+    assert depth.shape[1:] == (10, 12)
