@@ -6,7 +6,8 @@ one). Arguments that several functions take:
 
     select        which module of a file that holds several: `model`, `agent.network`; also one
                   inside a module, `netG.2`, or part of an nn.Sequential, `netG.1-31`
-    input_shapes  one shape, or one for each input of the model: "3x256x256" or (3, 256, 256);
+    input_shapes  one shape, or one for each input of the model: "3x256x256" or (3, 256, 256),
+                  with or without a batch in front, or "5x3:int" for indices, as it is;
                   by default porter finds shapes that the model takes
     layer_maps    Python files with layer maps of your own (CONTRIBUTING.md); they are executed
     identity      Torch classes without a map that hand their input on unchanged

@@ -33,8 +33,8 @@ def model_options(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CxHxW[:int]",
-        help="input shape in Torch's order, :int for indices; repeat it for each input (default: "
-        "shapes that the model takes)",
+        help="input shape in Torch's order, without a batch or with one in front, :int for indices "
+        "(as they are); repeat it for each input (default: shapes that the model takes)",
     )
     map_options(command)
 

@@ -12,7 +12,15 @@ from porter.errors import MALFORMED, PorterError, UsageError, WalkError
 from porter.frontend.batch_of_one import first_difference
 from porter.frontend.index_inputs import index_limits, number_readers
 from porter.frontend.module_tree import submodules
-from porter.frontend.probe import InputProbe, arranged, concrete, first_reader, with_index_rank
+from porter.frontend.probe import (
+    UNKNOWN,
+    InputProbe,
+    TypeNeeded,
+    arranged,
+    concrete,
+    first_reader,
+    with_index_rank,
+)
 from porter.frontend.walker import Model
 from porter.ir.capabilities import HintsInput
 from porter.ir.fields import Array
@@ -176,19 +184,21 @@ def shown_shape(type: TensorType) -> str:
 def requested(model: Model, shapes: Sequence[RequestedShape]) -> Shapes:
     """The types of shapes that the user requests, one for each input of the model.
 
-    A single shape without batch gets one in front where the model takes a batch. What the user
-    does not say is found out: which inputs are indices, and which of them make up a table. Raises
-    the WalkError that the model raises on these shapes.
+    A shape without batch gets one in front where the model takes a batch. What the user does not
+    say is found out: which inputs are indices, and which of them make up a table. Raises the
+    WalkError that the model raises on these shapes.
     """
     if len(shapes) > 1:
         return Shapes((with_indices(model, arranged_as(model, shapes), shapes),))
     (shape,) = shapes
-    if isinstance(shape, TensorType):
+    if isinstance(shape, TensorType) and shape.dtype != FLOAT:
         return Shapes((with_indices(model, shape, shapes),))
     hint = hint_of(model)
-    dtype = hint.dtype if hint is not None else FLOAT
-    batchless = hint is not None and hint.rank == len(shape) + 1
-    tries = [TensorType((1, *shape), dtype), TensorType(shape, dtype)]
+    whole = shape if isinstance(shape, TensorType) else TensorType(shape)
+    if whole is not shape and hint is not None:
+        whole = replace(whole, dtype=hint.dtype)
+    batchless = hint is not None and hint.rank == whole.rank + 1
+    tries = [replace(whole, shape=(1, *whole.shape)), whole]
     for type in tries if batchless else reversed(tries):
         if accepts(model, type):
             return Shapes((with_indices(model, type, shapes),))
@@ -197,18 +207,50 @@ def requested(model: Model, shapes: Sequence[RequestedShape]) -> Shapes:
 
 
 def arranged_as(model: Model, shapes: Sequence[RequestedShape]) -> Nested[TensorType]:
-    """Several shapes in the structure that the model takes: some of them may form a table."""
+    """Several shapes in the structure that the model takes: some of them may form a table.
+
+    Those that lack a batch get one in front: that of the others if they have one.
+    """
     flat = [each if isinstance(each, TensorType) else TensorType(each) for each in shapes]
-    if accepts(model, list(flat)):
-        return list(flat)
+    batches = dict.fromkeys((1, *(type.static[0] for type in flat if type.rank > 1)))
+    structures = structures_of(model, len(flat))
+    tries = [batched_as(model, each, flat, batch) for batch in batches for each in structures]
+    tries += [arranged(structure, flat) for structure in structures]
+    return next((types for types in tries if accepts(model, types)), tries[0])
+
+
+def structures_of(model: Model, count: int) -> list[Nested[TensorType]]:
+    """In what tables a model may take so many tensors: a flat one, and what is found by probing."""
+    found: list[Nested[TensorType]] = [[UNKNOWN] * count]
     for index_rank in (1, 2):
         probe = InputProbe(model)
-        probe.types(lambda reader: concrete(with_index_rank(reader.hint, index_rank), 2, (5, 7)))  # noqa: B023
-        if sum(1 for _ in leaves(probe.structure)) == len(flat):
-            structured = arranged(probe.structure, flat)
-            if accepts(model, structured):
-                return structured
-    return list(flat)
+
+        def fill(needed: TypeNeeded) -> TensorType:
+            return concrete(with_index_rank(needed.reader.hint, index_rank), 2, (5, 7))  # noqa: B023
+
+        probe.types(fill)
+        if len(probe.found) == count and probe.structure not in found:
+            found.append(probe.structure)
+    return found
+
+
+def batched_as(
+    model: Model, structure: Nested[TensorType], flat: Sequence[TensorType], batch: int
+) -> Nested[TensorType]:
+    """The types in a structure, with a batch before those that their readers take one of.
+
+    Indices stay as they are: they may be a vector as well as a batch of them.
+    """
+    types = list(flat)
+
+    def fill(needed: TypeNeeded) -> TensorType:
+        type, hint = flat[needed.position], needed.reader.hint
+        if type.rank + 1 == hint.rank and FLOAT == type.dtype == hint.dtype:
+            types[needed.position] = replace(type, shape=(batch, *type.shape))
+        return types[needed.position]
+
+    InputProbe(model).attempt(structure, fill)
+    return arranged(structure, types)
 
 
 def with_indices(

@@ -40,10 +40,6 @@ class Reader:
     loose: TensorType | None = None
 
 
-Fill = Callable[[Reader], TensorType]
-"""Chooses the free sizes of what a reader takes."""
-
-
 class TypeNeeded(WalkError):
     """A layer computes with the input at `position`, whose type is not known yet."""
 
@@ -51,6 +47,10 @@ class TypeNeeded(WalkError):
         super().__init__(f"the type of input {position + 1} is not known")
         self.position = position
         self.reader = reader
+
+
+Fill = Callable[[TypeNeeded], TensorType]
+"""Chooses the free sizes of what a reader takes."""
 
 
 class Probe(Walk):
@@ -160,7 +160,7 @@ class InputProbe:
             try:
                 self.model.walk_with(Probe, arranged(structure, types))
             except TypeNeeded as needed:
-                types[needed.position] = fill(needed.reader)
+                types[needed.position] = fill(needed)
             except MALFORMED:
                 raise
             except WalkError as error:

@@ -46,6 +46,7 @@ from porter.frontend.probe import (
     UNKNOWN,
     InputProbe,
     Reader,
+    TypeNeeded,
     arranged,
     concrete,
     first_reader,
@@ -530,7 +531,7 @@ def solve_several(search: Search) -> Shapes | None:
             break
     if not found:
         probe = InputProbe(search.model)
-        probe.types(lambda reader: concrete(reader.hint, 2, SMALL_SIZES[0]))
+        probe.types(lambda needed: concrete(needed.reader.hint, 2, SMALL_SIZES[0]))
         if not isinstance(probe.structure, list):
             return None
         types = Backtracking(search.model, probe.structure).types()
@@ -559,8 +560,9 @@ def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | N
         if model.calls - before > PROBE_CALLS or (loosely and not joins):
             break
 
-        def fill(reader: Reader) -> TensorType:
+        def fill(needed: TypeNeeded) -> TensorType:
             nonlocal free_rank, joins
+            reader = needed.reader
             joins |= reader.loose is not None
             chosen = reader.loose if loosely and reader.loose else reader.hint  # noqa: B023
             hint = with_index_rank(chosen, index_rank)
@@ -714,7 +716,7 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
 def inputs_found(model: Model) -> list[TensorType]:
     """The inputs of a model with several of them, as far as the layers tell; else nothing."""
     probe = InputProbe(model)
-    probe.types(lambda reader: concrete(reader.hint, 2, SMALL_SIZES[0]))
+    probe.types(lambda needed: concrete(needed.reader.hint, 2, SMALL_SIZES[0]))
     return probe.found if isinstance(probe.structure, list) else []
 
 
