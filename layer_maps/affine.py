@@ -21,6 +21,7 @@ from porter.maps import (
     BadField,
     Field,
     HasReach,
+    HintsInput,
     LayerMap,
     Layouts,
     NotDynamic,
@@ -82,10 +83,18 @@ def count(shape: Extents) -> int | None:
     return None if None in shape else math.prod(fixed(shape))
 
 
-class Componentwise(LayerMap, HasReach):
+class Componentwise(LayerMap, HasReach, HintsInput):
     """x combined with a tensor that is repeated over the batch."""
 
     accepts = Accepts.ELEMENTWISE
+
+    def input_hint(self) -> TensorType | None:
+        """Of an operand such as 1×C×1×1: sizes of one are free. Others leave open how many axes."""
+        first, *others = self.operand.shape or (0,)
+        known = first == 1 and any(size > 1 for size in others)
+        return (
+            TensorType((None, *(size if size > 1 else None for size in others))) if known else None
+        )
 
     @property
     @abc.abstractmethod

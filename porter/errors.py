@@ -62,6 +62,10 @@ class PorterError(Exception):
     """What is wrong (`message`), where, what was received, and what to do next (`hint`)."""
 
     exit_code: ClassVar[int] = 1
+    shapes: tuple[str, ...] = ()
+    """An `input_shapes` for each input, in order, with which the call works."""
+    is_template: bool = False
+    """Whether sizes in them are letters to fill in: 3xHxW; then the message says what is known."""
 
     def __init__(
         self,
@@ -109,15 +113,7 @@ class SeveralModules(UsageError):
 
 
 class ShapeNeeded(UsageError):
-    """A model does not tell what it must be fed.
-
-    `shapes` has one `input_shapes` for each input, in order. With them the call works, unless they
-    are the names of a template.
-    """
-
-    shapes: tuple[str, ...] = ()
-    is_template: bool = False
-    """Whether the shapes are names such as SHAPE_1, for which the message says what is known."""
+    """A model does not tell what it must be fed."""
 
 
 class T7Error(PorterError):

@@ -28,7 +28,6 @@ from porter.errors import (
     ParityError,
     PorterError,
     SeveralModules,
-    ShapeNeeded,
     Unexpected,
     UsageError,
     printable,
@@ -70,17 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with sigterm_as_interrupt():
             code: int = options.run(options)
-    except ShapeNeeded as error:
-        if error.shapes:
-            kind = "to fill in" if error.is_template else "for example"
-            error.hint = f"{error.hint}\n{kind}: {with_shapes(words, error.shapes)}"
-        return report_error(error, options)
     except SeveralModules as error:
         if error.example and hasattr(options, "select"):
             command = shlex.join(["porter", *words, "--select", error.example])
             error.hint = f"{error.hint}\nfor example: {command}"
         return report_error(error, options)
     except PorterError as error:
+        if error.shapes and hasattr(options, "input_shapes"):
+            kind = "to fill in" if error.is_template else "for example"
+            error.hint = f"{error.hint}\n{kind}: {with_shapes(words, error.shapes)}"
         return report_error(error, options)
     except BrokenPipeError:
         sys.stderr.close()

@@ -42,6 +42,10 @@ def axis_name(type: TensorType, axis: int, batched: bool) -> str:
     if type.rank == 1 and batched:
         return "batch"
     names = AXES.get(type.rank, ("batch",)) if type.dtype == FLOAT or type.rank == 1 else ()
+    if type.rank >= 4 and type.shape[1] is None and type.shape[-1] is not None:
+        names = (names[0], *names[2:], names[1])  # nn.Transpose makes Torch's order of it
+    if type.rank == 2 and type.shape[0] is not None:
+        names = ()
     return names[axis] if axis < len(names) else f"dimension {axis + 1}"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from porter.errors import MALFORMED, ShapeMismatch, WalkError
-from porter.frontend.batch_rows import fit_of, keeps_borders
+from porter.frontend.batch_rows import Fit, fit_of, keeps_borders
 from porter.frontend.memory import TorchTensor
 from porter.frontend.probe import UNKNOWN, Probe, TypeNeeded, arranged, with_index_rank
 from porter.frontend.walker import Model
@@ -25,8 +25,11 @@ BATCHES = (2, 3, 4, 1, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128)
 """Batches that are tried, where no other input tells."""
 LENGTHS = (7, 5, *range(1, 65))
 """Other sizes: first two that leave room for layers that take single steps."""
-SQUARES = (224, 256, 128, 64, 32, 192, 320, 384, 448, 512, 96, 48, 16)
-"""Heights and widths of images."""
+PUBLISHED = (224, 256, 128, 64, 32, 192, 320, 384, 448, 512, 96, 48, 16)
+SQUARES = tuple(dict.fromkeys((*PUBLISHED, *range(8, 321, 8), *range(1, 321))))
+"""Heights and widths of images: those that published nets were made for first."""
+PLANES = (3, 1, 2, 4)
+"""Planes of images, where no layer tells them."""
 PATIENCE = 3
 """How often a walk may end in the same way before other sizes of an input are not tried."""
 MAX_CALLS = 15_000
@@ -60,13 +63,15 @@ class TracingProbe(Probe):
 
     def traced(self, needed: TypeNeeded) -> InputNeeded:
         """What must be known of an input for what a layer reads."""
-        identity, hint = needed.position + 1, needed.reader.hint
-        hints = list(dict.fromkeys((hint, with_index_rank(hint, 1))))
+        identity, reader = needed.position + 1, needed.reader
+        hints = [reader.hint, with_index_rank(reader.hint, 1), reader.loose or reader.hint]
+        if reader.hint.rank == 2 and reader.hint.dtype == FLOAT:
+            hints.append(replace(reader.hint, shape=reader.hint.shape[1:]))
         while identity in self.passed_on:
             source, op = self.passed_on[identity]
             hints = [behind for each in hints if (behind := op.input_of(each)) is not None]
             identity = source.id
-        return InputNeeded(identity - 1, hints)
+        return InputNeeded(identity - 1, list(dict.fromkeys(hints)))
 
     def call_op(self, op: LayerMap, inputs: list[TorchTensor]) -> tuple[Value, ...]:
         values = [tensor.value for tensor in inputs]
@@ -78,6 +83,17 @@ class TracingProbe(Probe):
         if op.regroups and not keeps_borders(values[0].shape, outputs[0].shape):
             raise ShapeMismatch("samples would be cut", received=str(values[0].type))
         return outputs
+
+
+def traced_hints(model: Model) -> list[TensorType]:
+    """What a model's only input may be, where layers that rename axes come before its reader."""
+    try:
+        model.walk_with(TracingProbe, UNKNOWN)
+    except InputNeeded as needed:
+        return list(needed.hints)
+    except WalkError:
+        pass
+    return []
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,8 @@ class Backtracking:
 
     model: Model
     structure: Nested[TensorType]
+    least: Fit
+    """How well the inputs must suit the model."""
     limit: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,8 +132,7 @@ class Backtracking:
             self.model.walk_with(TracingProbe, nested)
         except InputNeeded as needed:
             farthest, times = Failure(0, ""), 0
-            batch = next((type.shape[0] for type in types if type.rank), None)
-            for candidate in candidates(needed.hints, batch):
+            for candidate in candidates(needed.hints, [type for type in types if type.rank]):
                 if self.model.calls > self.limit or times == PATIENCE:
                     break
                 trial = [*types[: needed.position], candidate, *types[needed.position + 1 :]]
@@ -131,17 +148,27 @@ class Backtracking:
             raise
         except WalkError as error:
             return Failure(self.model.calls - before, str(error))
-        fits = UNKNOWN not in types and fit_of(self.model.walk(nested), types[0].shape[0])
+        fits = (
+            UNKNOWN not in types
+            and fit_of(self.model.walk(nested), types[0].shape[0]) >= self.least
+        )
         return types if fits else Failure(self.model.calls - before, "samples are cut")
 
 
-def candidates(hints: Sequence[TensorType], batch: int | None) -> Iterator[TensorType]:
-    """Types that go with one of some hints; `batch` is that of an input that is known."""
-    batches = BATCHES if batch is None else tuple(dict.fromkeys((batch, *LENGTHS)))
+def candidates(hints: Sequence[TensorType], others: Sequence[TensorType]) -> Iterator[TensorType]:
+    """Types that go with one of some hints; `others` are those of the inputs that are known.
+
+    An input may be just like another one, and has its batch.
+    """
+    yield from (type for type in others if any(like(type, hint) for hint in hints))
+    batches = BATCHES if not others else tuple(dict.fromkeys((others[0].shape[0], *LENGTHS)))
     for hint in hints:
         if hint.rank == 4 and hint.dtype == FLOAT and hint.shape[2:] == (None, None):
-            for edge in SQUARES:
-                yield replace(hint, shape=(batches[0], hint.shape[1] or 3, edge, edge))
+            all_planes = PLANES if hint.shape[1] is None else hint.shape[1:2]
+            # A batch of one is all that nn.View(-1) keeps apart.
+            for batch in batches[:1] if others else (batches[0], 1):
+                for edge, planes in product(SQUARES, all_planes):
+                    yield replace(hint, shape=(hint.shape[0] or batch, planes, edge, edge))
             continue
         sizes = [
             (size,) if size is not None else batches if axis == 0 else LENGTHS
@@ -149,3 +176,8 @@ def candidates(hints: Sequence[TensorType], batch: int | None) -> Iterator[Tenso
         ]
         for shape in product(*sizes):
             yield replace(hint, shape=shape)
+
+
+def like(type: TensorType, hint: TensorType) -> bool:
+    """Whether a hint admits a type."""
+    return type.dtype == hint.dtype and hint.admits(type.static)

@@ -31,8 +31,21 @@ from porter.ir.registry import is_layer_map
 from porter.runtime import memory
 from porter.torch7 import TorchObject
 
-EXAMPLES = {1: (20,), 2: (1, 20), 3: (1, 20, 40), 4: (3, 256, 256), 5: (3, 16, 112, 112)}
-"""Shapes that stand as examples of inputs of a rank; those of images leave out the batch."""
+EXAMPLES = {1: (20,), 2: (1, 20), 3: (1, 20, 40), 4: (3, 256, 256)}
+"""Shapes that stand as examples of inputs of a rank; that of images leaves out the batch."""
+LETTERS = {
+    1: ("L",),
+    2: ("N", "F"),
+    3: ("N", "T", "F"),
+    4: ("C", "H", "W"),
+    5: ("C", "D", "H", "W"),
+}
+"""What the sizes of inputs of a rank are called in a command; those of images leave out the batch.
+"""
+INDEX_LETTERS = {1: ("T",), 2: ("N", "T")}
+NO_SHAPE = "SHAPE"
+"""What stands in a command for a shape of which nothing is known."""
+GIVE_SHAPE = "give the input's shape in Torch's order with `input_shapes=`"
 DTYPES = {"int": INT, "float": FLOAT}
 """What may follow a shape: `5x3:int`."""
 SCALES = (255.0, 15.0, 1.0)
@@ -150,14 +163,13 @@ def plane_counts(expected: int | None) -> Iterator[int]:
             yield count
 
 
-def shape_hint(hint: TensorType | None = None) -> str:
-    """How to give the input's shape, with an example that goes with what the first layer takes."""
-    hint = hint or TensorType((None,) * 4)
-    usual = EXAMPLES.get(hint.rank, (1,) * hint.rank)
-    known = hint.shape[hint.rank - len(usual) :]
-    shape = tuple(each or size for each, size in zip(known, usual, strict=True))
-    example = shown_shape(replace(hint, shape=shape))
-    return f"give the input's shape in Torch's order, for example `input_shapes={example}`"
+def shape_template(hint: TensorType) -> str:
+    """A type with letters for the sizes that are not known, as a user fills them in: `3xHxW`."""
+    letters = INDEX_LETTERS if hint.dtype == INT else LETTERS
+    names = letters.get(hint.rank, tuple(f"SIZE{axis + 1}" for axis in range(hint.rank)))
+    known = hint.shape[hint.rank - len(names) :]
+    extents = (str(size or name) for size, name in zip(known, names, strict=True))
+    return "x".join(extents) + (":int" if hint.dtype == INT else "")
 
 
 def parse_shape(text: str) -> RequestedShape:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice, permutations
+from itertools import islice, permutations, product
 
 from porter.errors import (
     MALFORMED,
@@ -23,15 +23,18 @@ from porter.errors import (
     WalkError,
 )
 from porter.frontend import stated_sizes
-from porter.frontend.backtracking import Backtracking
+from porter.frontend.backtracking import Backtracking, traced_hints
 from porter.frontend.batch_rows import Fit, cuts_samples, fit_of
 from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import (
+    EXAMPLES,
+    GIVE_SHAPE,
+    NO_SHAPE,
     RequestedShape,
     Shapes,
     plane_counts,
     requested,
-    shape_hint,
+    shape_template,
     shown_shape,
     stated_hint,
     stated_hints,
@@ -104,6 +107,8 @@ MAX_PADDED = 300
 """How many features more or fewer than the first known layer takes are tried."""
 MAX_READINGS = 32
 """How many sizes that all fit are looked at for the one that the model states."""
+MAX_SLICES = 32
+"""How many slices of a tensor, each of which is the input of a layer, are tried."""
 MAX_NAMED = 3
 """How many of the sizes that all fit an error names."""
 
@@ -123,12 +128,14 @@ def shapes_for(model: Model, shapes: Sequence[RequestedShape], count: int = 2) -
         except PorterError:
             raise error from None
         example = " ".join(f"`input_shapes={shown_shape(t)}`" for t in leaves(found.types[0]))
-        raise UsageError(
+        misfit = UsageError(
             f"the requested input does not fit the model: {error.message}",
             where=error.where,
             received=error.received,
             hint=f"the model takes, for example, {example}",
-        ) from error
+        )
+        misfit.shapes = tuple(map(shown_shape, leaves(found.types[0])))
+        raise misfit from error
 
 
 def solve(model: Model, count: int = 2) -> Shapes:
@@ -140,6 +147,9 @@ def solve(model: Model, count: int = 2) -> Shapes:
     reader = first_reader(model)
     hint = stated_hint(model) if reader is None or reader.op is None else reader.hint
     search = Search(model)
+    traced = solve_traced(search, traced_hints(model)) if reader is None else None
+    if traced is not None:
+        return traced
     if hint is None:
         several = solve_several(search)
         if several is None:
@@ -150,6 +160,7 @@ def solve(model: Model, count: int = 2) -> Shapes:
     else:
         solved = solve_other(search, hint, reader)
     solved = solved or solve_several(search) or solve_rare(search, hint) or solve_mixed(search)
+    solved = solved or solve_sliced(search, hint)
     if solved is None and hint.rank != 4:
         # The first layer that tells anything may read something that was computed from an image.
         hints = [each for each in stated_hints(model) if each.rank == 4]
@@ -425,6 +436,53 @@ def solve_rare(search: Search, hint: TensorType) -> Shapes | None:
     return solved
 
 
+def solve_traced(search: Search, hints: Sequence[TensorType]) -> Shapes | None:
+    """The type of an input whose axes are renamed first: nn.Transpose, nn.Select."""
+    small = (*TINY_SIZES[:1], *SMALL_SIZES)
+    fixed = (*squares(FIXED_SIZES), *rare_sizes(thorough=True))
+    tries = ((small, Fit.SAMPLES), (small, Fit.ROWS), (fixed, Fit.SAMPLES))
+    for sizes, least in tries:
+        for hint, size in product(hints, sizes):
+            type = concrete(hint, 2, size)
+            if search.fit(type) >= least:
+                return Shapes((type,))
+    return None
+
+
+def solve_sliced(search: Search, hint: TensorType) -> Shapes | None:
+    """One more axis than the first layer that tells anything takes: its inputs are slices.
+
+    nn.Parallel and nn.SplitTable cut them. Where few numbers of slices fit, the largest is taken;
+    where any does, the fewest if later slices are not read.
+    """
+    slice = concrete(hint, 2, SMALL_SIZES[0])
+    for axis in (*range(1, slice.rank), 0):
+        graphs = {
+            count: graph
+            for count in range(1, MAX_SLICES + 1)
+            if (graph := walked(search.model, with_axis(slice, axis, count))) is not None
+            and fit_of(graph, 2) is not Fit.REFUSED
+        }
+        if graphs:
+            fewest, most = min(graphs), max(graphs)
+            open_ended = most == MAX_SLICES
+            read = shapes_behind(graphs[most]) != shapes_behind(graphs[fewest])
+            count = most if not open_ended else max(fewest, 7) if read else fewest
+            return Shapes((with_axis(slice, axis, count),))
+    return None
+
+
+def shapes_behind(graph: Graph) -> list[Shape]:
+    """Of all that is made of the outputs of a graph's first node, and of its outputs."""
+    later = (value.type.shape for node in graph.nodes[1:] for value in node.outputs)
+    return [*later, *(value.type.shape for value in leaves(graph.outputs))]
+
+
+def with_axis(type: TensorType, axis: int, extent: int) -> TensorType:
+    """The type with one axis more."""
+    return replace(type, shape=(*type.shape[:axis], extent, *type.shape[axis:]))
+
+
 def solve_mixed(search: Search) -> Shapes | None:
     """The first size that fits but for a reshape that mixes axes: nets are rarely made so."""
     for type in search.mixed:
@@ -534,7 +592,10 @@ def solve_several(search: Search) -> Shapes | None:
         probe.types(lambda needed: concrete(needed.reader.hint, 2, SMALL_SIZES[0]))
         if not isinstance(probe.structure, list):
             return None
-        types = Backtracking(search.model, probe.structure).types()
+        types = (
+            Backtracking(search.model, probe.structure, Fit.SAMPLES).types()
+            or Backtracking(search.model, probe.structure, Fit.ROWS).types()
+        )
         if types is None:
             return None
         found = [with_indices(search.model, types)]
@@ -683,53 +744,109 @@ def ambiguous(problem: str, found: Sequence[Sequence[TensorType]]) -> ShapeNeede
 
 def untold(model: Model) -> PorterError:
     """No layer tells what it takes: the model may be malformed, or take anything."""
-    try:
-        model.walk(image(3, (64, 64), batch=1))
-    except (*MALFORMED, TooLarge) as error:
-        return error
-    except WalkError:
-        pass
+    fitting: list[TensorType] = []
+    for shape in ((1, *EXAMPLES[4]), *(EXAMPLES[rank] for rank in (2, 3, 1))):
+        try:
+            model.walk(TensorType(shape))
+        except (*MALFORMED, TooLarge) as error:
+            return error
+        except WalkError:
+            continue
+        fitting.append(TensorType(shape))
     several = inputs_found(model)
     if several:
-        return unsolved_several(several)
-    return ShapeNeeded("the model does not tell what it must be fed", hint=shape_hint())
+        return unsolved_several(model, several)
+    error = ShapeNeeded("the model does not tell what it must be fed", hint=GIVE_SHAPE)
+    error.shapes = tuple(shown_shape(type) for type in fitting[:1]) or (NO_SHAPE,)
+    error.is_template = not fitting
+    return error
 
 
 def unsolved(model: Model, hint: TensorType) -> PorterError:
     """No size works; the error of one ordinary try says most."""
     several = inputs_found(model)
     if several:
-        return unsolved_several(several)
+        return unsolved_several(model, several)
     shape = tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(hint.shape))
     type = TensorType(shape, hint.dtype)
-    advice = f"no input size was found that the model accepts (its first layer takes {hint})"
+    reader, traced = first_reader(model), traced_hints(model)
+    known = hint if reader is not None and reader.op is not None else next(iter(traced), None)
+    which = "first layer" if known == hint else "first layer that tells anything"
+    advice = f"no input size was found that the model accepts (its {which} takes {hint})"
+    error: PorterError = ShapeNeeded(advice, hint=GIVE_SHAPE)
     try:
         model.walk(type)
-    except WalkError as error:
+    except WalkError as refused:
         fed = f"the model was fed {type}"
-        error.received = f"{error.received}; {fed}" if error.received else fed
-        error.hint = f"{advice}: {shape_hint(hint)}"
-        return error
-    return ShapeNeeded(advice, hint=shape_hint(hint))
+        refused.received = f"{refused.received}; {fed}" if refused.received else fed
+        refused.hint = f"{advice}: {GIVE_SHAPE}"
+        error = refused
+    error.shapes, error.is_template = (NO_SHAPE if known is None else shape_template(known),), True
+    return error
 
 
 def inputs_found(model: Model) -> list[TensorType]:
-    """The inputs of a model with several of them, as far as the layers tell; else nothing."""
+    """What is known of the inputs of a model with several of them; nothing of others."""
     probe = InputProbe(model)
-    probe.types(lambda needed: concrete(needed.reader.hint, 2, SMALL_SIZES[0]))
-    return probe.found if isinstance(probe.structure, list) else []
+    hints: dict[int, TensorType] = {}
+    chosen: dict[TensorType, TensorType] = {}
+
+    def fill(needed: TypeNeeded) -> TensorType:
+        hint = chosen.get(needed.reader.hint, needed.reader.hint)
+        hints[needed.position] = hint
+        type = concrete(needed.reader.hint, 2, SMALL_SIZES[0])
+        chosen[type] = hint
+        return type
+
+    probe.types(fill)
+    if not isinstance(probe.structure, list):
+        return []
+    hints.clear()
+    probe.attempt(probe.structure, fill)
+    return [hints.get(position, UNKNOWN) for position in range(count_of(probe.structure))]
 
 
-def unsolved_several(types: Sequence[TensorType]) -> ShapeNeeded:
+def unsolved_several(model: Model, known: Sequence[TensorType]) -> ShapeNeeded:
     """The error of a model with several inputs of which no sizes were found that fit together."""
-    names = [f"SHAPE_{number}" for number in range(1, len(types) + 1)]
-    known = ["unknown" if type == UNKNOWN else f"perhaps {shown_shape(type)}" for type in types]
-    error = ShapeNeeded(
-        f"the model takes {len(types)} tensors, and no sizes were found that fit together",
-        received=", ".join(f"{name} {each}" for name, each in zip(names, known, strict=True))
-        + " (as far as the layers tell that read them)",
-        hint="give `input_shapes=` for each in this order and in Torch's order of axes: "
-        "for example 3x256x256, or 5x3:int for indices",
+    count = len(known)
+    joined = joined_example(model, count) if {*known} == {UNKNOWN} else None
+    if joined is not None:
+        error = ShapeNeeded(
+            "the model joins a table of tensors and does not tell how many and of which sizes",
+            hint=f"{GIVE_SHAPE}, once for each",
+        )
+        error.shapes = tuple(map(shown_shape, joined))
+        return error
+    shapes = tuple(
+        f"{NO_SHAPE}_{number}" if type == UNKNOWN else shape_template(type)
+        for number, type in enumerate(known, 1)
     )
-    error.shapes, error.is_template = tuple(names), True
+    error = ShapeNeeded(
+        f"the model takes {count} tensors, and no sizes were found that fit together",
+        received=f"{', '.join(shapes)} (as far as the layers tell that read them)",
+        hint="give `input_shapes=` for each in this order and in Torch's order of axes, "
+        "with :int for indices",
+    )
+    error.shapes, error.is_template = shapes, True
     return error
+
+
+def joined_example(model: Model, count: int) -> list[TensorType] | None:
+    """So many tensors that together make what a later layer takes, if those fit the model."""
+    before = model.calls
+    for hint in islice(stated_hints(model), MAX_HINTS):
+        for size in (*squares((256, *FIXED_SIZES)), *rare_sizes(thorough=True)):
+            whole = concrete(hint, 1, size)
+            shares = [whole.static[axis] // count for axis in range(1, whole.rank)]
+            parts = [
+                replace(whole, shape=(*whole.shape[:axis], share, *whole.shape[axis + 1 :]))
+                for axis, share in enumerate(shares, 1)
+                if share and hint.shape[axis] == share * count
+            ]
+            for part in (*parts[:1], whole):
+                graph = walked(model, [part] * count)
+                if graph is not None and fit_of(graph, 1) is not Fit.REFUSED:
+                    return [part] * count
+            if whole.rank != 4 or model.calls - before > PROBE_CALLS:
+                break
+    return None
