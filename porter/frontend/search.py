@@ -472,10 +472,10 @@ def solve_sliced(search: Search, hint: TensorType) -> Shapes | None:
     return None
 
 
-def shapes_behind(graph: Graph) -> list[Shape]:
+def shapes_behind(graph: Graph) -> list[tuple[int | None, ...]]:
     """Of all that is made of the outputs of a graph's first node, and of its outputs."""
-    later = (value.type.shape for node in graph.nodes[1:] for value in node.outputs)
-    return [*later, *(value.type.shape for value in leaves(graph.outputs))]
+    later = (value for node in graph.nodes[1:] for value in node.outputs)
+    return [value.type.shape for value in (*later, *leaves(graph.outputs))]
 
 
 def with_axis(type: TensorType, axis: int, extent: int) -> TensorType:
@@ -756,10 +756,10 @@ def untold(model: Model) -> PorterError:
     several = inputs_found(model)
     if several:
         return unsolved_several(model, several)
-    error = ShapeNeeded("the model does not tell what it must be fed", hint=GIVE_SHAPE)
-    error.shapes = tuple(shown_shape(type) for type in fitting[:1]) or (NO_SHAPE,)
-    error.is_template = not fitting
-    return error
+    needed = ShapeNeeded("the model does not tell what it must be fed", hint=GIVE_SHAPE)
+    needed.shapes = tuple(shown_shape(type) for type in fitting[:1]) or (NO_SHAPE,)
+    needed.is_template = not fitting
+    return needed
 
 
 def unsolved(model: Model, hint: TensorType) -> PorterError:
@@ -773,16 +773,16 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
     known = hint if reader is not None and reader.op is not None else next(iter(traced), None)
     which = "first layer" if known == hint else "first layer that tells anything"
     advice = f"no input size was found that the model accepts (its {which} takes {hint})"
-    error: PorterError = ShapeNeeded(advice, hint=GIVE_SHAPE)
+    found: PorterError = ShapeNeeded(advice, hint=GIVE_SHAPE)
     try:
         model.walk(type)
-    except WalkError as refused:
+    except WalkError as error:
         fed = f"the model was fed {type}"
-        refused.received = f"{refused.received}; {fed}" if refused.received else fed
-        refused.hint = f"{advice}: {GIVE_SHAPE}"
-        error = refused
-    error.shapes, error.is_template = (NO_SHAPE if known is None else shape_template(known),), True
-    return error
+        error.received = f"{error.received}; {fed}" if error.received else fed
+        error.hint = f"{advice}: {GIVE_SHAPE}"
+        found = error
+    found.shapes, found.is_template = (NO_SHAPE if known is None else shape_template(known),), True
+    return found
 
 
 def inputs_found(model: Model) -> list[TensorType]:

@@ -84,7 +84,7 @@ def read_arrays(path: Path) -> Any:
                 is_wrapped = isinstance(content, np.ndarray) and content.shape == ()
                 return content.item() if is_wrapped else content
             if math.prod(shape) * dtype.itemsize > path.stat().st_size:
-                raise Malformed("fewer bytes than its shape needs")
+                raise EOFError("fewer bytes than its shape needs")
         return np.load(path, allow_pickle=False)
     except Forbidden as error:
         raise WeightError(
@@ -92,6 +92,15 @@ def read_arrays(path: Path) -> Any:
             where=path.name,
             received=f"it calls {error}",
             hint="weights need nothing but NumPy's arrays: do not trust this file",
+        ) from error
+    except Malformed as error:
+        raise WeightError(
+            "the file holds a pickle that NumPy writes for no array of numbers; nothing was built "
+            "from it",
+            where=path.name,
+            received=str(error),
+            hint="a forged state would make NumPy follow a pointer of the file's choice: do not "
+            "trust this file, unless it has records or dates where weights should be",
         ) from error
     except Exception as error:  # bytes can be wrong in every way there is
         raise damaged(path, error) from error
@@ -141,7 +150,7 @@ class StackMachine:
                 ACTIONS[name](self, argument)
             elif name not in ("PROTO", "FRAME"):
                 raise Forbidden(f"the opcode {name}")
-        raise Malformed("no end")
+        raise EOFError("the pickle does not end")
 
     def since_mark(self) -> list[Any]:
         """What was pushed since the last mark."""
