@@ -181,6 +181,9 @@ class ClassNLLCriterion(LayerMap, HintsInputs, TakesIndices):
     def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
         return inputs[0].shape[-1] if position == 1 else None
 
+    def least_index(self) -> int | None:
+        return None  # `ignoreIndex` is any number
+
     def output_shape(self, x: Shape, target: Shape) -> Shape:
         rows = x[0] if len(x) == 2 else 1
         fits = len(x) in (1, 2) and target in ((rows,), (rows, 1))

@@ -174,6 +174,10 @@ class Lookup(LayerMap, HasKerasLayer, HintsInput, TakesIndices):
     def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
         return self.first + self.weight.shape[0] - 1
 
+    def least_index(self) -> int | None:
+        outside = self.blank is not None and not self.first <= self.blank <= self.weight.shape[0]
+        return None if outside else self.first
+
 
 @register(
     "nn.LookupTable",

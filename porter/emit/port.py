@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from porter.emit.settings import UNOPTIMIZED, ExportOptions
 from porter.emit.training import Trainable
 from porter.frontend.dynamic import widest
+from porter.frontend.index_inputs import IndexRange, index_ranges
 from porter.frontend.least_sizes import LeastSizes, least_sizes
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType, Value
@@ -66,6 +67,30 @@ def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -
         return tf.identity(tensor)
 
 
+def in_range(tensor: Any, allowed: IndexRange | None, name: str) -> Any:
+    """The tensor, once it is sure that all its indices are those of rows that there are.
+
+    A GPU would pick zeros without a word. Torch cuts fractions of indices off.
+    """
+    if allowed is None or allowed.least is None:
+        return tensor
+    reader = f"{allowed.reader.path or 'the root'} ({allowed.reader.typename})"
+    message = (
+        f"{name} holds an index outside of {allowed.least} to {allowed.largest}, which is what "
+        f"{reader} takes: indices count from {allowed.least}, as in Torch"
+    )
+    checks = [
+        tf.debugging.assert_greater_equal(
+            tensor, tf.constant(allowed.least, tensor.dtype), message=message
+        ),
+        tf.debugging.assert_less(
+            tensor, tf.constant(allowed.largest + 1, tensor.dtype), message=message
+        ),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(tensor)
+
+
 def of_its_shape(function: Any, sizes: bool = True) -> Any:
     """The traced function, which refuses tensors of another rank; `sizes`: of other sizes too.
 
@@ -105,10 +130,16 @@ def build(
         for name, value in inputs
     ]
 
+    ranges = index_ranges(graph) if dialect is tf else {}
+
     def guarded(tensors: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(
+        large = (
             guard(tensor, layout.inputs[value.id], least.get(position, {}), name)
             for position, ((name, value), tensor) in enumerate(zip(inputs, tensors, strict=True))
+        )
+        return tuple(
+            in_range(tensor, ranges.get(value.id), name)
+            for (name, value), tensor in zip(inputs, large, strict=True)
         )
 
     def feed(tensors: tuple[Any, ...]) -> dict[int, Any]:

@@ -5,25 +5,41 @@ Torch's recordings and tensors do not tell: indices travel as floats. What reads
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from porter.frontend.loop import Loop
 from porter.ir.capabilities import Skippable, TakesIndices
 from porter.ir.graph import Graph, Node
 from porter.ir.nested import leaves
 
 
+@dataclass(frozen=True)
+class IndexRange:
+    """The smallest and the largest index that a reader takes; None where it takes smaller ones."""
+
+    least: int | None
+    largest: int
+    reader: Node
+
+
 def index_limits(graph: Graph) -> dict[int, int]:
-    """The largest index that every reader of an input takes, by the id of the input's value.
+    """The largest index that every reader of an input takes, by the id of the input's value."""
+    return {identity: found.largest for identity, found in index_ranges(graph).items()}
+
+
+def index_ranges(graph: Graph) -> dict[int, IndexRange]:
+    """What the strictest reader of an input takes, by the id of the input's value.
 
     Inputs that nobody reads as indices are left out. Indices may pass through layers that only
     move numbers: views, splits, joins, transposes.
     """
-    limits: dict[int, int] = {}
+    ranges: dict[int, IndexRange] = {}
     for node in reversed(graph.nodes):
-        for position, limit in read_as_indices(node, limits).items():
+        for position, found in read_as_indices(node, ranges).items():
             identity = node.inputs[position].id
-            limits[identity] = min(limit, limits.get(identity, limit))
+            ranges[identity] = min(found, ranges.get(identity, found), key=lambda r: r.largest)
     inputs = {value.id for value in leaves(graph.inputs)}
-    return {identity: limit for identity, limit in limits.items() if identity in inputs}
+    return {identity: found for identity, found in ranges.items() if identity in inputs}
 
 
 def number_readers(graph: Graph) -> dict[int, Node]:
@@ -59,20 +75,20 @@ def hands_on(node: Node) -> bool:
     return op.is_view or op.moves or (isinstance(op, Skippable) and op.is_identity())
 
 
-def read_as_indices(node: Node, limits: dict[int, int]) -> dict[int, int]:
-    """The largest index of each input, by position, that a node reads or hands on as indices."""
+def read_as_indices(node: Node, ranges: dict[int, IndexRange]) -> dict[int, IndexRange]:
+    """The range of each input, by position, that a node reads or hands on as indices."""
     op = node.op
     if isinstance(op, Loop):
         # The body's first input is the number of the step.
         _, *inner = leaves(op.body.inputs)
-        inside = index_limits(op.body)
+        inside = index_ranges(op.body)
         return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
     if hands_on(node):
-        behind = [limits[value.id] for value in node.outputs if value.id in limits]
+        behind = [ranges[value.id] for value in node.outputs if value.id in ranges]
         read = (i for i in range(len(node.inputs)) if i not in op.shape_only)
-        return dict.fromkeys(read, min(behind)) if behind else {}
+        return dict.fromkeys(read, min(behind, key=lambda r: r.largest)) if behind else {}
     types = tuple(value.type for value in node.inputs)
     if not isinstance(op, TakesIndices):
         return {}
     found = ((i, op.index_limit(i, types)) for i in range(len(node.inputs)))
-    return {i: limit for i, limit in found if limit is not None}
+    return {i: IndexRange(op.least_index(), most, node) for i, most in found if most is not None}

@@ -166,6 +166,10 @@ class TakesIndices(abc.ABC):
     def index_limit(self, position: int, inputs: Sequence[TensorType]) -> int | None:
         """The largest index that input `position` may hold; None if it holds no indices."""
 
+    def least_index(self) -> int | None:
+        """The smallest index; Lua counts from 1. None where Torch takes smaller ones, too."""
+        return 1
+
 
 class MakesBatch(abc.ABC):
     """Torch may resize the caller's own tensor to a batch of one (addSingletonDimension)."""
