@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from porter.apps.zoo.systems import System, looks_like
 from porter.conversion.free_axes import free_axes, free_text
+from porter.conversion.time_axes import time_axes
 from porter.errors import PorterError
 from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import RequestedShape, Shapes, with_batches
@@ -199,7 +200,8 @@ def walked(
     try:
         found: Shapes = shapes_for(model, input_shapes, 1)
         graph = model.walk(found.types[0])
-        free = free_axes(generalise(model, with_batches(model, found.types[0], 2)))
+        types = with_batches(model, found.types[0], 2)
+        free = free_axes(generalise(model, types), time_axes(model, types))
     except PorterError as error:
         return None, "", str(error)
     shown = ", ".join(str(type) for type in leaves(found.types[0]))

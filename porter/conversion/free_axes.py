@@ -19,28 +19,36 @@ AXES = {
 """What the axes of Torch's tensors usually are, by rank."""
 
 
-def free_axes(graph: Graph) -> dict[str, list[str]]:
-    """For every input of a graph the axes that may have any extent, by name in Torch's order."""
+NO_TIMES: Mapping[int, int] = {}
+
+
+def free_axes(graph: Graph, times: Mapping[int, int] = NO_TIMES) -> dict[str, list[str]]:
+    """For every input of a graph the axes that may have any extent, by name in Torch's order.
+
+    `times` has the axis of time of matrices of indices, by their position (`time_axes`).
+    """
     inputs = dict(named_leaves(graph.inputs, "input"))
     batched = any(value.type.rank > 1 and starts_free(value.type) for value in inputs.values())
     return {
         name: [
-            axis_name(value.type, axis, batched)
+            axis_name(value.type, axis, batched, times.get(position))
             for axis, extent in enumerate(value.type.shape)
             if extent is None
         ]
-        for name, value in inputs.items()
+        for position, (name, value) in enumerate(inputs.items())
     }
 
 
-def axis_name(type: TensorType, axis: int, batched: bool) -> str:
-    """What an axis is called, counted from 1 where it has no name.
+def axis_name(type: TensorType, axis: int, batched: bool, time: int | None) -> str:
+    """What an axis is called, counted from 1 where it has no name; `time` is that of steps.
 
     Indices may be time × batch as well as batch × time; a vector beside other inputs that have a
     batch has a number for each of its samples.
     """
     if type.rank == 1 and batched:
         return "batch"
+    if time is not None:
+        return "time" if axis == time else "batch"
     names = AXES.get(type.rank, ("batch",)) if type.dtype == FLOAT or type.rank == 1 else ()
     if type.rank >= 4 and type.shape[1] is None and type.shape[-1] is not None:
         names = (names[0], *names[2:], names[1])  # nn.Transpose makes Torch's order of it

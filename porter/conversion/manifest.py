@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 from porter.conversion.free_axes import free_axes
 from porter.conversion.request import Request
+from porter.conversion.time_axes import time_axes
 from porter.emit.formats import ExportJob, ExportResult
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram
@@ -140,7 +141,7 @@ def manifest(
         "pictures": cast("ImageEntry", job.image_spec.json()) if job.image_spec else None,
         "transposes": job.port.plan.transposes,
         "input_size": solved,
-        "free": free_axes(job.port.graph),
+        "free": free_axes(job.port.graph, time_axes(job.model, job.types)),
         "oracle": reports[0].oracle,
         "inputs": [report.input for report in reports],
         "options": {"bn": options.bn, "seed": options.seed},

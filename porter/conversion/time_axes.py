@@ -1,0 +1,66 @@
+"""Which axis of indices counts the steps of time, and which the samples: Torch has both orders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+
+from porter.frontend.index_inputs import index_limits
+from porter.frontend.inputs import walked
+from porter.frontend.loop import Loop
+from porter.frontend.walker import Model
+from porter.ir.graph import Graph, TensorType
+from porter.ir.nested import Nested, leaves, map_leaves
+
+
+def time_axes(model: Model, types: Nested[TensorType]) -> dict[int, int]:
+    """The axis of time of matrices of indices, by the position of the input; unknown ones are left
+    out.
+
+    Steps are looped over, have modules called once for each, are summed up or cut short by a
+    convolution: no axis of a result is as long. Samples have one result each.
+    """
+    graph = model.walk(types)
+    limits = index_limits(graph)
+    found: dict[int, int] = {}
+    for position, value in enumerate(leaves(graph.inputs)):
+        if value.type.rank == 2 and value.id in limits:
+            axes = [axis for axis in (0, 1) if counts_steps(model, types, graph, position, axis)]
+            if len(axes) == 1:
+                found[position] = axes[0]
+    return found
+
+
+def counts_steps(
+    model: Model, types: Nested[TensorType], graph: Graph, position: int, axis: int
+) -> bool:
+    """Whether a longer axis is more steps, and not more samples."""
+    numbered = count()
+
+    def longer(type: TensorType) -> TensorType:
+        if next(numbered) != position:
+            return type
+        shape = list(type.static)
+        shape[axis] += 1
+        return replace(type, shape=tuple(shape))
+
+    other = walked(model, map_leaves(longer, types))
+    if other is None:
+        return False
+    if len(other.nodes) != len(graph.nodes) or steps(other) != steps(graph):
+        return True
+    (extent,) = (
+        value.type.static[axis] for at, value in enumerate(leaves(graph.inputs)) if at == position
+    )
+    changes = zip(output_extents(graph), output_extents(other), strict=False)
+    return (extent, extent + 1) not in changes
+
+
+def steps(graph: Graph) -> list[int | None]:
+    """How often each loop of a graph runs."""
+    return [node.inputs[0].type.shape[0] for node in graph.nodes if isinstance(node.op, Loop)]
+
+
+def output_extents(graph: Graph) -> list[int | None]:
+    """The sizes of all outputs, one after the other."""
+    return [extent for value in leaves(graph.outputs) for extent in value.type.shape]
