@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from porter.frontend.inputs import accepts, shown_shape, walked
 from porter.frontend.walker import Model
 from porter.ir.graph import FLOAT, Graph, TensorType
+from porter.ir.layer_map import Accepts
 from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
 
 AXES = {
@@ -129,6 +131,35 @@ def frozen_warning(graph: Graph, chosen: Sequence[int]) -> str:
 def fixed_first(graph: Graph) -> list[TensorType]:
     """The inputs whose first size is fixed."""
     return [value.type for value in leaves(graph.inputs) if not starts_free(value.type)]
+
+
+def regrouped_warning(model: Model, types: Nested[TensorType], graph: Graph) -> str:
+    """What to know of a port whose input is reshaped first, so that Torch takes others; or nothing.
+
+    `types` are those that were found, and not those that the user gives.
+    """
+    if not isinstance(types, TensorType) or types.rank != 2:
+        return ""
+    (value,) = leaves(graph.inputs)
+    readers = [node for node in graph.nodes if value in node.inputs]
+    while len(readers) == 1 and readers[0].op.accepts is Accepts.ELEMENTWISE:
+        (value,) = readers[0].outputs
+        readers = [node for node in graph.nodes if value in node.inputs]
+    count = types.static[1]
+    edges = [(planes, math.isqrt(count // planes)) for planes in (1, 3)]
+    shapes: list[tuple[int, ...]] = [
+        (1, planes, edge, edge) for planes, edge in edges if planes * edge**2 == count
+    ]
+    shapes += [(1, size, count // size) for size in range(math.isqrt(count), 1, -1)]
+    others = (replace(types, shape=shape) for shape in shapes if math.prod(shape) == count)
+    other = next((each for each in others if accepts(model, each)), None)
+    if other is None or not readers or not all(node.op.regroups for node in readers):
+        return ""
+    reader = f"{readers[0].path} ({readers[0].typename})"
+    return (
+        f"{reader} takes samples of any shape of {count} numbers, the port takes rows of them: "
+        f"for others give their shape, such as `input_shapes={shown_shape(other)}`"
+    )
 
 
 def stacked_warning(graph: Graph) -> str:

@@ -22,6 +22,7 @@ from porter.conversion import summary
 from porter.conversion.free_axes import (
     chosen_axes,
     frozen_warning,
+    regrouped_warning,
     size_text,
     stacked_warning,
     table_warning,
@@ -146,6 +147,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             for row in emit_one(name, job, request, folder, progress)
         ]
         graph = job.port.graph
+        found = not request.input_shapes and request.reference is None
         chosen = [] if shapes.solved else chosen_axes(model, emitted_types(model, shapes), graph)
         described = manifest(
             opened,
@@ -160,6 +162,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
                     None,
                     [
                         "" if shapes.solved else frozen_warning(graph, chosen),
+                        regrouped_warning(model, shapes.types[0], graph) if found else "",
                         stacked_warning(graph),
                         table_warning(model, emitted_types(model, shapes)),
                         alone_warning(model, shapes),

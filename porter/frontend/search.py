@@ -347,6 +347,7 @@ def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shap
         type = vector if search.fit(vector) else type
     if type is not None:
         require_unambiguous(search, type)
+        require_one_rank(search, type)
         return Shapes((exact_length(search, type, hint, least),))
     from_file = stated(search, reader)
     if from_file is None and least is Fit.SAMPLES and not search.cuts(short):
@@ -380,6 +381,17 @@ def require_unambiguous(search: Search, type: TensorType) -> None:
     fitting = [[search.alone(each)] for each in turned if search.fit(each) is Fit.SAMPLES]
     if len(fitting) > 1:
         raise ambiguous("the model runs on volumes of several sizes", fitting[:MAX_NAMED])
+
+
+def require_one_rank(search: Search, type: TensorType) -> None:
+    """Raise ShapeNeeded for rows of features that as well may be sequences of them: nn.Bottle."""
+    if type.rank != 2 or type.dtype == INT:
+        return
+    longer = with_axis(type, 1, 7)
+    if search.fit(longer) is Fit.SAMPLES:
+        raise ambiguous(
+            "the model runs on inputs of two and of three dimensions", [[longer], [type]]
+        )
 
 
 def solve_volume(search: Search, planes: int, short: Sequence[TensorType]) -> Shapes | None:

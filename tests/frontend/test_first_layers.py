@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from porter.cli.main import main
-from porter.conversion.free_axes import free_axes
-from porter.errors import PorterError
+from porter.conversion.free_axes import free_axes, regrouped_warning
+from porter.errors import PorterError, ShapeNeeded
 from porter.frontend.dynamic import generalise
 from porter.frontend.search import solve
 from porter.ir.nested import leaves
@@ -90,6 +91,39 @@ def test_inputs_behind_layers_that_rearrange_them_are_found(
     assert str(types) == shapes
     (axes,) = free_axes(generalise(root, types)).values()
     assert ", ".join(axes) == free
+
+
+def bottle(*modules: TorchObject) -> TorchObject:
+    return container("nn.Bottle", *modules, nInputDim=2, nOutputDim=2, dimDelta=0)
+
+
+@pytest.mark.parametrize("behind", [relu(), torch_module("nn.Max", dimension=2)])
+def test_rows_and_sequences_of_them_are_not_told_apart(behind: TorchObject) -> None:
+    with pytest.raises(ShapeNeeded, match="two and of three dimensions") as caught:
+        solve(model(sequential(bottle(linear(24, 4)), behind)))
+    assert "`input_shapes=2x7x24` or `input_shapes=2x24`" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (view(784), "such as `input_shapes=1x1x28x28`"),
+        (view(-1, 24), "such as `input_shapes=1x4x6`"),
+        (view(-1, 75), "such as `input_shapes=1x3x5x5`"),
+        (relu(), ""),
+    ],
+)
+def test_a_first_reshape_is_said_to_take_samples_of_other_shapes(
+    first: TorchObject, said: str
+) -> None:
+    width = abs(math.prod(first.get("size").array.tolist())) if said else 10
+    net = model(sequential(relu(), first, linear(width, 4)))
+    (types, *_) = solve(net).types
+    warning = regrouped_warning(net, types, generalise(net, types))
+    assert said in warning
+    assert bool(said) == bool(warning)
+    if said:
+        assert warning.startswith(f"2 (nn.View) takes samples of any shape of {width} numbers")
 
 
 def tower(planes: int, kernel: int, features: int) -> TorchObject:
