@@ -325,10 +325,12 @@ def stated(search: Search, reader: Reader | None) -> Shapes | None:
     return None
 
 
-def fixed(type: TensorType, found: str = "solved from the model's layers") -> Shapes:
-    """One type, told without its batch."""
+def fixed(
+    type: TensorType, found: str = "solved from the model's layers", alike: str = ""
+) -> Shapes:
+    """One type, told without its batch; `alike` says which others come to the same."""
     shown = str(replace(type, shape=type.shape[1:])) if type.rank > 1 else str(type)
-    return Shapes((type,), f"{found}: {shown}")
+    return Shapes((type,), f"{found}: {shown}{alike}")
 
 
 def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shapes | None:
@@ -545,21 +547,36 @@ def solve_oblong(search: Search, hint: TensorType, batch: int) -> Shapes | None:
         if type.shape[:2] == (batch, hint.shape[1]) and type.shape[2] == type.shape[3]
     }
     readings: dict[Shape, TensorType] = {}
+    ranges: dict[TensorType, str] = {}
     for heights, widths in oblong_sizes(refused, batch):
         type = TensorType((batch, hint.shape[1], likeliest(heights), likeliest(widths)))
         graph = walked(search.model, type)
         if graph is not None and fit_of(graph, batch) is Fit.SAMPLES:
             one = search.alone(type)
+            ranges[one] = rounded_alike(heights, widths)
             if states_image(graph):
-                return fixed(one)
+                return fixed(one, alike=ranges[one])
             shape = regrouped_image(graph)
             readings[shape] = min(readings.get(shape, one), one, key=unevenness)
         if len(readings) >= MAX_READINGS:
             break
     if len(readings) > 1:
-        several = [[type] for type in islice(readings.values(), MAX_NAMED)]
-        raise ambiguous("the model runs on images of several sizes", several)
-    return next((fixed(type) for type in readings.values()), None)
+        several = list(islice(readings.values(), MAX_NAMED))
+        error = ambiguous("the model runs on images of several sizes", [[type] for type in several])
+        error.received = " or ".join(f"{type}{ranges[type]}" for type in several)
+        raise error
+    return next((fixed(type, alike=ranges[type]) for type in readings.values()), None)
+
+
+def rounded_alike(heights: Sequence[int], widths: Sequence[int]) -> str:
+    """The heights and widths that strides round alike, of which one is named; or nothing."""
+    if len(heights) == len(widths) == 1:
+        return ""
+    sizes = (
+        f"{name} {min(each)} to {max(each)}" if len(each) > 1 else f"{name} {each[0]}"
+        for name, each in (("height", heights), ("width", widths))
+    )
+    return f" ({', '.join(sizes)} come to the same)"
 
 
 def unevenness(type: TensorType) -> tuple[int, int]:

@@ -161,14 +161,20 @@ def test_a_recorded_shape_is_admitted_where_only_one_sample_fits(name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("oblong_view", "32×144"), ("oblong_view17", "32×288")]
+    ("name", "shape", "alike", "recorded"),
+    [
+        ("oblong_view", "32×144", "height 31 to 32, width 143 to 144", "31x144"),
+        ("oblong_view17", "32×288", "height 31 to 32, width 287 to 288", "31x287"),
+    ],
 )
-def test_several_sizes_that_run_are_named_with_what_decides(name: str, shape: str) -> None:
+def test_several_sizes_that_run_are_named_with_what_decides(
+    name: str, shape: str, alike: str, recorded: str
+) -> None:
     with pytest.raises(ShapeNeeded) as caught:
         solve(field_model(name))
-    assert shape in str(caught.value.received)
+    assert f"{shape} ({alike} come to the same)" in str(caught.value.received)
     assert shape.replace("×", "x") in str(caught.value.hint)
-    for each in caught.value.shapes:
+    for each in (*caught.value.shapes, f"1x{recorded}"):
         requested(field_model(name), [parse_shape(each)])
 
 
