@@ -14,6 +14,7 @@ from itertools import islice, permutations, product
 
 from porter.errors import (
     MALFORMED,
+    BadTable,
     Overwritten,
     PorterError,
     ShapeMismatch,
@@ -122,7 +123,7 @@ def shapes_for(model: Model, shapes: Sequence[RequestedShape], count: int = 2) -
         return solve(model, count)
     try:
         return requested(model, shapes)
-    except (ShapeMismatch, TooLarge) as error:
+    except (BadTable, ShapeMismatch, TooLarge) as error:
         try:
             found = solve(model, 1)
         except PorterError:
@@ -403,7 +404,9 @@ def solve_volume(search: Search, planes: int, short: Sequence[TensorType]) -> Sh
         return None
     for size in FIXED_VOLUMES:
         if search.fit(TensorType((2, planes, *size))) is Fit.SAMPLES:
-            return fixed(TensorType((1, planes, *size)))
+            # Volumes on other sides have as many elements: the layers count no more than these.
+            found = "a published size that fits the model's layers, as others may"
+            return fixed(TensorType((1, planes, *size)), found)
     return None
 
 

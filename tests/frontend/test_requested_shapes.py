@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from porter.errors import UsageError
 from porter.frontend.inputs import parse_shape, requested
+from porter.frontend.search import shapes_for
 from porter.ir.graph import TensorType
 from porter.ir.nested import leaves
 from porter.torch7 import TorchObject
@@ -37,3 +39,12 @@ def test_a_batch_may_be_left_out_of_every_input(net: TorchObject, given: str, me
     assert list(leaves(types)) == [
         TensorType(tuple(map(int, text.split("x")))) for text in meant.split()
     ]
+
+
+@pytest.mark.parametrize("given", ["3x8x8", "3x8x8 10x8"])
+def test_shapes_that_do_not_fit_are_answered_with_ones_that_do(given: str) -> None:
+    net = model(TWO_IMAGES)
+    with pytest.raises(UsageError, match="does not fit the model") as caught:
+        shapes_for(net, [parse_shape(text) for text in given.split()])
+    assert caught.value.shapes == ("2x3x37x53", "2x3x37x53")
+    shapes_for(net, [parse_shape(text) for text in caught.value.shapes])
