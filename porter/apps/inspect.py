@@ -203,7 +203,10 @@ def walked(
         types = with_batches(model, found.types[0], 2)
         free = free_axes(generalise(model, types), time_axes(model, types))
     except PorterError as error:
-        return None, "", str(error)
+        asked = " ".join(f"`input_shapes={shape}`" for shape in error.shapes)
+        kind = "to fill in" if error.is_template else "for example"
+        known = not asked or asked in str(error)
+        return None, "", str(error) if known else f"{error}\n{kind}: {asked}"
     shown = ", ".join(str(type) for type in leaves(found.types[0]))
     origin = "as given" if input_shapes else found.solved or "an example"
     return graph, shown, f"{origin}; {free_text(free)}"

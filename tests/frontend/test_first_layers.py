@@ -174,6 +174,8 @@ def test_a_command_is_printed_where_an_input_is_asked_for(
         solve(model(sequential(*net)))
     path = write_t7(tmp_path / "model.t7", sequential(*net))
     assert main(["inspect", str(path)]) == 0
+    options = [f"--input-shape {shape}" for shape in caught.value.shapes]
+    assert " ".join(options) in " ".join(capsys.readouterr().out.split())
     assert main(["convert", str(path)]) == caught.value.exit_code
     printed = " ".join(capsys.readouterr().err.split())
     assert command.format(path).replace("inspect", "convert") in printed
