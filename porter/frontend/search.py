@@ -58,6 +58,7 @@ from porter.frontend.probe import (
 )
 from porter.frontend.stated_sizes import roundness
 from porter.frontend.walker import Model
+from porter.ir.capabilities import TellsInput
 from porter.ir.graph import INT, Graph, Shape, TensorType
 from porter.ir.nested import Nested, leaves
 from porter.runtime import memory
@@ -148,7 +149,7 @@ def solve(model: Model, count: int = 2) -> Shapes:
     reader = first_reader(model)
     hint = stated_hint(model) if reader is None or reader.op is None else reader.hint
     search = Search(model)
-    traced = solve_traced(search, traced_hints(model)) if reader is None else None
+    traced = solve_traced(search, traced_hints(model)) if is_renamed(reader) else None
     if traced is not None:
         return traced
     if hint is None:
@@ -464,6 +465,11 @@ def solve_traced(search: Search, hints: Sequence[TensorType]) -> Shapes | None:
             if search.fit(type) >= least:
                 return Shapes((type,))
     return None
+
+
+def is_renamed(reader: Reader | None) -> bool:
+    """Whether the axes of an input are renamed before a layer reads it that tells more."""
+    return reader is None or isinstance(reader.op, TellsInput)
 
 
 def solve_sliced(search: Search, hint: TensorType) -> Shapes | None:
@@ -802,7 +808,8 @@ def unsolved(model: Model, hint: TensorType) -> PorterError:
     shape = tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(hint.shape))
     type = TensorType(shape, hint.dtype)
     reader, traced = first_reader(model), traced_hints(model)
-    known = hint if reader is not None and reader.op is not None else next(iter(traced), None)
+    known = reader.hint if reader is not None and reader.op is not None else None
+    known = next(iter(traced), known) if is_renamed(reader) else known
     which = "first layer" if known == hint else "first layer that tells anything"
     advice = f"no input size was found that the model accepts (its {which} takes {hint})"
     found: PorterError = ShapeNeeded(advice, hint=GIVE_SHAPE)
