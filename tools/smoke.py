@@ -17,18 +17,19 @@ CHECKED = 50
 
 def commands() -> list[list[str | Path]]:
     """The command lines, without `porter`."""
+    from porter.emit.formats import HOMES
+
     lenet, oilpaint = FIXTURES / "trained" / "digits_lenet", FIXTURES / "trained" / "oilpaint"
     style, photo = FIXTURES / "styles" / "strokes.png", oilpaint / "coffee.png"
     descriptor = FIXTURES / "descriptors" / "slim_vgg16.npz"
     recorded = sorted((FIXTURES / "layers").glob("*/*.t7"))
-    formats = "saved_model,checkpoint,keras,tflite,source,frozen,weights"
     kinds = ["--weights", "npz,safetensors,h5", "--tflite", "float32,float16,dynamic"]
     shared: list[str | Path] = ["--style", style, "--descriptor", descriptor, "--image-size", "48"]
     shape = ["--image-size", "32", "--slim", "4", "--num-iterations", "1"]
     generator: list[str | Path] = [style, "--data", oilpaint, "--descriptor", descriptor]
     return [
         ["inspect", FIXTURES / "formats" / "checkpoint.t7"],
-        ["convert", lenet / "model.t7", "--format", formats, *kinds, "-o", "lenet"],
+        ["convert", lenet / "model.t7", "--format", ",".join(HOMES), *kinds, "-o", "lenet"],
         ["convert", oilpaint / "model.t7", "--trainable", "-o", "oilpaint"],
         ["diff", lenet / "model.t7", "lenet", "--report", "report.html"],
         ["stylize", "oilpaint", photo, "--image-size", "64", "-o", "pictures"],
