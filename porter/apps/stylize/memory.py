@@ -7,9 +7,10 @@ not fit runs in bands, where the net's layers are known.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,22 +74,20 @@ def require_room(net: Net, height: int, width: int, count: int = 1) -> Call:
     )
 
 
-def functions(graph: Any) -> dict[str, Any]:
-    """The functions of a GraphDef by name."""
-    return {each.signature.name: each for each in graph.library.function}
+def peak(graph: Any) -> int:
+    """Bytes of the tensors that are alive at once, at most, when a GraphDef runs in its order.
 
-
-def peak(nodes: Iterable[Any], library: Mapping[str, Any]) -> int:
-    """Bytes of the tensors that are alive at once, at most, when the nodes run in their order."""
-    in_order = list(nodes)
-    last = {source: at for at, node in enumerate(in_order) for source in sources(node)}
+    Its nodes need shapes. A function that it calls, a branch say, is given those of its inputs.
+    """
+    last = {source: at for at, node in enumerate(graph.node) for source in sources(node)}
+    shapes = {node.name: output_shapes(node) for node in graph.node}
     alive: dict[str, int] = {}
     total = most = 0
-    for at, node in enumerate(in_order):
+    for at, node in enumerate(graph.node):
         ending = [source for source in sources(node) if last[source] == at and source in alive]
         size = elements(node) * NUMBER
         reuses = node.op in IN_PLACE and any(alive[source] == size for source in ending)
-        bodies = [peak(library[name].node_def, library) for name in called(node, library)]
+        bodies = [peak(body) for body in called(node, shapes, graph.library)]
         alive[node.name] = size
         total += size
         most = max(most, total + max(bodies, default=0) - (size if reuses else 0))
@@ -98,11 +97,8 @@ def peak(nodes: Iterable[Any], library: Mapping[str, Any]) -> int:
 
 
 def peak_of_flat(interpreter: Any) -> int:
-    """The same for a flat buffer whose tensors are allocated."""
-    sizes = {
-        tensor["index"]: math.prod(map(int, tensor["shape"])) * np.dtype(tensor["dtype"]).itemsize
-        for tensor in interpreter.get_tensor_details()
-    }
+    """The same for a flat buffer whose tensors are laid out."""
+    sizes = sizes_of_flat(interpreter)
     inputs = [int(tensor["index"]) for tensor in interpreter.get_input_details()]
     outputs = [int(tensor["index"]) for tensor in interpreter.get_output_details()]
     operations = [list(map(int, each["outputs"])) for each in interpreter._get_ops_details()]
@@ -121,21 +117,76 @@ def peak_of_flat(interpreter: Any) -> int:
     return most
 
 
+def is_laid_out(interpreter: Any) -> bool:
+    """Whether the sizes of a flat buffer's tensors are known before it runs."""
+    (output,) = interpreter.get_output_details()
+    try:
+        interpreter.get_tensor(output["index"])
+    except ValueError:  # there is no memory for it yet
+        return False
+    return True
+
+
+def kept_by_flat(interpreter: Any) -> int:
+    """Bytes of the tensors whose sizes a flat buffer finds when it runs; it does, once.
+
+    Each gets memory of its own, which it keeps until the end.
+    """
+    (image,) = interpreter.get_input_details()
+    before = sum(sizes_of_flat(interpreter).values())
+    interpreter.set_tensor(image["index"], np.zeros(image["shape"], image["dtype"]))
+    interpreter.invoke()
+    return sum(sizes_of_flat(interpreter).values()) - before
+
+
+def sizes_of_flat(interpreter: Any) -> dict[int, int]:
+    """Bytes of each tensor of a flat buffer."""
+    return {
+        int(each["index"]): math.prod(map(int, each["shape"])) * np.dtype(each["dtype"]).itemsize
+        for each in interpreter.get_tensor_details()
+    }
+
+
 def sources(node: Any) -> set[str]:
     """The nodes that a node reads."""
     return {name.split(":")[0] for name in node.input if not name.startswith("^")}
 
 
-def called(node: Any, library: Mapping[str, Any]) -> list[str]:
-    """The functions that a node calls."""
-    named = [attribute.func.name for attribute in node.attr.values() if attribute.func.name]
-    return [name for name in named if name in library]
+def called(node: Any, shapes: Mapping[str, Sequence[Any]], library: Any) -> Iterator[Any]:
+    """The functions that a node calls, as GraphDefs with shapes for what the node hands them."""
+    names = {attribute.func.name for attribute in node.attr.values() if attribute.func.name}
+    if not names:
+        return
+    from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+    from porter.system.tensorflow import tf
+
+    data = [name.split(":") for name in node.input if not name.startswith("^")]
+    for function in (each for each in library.function if each.signature.name in names):
+        # What comes before its arguments chooses a branch.
+        arguments = data[len(data) - len(function.signature.input_arg) :]
+        known = [shapes[name][int(at[0]) if at else 0] for name, *at in arguments]
+        open_sizes = copy.deepcopy(function)
+        open_sizes.ClearField("arg_attr")
+        with tf.Graph().as_default():
+            tf.graph_util.import_graph_def(tf.compat.v1.GraphDef(library=library), name="")
+            body = function_def_to_graph(open_sizes, input_shapes=known)
+        definition = body.as_graph_def(add_shapes=True)
+        definition.library.CopyFrom(library)
+        order = {each.name: at for at, each in enumerate(function.node_def)}
+        definition.node.sort(key=lambda each: order.get(each.name, -1))  # as it runs
+        yield definition
+
+
+def output_shapes(node: Any) -> Sequence[Any]:
+    """The shapes of a node's outputs."""
+    return node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
 
 
 def elements(node: Any) -> int:
     """How many numbers a node makes, where its shapes are known."""
     if node.op in FREE:
         return 0
-    shapes = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else []
-    sizes = [[axis.size for axis in shape.dim] for shape in shapes if not shape.unknown_rank]
+    shapes = [shape for shape in output_shapes(node) if not shape.unknown_rank]
+    sizes = [[axis.size for axis in shape.dim] for shape in shapes]
     return sum(math.prod(extents) for extents in sizes if min(extents, default=1) >= 0)

@@ -57,7 +57,7 @@ class Net(abc.ABC):
     def activations(self, height: int, width: int, count: int) -> int:
         """Bytes of the tensors that are alive at once while pictures run; 0 where nobody knows."""
         graph = self.traced(height, width, count)
-        return 0 if graph is None else memory.peak(graph.node, memory.functions(graph))
+        return 0 if graph is None else memory.peak(graph)
 
     def bands(self, height: int, width: int) -> Bands | None:
         """The net for one picture of this size, in bands; None where its layers are not known."""
@@ -265,14 +265,23 @@ class TFLiteNet(Net):
     def activations(self, height: int, width: int, count: int) -> int:
         """Of a small picture, whose tensors are laid out, and scaled."""
         rows, columns = (extent or SMALL for extent in self.sizes)
-        plain = litert(self.file, delegates=False)
-        (image,) = plain.get_input_details()
         try:
-            plain.resize_tensor_input(image["index"], self.stored_shape(rows, columns, 1))
-            plain.allocate_tensors()
+            plain = self.laid_out(rows, columns, delegates=False)
+            if memory.is_laid_out(plain):
+                most = memory.peak_of_flat(plain)
+            else:
+                most = memory.kept_by_flat(self.laid_out(rows, columns)) // memory.COPIES
         except (ValueError, RuntimeError):  # what is wrong with the size is told when the net runs
             return 0
-        return memory.peak_of_flat(plain) * height * width * count // (rows * columns)
+        return most * height * width * count // (rows * columns)
+
+    def laid_out(self, height: int, width: int, delegates: bool = True) -> Any:
+        """An interpreter that has memory for a picture of this size."""
+        interpreter = litert(self.file, delegates)
+        (image,) = interpreter.get_input_details()
+        interpreter.resize_tensor_input(image["index"], self.stored_shape(height, width, 1))
+        interpreter.allocate_tensors()
+        return interpreter
 
     def run(self, x: Array) -> Array:
         from porter.system.tensorflow import quiet_stderr

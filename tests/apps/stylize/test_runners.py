@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +28,29 @@ from porter.ir.fields import Array
 from porter.ir.graph import TensorType
 from porter.layer_maps import default_registry
 from porter.runtime.runner import Variables
+from tests.build import FIXTURES
 from tests.imaging.nets import OILPAINT, meaning_for, skipping
 from tests.write_t7 import write_t7
+
+JOHNSON = FIXTURES / "nets" / "texture_nets_johnson_slim" / "model.t7"
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A net with a skip connection in every format that can be run, beside its `.t7`."""
     folder = tmp_path_factory.mktemp("formats") / "port"
+    return written(write_t7(folder.parent / "net.t7", skipping()), folder)
+
+
+@pytest.fixture(scope="module")
+def branching(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net that runs otherwise on small pictures, and whose flat buffer computes its sizes."""
+    return written(JOHNSON, tmp_path_factory.mktemp("branching") / "port")
+
+
+def written(net: Path, folder: Path) -> Path:
     folder.mkdir()
-    file = open_model(write_t7(folder.parent / "net.t7", skipping()), default_registry())
+    file = open_model(net, default_registry())
     model, spec = file.model(), meaning_for(file, "plain")
     assert spec is not None
     types = TensorType((2, 3, 18, 26))
@@ -72,6 +86,14 @@ def test_memory_is_estimated_before_a_picture_runs(
     longest = int(str(caught.value.hint).split("image_size=")[1].split("`")[0])
     assert 500 < longest < 9000
     memory.require_room(net, longest * 2 // 3, longest)
+
+
+@pytest.mark.parametrize("name", ["saved_model", "model.tflite"])
+def test_memory_counts_branches_and_tensors_of_unknown_size(name: str, branching: Path) -> None:
+    graph = open_model(JOHNSON, default_registry()).model().walk(TensorType((1, 3, 1200, 1200)))
+    widest = max(math.prod(value.shape) for value in graph.values()) * 4
+    net, _ = open_net(branching / name, LoadOptions("plain"))
+    assert net.activations(1200, 1200, 1) > 1.5 * widest
 
 
 @pytest.mark.parametrize("name", ["", "saved_model", "model.keras", "model.tflite"])
