@@ -8,6 +8,7 @@ not depend on the machine that made it.
 from __future__ import annotations
 
 import abc
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ LAYERS = "layers.py"
 SMALL = 256
 """Height and width of the picture of which a flat buffer's memory is taken: a multiple of what nets
 with skip connections take multiples of."""
+NO_MEMORY = re.compile("OOM|[Aa]llocat|Status: 1, message: could not create")
+"""How runtimes say that memory ran out; the last is oneDNN's dnnl_out_of_memory."""
 MIXED = 1e-3
 """Relative change of a picture by its neighbour in a batch that rounding alone does not make."""
 
@@ -101,8 +104,9 @@ class Net(abc.ABC):
 def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
     """A runtime's own error; each has its own class, so the message is all that can be told."""
     shown = "×".join(map(str, shape[1:3]))
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if "OOM" in first or isinstance(error, MemoryError) or "allocat" in first.lower():
+    text = str(error).strip() or type(error).__name__
+    first = text.splitlines()[0]
+    if isinstance(error, MemoryError) or NO_MEMORY.search(text):
         return OutOfMemory(
             f"a picture of {shown} does not fit into memory", hint="make it smaller: `image_size=`"
         )

@@ -156,6 +156,14 @@ class Failing(Net):
     [
         (MemoryError(), "`image_size=`"),
         (RuntimeError("OOM when allocating tensor"), "`image_size=`"),
+        (RuntimeError("Graph execution error:\n\nOOM when allocating tensor"), "`image_size=`"),
+        (
+            RuntimeError(
+                "Graph execution error:\n\nOperation received an exception:"
+                "Status: 1, message: could not create a primitive, in file …"
+            ),
+            "`image_size=`",
+        ),
         (ValueError("dimensions must be equal"), None),
     ],
 )
