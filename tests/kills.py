@@ -155,15 +155,24 @@ def started(words: list[object], temporary: Path, prepare: Callable[[], None] | 
 
 def ended(child: int) -> int:
     """The exit code of a process, negative for a signal. Raises Broken if it does not end."""
-    limit = time.monotonic() + PATIENCE
-    while time.monotonic() < limit:
+    code = ended_within(child, PATIENCE)
+    if code is None:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise Broken("a run did not end")
+    return code
+
+
+def ended_within(child: int, seconds: float) -> int | None:
+    """The same; None if the process is still at work then."""
+    limit = time.monotonic() + seconds
+    while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > limit:
+            return None
         time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise Broken("a run did not end")
 
 
 def hidden(*folders: Path) -> list[str]:
@@ -195,11 +204,8 @@ def kill(work: Work, runs: int, chance: random.Random, temporary: Path) -> dict[
         sent = (signal.SIGKILL, signal.SIGTERM)[turn % 2]
         before = hidden(work.output.parent)
         child = started(work.words, temporary)
-        time.sleep(chance.uniform(0, 1.1) * seconds)
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-        else:
+        code = ended_within(child, chance.uniform(0, 1.1) * seconds)
+        if code is None:
             os.kill(child, sent)
             code = ended(child)
         require(code in ENDED, f"exit code {code} after {sent.name}: {errors(temporary)}")

@@ -6,6 +6,7 @@ Each holds the arrays by name and a JSON text, `{"format", "order", "aliases"}`:
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,10 +110,41 @@ def read_safetensors(library: Any, path: Path) -> Stored:
 
 
 def write_h5(library: Any, path: Path, arrays: dict[str, Array], text: str) -> None:
-    with library.File(path, "w") as file:
+    with FileOfHDF5(path, "w+") as disk, library.File(disk, "w") as file:
         file.create_dataset(METADATA, data=text)
         for name, array in arrays.items():
             file.create_dataset(name, data=array)
+
+
+class FileOfHDF5(io.FileIO):
+    """A file that fails when it is closed, with the first error of all writes.
+
+    HDF5 cannot close a file that it could not write: it prints a traceback and keeps it open.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return self.tell() if size is None else size
+
+    def __exit__(self, *caught: object) -> None:
+        self.close()
+        if self.error is not None:
+            raise self.error
 
 
 def read_h5(library: Any, path: Path) -> Stored:

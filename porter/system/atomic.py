@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from porter.errors import EmitError, UsageError
+from porter.errors import EmitError, PorterError, UsageError
 from porter.system import disk
 from porter.system.disk import Lock, require_possible_name, sync
 
@@ -97,11 +97,12 @@ def reported(target: Path) -> Iterator[None]:
 def code_of(error: Exception) -> int | None:
     """The errno of an error of the operating system (0 if it has none), else None.
 
-    TensorFlow raises exceptions of its own, with the system's words in the message.
+    TensorFlow, safetensors and HDF5 raise exceptions of their own, with the system's words in the
+    message.
     """
     if isinstance(error, OSError):
         return error.errno or 0
-    if not type(error).__module__.startswith("tensorflow."):
+    if isinstance(error, PorterError):
         return None
     return next((code for code in DISK_ERRORS if os.strerror(code) in str(error)), None)
 
