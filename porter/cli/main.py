@@ -24,6 +24,7 @@ from porter.cli.arguments import show_json
 from porter.cli.examples import add_examples
 from porter.cli.spelling import in_options
 from porter.errors import (
+    EmitError,
     OutOfMemory,
     ParityError,
     PorterError,
@@ -122,6 +123,11 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 def as_porter_error(error: Exception) -> PorterError:
     """The error for what no part of porter foresaw."""
+    from porter.system.atomic import FULL, advice, code_of
+
+    code = code_of(error)
+    if code in FULL:  # TensorFlow's words for it are those of exhausted memory
+        return EmitError(f"a file cannot be written: {os.strerror(code)}", hint=advice(code))
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         hint = "give a smaller input with `input_shapes=`, or smaller images with `image_size=`"
         return OutOfMemory("there is not enough memory", hint=hint)

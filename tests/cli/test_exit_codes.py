@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -40,6 +41,7 @@ def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         (ZeroDivisionError("a\nb"), 70, "ZeroDivisionError: a b"),
         (UnicodeEncodeError("ascii", "×", 0, 1, "no"), 70, "UnicodeEncodeError"),
         (MemoryError(), 2, "not enough memory"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 2, "the disk is full"),
         (RecursionError(), 2, "nested too deep"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],

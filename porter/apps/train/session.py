@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from porter.apps.transfer.source import Opening
 from porter.errors import UnreadablePicture, UsageError
 from porter.imaging.photos import Photo, lanczos, read_image, write_image
 from porter.ir.fields import Array
-from porter.system.atomic import EVENTS, write_text
+from porter.system.atomic import EVENTS, reported, write_text
 from porter.system.tensorflow import tf
 from porter.torch7.writer import write_t7
 
@@ -130,15 +131,15 @@ class Session:
 
         def report(progress: TrainingProgress) -> None:
             on_progress(progress)
-            with events.as_default(progress.iteration) if events else nullcontext():
-                if events:
+            if events:
+                with self.logged(events, progress.iteration):
                     for kind, loss in (*progress.losses.items(), ("total", progress.total)):
                         tf.summary.scalar(f"loss/{kind}", loss)
 
         def sample(iteration: int) -> None:
             image = self.sample(shown, iteration)
             if events:
-                with events.as_default(iteration):
+                with self.logged(events, iteration):
                     tf.summary.image("sample", image[None])
 
         hooks = Hooks(report, sample, self.saved) if self.cluster.is_chief else Hooks()
@@ -156,12 +157,21 @@ class Session:
     # What is written ------------------------------------------------------------------------------
 
     def events(self) -> Any:
-        """A writer for TensorBoard, where it is installed and this worker writes."""
+        """A writer for TensorBoard, where it is installed and this worker writes.
+
+        Raises EmitError.
+        """
         if not self.cluster.is_chief or importlib.util.find_spec("tensorboard") is None:
             return None
-        return tf.summary.create_file_writer(
-            str(self.options.output / "events"), filename_suffix=EVENTS
-        )
+        folder = self.options.output / "events"
+        with reported(folder):
+            return tf.summary.create_file_writer(str(folder), filename_suffix=EVENTS)
+
+    @contextmanager
+    def logged(self, events: Any, iteration: int) -> Iterator[None]:
+        """What is summarised inside goes to TensorBoard. Raises EmitError."""
+        with reported(self.options.output / "events"), events.as_default(iteration):
+            yield
 
     def shown(self) -> Array:
         """Photos for the samples: the middle of the first few of val/, or of those learnt from."""
