@@ -2,8 +2,9 @@
 
     python -m tests.kills [KIND …] [--runs N] [--seed N]
 
-KIND is convert, train, transfer or stylize (killed by SIGKILL and SIGTERM in turns), or disk: the
-files of every command can grow no further than a random size.
+KIND is convert, train, transfer or stylize (killed by SIGKILL and SIGTERM in turns); disk: no file
+of theirs can grow further than a random size; or crowd: eight conversions at once, into one folder
+and into eight.
 Whatever is there under the output's name must be whole, exit codes must be the documented ones, and
 the next run must end well and leave nothing hidden. Processes are forked from one that has imported
 TensorFlow already, so that the moments lie in porter's own work. Needs a system with fork.
@@ -262,7 +263,35 @@ def fill(work: Work, runs: int, chance: random.Random, temporary: Path) -> dict[
     return ends
 
 
-KINDS = ("convert", "train", "transfer", "stylize", "disk")
+CROWD = 8
+
+
+def crowd(folder: Path, runs: int, temporary: Path) -> dict[str, int]:
+    """Convert eight times at once, into one folder and into eight; how often runs ended how.
+
+    Of those into one folder each replaces what is there.
+    """
+    net, parent = write_t7(folder / "net.t7", small_net()), folder / "crowd"
+    parent.mkdir()
+    ends: dict[str, int] = {}
+    for name, different in [("one folder", False), ("eight folders", True)] * runs:
+        ports = [parent / f"port{number if different else ''}" for number in range(CROWD)]
+        places = [temporary / str(number) for number in range(CROWD)]
+        children = []
+        for port, place in zip(ports, places, strict=True):
+            place.mkdir(exist_ok=True)
+            children.append(started(["convert", net, "-o", port, "--force"], place))
+        codes = [ended(child) for child in children]
+        shown = [errors(place) for place in places]
+        require(codes == [0] * CROWD, f"exit codes {codes} into {name}: {shown}")
+        for port in set(ports):
+            whole_port(port)
+        require(hidden(parent) == [], hidden(parent))
+        ends[name] = ends.get(name, 0) + CROWD
+    return ends
+
+
+KINDS = ("convert", "train", "transfer", "stylize", "disk", "crowd")
 
 
 def run(kinds: list[str], runs: int, seed: int, folder: Path) -> dict[str, dict[str, int]]:
@@ -275,7 +304,9 @@ def run(kinds: list[str], runs: int, seed: int, folder: Path) -> dict[str, dict[
         work.output.parent.mkdir()
     for kind in kinds:
         chance = random.Random(f"{kind} {seed}")
-        if kind == "disk":
+        if kind == "crowd":
+            ends[kind] = crowd(folder, runs, temporary)
+        elif kind == "disk":
             for name, work in commands.items():
                 ends[f"disk of {name}"] = fill(work, runs, chance, temporary)
         else:
