@@ -43,7 +43,9 @@ def test_the_stand_in_refuses_what_windows_refuses(windows: None, tmp_path: Path
     os.replace(other, file)
 
 
-@pytest.mark.parametrize("formats", ["saved_model,checkpoint,frozen", "keras,source,weights", "tflite,onnx"])
+@pytest.mark.parametrize(
+    "formats", ["saved_model,checkpoint,frozen", "keras,source,weights", "tflite,onnx"]
+)
 def test_every_format_is_written(windows: None, tmp_path: Path, formats: str) -> None:
     """Nothing that was written is still open when it is renamed."""
     model = write_t7(tmp_path / "model.t7", sequential(conv(3, 2)))
