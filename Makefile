@@ -1,8 +1,9 @@
 # Two commands on a machine with Python >= 3.10, venv and make:
 #   make demo    convert a bundled model, verified layer by layer
-#   make test    run the tests
+#   make test    run the tests, two at a time (make test JOBS=4: four)
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN = $(VENV)/bin
 NET = fixtures/nets/texture_nets_johnson_slim
 
@@ -12,7 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/porter convert $(NET)/model.t7 --reference $(NET)/activations.t7 -o demo/johnson_slim --force
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 # What files and accidents may do holds without porter's asserts too. pytest keeps those of tests.
 SAFETY = tests/torch7/test_hostile.py tests/frontend/test_hostile_models.py \

@@ -68,7 +68,7 @@ def check(name: str, folder: Path) -> None:
     archive, wheel = (next((place / "dist").glob(ending)) for ending in ("*.tar.gz", "*.whl"))
     run("uv", "venv", "--quiet", "--python", python, place / "env")
     install = ["uv", "pip", "install", "--quiet", "--python", binary]
-    run(*install, "--resolution", resolution, "--requirements", "pyproject.toml", "--extra", "dev")
+    run(*install, "--resolution", resolution, "--requirements", "pyproject.toml", "--extra", "test")
     run(*install, "--no-deps", wheel)
     run("uv", "pip", "check", "--python", binary)
     run("uv", "pip", "list", "--python", binary)
