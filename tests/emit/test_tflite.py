@@ -214,7 +214,7 @@ def test_a_wrong_file_fails_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kinds": ("float8",)}, "there is no `tflite=float8`"),
+        ({"kinds": ("float8",)}, 'there is no `tflite="float8"`'),
         ({"kinds": ("int8",)}, "must be calibrated"),
         ({"kinds": ("int8",), "representative": Path("nowhere.npz")}, "no such file"),
     ],

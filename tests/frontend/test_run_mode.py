@@ -192,7 +192,7 @@ def test_a_mismatch_names_the_option_and_no_internal_field(tmp_path: Path) -> No
     )
     with pytest.raises(ParityError) as caught:
         convert(request)
-    assert "convert with `bn=evaluate`" in str(caught.value)
+    assert 'convert with `bn="evaluate"`' in str(caught.value)
     assert "uses_batch" not in str(caught.value)
     assert not (tmp_path / "port").exists()
 

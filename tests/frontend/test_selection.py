@@ -70,7 +70,7 @@ def test_several_modules_are_listed(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         open_model(write_t7(tmp_path / "model.t7", root), REGISTRY)
     assert "  agent.policy: nn.Sequential\n  agent.value: nn.Sequential" in str(caught.value)
-    assert "`select=PATH`" in str(caught.value)
+    assert '`select="PATH"`' in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -367,14 +367,14 @@ def test_all_unmapped_classes_are_told_at_once_with_paths_and_fields() -> None:
     assert "your.Net ×1 at 2.2" in text
     assert "fields: none" in text
     assert "`porter scaffold my.Net --from MODEL -o maps.py`" in text
-    assert "`map=my.Net=KNOWN.CLASS`" in text
-    assert "`identity=your.Net`" in text
+    assert '`map="my.Net=KNOWN.CLASS"`' in text
+    assert '`identity="your.Net"`' in text
 
 
 def test_a_class_with_something_to_compute_is_not_offered_as_identity() -> None:
     with pytest.raises(UnmappedModules, match="a class of this model has no layer map") as caught:
         require_mapped(sequential(torch_module("my.Net", modules=[relu()])), default_registry())
-    assert "`map=my.Net=nn.Sequential`" in str(caught.value)
+    assert '`map="my.Net=nn.Sequential"`' in str(caught.value)
     assert "identity" not in str(caught.value)
 
 

@@ -104,7 +104,7 @@ def test_noise_that_does_not_tell_its_planes_says_how_to() -> None:
     opened = open_model(CASES / "old_fields" / "gennoise_2016_style.t7", REGISTRY)
     with pytest.raises(MissingField, match="how many planes of noise") as caught:
         opened.model().walk(image(1, 3, 8, 8))
-    assert "`map=nn.GenNoise=KNOWN.CLASS`" in str(caught.value)
+    assert '`map="nn.GenNoise=KNOWN.CLASS"`' in str(caught.value)
     assert "porter scaffold nn.GenNoise" in str(caught.value)
 
 

@@ -114,7 +114,7 @@ def test_a_net_that_needs_more_is_refused(request_of: Request) -> None:
     [
         (
             {"export": ExportOptions(optimized="fast", precision="bfloat16")},
-            "does not go with `optimize=fast`",
+            'does not go with `optimize="fast"`',
         ),
         (
             {"export": ExportOptions(trainable=True, precision="bfloat16")},
