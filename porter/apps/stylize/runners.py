@@ -25,6 +25,7 @@ from porter.ir.nested import leaves
 from porter.system.checksums import sealed
 from porter.system.extras import optional
 from porter.system.input_files import require_file
+from porter.system.runtime_errors import cause
 
 if TYPE_CHECKING:
     from porter.apps.stylize.bands import Bands
@@ -104,13 +105,11 @@ class Net(abc.ABC):
 def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
     """A runtime's own error; each has its own class, so the message is all that can be told."""
     shown = "×".join(map(str, shape[1:3]))
-    text = str(error).strip() or type(error).__name__
-    first = text.splitlines()[0]
-    if isinstance(error, MemoryError) or NO_MEMORY.search(text):
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         return OutOfMemory(
             f"a picture of {shown} does not fit into memory", hint="make it smaller: `image_size=`"
         )
-    return ShapeMismatch(f"the net does not run on a picture of {shown}", received=first)
+    return ShapeMismatch(f"the net does not run on a picture of {shown}", received=cause(error))
 
 
 def full_precision() -> Any:
@@ -313,8 +312,7 @@ def loaded(path: Path, load: Any) -> Any:
     except PorterError:
         raise
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{path} cannot be loaded", received=first) from error
+        raise UsageError(f"{path} cannot be loaded", received=cause(error)) from error
 
 
 def one(inputs: dict[Any, Any], path: Path) -> dict[Any, Any]:

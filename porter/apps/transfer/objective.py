@@ -13,6 +13,7 @@ from porter.apps.transfer.checks import require_informative
 from porter.apps.transfer.descriptor import Descriptor
 from porter.apps.transfer.recipe import Recipe
 from porter.errors import OutOfMemory, ShapeMismatch, UsageError
+from porter.system.runtime_errors import cause
 from porter.system.tensorflow import tf
 
 Array = npt.NDArray[Any]
@@ -73,7 +74,7 @@ class Objective:
         except (tf.errors.OpError, ValueError, ShapeMismatch) as error:
             raise UsageError(
                 "the descriptor does not run on an image of " + "×".join(map(str, image.shape[:2])),
-                received=str(error).splitlines()[0][:200],
+                received=cause(error)[:200],
                 hint="use a larger image, or shallower layers",
             ) from error
 
