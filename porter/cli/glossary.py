@@ -20,6 +20,8 @@ WORDS: dict[str, str] = {
     "fixture": "A model with outputs that Torch recorded, to be checked again and again by "
     "`porter check`.",
     "free": "Said of an axis of the exported model that takes any size.",
+    "gate": "The comparisons that a port has to pass before anything is written: every layer, and "
+    "every file after it was loaded again in a fresh process.",
     "hint": "A cause that would explain a failing layer, found by computing it again with "
     "one thing changed. It is never part of the verdict.",
     "identity": "A module that hands its input on unchanged. `--identity CLASS` treats an "

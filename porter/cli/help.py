@@ -28,6 +28,9 @@ def run(options: argparse.Namespace) -> int:
     from porter.cli.main import COMMANDS, main
 
     word = " ".join(options.words)
+    if word in glossary.WORDS:
+        print(textwrap.fill(glossary.entry(word), WIDTH))
+        return 0
     if word in COMMANDS:
         return main([word, "--help"])
     if word:

@@ -17,6 +17,7 @@ def add_to(commands: Commands) -> None:
         "--from", dest="file", type=Path, required=True, help="a model that contains the class"
     )
     one.add_argument("-o", "--output", type=Path, help="write it to a file (default: print it)")
+    one.add_argument("--force", action="store_true", help="overwrite an existing file")
     one.add_argument(
         "--select", metavar="PATH", help="the module to take from a file (default: the only one)"
     )
@@ -30,8 +31,10 @@ def run(options: argparse.Namespace) -> int:
     from porter.frontend.model_file import choose
     from porter.frontend.selection import find_object
     from porter.layer_maps import default_registry
-    from porter.system.atomic import write_text
+    from porter.system.atomic import require_file_target, write_text
 
+    if options.output:
+        require_file_target(options.output, options.force)
     file = torch7.read(options.file)
     # An object around the modules is no module of the file, and may be the class to write for.
     root = find_object(file.root, options.typename) if options.select is None else None
@@ -40,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     text = stub(options.typename, root)
     if options.output:
         write_text(options.output, text)
+        print(f"written: {options.output}")
     else:
         sys.stdout.write(text)
     return 0

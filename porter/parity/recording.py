@@ -6,6 +6,7 @@ script writes it, and an `.npz` with the keys `input`, `output` and `<path>` or 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,18 @@ class Summary:
     absmax: float
     mean: float
     abssum: float
+
+    @staticmethod
+    def of(array: Array) -> Summary:
+        """The summary that a recording would keep of an activation."""
+        magnitude = np.abs(array.astype(np.float64))
+        mean = float(array.mean(dtype=np.float64))
+        return Summary(array.shape, float(magnitude.max()), mean, float(magnitude.sum()))
+
+    @property
+    def numbers(self) -> Array:
+        """What is compared: the largest magnitude, the mean, and the mean magnitude."""
+        return np.array([self.absmax, self.mean, self.abssum / max(math.prod(self.shape), 1)])
 
 
 @dataclass(frozen=True)

@@ -624,6 +624,8 @@ def test_record_prints_or_writes_the_script(porter: Porter, tmp_path: Path) -> N
     assert ran.code == 0
     assert "torch7-activations" in ran.out
     assert porter("record", "-o", tmp_path / "record.lua").code == 0
+    assert porter("record", "-o", tmp_path / "record.lua").code == 2
+    assert porter("record", "-o", tmp_path / "record.lua", "--force").code == 0
     assert (tmp_path / "record.lua").read_text(encoding="utf-8") == ran.out
     assert porter("record", "-o", tmp_path / "none" / "record.lua").code == 2
 
@@ -754,6 +756,11 @@ def test_a_scaffold_compiles_and_registers(porter: Porter, doubled: Path, tmp_pa
     written = tmp_path / "my_layer.py"
     assert porter("scaffold", "my.Layer-2", "--from", path, "-o", written).code == 0
     assert written.read_text(encoding="utf-8") == ran.out
+    written.write_text("mine")
+    again = porter("scaffold", "my.Layer-2", "--from", path, "-o", written)
+    assert again.code == 2
+    assert "already exists" in again.err
+    assert written.read_text() == "mine"
     registry = load_layer_maps(written, default_registry())
     assert "my.Layer-2" in registry
     assert {"weight", "bias", "scale", "mode"} <= set(registry.layer_maps()["my.Layer-2"].fields())
@@ -766,7 +773,7 @@ def test_a_scaffold_for_a_class_that_porter_knows_replaces_its_map(
         module.typename = name
         path = write_t7(tmp_path / "net.t7", sequential(module))
         written = tmp_path / "maps.py"
-        assert porter("scaffold", name, "--from", path, "-o", written).code == 0
+        assert porter("scaffold", name, "--from", path, "-o", written, "--force").code == 0
         known = default_registry()
         assert load_layer_maps(written, known)[name] is not known[name]
 
