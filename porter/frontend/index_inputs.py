@@ -5,12 +5,20 @@ Torch's recordings and tensors do not tell: indices travel as floats. What reads
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from porter.frontend.loop import Loop
 from porter.ir.capabilities import Skippable, TakesIndices
-from porter.ir.graph import Graph, Node
+from porter.ir.graph import Graph, Node, Value
 from porter.ir.nested import leaves
+
+T = TypeVar("T")
+
+LARGE = 10_007
+"""Stands for a free size: larger than what a layer may pick of it."""
 
 
 @dataclass(frozen=True)
@@ -21,23 +29,43 @@ class IndexRange:
     largest: int
     reader: Node
 
+    def and_also(self, other: IndexRange) -> IndexRange:
+        """The range of what both take; its reader is that of the smaller largest index."""
+        least = [each.least for each in (self, other) if each.least is not None]
+        strict = min(self, other, key=lambda each: each.largest)
+        return IndexRange(max(least, default=None), strict.largest, strict.reader)
+
+    def is_that_of(self, other: IndexRange) -> bool:
+        """Whether both take the same indices."""
+        return (self.least, self.largest) == (other.least, other.largest)
+
 
 def index_limits(graph: Graph) -> dict[int, int]:
-    """The largest index that every reader of an input takes, by the id of the input's value."""
-    return {identity: found.largest for identity, found in index_ranges(graph).items()}
-
-
-def index_ranges(graph: Graph) -> dict[int, IndexRange]:
-    """What the strictest reader of an input takes, by the id of the input's value.
+    """The largest index that every reader of an input takes, by the id of the input's value.
 
     Inputs that nobody reads as indices are left out. Indices may pass through layers that only
     move numbers: views, splits, joins, transposes.
     """
+    limits: dict[int, int] = {}
+    for node in reversed(graph.nodes):
+        for position, limit in read_as_indices(node, limits).items():
+            identity = node.inputs[position].id
+            limits[identity] = min(limit, limits.get(identity, limit))
+    inputs = {value.id for value in leaves(graph.inputs)}
+    return {identity: limit for identity, limit in limits.items() if identity in inputs}
+
+
+def index_ranges(graph: Graph) -> dict[int, IndexRange]:
+    """What all numbers of an input have to be, by the id of the input's value.
+
+    Inputs of which some numbers go elsewhere are left out: fields that are split among several
+    tables, columns that nobody reads.
+    """
     ranges: dict[int, IndexRange] = {}
     for node in reversed(graph.nodes):
-        for position, found in read_as_indices(node, ranges).items():
+        for position, found in read_whole(node, ranges).items():
             identity = node.inputs[position].id
-            ranges[identity] = min(found, ranges.get(identity, found), key=lambda r: r.largest)
+            ranges[identity] = found.and_also(ranges.get(identity, found))
     inputs = {value.id for value in leaves(graph.inputs)}
     return {identity: found for identity, found in ranges.items() if identity in inputs}
 
@@ -65,7 +93,7 @@ def read_as_numbers(node: Node, readers: dict[int, Node]) -> dict[int, Node]:
     if hands_on(node):
         behind = next((readers[v.id] for v in node.outputs if v.id in readers), None)
         return {} if behind is None else dict.fromkeys(read, behind)
-    indices = read_as_indices(node, {})
+    indices = read_here(node)
     return {i: node for i in read if i not in indices}
 
 
@@ -75,20 +103,54 @@ def hands_on(node: Node) -> bool:
     return op.is_view or op.moves or (isinstance(op, Skippable) and op.is_identity())
 
 
-def read_as_indices(node: Node, ranges: dict[int, IndexRange]) -> dict[int, IndexRange]:
-    """The range of each input, by position, that a node reads or hands on as indices."""
-    op = node.op
-    if isinstance(op, Loop):
-        # The body's first input is the number of the step.
-        _, *inner = leaves(op.body.inputs)
-        inside = index_ranges(op.body)
-        return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
+def read_as_indices(node: Node, limits: dict[int, int]) -> dict[int, int]:
+    """The largest index of each input, by position, that a node reads or hands on as indices."""
+    if isinstance(node.op, Loop):
+        return of_the_body(node.op, index_limits(node.op.body))
     if hands_on(node):
-        behind = [ranges[value.id] for value in node.outputs if value.id in ranges]
-        read = (i for i in range(len(node.inputs)) if i not in op.shape_only)
-        return dict.fromkeys(read, min(behind, key=lambda r: r.largest)) if behind else {}
-    types = tuple(value.type for value in node.inputs)
+        behind = [limits[value.id] for value in node.outputs if value.id in limits]
+        return dict.fromkeys(moved(node), min(behind)) if behind else {}
+    return {i: found.largest for i, found in read_here(node).items()}
+
+
+def read_whole(node: Node, ranges: dict[int, IndexRange]) -> dict[int, IndexRange]:
+    """The range of each input, by position, whose every number a node or those behind it read."""
+    if isinstance(node.op, Loop):
+        return of_the_body(node.op, index_ranges(node.op.body))
+    if not hands_on(node):
+        return read_here(node)
+    behind = [ranges.get(value.id) for value in node.outputs]
+    first, positions = behind[0], moved(node)
+    if first is None or not all(each is not None and first.is_that_of(each) for each in behind):
+        return {}
+    if numbers(node.outputs) < numbers([node.inputs[i] for i in positions]):
+        return {}
+    return dict.fromkeys(positions, first)
+
+
+def of_the_body(loop: Loop, inside: dict[int, T]) -> dict[int, T]:
+    """What is known of the inputs of a loop's body, by position of the loop's own inputs."""
+    # The body's first input is the number of the step.
+    _, *inner = leaves(loop.body.inputs)
+    return {i: inside[value.id] for i, value in enumerate(inner) if value.id in inside}
+
+
+def moved(node: Node) -> list[int]:
+    """Positions of the inputs whose numbers a node moves."""
+    return [i for i in range(len(node.inputs)) if i not in node.op.shape_only]
+
+
+def numbers(values: Iterable[Value]) -> int:
+    """How many numbers values hold together, where free sizes are large."""
+    shapes = [value.type.shape for value in values]
+    return sum(math.prod(LARGE if n is None else n for n in shape) for shape in shapes)
+
+
+def read_here(node: Node) -> dict[int, IndexRange]:
+    """The range of each input, by position, that the node itself reads as indices."""
+    op = node.op
     if not isinstance(op, TakesIndices):
         return {}
+    types = tuple(value.type for value in node.inputs)
     found = ((i, op.index_limit(i, types)) for i in range(len(node.inputs)))
     return {i: IndexRange(op.least_index(), most, node) for i, most in found if most is not None}
