@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(words[0] if words else "").parse_args(words)
     options.spell = with_file(options)
     try:
-        with sigterm_as_interrupt():
+        with sigterm_as_interrupt(), interrupts_as_raised():
             code: int = options.run(options)
     except SeveralModules as error:
         if error.example and hasattr(options, "select"):
@@ -119,6 +119,24 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def interrupts_as_raised() -> Iterator[None]:
+    """Raise the interrupt that came while TensorFlow was raising an error of its own.
+
+    pybind11 then has two exceptions at hand, and makes a RuntimeError of both.
+    """
+    try:
+        yield
+    except Exception as error:
+        each: BaseException | None = error
+        while each is not None:
+            for interrupt in (Terminated, KeyboardInterrupt):
+                if f"REPLACED BY {interrupt.__name__}" in str(each):
+                    raise interrupt from error
+            each = each.__cause__ or each.__context__
+        raise
 
 
 def as_porter_error(error: Exception) -> PorterError:

@@ -17,7 +17,7 @@ import pytest
 from porter.apps.stylize.stylize import StylizeResult
 from porter.apps.stylize.terminal import stylized_line
 from porter.cli import main as cli
-from porter.errors import Unexpected
+from porter.errors import Unexpected, UsageError
 from tests.build import FIXTURES, small_net
 from tests.write_t7 import write_t7
 
@@ -130,6 +130,24 @@ def test_sigterm_cleans_up_as_ctrl_c_does(tmp_path: Path) -> None:
     assert ran.returncode == 143, err
     assert "terminated" in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("interrupt", "code"), [("Terminated", 143), ("KeyboardInterrupt", 130)])
+def test_an_interrupt_while_tensorflow_raises_is_an_interrupt(
+    interrupt: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pybind11 makes one RuntimeError of two exceptions; porter may have wrapped it."""
+
+    def run(*_: object, **__: object) -> None:
+        text = f"MISMATCH: ORIGINAL InvalidArgumentError REPLACED BY {interrupt}: <EMPTY MESSAGE>"
+        try:
+            raise RuntimeError(f"pybind11::error_already_set: {text}")
+        except RuntimeError as error:
+            raise UsageError("the net does not run") from error
+
+    monkeypatch.setattr("porter.api.inspect", run)
+    assert cli.main(["inspect", str(NET)]) == code
+    assert "does not run" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["folder", "link", "missing/page"])
