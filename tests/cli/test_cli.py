@@ -756,14 +756,14 @@ def test_a_scaffold_compiles_and_registers(porter: Porter, doubled: Path, tmp_pa
     written = tmp_path / "my_layer.py"
     assert porter("scaffold", "my.Layer-2", "--from", path, "-o", written).code == 0
     assert written.read_text(encoding="utf-8") == ran.out
+    registry = load_layer_maps(written, default_registry())
+    assert "my.Layer-2" in registry
+    assert {"weight", "bias", "scale", "mode"} <= set(registry.layer_maps()["my.Layer-2"].fields())
     written.write_text("mine")
     again = porter("scaffold", "my.Layer-2", "--from", path, "-o", written)
     assert again.code == 2
     assert "already exists" in again.err
     assert written.read_text() == "mine"
-    registry = load_layer_maps(written, default_registry())
-    assert "my.Layer-2" in registry
-    assert {"weight", "bias", "scale", "mode"} <= set(registry.layer_maps()["my.Layer-2"].fields())
 
 
 def test_a_scaffold_for_a_class_that_porter_knows_replaces_its_map(
