@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 
 from porter.cli.arguments import Commands, arguments_of, model_options, show_json
@@ -21,8 +22,6 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code. The page stays: the browser reads it later."""
-    from dataclasses import replace
-
     from porter.api import inspect
     from porter.apps import network_page
     from porter.apps.inspect import PlainInspection
@@ -36,8 +35,9 @@ def run(options: argparse.Namespace) -> int:
             hint=f"see what it holds with `porter inspect {options.file}`",
         )
     inspection = replace(inspection, input_note=options.spell(inspection.input_note))
+    content = network_page.render_html(inspection)
     page = Path(tempfile.mkdtemp(prefix="porter-")) / f"{options.file.stem}.html"
-    write_text(page, network_page.render_html(inspection))
+    write_text(page, content)
     opened = webbrowser.open(page.as_uri())
     if options.json:
         show_json({"page": str(page), "opened": opened})
