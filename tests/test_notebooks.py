@@ -7,18 +7,17 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "docs" / "notebooks").glob("*.ipynb"))
+from tools.notebooks import FOLDER, execute
+
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(Path(sys.executable).parent)
     monkeypatch.setenv("PATH", folder, prepend=":")
-    notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": path.parent}}
-    NotebookClient(notebook, timeout=None, kernel_name="python3", resources=resources).execute()
+    execute(path)
 
 
 def test_there_are_notebooks() -> None:
