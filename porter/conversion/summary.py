@@ -130,6 +130,9 @@ def next_step(output: Path, manifest: Manifest) -> list[str]:
         return [f"next: porter stylize {shlex.quote(str(output))} photo.png -o result.png"]
     names = [name for name in manifest["signature"] if name.startswith("input")]
     example = example_of(output, names, formats)
+    if not example and "web" in formats:
+        folder = shlex.quote(str(output / "web"))
+        return [f"next: python -m http.server --directory {folder}, and open http://localhost:8000"]
     if not example:
         return []
     signature = manifest["signature"]

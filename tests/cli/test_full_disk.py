@@ -19,7 +19,10 @@ from tests.write_t7 import write_t7
 LENET = FIXTURES / "trained" / "digits_lenet" / "model.t7"
 PHOTO, STYLE = FIXTURES / "trained" / "oilpaint" / "coffee.png", FIXTURES / "styles" / "strokes.png"
 DESCRIPTOR = ("--descriptor", FIXTURES / "descriptors" / "slim_vgg16.npz")
-FORMATS = ("saved_model", "checkpoint", "keras", "tflite", "source", "frozen", "onnx", "weights")
+FORMATS = (
+    *("saved_model", "checkpoint", "keras", "tflite"),
+    *("source", "frozen", "onnx", "web", "weights"),
+)
 KINDS = ("npz", "safetensors", "h5")
 PAGE = 4096
 CONVERT, STYLIZE = ("convert", LENET), ("stylize", "{net}", PHOTO, "--preset", "plain")

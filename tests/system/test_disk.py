@@ -44,7 +44,7 @@ def test_the_stand_in_refuses_what_windows_refuses(windows: None, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "formats", ["saved_model,checkpoint,frozen", "keras,source,weights", "tflite,onnx"]
+    "formats", ["saved_model,checkpoint,frozen", "keras,source,weights", "tflite,onnx,web"]
 )
 def test_every_format_is_written(windows: None, tmp_path: Path, formats: str) -> None:
     """Nothing that was written is still open when it is renamed."""

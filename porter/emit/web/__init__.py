@@ -47,6 +47,7 @@ from porter.ir.layout import from_torch, image_layout, to_torch
 from porter.ir.nested import leaves, map_leaves, named_leaves
 from porter.parity.measure import Measure
 from porter.system.extras import require
+from porter.system.tensorflow import tf
 
 RUNTIME = "litert.tar.xz"
 CHECKSUM = "9e1399da5fd828e0eb229687675e762077f51c3b4320cd6a836ffdf4ce388f94"
@@ -111,8 +112,50 @@ def for_page(job: ExportJob) -> ExportJob:
         fixed = types_of_sample(job)
     job = replace(job, fixed=fixed, image_spec=spec)
     port = traced(job, LITERT)
-    fitting = tuple(each for each in job.checks if admitted(port, each.inputs))
+    port = replace(port, serve=for_litert_js(port.serve, joined=fixed is None))
+    fitting = tuple(
+        replace(each, inputs=in_32_bits(each.inputs))
+        for each in job.checks
+        if admitted(port, each.inputs)
+    )
     return replace(job, port=port, checks=fitting)
+
+
+def for_litert_js(serve: Any, joined: bool) -> Any:
+    """The function with indices in 32 bits, and with an empty tensor `joined` to each output.
+
+    LiteRT.js knows no integers of 64 bits. And it returns zeros for an output whose size the last
+    operation finds when it runs (a reshape, a slice): a concatenation knows it beforehand.
+    """
+    specs = serve.structured_input_signature[0]
+
+    def narrowed(tensor: Any) -> Any:
+        return tf.cast(tensor, tf.int32) if tensor.dtype == tf.int64 else tensor
+
+    def settled(tensor: Any, name: str) -> Any:
+        rank = len(tensor.shape)
+        if joined and rank:
+            empty = tf.slice(tensor, [0] * rank, [0, *[-1] * (rank - 1)])
+            tensor = tf.concat([tensor, empty], 0)
+        return tf.identity(tensor, name=name)
+
+    def run(*tensors: Any) -> dict[str, Any]:
+        fed = (tf.cast(each, spec.dtype) for each, spec in zip(tensors, specs, strict=True))
+        return {name: settled(narrowed(each), name) for name, each in serve(*fed).items()}
+
+    signature = [
+        tf.TensorSpec(spec.shape, tf.int32 if spec.dtype == tf.int64 else spec.dtype, spec.name)
+        for spec in specs
+    ]
+    return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def in_32_bits(sample: Named) -> Named:
+    """Tensors as `for_litert_js` takes them."""
+    return {
+        name: array.astype(np.int32) if array.dtype == np.int64 else array
+        for name, array in sample.items()
+    }
 
 
 def types_of_sample(job: ExportJob) -> Any:
