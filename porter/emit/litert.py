@@ -116,11 +116,20 @@ def pad(x: Any, paddings: Any, mode: str = "CONSTANT", constant_values: float = 
 
 def sliced(x: Any, begin: Any, extents: Any) -> Any:
     """LiteRT's fast path needs explicit sizes: no slice may run to the end of an axis."""
-    starts, sizes = (tf.get_static_value(each) for each in (begin, extents))
+    starts, sizes = static(begin), static(extents)
     if starts is None or sizes is None or None in x.shape:
         return tf.slice(x, begin, extents)
     axes = zip(x.shape, starts, sizes, strict=True)
     return tf.slice(x, starts, [n - first if count == -1 else count for n, first, count in axes])
+
+
+def static(numbers: Any) -> list[int] | None:
+    """The numbers of a tensor, or of a list of which some may be tensors; None if one is open."""
+    whole: Any = tf.get_static_value(numbers)
+    if whole is None:
+        return None
+    each: list[Any] = [tf.get_static_value(number) for number in whole]
+    return None if None in each else [int(number) for number in each]
 
 
 def at_least(tensor: Any, layout: Layout, least: Mapping[int, int], name: str) -> Any:

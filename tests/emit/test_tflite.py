@@ -115,6 +115,15 @@ def test_a_given_size_is_fixed(tmp_path: Path) -> None:
     assert litert(done.output / "model.tflite", randn(1, 3, 10, 12)).shape == (1, 5, 6, 2)
 
 
+def test_slices_up_to_the_end_of_a_given_size(tmp_path: Path) -> None:
+    narrow = torch_module("nn.Narrow", dimension=3, index=2, length=-2)
+    net = sequential(conv(3, 4, seed=1), narrow, relu())
+    done = converted(net, tmp_path, 3, 12, 9)
+    x = randn(1, 3, 12, 9)
+    output = np.moveaxis(litert(done.output / "model.tflite", x), -1, 1)
+    np.testing.assert_allclose(output, run(net, x), rtol=1e-4, atol=1e-4)
+
+
 def test_every_kind_has_a_row_and_a_file(kinds: Conversion) -> None:
     rows = {row.variant: row for row in kinds.emitted}
     files = ["model.tflite", *(f"model.{kind}.tflite" for kind in KINDS[1:])]

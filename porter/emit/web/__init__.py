@@ -191,7 +191,10 @@ def numbers_page(job: ExportJob, file: Path) -> tuple[dict[str, Any], Measure, s
     described = {"tensors": tensors(file.read_bytes(), sample.inputs, expected)}
     keep(file.parent / "example", sample.inputs, "input")
     keep(file.parent / "example", expected, "output")
-    return described, measure, "numbers in, numbers out"
+    (first, *others) = leaves(job.port.graph.inputs)
+    photos = not others and first.type.rank == 4 and first.type.shape[1] in (1, 3)
+    note = "numbers in, numbers out" + ("; a preset makes it a page for photos" if photos else "")
+    return described, measure, note
 
 
 def pictures_page(
