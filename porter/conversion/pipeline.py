@@ -51,7 +51,8 @@ from porter.layer_maps import default_registry
 from porter.parity import compare as parity
 from porter.parity import saved_outputs
 from porter.parity.compare import Report, Row
-from porter.parity.oracle import RECORDED
+from porter.parity.oracle import OTHER_SHAPE, RECORDED
+from porter.parity.recorded_model import RECORD, recorded_here
 from porter.parity.recording import Recording
 from porter.parity.rounding import MAX_ROUNDING
 from porter.passes import LEVELS
@@ -128,13 +129,14 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         require_trainable(request.formats)
     require_served(request)
     with one_thread(), atomic_directory(target, request.force) as folder, logged(request) as book:
-        shapes = input_shapes(model, request)
-        image_spec = image_spec_of(opened, model, shapes, request.preset)
-        checked = verification_inputs(model, shapes, request)
-        from porter.runtime.runner import Variables
+        with recorded_here(request.reference, opened.root, opened.registry):
+            shapes = input_shapes(model, request)
+            image_spec = image_spec_of(opened, model, shapes, request.preset)
+            checked = verification_inputs(model, shapes, request)
+            from porter.runtime.runner import Variables
 
-        variables = {p: Variables(p, request.export.trainable) for p in ("float32", "float64")}
-        checked, reports = verify_all(model, checked, request, variables, progress, book)
+            variables = {p: Variables(p, request.export.trainable) for p in ("float32", "float64")}
+            checked, reports = verify_all(model, checked, request, variables, progress, book)
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
         if book is not None:
             book.graph(job.port.serve)
@@ -358,6 +360,8 @@ def advice(row: Row, mistake: str, pages: Sequence[Path], mode: str = "") -> str
             "the net may amplify what Torch rounded in float32: a recording in double precision "
             "(option -double of record.lua) tells that from a mistake"
         )
+    if OTHER_SHAPE in (row.problem or ""):
+        lines.append(f"a recording of another model of the same classes looks like this: {RECORD}")
     lines += [f"report: {path}" for path in pages]
     more = "" if pages else "run with `report=html`, or `porter convert --json`, for every layer; "
     return "\n".join([*lines, f"{more}{mistake}"])

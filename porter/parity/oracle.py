@@ -19,6 +19,8 @@ from porter.runtime import reference
 RECORDED = "torch7"
 LEFT_IN_FILE = "left in file"
 REFERENCE = "numpy float64"
+OTHER_SHAPE = "where Torch recorded"
+"""How the problem of a layer is told whose output Torch recorded in another shape."""
 
 
 @dataclass
@@ -88,7 +90,7 @@ def take_recorded(oracle: Oracle, call: Call, recording: Recording, source: str)
     for value, array in zip(leaves(call.output), leaves(recorded), strict=True):
         if not value.type.admits(array.shape):
             oracle.contradictions[key] = (
-                f"shape {value.type} where Torch recorded {'×'.join(map(str, array.shape))}"
+                f"shape {value.type} {OTHER_SHAPE} {'×'.join(map(str, array.shape))}"
             )
         elif value.id not in oracle.values:
             oracle.values[value.id] = array

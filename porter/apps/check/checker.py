@@ -36,6 +36,7 @@ from porter.parity import compare as parity
 from porter.parity import recording
 from porter.parity.compare import Report, Tolerance
 from porter.parity.measure import Measure, compare
+from porter.parity.recorded_model import another_model, recorded_here
 from porter.parity.recording import Recording, as_arrays
 from porter.report.as_json import badness
 from porter.torch7 import Table, TorchObject
@@ -170,12 +171,18 @@ class Checker:
         problems: list[PorterError] = []
         for module in candidates:
             try:
-                results.append(self.compare_module(fixture, module, expected))
+                with recorded_here(expected, module, self.registry):
+                    result = self.compare_module(fixture, module, expected)
             except PorterError as error:
                 problems.append(error)
+                continue
+            if result.status == "pass":
+                return result
+            other = another_model(expected, module, self.registry)
+            if other is None:
+                results.append(result)
             else:
-                if results[-1].status == "pass":
-                    return results[-1]
+                problems.append(other)
         if not results:
             raise problems[0]
         return results[0]

@@ -62,8 +62,11 @@ def test_one_tampered_activation_fails_exactly_its_fixture_and_names_the_layer(
 
     def recording(middle: Any) -> Any:
         records = [
-            table(path=path, type="?", output=output)
-            for path, output in (("1", first), ("2", middle), ("3", last), ("", last))
+            table(path=path, type=f"nn.{name}", output=output)
+            for path, name, output in (
+                *(("1", "Linear", first), ("2", "ReLU", middle)),
+                *(("3", "Linear", last), ("", "Sequential", last)),
+            )
         ]
         return table(format="torch7-activations", version=1, input=x, output=last, records=records)
 
