@@ -89,21 +89,26 @@ def inspect(
 ) -> Inspection | PlainInspection:
     """What a `.t7` file is and holds, without TensorFlow: format, module tree, shapes, parameters.
 
-    Of a file without a module, such as a dataset or a table of parameters, the result lists what
-    there is. Classes without a map and shapes that cannot be found are part of the result. Raises
-    T7Error, and UsageError where there are several modules.
+    Of a file without a module, such as a dataset, a table of parameters or a recording, and of one
+    with several of which none is selected, the result lists what there is. Classes without a map
+    and shapes that cannot be found are part of the result. Raises T7Error, and UsageError where
+    there is no such module.
     """
     from porter.apps.inspect import inspect, inspect_plain
     from porter.apps.registry import registry_with
     from porter.apps.zoo.advice import systems_named
+    from porter.errors import SeveralModules
     from porter.frontend.model_file import choose, holds_model
     from porter.ir.options import Options
 
     file, registry = read(path), registry_with(layer_maps, identity, map)
     if select is None and not holds_model(file, registry):
         return inspect_plain(file)
-    with systems_named(path, registry, select):
-        opened = choose(file, os.fspath(path), registry, select)
+    try:
+        with systems_named(path, registry, select):
+            opened = choose(file, os.fspath(path), registry, select)
+    except SeveralModules as several:
+        return inspect_plain(file, several)
     return inspect(opened, Options(bn, seed), shapes_of(input_shapes))
 
 
@@ -168,6 +173,7 @@ def convert(
     """
     from porter.apps.registry import registry_with
     from porter.apps.zoo.advice import systems_named
+    from porter.apps.zoo.systems import likenesses
     from porter.conversion.pipeline import convert, silent
     from porter.conversion.request import Request
     from porter.emit.settings import ExportOptions, TFLiteSettings, WeightSettings
@@ -194,6 +200,7 @@ def convert(
         force=force,
         tensorboard=path_of(tensorboard),
         pages=names(report),
+        likenesses=likenesses,
     )
     with systems_named(model, registry, select):
         return convert(request, on_progress or silent)

@@ -107,9 +107,13 @@ class UsageError(PorterError):
 
 
 class SeveralModules(UsageError):
-    """A file holds several modules, and none was selected. `example` is the path of one."""
+    """A file holds several modules, and none was selected. `example` is the path of one.
+
+    `modules` has the class of each by its path.
+    """
 
     example: str = ""
+    modules: dict[str, str] = {}
 
 
 class ShapeNeeded(UsageError):

@@ -145,7 +145,7 @@ def test_inspect_and_open_model_look_at_a_checkpoint() -> None:
 
 def test_errors_name_keyword_arguments() -> None:
     with pytest.raises(porter.PorterError, match=r"`reference=`"):
-        porter.inspect(NET / "activations.t7")
+        porter.convert(NET / "activations.t7")
     with pytest.raises(porter.UsageError, match="a tolerance is a positive number"):
         porter.diff(NET / "model.t7", NET / "model.t7", isolated=0)
     with pytest.raises(porter.UsageError, match="`jobs=` takes a positive number"):

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from porter.apps.zoo.systems import System, looks_like
 from porter.conversion.free_axes import free_axes, free_text
 from porter.conversion.time_axes import time_axes
-from porter.errors import PorterError
+from porter.errors import PorterError, SeveralModules, UsageError
 from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import RequestedShape, Shapes, with_batches
-from porter.frontend.model_file import ModelFile
+from porter.frontend.model_file import AS_REFERENCE, ModelFile
 from porter.frontend.module_tree import functions_in, histogram, parts, submodules
 from porter.frontend.run_mode import decide
 from porter.frontend.search import shapes_for
 from porter.frontend.walker import Model
 from porter.frontend.weights import entries
+from porter.imaging.image_spec import geometry_of
 from porter.ir.graph import Graph
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
-from porter.torch7 import T7File, Tensor, TorchObject, describe
+from porter.torch7 import T7File, Table, Tensor, TorchObject, as_integer, describe
+from porter.torch7.recorder import is_recording
 
 GRADIENTS = ("gradWeight", "gradBias", "gradInput")
 PARAMETERS = ("weight", "bias")
@@ -109,7 +113,11 @@ class Inspection:
 
 @dataclass(frozen=True)
 class PlainInspection:
-    """A file without modules; `contents` describes what stands at each path."""
+    """A file without a module, or with several of which none was selected.
+
+    `root` says what it is, `contents` describes what stands at each path; `modules` has the class
+    of each of several modules by its path. `advice` says what to do with such a file.
+    """
 
     name: str
     format: str
@@ -117,6 +125,8 @@ class PlainInspection:
     trailing: int
     root: str
     contents: dict[str, str]
+    modules: dict[str, str] = field(default_factory=dict)
+    advice: str = ""
 
     def json(self) -> dict[str, object]:
         return {
@@ -126,19 +136,50 @@ class PlainInspection:
             "trailing_bytes": self.trailing,
             "root": self.root,
             "contents": self.contents,
+            "modules": [{"path": path, "type": name} for path, name in self.modules.items()],
+            "advice": self.advice,
         }
 
+    def not_drawn(self) -> UsageError:
+        """The error of a file of which a drawing is asked for: there is no module, or no choice."""
+        if not self.modules:
+            return UsageError(
+                f"{self.name} holds no Torch module, of which there could be a drawing",
+                hint=f"see what it holds with `porter inspect {shlex.quote(self.name)}`",
+            )
+        several = SeveralModules(f"{self.name} holds {self.root}", hint=self.advice)
+        several.example = next(iter(self.modules))
+        return several
 
-def inspect_plain(file: T7File) -> PlainInspection:
-    """Look at a file without modules: tensors, tables of parameters, datasets."""
-    return PlainInspection(
-        file.path,
-        format_of(file),
-        file.size,
-        file.trailing,
-        describe(file.root),
-        {path: describe(value) for path, value in entries(file.root) if path},
-    )
+
+def inspect_plain(file: T7File, several: SeveralModules | None = None) -> PlainInspection:
+    """Look at a file without modules: tensors, tables of parameters, datasets, recordings.
+
+    Or with several, as the error says that asks for a choice.
+    """
+    facts = (file.path, format_of(file), file.size, file.trailing)
+    if several is not None:
+        root = f"{len(several.modules)} modules"
+        return PlainInspection(*facts, root, {}, several.modules, several.hint or "")
+    if is_recording(file.root):
+        contents = dict(recorded(file.root))
+        return PlainInspection(*facts, "recorded activations", contents, advice=AS_REFERENCE)
+    contents = {path: describe(value) for path, value in entries(file.root) if path}
+    return PlainInspection(*facts, describe(file.root), contents)
+
+
+def recorded(root: Table) -> Iterator[tuple[str, str]]:
+    """What a recording holds, a call of a module a line: its path, its class and its output."""
+    records = root.get("records")
+    for key, value in root.items.items():
+        if key != "records":
+            yield str(key), describe(value)
+    for record in records.items.values() if isinstance(records, Table) else ():
+        if isinstance(record, Table):
+            call, path = as_integer(record.get("call", 1.0)), record.get("path") or "(root)"
+            again = f"#{call}" if call and call > 1 else ""
+            what = describe(record["output"]) if "output" in record else "a summary"
+            yield f"{path}{again}", f"{record.get('type', '?')}: {what}"
 
 
 def format_of(file: T7File) -> str:
@@ -201,6 +242,7 @@ def walked(
         found: Shapes = shapes_for(model, input_shapes, 1)
         graph = model.walk(found.types[0])
         types = with_batches(model, found.types[0], 2)
+        geometry = geometry_of(model, found)
         free = free_axes(generalise(model, types), time_axes(model, types))
     except PorterError as error:
         asked = " ".join(f"`input_shapes={shape}`" for shape in error.shapes)
@@ -209,7 +251,7 @@ def walked(
         return None, "", str(error) if known else f"{error}\n{kind}: {asked}"
     shown = ", ".join(str(type) for type in leaves(found.types[0]))
     origin = "as given" if input_shapes else found.solved or "an example"
-    return graph, shown, f"{origin}; {free_text(free)}"
+    return graph, shown, f"{origin}; {free_text(free, geometry)}"
 
 
 def mode_of(module: TorchObject) -> str:

@@ -67,18 +67,25 @@ def show_inspection(console: Console, inspection: Inspection) -> None:
 
 
 def show_plain_inspection(console: Console, plain: PlainInspection) -> None:
-    """What a file without modules is, then what it holds."""
+    """What a file is that holds no module, or several, and what it holds."""
     console.print(f"file    {printable(plain.name, 4_000)} ({plain.size:,} bytes)", soft_wrap=True)
     console.print(f"format  Torch7 {plain.format}{trailing(plain.trailing)}")
-    console.print(f"holds   {plain.root}, no Torch module")
+    console.print(f"holds   {plain.root}{'' if plain.modules else ', no Torch module'}")
     table = Table(box=None, show_header=False, pad_edge=False)
     for _ in range(2):
         table.add_column(overflow="fold")
-    for path, what in list(plain.contents.items())[:MAX_LINES]:
-        table.add_row(Text(printable(path, 200)), Text(what))
+    for path, what in list((plain.modules or plain.contents).items())[:MAX_LINES]:
+        table.add_row(Text(printable(path, 200)), Text(printable(what)))
     console.print(table)
     if len(plain.contents) > MAX_LINES:
         console.print(f"and {len(plain.contents) - MAX_LINES:,} more; the JSON output lists all")
+    if plain.advice:
+        console.print(Text(printable_lines(plain.advice)), soft_wrap=True)
+
+
+def printable_lines(text: str) -> str:
+    """Several lines, each made safe to show."""
+    return "\n".join(printable(line, 4_000) for line in text.split("\n"))
 
 
 def trailing(count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,9 @@ from porter.cli.arguments import (
     require_places,
     show_json,
 )
-from porter.errors import UsageError
 
 if TYPE_CHECKING:
-    from porter.apps.inspect import PlainInspection
+    from porter.apps.inspect import Inspection, PlainInspection
 
 
 def add_to(commands: Commands) -> None:
@@ -36,41 +36,47 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    from porter.apps.inspect import PlainInspection
+    from porter.apps.inspect_terminal import show_inspection, show_plain_inspection
+    from porter.report.console import out
+
+    require_places(html=options.html, svg=options.svg)
+    inspection = inspected(options)
+    if isinstance(inspection, PlainInspection):
+        if options.html or options.svg:
+            raise inspection.not_drawn()
+        if not options.json:
+            show_plain_inspection(out(), inspection)
+    elif options.html or options.svg:
+        write_drawings(options, inspection)
+    if options.json:
+        show_json(inspection.json())
+    elif not isinstance(inspection, PlainInspection):
+        show_inspection(out(), inspection)
+    return 0
+
+
+def inspected(options: argparse.Namespace) -> Inspection | PlainInspection:
+    """What `porter.inspect` tells, with the options of the command line in its texts."""
     from porter.api import inspect
     from porter.apps.inspect import PlainInspection
 
-    require_places(html=options.html, svg=options.svg)
     inspection = inspect(options.file, **arguments_of(options, inspect))
     if isinstance(inspection, PlainInspection):
-        return show_plain(options, inspection)
-    inspection = replace(inspection, input_note=options.spell(inspection.input_note))
-    if options.html or options.svg:
-        from porter.apps import network_page
-        from porter.system.atomic import write_text
-
-        if options.html:
-            write_text(options.html, network_page.render_html(inspection))
-        if options.svg:
-            write_text(options.svg, network_page.render_svg(inspection))
-    if options.json:
-        show_json(inspection.json())
-        return 0
-    from porter.apps.inspect_terminal import show_inspection
-    from porter.report.console import out
-
-    show_inspection(out(), inspection)
-    return 0
+        lines = [options.spell(inspection.advice)]
+        if inspection.modules:
+            words = [inspection.name, "--select", next(iter(inspection.modules))]
+            lines.append(f"for example: {shlex.join(['porter', 'inspect', *words])}")
+        return replace(inspection, advice="\n".join(filter(None, lines)))
+    return replace(inspection, input_note=options.spell(inspection.input_note))
 
 
-def show_plain(options: argparse.Namespace, plain: PlainInspection) -> int:
-    """A file without modules: what its tables and objects hold."""
-    from porter.apps.inspect_terminal import show_plain_inspection
-    from porter.report.console import out
+def write_drawings(options: argparse.Namespace, inspection: Inspection) -> None:
+    """The page and the drawing that are asked for."""
+    from porter.apps import network_page
+    from porter.system.atomic import write_text
 
-    if options.html or options.svg:
-        raise UsageError(f"{options.file} holds no Torch module, of which there could be a drawing")
-    if options.json:
-        show_json(plain.json())
-    else:
-        show_plain_inspection(out(), plain)
-    return 0
+    if options.html:
+        write_text(options.html, network_page.render_html(inspection))
+    if options.svg:
+        write_text(options.svg, network_page.render_svg(inspection))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import webbrowser
-from dataclasses import replace
 from pathlib import Path
 
-from porter.cli.arguments import Commands, arguments_of, model_options, show_json
-from porter.errors import UsageError
+from porter.cli.arguments import Commands, model_options, show_json
+from porter.cli.inspect import inspected
 
 
 def add_to(commands: Commands) -> None:
@@ -22,19 +21,14 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code. The page stays: the browser reads it later."""
-    from porter.api import inspect
     from porter.apps import network_page
     from porter.apps.inspect import PlainInspection
     from porter.report.console import out
     from porter.system.atomic import write_text
 
-    inspection = inspect(options.file, **arguments_of(options, inspect))
+    inspection = inspected(options)
     if isinstance(inspection, PlainInspection):
-        raise UsageError(
-            f"{options.file} holds no Torch module, of which there could be a page",
-            hint=f"see what it holds with `porter inspect {options.file}`",
-        )
-    inspection = replace(inspection, input_note=options.spell(inspection.input_note))
+        raise inspection.not_drawn()
     content = network_page.render_html(inspection)
     page = Path(tempfile.mkdtemp(prefix="porter-")) / f"{options.file.stem}.html"
     write_text(page, content)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from porter.frontend.inputs import accepts, shown_shape, walked
 from porter.frontend.walker import Model
+from porter.imaging.geometry import Geometry
 from porter.ir.graph import FLOAT, Graph, TensorType
 from porter.ir.layer_map import Accepts
 from porter.ir.nested import Nested, leaves, map_leaves, named_leaves
@@ -59,12 +60,15 @@ def axis_name(type: TensorType, axis: int, batched: bool, time: int | None) -> s
     return names[axis] if axis < len(names) else f"dimension {axis + 1}"
 
 
-def free_text(free: Mapping[str, Sequence[str]]) -> str:
-    """The free axes of all inputs in one phrase."""
+def free_text(free: Mapping[str, Sequence[str]], geometry: Geometry | None = None) -> str:
+    """The free axes of all inputs in one phrase, with the sizes that a net of pictures takes."""
     if not any(free.values()):
         return "no axis is free"
     if len({tuple(axes) for axes in free.values()}) == 1:
-        return f"free: {', '.join(next(iter(free.values())))}"
+        axes = next(iter(free.values()))
+        multiple = geometry.multiple if geometry and "height" in axes else 1
+        limits = f"; height and width in multiples of {multiple}" if multiple > 1 else ""
+        return f"free: {', '.join(axes)}{limits}"
     return "free: " + "; ".join(
         f"{name} {', '.join(axes) or 'none'}" for name, axes in free.items()
     )
@@ -107,9 +111,11 @@ def with_extent(type: TensorType, axis: int, change: Callable[[int], int]) -> Te
     return replace(type, shape=tuple(extents))
 
 
-def size_text(chosen: Sequence[int]) -> str:
+def size_text(chosen: Sequence[int], geometry: Geometry | None = None) -> str:
     """How an input size came about that neither the user, the file nor a fixed layer says."""
-    return "chosen" if chosen else "any"
+    if chosen:
+        return "chosen"
+    return "any" if geometry is None or geometry.multiple == 1 else "an example"
 
 
 def frozen_warning(graph: Graph, chosen: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from porter.conversion.free_axes import free_axes
@@ -11,6 +12,7 @@ from porter.conversion.time_axes import time_axes
 from porter.emit.formats import ExportJob, ExportResult
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram
+from porter.imaging.geometry import Geometry
 from porter.parity.compare import Report
 from porter.report.as_json import emitted_json, warnings
 from porter.version import version
@@ -78,6 +80,11 @@ class Manifest(TypedDict):
     """Names of the trainable variables; None unless the port is trainable."""
     pictures: ImageEntry | None
     """None for a net whose input is no image."""
+    geometry: dict[str, object] | None
+    """Which sizes a net of pictures takes, and what size it makes of them, also without a preset;
+    None for others."""
+    looks_like: list[str]
+    """What is known of the published systems that the net looks like, a line each."""
     transposes: int
     """How many the layers need; each costs a pass over its tensor."""
     input_size: str
@@ -104,6 +111,7 @@ def manifest(
     job: ExportJob,
     emitted: list[ExportResult],
     solved: str,
+    geometry: Geometry | None,
     reports: list[Report],
     model_warnings: list[str],
 ) -> Manifest:
@@ -139,6 +147,8 @@ def manifest(
         if request.export.trainable
         else None,
         "pictures": cast("ImageEntry", job.image_spec.json()) if job.image_spec else None,
+        "geometry": asdict(geometry) if geometry else None,
+        "looks_like": request.likenesses(opened),
         "transposes": job.port.plan.transposes,
         "input_size": solved,
         "free": free_axes(job.port.graph, time_axes(job.model, job.types)),

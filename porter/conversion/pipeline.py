@@ -44,7 +44,7 @@ from porter.frontend.inputs import Sample, Shapes, types_of
 from porter.frontend.model_file import default_output, open_model
 from porter.frontend.run_mode import decide, recorded_otherwise
 from porter.frontend.walker import Model
-from porter.imaging.image_spec import image_spec_of
+from porter.imaging.image_spec import geometry_of, image_spec_of
 from porter.ir.nested import leaves
 from porter.ir.registry import DEFAULT_REGISTRY, Registry
 from porter.layer_maps import default_registry
@@ -132,6 +132,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
         with recorded_here(request.reference, opened.root, opened.registry):
             shapes = input_shapes(model, request)
             image_spec = image_spec_of(opened, model, shapes, request.preset)
+            geometry = image_spec.geometry if image_spec else geometry_of(model, shapes)
             checked = verification_inputs(model, shapes, request)
             from porter.runtime.runner import Variables
 
@@ -156,7 +157,8 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             request,
             job,
             emitted,
-            shapes.solved or size_text(chosen),
+            shapes.solved or size_text(chosen, geometry),
+            geometry,
             reports,
             [
                 *model_warnings(opened, mode, model),

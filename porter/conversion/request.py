@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from porter.emit.formats import DEFAULT
 from porter.emit.settings import ExportOptions
 from porter.frontend.inputs import RequestedShape
+from porter.frontend.model_file import ModelFile
 from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.parity.compare import Tolerance
@@ -38,3 +39,5 @@ class Request:
     """Where to write event files for TensorBoard."""
     pages: tuple[str, ...] = ()
     """Reports to write for people: `html`, `markdown`."""
+    likenesses: Callable[[ModelFile], list[str]] = lambda opened: []
+    """Lines on the published systems that a net looks like, for the manifest."""

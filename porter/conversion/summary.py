@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.conversion.free_axes import free_text
+from porter.imaging.image_spec import geometry_from
 from porter.parity import compare as parity
 from porter.parity.measure import Measure, error_shown
 from porter.report.as_json import worst_layer, worst_rows
@@ -36,6 +37,8 @@ def summary(done: Conversion, every_warning: bool = False, files: bool = True) -
     signature = "; ".join(
         f"{name} {sizes(each['shape'])}" for name, each in done.manifest["signature"].items()
     )
+    kept = done.manifest["geometry"]
+    geometry = geometry_from(kept) if kept else None
     return "\n".join(
         [
             verdict(done),
@@ -44,7 +47,8 @@ def summary(done: Conversion, every_warning: bool = False, files: bool = True) -
             *first(done.manifest["warnings"], "warning", None if every_warning else MAX_WARNINGS),
             *first([note for each in done.reports for note in each.notes], "note", MAX_NOTES),
             *(file_lines(done) if files else []),
-            f"input size: {done.manifest['input_size']}; {free_text(done.manifest['free'])}",
+            f"input size: {done.manifest['input_size']}; "
+            f"{free_text(done.manifest['free'], geometry)}",
             f"signature: {signature}; {done.manifest['transposes']} transposes in the graph",
             *pictures(done),
             f"written: {done.output} ({', '.join(done.manifest['formats'])})",

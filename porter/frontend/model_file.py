@@ -21,6 +21,7 @@ from porter.torch7.recorder import is_recording
 
 MAX_KEYS = 12
 """Keys that a message lists of a table without a module."""
+AS_REFERENCE = "give it as `reference=`, beside the model it was recorded from"
 INSIDE = (
     "a module inside one by its number, `PATH.2`, part of an nn.Sequential by a range, `PATH.1-31`"
 )
@@ -59,8 +60,8 @@ def open_model(
 
 
 def holds_model(file: T7File, registry: Registry) -> bool:
-    """Whether there is a module in a file, or a recording of one."""
-    return is_recording(file.root) or any(True for _ in find_modules(file.root, registry))
+    """Whether there is a module in a file."""
+    return any(True for _ in find_modules(file.root, registry))
 
 
 def choose(file: T7File, name: str, registry: Registry, select: str | None = None) -> ModelFile:
@@ -84,6 +85,7 @@ def choose(file: T7File, name: str, registry: Registry, select: str | None = Non
             hint=f"choose one with `select=PATH`; {INSIDE}",
         )
         several.example = next(iter(candidates or found))
+        several.modules = {path: module.typename for path, module in found.items()}
         raise several
     ((path, root),) = candidates.items()
     around = container_of(file.root, path, registry)
@@ -111,10 +113,7 @@ def contents(root: Any, found: dict[str, TorchObject]) -> dict[str, str]:
 def without_module(file: T7File, name: str) -> WrongFile:
     """The error of a file in which there is no module: what there is instead."""
     if is_recording(file.root):
-        return WrongFile(
-            f"{name} holds recorded activations, not a model",
-            hint="give it as `reference=`, beside the model it was recorded from",
-        )
+        return WrongFile(f"{name} holds recorded activations, not a model", hint=AS_REFERENCE)
     received = describe(file.root)
     entries = entries_of(file.root) if isinstance(file.root, Table | TorchObject) else []
     if entries:

@@ -56,13 +56,21 @@ class ImageSpec:
         }
 
 
+def geometry_from(body: Mapping[str, Any]) -> Geometry:
+    """The geometry stored in a manifest. Raises ValueError for numbers that are none."""
+    size = tuple(body["size"]) if body["size"] else None
+    geometry = Geometry(**{**body, "size": size})
+    numbers = (geometry.multiple, geometry.scale, geometry.margin, *(size or (1, 1)))
+    if not all(isinstance(n, int) for n in numbers) or geometry.multiple < 1:
+        raise ValueError(f"geometry {dict(body)}")
+    return geometry
+
+
 def from_json(body: Mapping[str, Any]) -> ImageSpec:
     """The spec stored in a manifest."""
-    geometry = dict(body["geometry"])
-    geometry["size"] = tuple(geometry["size"]) if geometry["size"] else None
     return ImageSpec(
         parse_preset(body["preset"], "manifest.json"),
-        Geometry(**geometry),
+        geometry_from(body["geometry"]),
         str(body["why"]),
         bool(body["softmax"]),
     )
@@ -139,6 +147,17 @@ def image_type(shapes: Shapes) -> TensorType | None:
     if len(inputs) != 1 or inputs[0].rank != 4 or inputs[0].dtype != FLOAT:
         return None
     return inputs[0]
+
+
+def geometry_of(model: Model, shapes: Shapes) -> Geometry | None:
+    """The sizes that a net of pictures takes and makes, also where no preset is known for it."""
+    type = image_type(shapes)
+    try:
+        if type is None or output_image(walked(model, type)) is None:
+            return None
+        return measure(model, type)
+    except (WalkError, ValueError):
+        return None
 
 
 def walked(model: Model, type: TensorType) -> Graph:

@@ -30,3 +30,10 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     if kind is not None:
         raise UsageError(f"{path} is {kind}, not a file", hint="copy its content to a file first")
     return Path(path)
+
+
+def torch_file_in(folder: Path) -> Path | None:
+    """The `.t7` that is meant where a folder is named in its place: model.t7, else the largest."""
+    files = [file for file in folder.glob("*.t7") if file.is_file()]
+    named = (file for file in files if file.name == "model.t7")
+    return next(named, max(files, key=lambda file: file.stat().st_size, default=None))

@@ -17,9 +17,11 @@ import mmap
 import os
 import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from porter.errors import T7Error, Unsupported, WrongFile
+from porter.system.input_files import torch_file_in
 from porter.torch7.cursor import AsciiCursor, BinaryCursor
 from porter.torch7.objects import TorchObject, as_integer, describe
 from porter.torch7.parse import Parser
@@ -77,7 +79,9 @@ def read(path: str | os.PathLike[str]) -> T7File:
         mode = os.stat(name).st_mode
         if not stat.S_ISREG(mode):  # asked before opening: a pipe would block
             kind = "a directory" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise T7Error(f"This is {kind}.", where=name, hint="Name a regular file.")
+            inside = torch_file_in(Path(name)) if stat.S_ISDIR(mode) else None
+            hint = "Name a regular file." if inside is None else f"Name the file in it: {inside}"
+            raise T7Error(f"This is {kind}.", where=name, hint=hint)
         with open(name, "rb") as file:
             empty = os.fstat(file.fileno()).st_size == 0  # which cannot be mapped
             data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -185,11 +185,27 @@ def test_inspect_finds_the_model_in_a_checkpoint(porter: Porter, name: str) -> N
     assert len(ran.json["wrapper"]) > 1
 
 
-def test_several_modules_ask_for_select(porter: Porter) -> None:
+def test_several_modules_are_listed(porter: Porter) -> None:
     path = FORMATS / "checkpoint_two_models.t7"
     ran = porter("inspect", path)
+    assert (ran.code, ran.err) == (0, "")
+    assert "2 modules" in ran.out
+    command = shlex.split(ran.out.partition("for example: porter ")[2])
+    assert porter(*command).code == 0
+    for each in porter("inspect", path, "--json").json["modules"]:
+        assert each["type"].startswith("nn.")
+        assert each["path"] in ran.out
+
+
+def test_several_modules_ask_for_select(porter: Porter, tmp_path: Path) -> None:
+    path = FORMATS / "checkpoint_two_models.t7"
+    assert porter("inspect", path, "--svg", tmp_path / "x.svg").code == 2
+    ran = porter("convert", path, "-o", tmp_path / "port")
     assert ran.code == 2
     assert "holds 2 modules" in ran.err
+    assert list(tmp_path.iterdir()) == []
+    command = shlex.split(ran.err.partition("for example: porter ")[2])
+    assert porter("inspect", *command[1:2], *command[-2:]).code == 0
     command = shlex.split(ran.err.partition("for example: porter ")[2])
     assert porter(*command).code == 0
     assert "--select" in ran.err
@@ -246,7 +262,7 @@ def test_a_file_without_tensors_or_modules_has_no_weights_and_no_drawing(
 
 def test_a_module_is_selected_inside_a_container(porter: Porter, tmp_path: Path) -> None:
     path = unknown_object(tmp_path / "model.t7")
-    ran = porter("inspect", path)
+    ran = porter("convert", path)
     assert ran.code == 2
     assert "model.maskBranch: nn.Sequential" in ran.err
     assert "choose one with --select PATH" in ran.err
@@ -378,9 +394,28 @@ def test_inspect_survives_every_hostile_file(porter: Porter) -> None:
 
 
 def test_a_recording_is_not_taken_for_a_model(porter: Porter) -> None:
-    ran = porter("inspect", FIXTURES / "nets" / "lenet_mm_tanh" / "activations.t7")
+    path = FIXTURES / "nets" / "lenet_mm_tanh" / "activations.t7"
+    ran = porter("convert", path)
     assert ran.code == 3
     assert "--reference" in ran.err
+    shown = porter("inspect", path)
+    assert (shown.code, shown.err) == (0, "")
+    assert "recorded activations" in shown.out
+    assert "nn.Tanh: a torch.FloatTensor of 6x28x28" in shown.out
+    assert "--reference" in shown.out
+
+
+def test_a_folder_in_place_of_a_model_names_the_file(porter: Porter) -> None:
+    folder = FIXTURES / "zoo" / "dqn"
+    ran = porter("inspect", folder)
+    assert ran.code == 3
+    assert f"Name the file in it: {folder / 'model.t7'}" in ran.err
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("linknet", 32), ("enet", 8), ("vrn", 8)])
+def test_the_multiples_that_a_net_takes_are_told(porter: Porter, name: str, multiple: int) -> None:
+    ran = porter("inspect", FIXTURES / "zoo" / name / "model.t7", "--json")
+    assert ran.json["input_note"].endswith(f"; height and width in multiples of {multiple}")
 
 
 @pytest.mark.parametrize("shape", ["3x", "0x3x4", "-1x2", "big", "3x4.5", "²"])

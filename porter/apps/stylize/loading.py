@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.apps.zoo.systems import System, looks_like
+from porter.apps.zoo.systems import likeness, looks_like
 from porter.conversion.verification_inputs import emitted_types
 from porter.errors import UsageError
 from porter.frontend.inputs import RequestedShape, Shapes
@@ -23,6 +24,7 @@ from porter.imaging.image_spec import (
     ImageSpec,
     contradiction,
     from_json,
+    geometry_from,
     image_spec_of,
     image_type,
     others_hint,
@@ -34,6 +36,7 @@ from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.layer_maps import default_registry
 from porter.system import checksums
+from porter.system.input_files import torch_file_in
 
 if TYPE_CHECKING:
     from porter.apps.stylize.runners import Net
@@ -68,7 +71,7 @@ def open_net(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     if spec.classifies:
         raise UsageError(
             f"the preset {spec.preset.name} is for classifiers: there is no picture to write",
-            hint="call the signature `image` of the converted model (docs/serving.md)",
+            hint="call the signature `image` of what `porter convert` writes (docs/serving.md)",
         )
     return net, spec.for_size(net.sizes)
 
@@ -110,11 +113,6 @@ def torch_spec(
     return spec
 
 
-def likeness(system: System) -> str:
-    """What `porter inspect` says of a published system: its name, and what it is fed."""
-    return f"the net looks like {system.title}: {system.advice}; it gives {system.gives}"
-
-
 def not_of_images(path: Path, model: Model, shapes: Shapes) -> UsageError | None:
     """The error of a net that no preset could help, or None."""
     type = image_type(shapes)
@@ -127,21 +125,27 @@ def not_of_images(path: Path, model: Model, shapes: Shapes) -> UsageError | None
     values = list(leaves(graph.outputs))
     shown = ", ".join(str(value.type) for value in values)
     what = "no pictures" if len(values) == 1 else "not one picture"
-    return UsageError(f"{path.name} makes {shown}, and {what}")
+    return UsageError(
+        f"{path.name} makes {shown} of pictures {type}, and {what}",
+        hint=f"run it from Python: `porter convert {shlex.quote(str(path))}` ends with the lines "
+        "that call it",
+    )
 
 
 def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A SavedModel, `.keras` or `.tflite`, with the manifest that stands beside it."""
     artefact = part_of(path)
-    recorded = described(artefact)
+    body = manifest_beside(artefact)
+    recorded = described(artefact, body)
     if choices.preset is None and recorded is None:
-        raise unknown_encoding(path)
+        raise converted_without_preset(path, body)
     net = loader(artefact, choices.trust_code)(artefact)
     if choices.preset is None:
         assert recorded is not None
         return net, recorded
     preset = find(choices.preset)
-    if recorded is None and preset.border == "replicate":
+    geometry = recorded.geometry if recorded else recorded_geometry(body)
+    if geometry is None and preset.border == "replicate":
         raise UsageError(
             f"how much border the net needs for {preset.name} is not written beside {path}",
             hint="convert the .t7 again with `preset=`",
@@ -155,8 +159,7 @@ def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
             hint=others_hint(),
         )
     warning = contradiction(preset, recorded.preset, recorded.why) if recorded else ""
-    geometry = recorded.geometry if recorded else Geometry()
-    return net, ImageSpec(preset, geometry, "asked for", warning=warning)
+    return net, ImageSpec(preset, geometry or Geometry(), "asked for", warning=warning)
 
 
 def part_of(path: Path) -> Path:
@@ -168,23 +171,72 @@ def part_of(path: Path) -> Path:
             return path / name
     if not path.exists():
         raise UsageError(f"there is no file or folder '{path}'")
+    inside = torch_file_in(path)
     raise UsageError(
-        f"{path} holds no converted model", hint="it should hold " + ", ".join(PARTS[:3])
+        f"{path} holds no converted model",
+        hint="it should hold " + ", ".join(PARTS[:3])
+        if inside is None
+        else f"it holds a Torch7 model: name {inside} in its place",
     )
 
 
-def described(artefact: Path) -> ImageSpec | None:
-    """What the manifest beside an artefact says of its pictures."""
+def manifest_beside(artefact: Path) -> dict[str, Any]:
+    """What the manifest beside an artefact holds, checked against its checksums; {} without one."""
     file = artefact.resolve().parent / MANIFEST
     try:
-        body: Any = json.loads(file.read_text(encoding="utf-8"))
+        body = dict(json.loads(file.read_text(encoding="utf-8")))
         checksums.check(file.parent, body.get("files", {}), below=artefact.name)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(file, error) from error
+    return body
+
+
+def described(artefact: Path, body: dict[str, Any] | None = None) -> ImageSpec | None:
+    """What the manifest beside an artefact, or `body` of it, says of its pictures."""
+    body = manifest_beside(artefact) if body is None else body
+    try:
         kept = body.get("pictures")
         return from_json(kept) if kept else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{file} cannot be read", received=repr(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(artefact.resolve().parent / MANIFEST, error) from error
+
+
+def recorded_geometry(body: dict[str, Any]) -> Geometry | None:
+    """What a manifest says of the sizes that a net takes for which no preset was known."""
+    kept = body.get("geometry")
+    try:
+        return geometry_from(kept) if isinstance(kept, dict) else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise unreadable(Path(MANIFEST), error) from error
+
+
+def unreadable(file: Path, error: Exception) -> UsageError:
+    return UsageError(f"{file} cannot be read", received=repr(error))
+
+
+def converted_without_preset(path: Path, body: dict[str, Any]) -> UsageError:
+    """The error of a converted net of which nobody knew how it takes pictures; or it makes none."""
+    outputs = [each for name, each in named(body, "signature") if name.startswith("output")]
+    shapes = [each.get("shape", ()) for each in outputs if isinstance(each, dict)]
+    if shapes and not any(len(shape) == 4 for shape in shapes if isinstance(shape, list)):
+        shown = ", ".join("×".join("?" if n is None else str(n) for n in each) for each in shapes)
+        error = UsageError(
+            f"{path} makes {shown}, and no pictures", hint="call it from Python (docs/serving.md)"
+        )
+    else:
+        error = unknown_encoding(path)
+    lines = body.get("looks_like")
+    likenesses = map(str, lines) if isinstance(lines, list) else ()
+    error.hint = "\n".join(filter(None, [*likenesses, error.hint]))
+    return error
+
+
+def named(body: dict[str, Any], key: str) -> list[tuple[str, Any]]:
+    """The entries of a table in a manifest."""
+    table = body.get(key)
+    return list(table.items()) if isinstance(table, dict) else []
 
 
 def loader(artefact: Path, trust_code: bool = False) -> Callable[[Path], Net]:

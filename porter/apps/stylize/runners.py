@@ -109,7 +109,11 @@ def refused(error: Exception, shape: tuple[int, ...]) -> PorterError:
         return OutOfMemory(
             f"a picture of {shown} does not fit into memory", hint="make it smaller: `image_size=`"
         )
-    return ShapeMismatch(f"the net does not run on a picture of {shown}", received=cause(error))
+    return ShapeMismatch(
+        f"the net does not run on a picture of {shown}",
+        received=cause(error),
+        hint="many nets take nothing but multiples of 8, 32 or 256 pixels: cut it to such a size",
+    )
 
 
 def full_precision() -> Any:

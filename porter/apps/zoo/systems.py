@@ -197,3 +197,13 @@ def looks_like(opened: ModelFile) -> tuple[System, ...]:
             options = tuple(option.format_map(bound) for option in system.options)
             named.append(replace(system, options=options))
     return tuple(named)
+
+
+def likeness(system: System) -> str:
+    """What is said of a net that looks like a published system: its name, and what it is fed."""
+    return f"the net looks like {system.title}: {system.advice}; it gives {system.gives}"
+
+
+def likenesses(opened: ModelFile) -> list[str]:
+    """A line for each system that a net may be of."""
+    return [likeness(system) for system in looks_like(opened)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import porter
 from porter import Conversion
 from porter.apps.stylize import stylize as stylizing
 from porter.apps.stylize.loading import LoadOptions, open_net
@@ -179,7 +180,7 @@ def test_a_disk_that_cannot_be_written_ends_the_run(
     [
         (small_net(), None, "does not tell how pictures become"),
         (small_net(), "plain", "makes 2"),
-        (classifier(), None, "makes 2×5, and no pictures"),
+        (classifier(), None, "makes 2×5 of pictures .*, and no pictures\n.*`porter convert "),
         (classifier(), "imagenet-torch", "no picture to write"),
         (classifier(), "plain", "one picture"),
     ],
@@ -226,6 +227,32 @@ def test_a_folder_that_is_no_port(
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no converted model"):
         open_net(tmp_path, LoadOptions("plain"))
+
+
+def test_a_folder_with_a_torch_model_names_the_file() -> None:
+    folder = FIXTURES / "trained" / "oilpaint"
+    with pytest.raises(UsageError, match=f"name {folder / 'model.t7'} in its place"):
+        open_net(folder, LoadOptions())
+
+
+def test_a_converted_classifier_says_what_it_is(tmp_path: Path, no_reload: None) -> None:
+    source = FIXTURES / "zoo" / "nin-imagenet" / "model.t7"
+    porter.convert(source, output=tmp_path / "port")
+    with pytest.raises(UsageError, match="the net looks like Network in Network"):
+        open_net(tmp_path / "port", LoadOptions())
+
+
+def test_a_converted_net_without_a_preset_keeps_the_sizes_that_it_takes(
+    photos: Path, tmp_path: Path, no_reload: None
+) -> None:
+    source = FIXTURES / "nets" / "unet_nested_concat" / "model.t7"
+    done = porter.convert(source, output=tmp_path / "port")
+    assert "height and width in multiples of 16" in done.summary()
+    net, spec = open_net(tmp_path / "port", LoadOptions("plain"))
+    assert spec.geometry.multiple == 16
+    planned = pairs([str(photos)], tmp_path / "out")
+    (broken,) = stylize(net, spec, planned, StylizeSettings()).failed
+    assert broken.source.name.startswith("broken")
 
 
 def test_a_preset_that_contradicts_a_converted_net(oilpaint: Conversion) -> None:
