@@ -1,16 +1,17 @@
 # Two commands on a machine with Python >= 3.10, venv and make:
-#   make demo    convert a bundled model, verified layer by layer
+#   make demo    convert the bundled model of the README's picture, and run a photograph through it
 #   make test    run the tests, two at a time (make test JOBS=4: four)
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 BIN = $(VENV)/bin
-NET = fixtures/nets/texture_nets_johnson_slim
+NET = fixtures/trained/oilpaint
 
 .PHONY: demo test safety lint types check coverage site clean
 
 demo: $(VENV)/.installed
-	$(BIN)/porter convert $(NET)/model.t7 --reference $(NET)/activations.t7 -o demo/johnson_slim --force
+	$(BIN)/porter convert $(NET)/model.t7 -o demo/oilpaint --force
+	$(BIN)/porter stylize demo/oilpaint $(NET)/coffee.png -o demo/coffee.png --force
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal

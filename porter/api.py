@@ -144,7 +144,8 @@ def convert(
 ) -> Conversion:
     """Convert a model, verified layer by layer, and write it to the folder `output`.
 
-    `output` (default: NAME_tensorflow beside the model) appears when every comparison has passed,
+    `output` (default: NAME_tensorflow beside the model, NAME_SELECT_tensorflow of a selected
+    module) appears when every comparison has passed,
     also those of the written files, loaded in a fresh process; else nothing is written. `force`
     replaces an earlier port.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,33 @@ def ends() -> Iterator[None]:
     """Stop what would never end. It is no limit on speed: the machine may be slow or shared."""
     with stopped_after(STOP_SECONDS):
         yield
+
+
+Mount = Callable[[str], Path]
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """Mounts a file system in memory with some options, such as `size=20k`, and returns its folder.
+
+    Skips the test where this user may not.
+    """
+    folder = tmp_path / "disk"
+
+    def mounted(options: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)
+        except FileNotFoundError:
+            pytest.skip("there is no mount")
+        if done.returncode:
+            pytest.skip("this user may not mount a file system")
+        return folder
+
+    yield mounted
+    # Lazily: TensorFlow keeps an event file open that it could not write.
+    subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ error of them; `make coverage` writes it anew. The registry tells how the class 
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
+from porter.errors import UsageError
 from porter.ir.registry import Handler, is_layer_map
 from porter.layer_maps import default_registry
 
@@ -57,6 +59,32 @@ def table() -> list[Coverage]:
             )
         )
     return rows
+
+
+def class_named(name: str) -> Coverage:
+    """The row of a class, with or without its package. Raises UsageError with similar names."""
+    rows = table()
+    key = name.lower()
+    exact = [row for row in rows if row.typename == name]
+    named = [row for row in rows if key in (row.typename.lower(), short_name(row).lower())]
+    named.sort(key=lambda row: not row.typename.startswith("nn."))
+    if exact or named:
+        return (exact or named)[0]
+    by_key = {
+        word.lower(): row.typename for row in rows for word in (row.typename, short_name(row))
+    }
+    near = dict.fromkeys(by_key[each] for each in difflib.get_close_matches(key, by_key, n=6))
+    raise UsageError(
+        f"porter knows no class '{name}'",
+        hint=f"similar names: {', '.join(near)}"
+        if near
+        else "`porter layers` lists all; `porter scaffold` writes the stub of a map for yours",
+    )
+
+
+def short_name(row: Coverage) -> str:
+    """A class without its package: ReLU."""
+    return row.typename.rpartition(".")[2]
 
 
 def measurements() -> dict[str, dict[str, Any]]:

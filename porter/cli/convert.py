@@ -26,7 +26,8 @@ def add_to(commands: Commands) -> None:
         "-o",
         "--output",
         type=Path,
-        help="output folder (default: NAME_tensorflow beside the model)",
+        help="output folder (default: NAME_tensorflow beside the model, with --select "
+        "NAME_PATH_tensorflow)",
     )
     one.add_argument(
         "--reference",

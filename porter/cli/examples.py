@@ -47,7 +47,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "porter check models/ --jobs 4 --cache .cache --junit result.xml",
     ),
     "record": ("porter record", "porter record -o record.lua"),
-    "layers": ("porter layers", "porter layers --json"),
+    "layers": ("porter layers", "porter layers nn.SpatialConvolution"),
     "zoo": ("porter zoo", "porter zoo openface-nn4-small2"),
     "scaffold": (
         "porter scaffold nn.MyLayer --from model.t7",

@@ -23,6 +23,7 @@ from typing import Any
 from porter.cli.arguments import show_json
 from porter.cli.examples import add_examples
 from porter.cli.spelling import in_options
+from porter.cli.suggestions import CommandParser
 from porter.errors import (
     EmitError,
     OutOfMemory,
@@ -65,7 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     escape_unprintable()
-    options = parser(words[0] if words else "").parse_args(words)
+    if not words:
+        parser().print_help()
+        return 0
+    top = parser(words[0])
+    options, extras = top.parse_known_args(words)
+    if extras:
+        next(each for each in subcommands(top) if each.prog.endswith(f" {words[0]}")).refuse(extras)
     options.spell = with_file(options)
     try:
         with sigterm_as_interrupt(), interrupts_as_raised():
@@ -197,12 +204,12 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
     return error.exit_code
 
 
-def parser(requested: str = "") -> argparse.ArgumentParser:
+def parser(requested: str = "") -> CommandParser:
     """The commands and their options: only the requested one if it exists, else all of them.
 
     Importing all of them takes a good part of the time that the shortest of them runs.
     """
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="porter",
         description="Trained Torch7 models (.t7) as TensorFlow models, proven layer by layer.",
         epilog="Exit codes: 0 ok, 1 parity failed, 2 usage, output or memory, 3 unreadable file, "
@@ -213,7 +220,7 @@ def parser(requested: str = "") -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in [requested] if requested in COMMANDS else COMMANDS:
         importlib.import_module(f"porter.cli.{name}").add_to(commands)
-        command: argparse.ArgumentParser = commands.choices[name]
+        command: CommandParser = commands.choices[name]
         add_examples(command, name)
         command.set_defaults(spell=speller(command))
     return top
@@ -238,7 +245,7 @@ def with_file(options: argparse.Namespace) -> Callable[[str], str]:
     return lambda text: spell(text).replace("--from MODEL", f"--from {shlex.quote(str(file))}")
 
 
-def subcommands(top: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+def subcommands(top: CommandParser) -> Iterator[CommandParser]:
     """The parsers of the commands."""
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):

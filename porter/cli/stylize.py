@@ -120,7 +120,6 @@ def run(options: argparse.Namespace) -> int:
     ):
         task = display.add_task(f"open {options.model}", total=len(photos))
         net, spec = opened(options)
-        display.reset(task)
 
         def on_result(result: StylizeResult) -> None:
             display.update(task, advance=1, description=printable(result.source.name))
@@ -148,7 +147,6 @@ def run_video(options: argparse.Namespace, settings: StylizeSettings, job: Video
     with progress(options.json) as display:
         task = display.add_task(f"open {options.model}")
         net, spec = opened(options)
-        display.reset(task)
         started = time.monotonic()
         resumed_at: int | None = None
 

@@ -111,7 +111,7 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
     """Convert a model. Raises PorterError; then no output exists."""
     started = time.perf_counter()
     require_kinds(request.pages)
-    target = request.output or default_output(request.source)
+    target = request.output or default_output(request.source, request.select)
     require_free(Path(os.path.abspath(target)), request.force)
     progress("read", str(request.source))
     opened = open_model(request.source, request.registry or default_registry(), request.select)
@@ -296,7 +296,7 @@ def title(source: Path) -> str:
 
 def write_failed(reports: list[Report], request: Request) -> list[Path]:
     """The reports of a conversion that failed: beside the output folder, which does not appear."""
-    target = request.output or default_output(request.source)
+    target = request.output or default_output(request.source, request.select)
     asked = {
         "model": str(request.source),
         "batch normalisation": request.options.bn,

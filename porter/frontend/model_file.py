@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,11 @@ def without_module(file: T7File, name: str) -> WrongFile:
     )
 
 
-def default_output(path: str | os.PathLike[str]) -> Path:
-    """Where a model goes if the user names no folder: `model.t7` becomes `model_tensorflow`."""
+def default_output(path: str | os.PathLike[str], select: str | None = None) -> Path:
+    """Where a model goes if the user names no folder: `model.t7` becomes `model_tensorflow`.
+
+    One of several that a file holds has its path in the name: `model_netG_tensorflow`.
+    """
     source = Path(path)
-    return source.with_name(f"{source.stem}_tensorflow")
+    chosen = "_" + re.sub(r"[^\w.-]+", "_", select) if select else ""
+    return source.with_name(f"{source.stem}{chosen}_tensorflow")

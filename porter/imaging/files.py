@@ -57,6 +57,11 @@ def pairs(
     single = len(sources) == 1 and bool(output.suffix) and not output.is_dir()
     if single:
         format_of(output)
+    elif output.suffix.lower() in ENDINGS and not output.is_dir():
+        raise UsageError(
+            f"{output} names one picture, and there are {len(sources)} photos",
+            hint=f"name a folder, which gets a picture for each: `output={output.with_suffix('')}`",
+        )
     planned = [
         sized(source, output if single else output / within.with_suffix(".png"), compare, size)
         for source, within in sources

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -28,11 +28,22 @@ COLOUR = {
 }
 
 
+class Plain(Console):
+    """A console for pipes and files: cells are not filled up with blanks at the ends of lines."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        lines = printed.get().split("\n")
+        self.file.write("\n".join(line.rstrip(" ") for line in lines))
+        self.file.flush()
+
+
 def out(width: int | None = None) -> Console:
     """Standard output; if not a terminal, wide enough that no cell is cut."""
     console = Console(highlight=False, markup=False, soft_wrap=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=width or 160)
+        console = Plain(highlight=False, markup=False, width=width or 160)
     return console
 
 

@@ -30,8 +30,6 @@ class ProgressDisplay(Protocol):
         description: str | None = None,
     ) -> None: ...
 
-    def reset(self, task_id: Any) -> None: ...
-
 
 class Lines:
     """The task as it stands, in one line now and then: for logs, pipes and CI."""
@@ -59,9 +57,6 @@ class Lines:
         self.completed = self.completed if completed is None else completed
         self.completed += advance or 0.0
         self.description = self.description if description is None else description
-
-    def reset(self, task_id: Any) -> None:
-        self.completed, self.started = 0.0, time.monotonic()
 
     def line(self) -> str:
         """Seconds since the start, how much is done, and of what."""

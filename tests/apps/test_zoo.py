@@ -17,6 +17,7 @@ from porter.api import open_model, read
 from porter.apps.check.fixtures import find
 from porter.apps.stylize.loading import torch_spec
 from porter.apps.zoo.advice import candidates, systems_named
+from porter.apps.zoo.listing import system_named
 from porter.apps.zoo.sketch import Sketch, sketch
 from porter.apps.zoo.systems import (
     System,
@@ -279,7 +280,7 @@ def test_zoo_lists_systems_and_shows_one(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_an_unknown_system_names_similar_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["zoo", "openface"]) == 2
+    assert main(["zoo", "openfase"]) == 2
     assert "openface-nn4-small2" in capsys.readouterr().err
 
 
@@ -291,9 +292,9 @@ def test_inspect_names_a_system_and_its_command(capsys: pytest.CaptureFixture[st
     assert named["command"] == f"porter convert {path}"
     assert named["advice"].startswith("feed N×3×96×96")
     path = ZOO / "dqn" / "model.t7"
-    assert main(["inspect", str(path)]) == 2
+    assert main(["inspect", str(path)]) == 0
     hint = f"best_model looks like DQN (Atari): `porter convert --select best_model {path}`"
-    assert hint in capsys.readouterr().err
+    assert hint in capsys.readouterr().out
     assert main(["convert", str(path), "-o", "nowhere"]) == 2
     assert hint in capsys.readouterr().err
     assert main(["inspect", str(path), "--select", "model", "--json"]) == 0
@@ -365,3 +366,28 @@ def test_nets_of_usual_layers_in_any_order_are_not_named() -> None:
         assert [
             each.name for each in systems() if each.fingerprint.bindings(drawn, set()) is not None
         ] == [], text
+
+
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [
+        ("resnet50", "fb-resnet-bottleneck"),
+        ("ResNet-152", "fb-resnet-bottleneck"),
+        ("resnet18", "fb-resnet"),
+        ("openface", "openface-nn4-small2"),
+        ("vgg16", "vgg-16"),
+        ("OverFeat", "overfeat"),
+    ],
+)
+def test_a_name_finds_its_system_however_it_is_punctuated(name: str, system: str) -> None:
+    assert system_named(name).name == system
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("vgg", "vgg-16"), ("resnet1001", "fb-resnet"), ("alexnt", "alexnet")]
+)
+def test_a_name_of_several_or_none_names_similar_ones(name: str, first: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        system_named(name)
+    assert f"  {first} (" in str(caught.value.hint)
+    assert "fast-rcnn" not in str(caught.value.hint).split("\n")[1]

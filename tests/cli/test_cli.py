@@ -121,7 +121,6 @@ def test_version(porter: Porter) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (),
         ("transmogrify",),
         ("inspect",),
         ("convert", "x.t7", "--data-format", "diagonal"),
@@ -133,6 +132,37 @@ def test_wrong_usage_exits_with_2(porter: Porter, arguments: tuple[str, ...]) ->
     ran = porter(*arguments)
     assert ran.code == 2
     assert "usage: porter" in ran.err
+
+
+def test_the_bare_command_shows_the_commands(porter: Porter) -> None:
+    ran = porter()
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == porter("--help").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (("convrt", "x.t7"), "convert"),
+        (("convert", "x.t7", "--formt", "keras"), "--format"),
+        (("convert", "x.t7", "--formt=keras"), "--format"),
+        (("inspect", "x.t7", "--bn", "evalate"), "evaluate"),
+        (("stylize", "x.t7", "a.png", "-o", "b.png", "--skip-exsting"), "--skip-existing"),
+    ],
+)
+def test_a_mistyped_word_gets_a_suggestion(
+    porter: Porter, arguments: tuple[str, ...], meant: str
+) -> None:
+    ran = porter(*arguments)
+    assert ran.code == 2
+    assert f": did you mean {meant}?" in ran.err
+
+
+def test_an_option_of_another_command_is_shown_with_the_usage_of_this_one(porter: Porter) -> None:
+    ran = porter("inspect", "x.t7", "--quantised-psnr", "3")
+    assert ran.code == 2
+    assert "usage: porter inspect" in ran.err
+    assert "unrecognized arguments: --quantised-psnr 3\n" in ran.err
 
 
 # inspect ------------------------------------------------------------------------------------------
@@ -663,6 +693,19 @@ def test_record_prints_or_writes_the_script(porter: Porter, tmp_path: Path) -> N
     assert porter("record", "-o", tmp_path / "record.lua", "--force").code == 0
     assert (tmp_path / "record.lua").read_text(encoding="utf-8") == ran.out
     assert porter("record", "-o", tmp_path / "none" / "record.lua").code == 2
+
+
+@pytest.mark.parametrize("name", ["nn.ReLU", "ReLU", "nn.relu"])
+def test_layers_shows_one_class(porter: Porter, name: str) -> None:
+    (row,) = porter("layers", name, "--json").json["layers"]
+    assert row["typename"] == "nn.ReLU"
+
+
+def test_a_class_that_is_not_there_names_similar_ones(porter: Porter) -> None:
+    ran = porter("layers", "nn.SpatialConvoluton")
+    assert ran.code == 2
+    assert "nn.SpatialConvolution" in ran.err
+    assert "porter scaffold" in porter("layers", "zzz").err
 
 
 def test_layers_lists_every_class(porter: Porter) -> None:

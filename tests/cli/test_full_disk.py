@@ -6,8 +6,7 @@ another way to it, and random: `python -m tests.kills disk`.
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,30 +29,19 @@ SMALL = ("--image-size", 32)
 TRANSFER = ("transfer", "--content", PHOTO, "--style", STYLE, *DESCRIPTOR, *SMALL)
 TEXTURE = ("--style-layers", "relu1_1", "--steps", 1, "--size", "32x32")
 
-Mount = Callable[[int], Path]
+Disk = Callable[[int], Path]
 
 
 @pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
+def disk(mount: Callable[[str], Path]) -> Disk:
     """A file system of its own with so many free pages."""
-    folder = tmp_path / "disk"
 
-    def mounted(free: int) -> Path:
-        folder.mkdir()
-        options = f"size={(free + 1) * PAGE}"
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        try:
-            done = subprocess.run(command, capture_output=True, check=False)
-        except FileNotFoundError:
-            pytest.skip("there is no mount")
-        if done.returncode:
-            pytest.skip("this user may not mount a file system")
+    def of_pages(free: int) -> Path:
+        folder = mount(f"size={(free + 1) * PAGE}")
         (folder / "filler").write_bytes(b"x" * PAGE)
         return folder
 
-    yield mounted
-    # Lazily: TensorFlow keeps an event file open that it could not write.
-    subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
+    return of_pages
 
 
 @pytest.fixture
@@ -101,9 +89,9 @@ WRITERS: dict[str, tuple[object, ...]] = {
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_full_disk_is_told_and_nothing_is_left(
-    name: str, mount: Mount, net: Path, capfd: pytest.CaptureFixture[str]
+    name: str, disk: Disk, net: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    disk = mount(0)
+    disk = disk(0)
     assert run_on(disk, WRITERS[name], net) == 2
     require_one_error(capfd.readouterr().err)
     assert [path.name for path in disk.iterdir()] == ["filler"]
@@ -112,10 +100,10 @@ def test_a_full_disk_is_told_and_nothing_is_left(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("free", [3, 7])
 def test_a_disk_that_ends_inside_the_weights(
-    kind: str, free: int, mount: Mount, net: Path, capfd: pytest.CaptureFixture[str]
+    kind: str, free: int, disk: Disk, net: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """HDF5 meets the end when it closes the file."""
-    disk = mount(free)
+    disk = disk(free)
     assert run_on(disk, WRITERS[f"weights {kind}"], net) == 2
     require_one_error(capfd.readouterr().err)
     assert [path.name for path in disk.iterdir()] == ["filler"]
@@ -123,10 +111,10 @@ def test_a_disk_that_ends_inside_the_weights(
 
 @pytest.mark.parametrize("free", [0, 1])
 def test_a_training_that_the_disk_ends_can_go_on(
-    free: int, mount: Mount, net: Path, capfd: pytest.CaptureFixture[str]
+    free: int, disk: Disk, net: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What it keeps is whole; the log of events may end anywhere."""
-    disk, run = mount(free), ("--num-iterations", 1, "--slim", 8)
+    disk, run = disk(free), ("--num-iterations", 1, "--slim", 8)
     data = ("--style-image", STYLE, "--data", PHOTO.parent)
     words = ("train", "--model", "johnson", *data, *DESCRIPTOR, *SMALL, *run, "-o", "{disk}/run")
     assert run_on(disk, words, net) == 2

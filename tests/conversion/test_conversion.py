@@ -18,7 +18,7 @@ from porter.emit.saved_model import SavedModel
 from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
 from porter.frontend.inputs import samples
-from porter.frontend.model_file import open_model
+from porter.frontend.model_file import default_output, open_model
 from porter.frontend.search import solve
 from porter.ir.layer_map import LayerMap
 from porter.ir.registry import Registry, register, registering_into
@@ -290,6 +290,15 @@ def test_the_default_output_is_named_after_the_model(
     source = tmp_path / "my.net.t7"
     source.write_bytes(model_path.read_bytes())
     assert convert(Request(source)).output == tmp_path / "my.net_tensorflow"
+
+
+def test_each_of_several_modules_has_a_default_output_of_its_own() -> None:
+    names = {select: default_output("a/dqn.t7", select).name for select in ("best", "x/.y", None)}
+    assert names == {
+        "best": "dqn_best_tensorflow",
+        "x/.y": "dqn_x_.y_tensorflow",
+        None: "dqn_tensorflow",
+    }
 
 
 def test_two_conversions_of_one_file_write_the_same_bytes(model_path: Path, tmp_path: Path) -> None:

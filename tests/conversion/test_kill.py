@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -159,26 +159,11 @@ def test_two_conversions_of_one_file_are_equal_to_the_byte(
 # Disks --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of its own with the options that the test asks for."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount")
-    if done.returncode:
-        pytest.skip("this user may not mount a file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.mark.parametrize("mounted", ["size=20k", "size=48k", "size=80k"], indirect=True)
+@pytest.mark.parametrize("size", ["20k", "48k", "80k"])
 def test_a_full_disk_is_told_and_nothing_stays(
-    model_path: Path, mounted: Path, capsys: pytest.CaptureFixture[str]
+    model_path: Path, mount: Callable[[str], Path], size: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    mounted = mount(f"size={size}")
     assert cli.main(["convert", str(model_path), "-o", str(mounted / "port")]) == 2
     error = capsys.readouterr().err
     assert "No space left on device" in error
@@ -187,11 +172,10 @@ def test_a_full_disk_is_told_and_nothing_stays(
     assert list(mounted.iterdir()) == []
 
 
-@pytest.mark.parametrize("mounted", ["ro"], indirect=True)
 def test_a_read_only_disk_is_reported(
-    model_path: Path, mounted: Path, capsys: pytest.CaptureFixture[str]
+    model_path: Path, mount: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["convert", str(model_path), "-o", str(mounted / "port")]) == 2
+    assert cli.main(["convert", str(model_path), "-o", str(mount("ro") / "port")]) == 2
     assert "Read-only file system" in capsys.readouterr().err
 
 

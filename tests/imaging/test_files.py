@@ -88,3 +88,17 @@ def test_a_folder_that_cannot_be_written_to_is_reported(photos: Path, tmp_path: 
     (tmp_path / "out").mkdir(mode=0o500)
     with pytest.raises(EmitError, match="cannot be written to"):
         pairs([str(photos)], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.JPG"])
+def test_one_name_is_no_place_for_several_pictures(tmp_path: Path, name: str) -> None:
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    for photo in photos:
+        photo.touch()
+    with pytest.raises(UsageError, match="names one picture, and there are 2 photos") as caught:
+        pairs(map(str, photos), tmp_path / name)
+    assert caught.value.hint == (
+        f"name a folder, which gets a picture for each: `output={tmp_path / 'out'}`"
+    )
+    assert sorted(tmp_path.iterdir()) == photos
+    assert len(pairs(map(str, photos), tmp_path / "run.v2")) == 2

@@ -60,3 +60,12 @@ def test_a_pipe_gets_no_colours(capsys: pytest.CaptureFixture[str]) -> None:
     out().print(parity_table([LONG]))
     assert "\x1b" not in capsys.readouterr().out
     assert "\x1b" in shown([LONG], 160, terminal=True)
+
+
+def test_a_pipe_gets_no_blanks_at_the_ends_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    short = Row("1", "nn.ReLU", "2", "numpy float64", Measure(1.0, 0.0), Measure(1.0, 0.0), 0, 0)
+    out().print(parity_table([LONG, short]))
+    out().print("text ")
+    printed = capsys.readouterr().out
+    assert "nn.ReLU" in printed
+    assert [line for line in printed.split("\n") if line != line.rstrip()] == []

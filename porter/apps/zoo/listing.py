@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 from rich.table import Table
 from rich.text import Text
@@ -14,19 +15,51 @@ GITHUB = "https://github.com/"
 
 
 def system_named(name: str) -> System:
-    """The system of a name or title. Raises UsageError with similar names."""
-    key = name.lower()
-    by_key = {word: row for row in systems() for word in (row.name, row.title.lower())}
-    if key in by_key:
-        return by_key[key]
-    similar = [*difflib.get_close_matches(key, by_key), *(word for word in by_key if key in word)]
-    names = list(dict.fromkeys(by_key[word].name for word in similar))
+    """The system of a name or title, however it is punctuated: resnet50, VGG 16.
+
+    Raises UsageError with the systems that bear the name in part, or a similar one.
+    """
+    key = squeezed(name)
+    words = {row.name: (squeezed(row.name), *titles(row)) for row in systems()}
+    by_name = {row.name: row for row in systems()}
+    exact = [each for each, keys in words.items() if key in keys]
+    if len(exact) == 1:
+        return by_name[exact[0]]
+    within = [each for each, keys in words.items() if any(key in word for word in keys)]
+    if key and len(within) == 1:
+        return by_name[within[0]]
+    spelled = {word: each for each, keys in words.items() for word in keys}
+    close = [spelled[word] for word in difflib.get_close_matches(key, spelled, n=6)]
+    # resnet1001 is a ResNet, though none of those that are listed.
+    family = [each for each, keys in words.items() if any(stem(key) in word for word in keys)]
+    similar = dict.fromkeys([*exact, *within, *close, *(family if len(stem(key)) > 2 else ())])
+    shown = [f"{each} ({by_name[each].title})" for each in similar][:SIMILAR]
     raise UsageError(
-        f"there is no system '{name}'",
-        hint=f"similar names: {', '.join(names[:6])}"
-        if names
+        f"there is no system '{name}'" if not within else f"several systems are called '{name}'",
+        hint="similar names:\n" + "\n".join(f"  {line}" for line in shown)
+        if shown
         else "`porter zoo` lists all of them",
     )
+
+
+SIMILAR = 8
+"""Names that a message lists."""
+
+
+def squeezed(text: str) -> str:
+    """A name as it is compared: lower case, letters and digits."""
+    return "".join(each for each in text.lower() if each.isalnum())
+
+
+def titles(row: System) -> tuple[str, ...]:
+    """What a title names: ResNet-50, ResNet-101 and ResNet-152 are three."""
+    names = re.split(r", | and ", row.title.partition(" (")[0])
+    return (squeezed(row.title), *map(squeezed, names))
+
+
+def stem(key: str) -> str:
+    """A name without the number behind it, which is mostly a depth."""
+    return key.rstrip("0123456789")
 
 
 def as_rich(rows: tuple[System, ...]) -> Table:
