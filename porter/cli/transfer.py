@@ -48,7 +48,7 @@ def add_to(commands: Commands) -> None:
         help="optimise an image: the content of one, the style of others",
         description="Optimise an image until its features in a descriptor network match the "
         "content of one image and the style of others (Gatys et al., 2016). Options that are left "
-        "out have the recipe's values.",
+        "out have the recipe's values. To resume a run that was stopped, repeat its command.",
     )
     one.add_argument(
         "--content",
@@ -133,12 +133,11 @@ def add_to(commands: Commands) -> None:
     )
     one.add_argument("--curve", type=Path, metavar="IMAGE", help="plot the losses (default: none)")
     one.add_argument(
-        "--resume", action="store_true", help="resume a run that was stopped, or extend it"
-    )
-    one.add_argument(
         "--keep-state", action="store_true", help="keep OUTPUT.state.npz when the run is complete"
     )
-    one.add_argument("--force", action="store_true", help="overwrite an existing file")
+    one.add_argument(
+        "--force", action="store_true", help="begin anew, and overwrite an existing file"
+    )
     one.add_argument("--json", action="store_true", help="print one JSON object")
     one.set_defaults(run=run)
 
@@ -184,7 +183,7 @@ def run(options: argparse.Namespace) -> int:
     from porter.imaging.photos import write_image
     from porter.report.console import out, show_error
 
-    state = options.output.with_suffix(".state.npz")
+    state = state_of(options.output)
     result = optimised(options, recipe, state)
     write_image(options.output, result.image, result.content)
     if options.curve:
@@ -223,7 +222,12 @@ def require_sensible(options: argparse.Namespace, recipe: Recipe) -> None:
     inputs = [options.content, *options.style]
     if any(path.exists() and output.exists() and path.samefile(output) for path in inputs):
         raise UsageError(f"{output} is one of the pictures given", hint="choose another with -o")
-    require_file_target(output, options.force or options.resume)
+    require_file_target(output, options.force or state_of(output).exists())
+
+
+def state_of(output: Path) -> Path:
+    """The file from which a run that was stopped goes on."""
+    return output.with_suffix(".state.npz")
 
 
 def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> TransferResult:
@@ -267,7 +271,7 @@ def optimised(options: argparse.Namespace, recipe: Recipe, state: Path) -> Trans
                 state,
                 options.snapshot or 50,
                 snapshot if options.snapshot else None,
-                options.resume,
+                resume=state.exists() and not options.force,
             ),
             on_progress=on_progress,
         )

@@ -150,7 +150,6 @@ def load(path: Path, identity: dict[str, Any]) -> TransferProgress:
     if differing:
         raise UsageError(
             f"{path} belongs to a run with another {', '.join(differing)}",
-            hint="repeat the command that was stopped and add `resume=True`, or begin anew with "
-            "`force=True`",
+            hint="repeat the command that was stopped, or begin anew with `force=True`",
         )
     return progress

@@ -336,9 +336,8 @@ def test_the_command_overwrites_nothing(arguments: list[str], tmp_path: Path) ->
     assert (tmp_path / "out.png").read_bytes() == b"mine"
     assert cli.main([*arguments, "--force", "--keep-state"]) == 0
     assert (tmp_path / "out.state.npz").exists()
-    assert cli.main([*arguments, "--resume", "--evaluations=9"]) == 0
-    assert not (tmp_path / "out.state.npz").exists()
-    assert cli.main([*arguments, "--resume"]) == 2
+    (tmp_path / "out.state.npz").unlink()
+    assert cli.main(arguments) == 2
     content = f"--output={tmp_path / 'content.png'}"
     assert cli.main([*arguments, content, "--force"]) == 2
 
@@ -368,9 +367,25 @@ def test_exit_codes(argument: str, code: int, arguments: list[str], tmp_path: Pa
 
 def test_a_state_of_another_run_is_refused(arguments: list[str], tmp_path: Path) -> None:
     assert cli.main([*arguments, "--keep-state"]) == 0
-    assert cli.main([*arguments, "--resume", "--style-weight=7"]) == 2
+    assert cli.main([*arguments, "--style-weight=7"]) == 2
     (tmp_path / "out.state.npz").write_bytes(b"PK\x03\x04")
-    assert cli.main([*arguments, "--resume"]) == 2
+    assert cli.main(arguments) == 2
+    assert cli.main([*arguments, "--force", "--style-weight=7"]) == 0
+
+
+def test_the_same_command_goes_on(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `porter train` does: from the state that a run left, also with more evaluations."""
+    assert cli.main([*arguments, "--keep-state", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["evaluations"]
+    state = tmp_path / "out.state.npz"
+    kept = len(np.load(state)["history"])
+    assert kept > 0
+    assert cli.main([*arguments, f"--evaluations={first + 4}", "--json"]) == 0
+    more = json.loads(capsys.readouterr().out)
+    assert more["evaluations"] == first + 4
+    assert not state.exists()
 
 
 def test_a_picture_that_does_not_fit_into_memory(
