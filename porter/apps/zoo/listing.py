@@ -29,6 +29,7 @@ def system_named(name: str) -> System:
     if key and len(within) == 1:
         return by_name[within[0]]
     spelled = {word: each for each, keys in words.items() for word in keys}
+    spelled |= {squeezed(row.title.partition(" ")[0]): row.name for row in systems()}
     close = [spelled[word] for word in difflib.get_close_matches(key, spelled, n=6)]
     # resnet1001 is a ResNet, though none of those that are listed.
     family = [each for each, keys in words.items() if any(stem(key) in word for word in keys)]
