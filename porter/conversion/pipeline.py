@@ -30,6 +30,7 @@ from porter.conversion.free_axes import (
 from porter.conversion.large_input import larger_check
 from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import alone_warning, model_warnings
+from porter.conversion.photograph import in_colours, photograph
 from porter.conversion.request import Request
 from porter.conversion.verification_inputs import (
     admits,
@@ -134,10 +135,14 @@ def convert(request: Request, progress: Progress = silent) -> Conversion:
             image_spec = image_spec_of(opened, model, shapes, request.preset)
             geometry = image_spec.geometry if image_spec else geometry_of(model, shapes)
             checked = verification_inputs(model, shapes, request)
+            if request.pages and image_spec is not None and not image_spec.classifies:
+                checked.append((photograph(image_spec), None))
             from porter.runtime.runner import Variables
 
             variables = {p: Variables(p, request.export.trainable) for p in ("float32", "float64")}
             checked, reports = verify_all(model, checked, request, variables, progress, book)
+        if image_spec is not None:
+            reports = [in_colours(report, image_spec) for report in reports]
         job = prepare(model, shapes, checked, reports, request, variables["float32"])
         if book is not None:
             book.graph(job.port.serve)

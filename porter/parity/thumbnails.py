@@ -14,6 +14,8 @@ SIDE = 64
 """Largest height and width of a layer's thumbnail."""
 IMAGE_SIDE = 128
 """Largest height and width of an image that a net takes or makes."""
+PHOTOGRAPH = "photograph"
+"""How the label of a picture's report begins that is shown in place of those of noise."""
 KEPT = 6
 """How many layers of one input keep a thumbnail: those with the largest errors."""
 

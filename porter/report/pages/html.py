@@ -10,6 +10,7 @@ from typing import Any
 
 from porter.errors import printable
 from porter.parity.measure import error_shown
+from porter.parity.thumbnails import PHOTOGRAPH
 from porter.report.as_json import times_noise
 from porter.report.pages.chart import chart
 from porter.report.pages.diagram import draw, levels
@@ -43,6 +44,8 @@ def render(document: Document) -> str:
     rows = document.rows
     graph = next((report.graph for report in document.reports if report.graph), None)
     strips = [(each.input, each.strip) for each in document.reports if each.strip is not None]
+    if any(name.startswith(PHOTOGRAPH) for name, _ in strips):
+        strips = [each for each in strips if each[0].startswith((PHOTOGRAPH, "recorded "))]
     looks = levels({(row.path, row.count): row for row in rows})
     page: str = (
         environment()
