@@ -22,7 +22,7 @@ CHECKPOINT = ROOT / "fixtures" / "formats" / "checkpoint.t7"
 RELU = ROOT / "fixtures" / "layers" / "nn.ReLU"
 FUNCTIONS = ("check", "convert", "diff", "inspect", "stylize")
 
-OTHERWISE = {"json", "html", "svg", "junit", "report", "update", "factor", "shard"} | {
+OTHERWISE = {"json", "html", "svg", "junit", "report", "update", "factor", "shard", "ray"} | {
     "verbose",
     "quiet",
 }

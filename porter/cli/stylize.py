@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ from porter.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from porter.apps.stylize.runners import Net
-    from porter.apps.stylize.stylize import Stylization, StylizeSettings
+    from porter.apps.stylize.stylize import Stylization, StylizeResult, StylizeSettings
     from porter.apps.stylize.video import VideoJob
+    from porter.imaging.files import Pair
     from porter.imaging.image_spec import ImageSpec
 
 
@@ -71,6 +73,14 @@ def add_to(commands: Commands) -> None:
         help="process only every N-th image and keep a record of what is done; TF_CONFIG: as this "
         "worker of that cluster (default: all images)",
     )
+    one.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="share the images out by Ray, on this machine or a cluster, and keep a record of what "
+        "is done (default: one process; without ADDRESS: on this machine)",
+    )
     existing = one.add_mutually_exclusive_group()
     existing.add_argument(
         "--skip-existing", action="store_true", help="leave out images whose results exist"
@@ -87,8 +97,9 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    from porter.apps.stylize import ray_data
     from porter.apps.stylize.shards import Record, shard_of
-    from porter.apps.stylize.stylize import StylizeResult, StylizeSettings, stylize
+    from porter.apps.stylize.stylize import StylizeSettings, stylize
     from porter.apps.stylize.terminal import stylized_line
     from porter.apps.stylize.video import video_job
     from porter.imaging.files import pairs
@@ -97,6 +108,8 @@ def run(options: argparse.Namespace) -> int:
 
     settings = StylizeSettings(options.crop, options.batch, options.skip_existing)
     settings.require_sensible(options.image_size)
+    if options.shard and options.ray:
+        raise UsageError("--shard and --ray share images out, each by itself")
     shard, replaces = shard_of(options.shard), options.force or options.skip_existing
     job = video_job(options.inputs, options.output, options.image_size, replaces)
     if job is not None:
@@ -105,21 +118,20 @@ def run(options: argparse.Namespace) -> int:
         options.inputs,
         options.output,
         options.compare,
-        replaces or shard is not None,
+        replaces or shard is not None or options.ray is not None,
         options.image_size,
     )
     record = None
-    if shard is not None:
+    if shard is not None or options.ray is not None:
         require_folder(options.output)
-        record = Record(options.output, shard)
-        photos = record.left(shard.of(photos), replaces)
+        record = Record(options.output / (shard.record if shard else ray_data.RECORD))
+        photos = record.left(shard.of(photos) if shard else photos, replaces)
     console = out()
     with (
         progress(options.json) as display,
         record.open() if record else nullcontext() as done_so_far,
     ):
         task = display.add_task(f"open {options.model}", total=len(photos))
-        net, spec = opened(options)
 
         def on_result(result: StylizeResult) -> None:
             display.update(task, advance=1, description=printable(result.source.name))
@@ -130,9 +142,50 @@ def run(options: argparse.Namespace) -> int:
             elif not (options.json or result.skipped):
                 console.print(stylized_line(result))
 
-        done = stylize(net, spec, photos, settings, on_result)
+        if options.ray is not None:
+            done = run_ray(options, photos, settings, on_result)
+        else:
+            net, spec = opened(options)
+            done = stylize(net, spec, photos, settings, on_result)
     show(options, done)
     return done.exit_code
+
+
+def run_ray(
+    options: argparse.Namespace,
+    photos: list[Pair],
+    settings: StylizeSettings,
+    on_result: Callable[[StylizeResult], None],
+) -> Stylization:
+    """Share the photos out by Ray."""
+    from porter.apps.stylize import ray_data
+    from porter.apps.stylize.stylize import Stylization
+
+    started = time.monotonic()
+    opening = ray_data.NetOpening(
+        options.model.absolute(),
+        preset_path(options.preset),
+        options.select,
+        tuple(options.input_shapes),
+        tuple(path.absolute() for path in options.layer_maps),
+        tuple(options.identity),
+        tuple(options.map),
+        options.bn,
+        options.seed,
+        options.trust_code,
+    )
+    results: list[StylizeResult] = []
+    spec: ImageSpec | None = None
+    with ray_data.cluster(options.ray) if photos else nullcontext() as ray:
+        for spec, result in ray_data.stylized(ray, opening, photos, settings):  # noqa: B007
+            results.append(result)
+            on_result(result)
+    return Stylization(spec, tuple(results), time.monotonic() - started)
+
+
+def preset_path(preset: str | None) -> str | None:
+    """A preset's file with the whole path, a name as it is."""
+    return preset if preset is None or not Path(preset).is_file() else str(Path(preset).absolute())
 
 
 def run_video(options: argparse.Namespace, settings: StylizeSettings, job: VideoJob) -> int:
@@ -142,8 +195,9 @@ def run_video(options: argparse.Namespace, settings: StylizeSettings, job: Video
     from porter.report.console import out
     from porter.report.progress import progress
 
-    if options.compare or options.shard:
-        raise UsageError("--compare and --shard are for pictures", received=str(job.source))
+    if options.compare or options.shard or options.ray:
+        what = "--compare, --shard and --ray are for pictures"
+        raise UsageError(what, received=str(job.source))
     with progress(options.json) as display:
         task = display.add_task(f"open {options.model}")
         net, spec = opened(options)
@@ -192,4 +246,6 @@ def show(options: argparse.Namespace, done: Stylization) -> None:
 def require_folder(output: Path) -> None:
     """Raise UsageError for the name of one picture, where there are several runs."""
     if not output.is_dir():
-        raise UsageError(f"{output} names one picture", hint="with --shard, -o names a folder")
+        raise UsageError(
+            f"{output} names one picture", hint="with --shard and --ray, -o names a folder"
+        )

@@ -32,8 +32,8 @@ def photograph(spec: ImageSpec) -> Sample:
 
 def in_colours(report: Report, spec: ImageSpec) -> Report:
     """A report whose pictures show red as red, where the net counts colours from blue."""
-    strip, made = report.strip, spec.preset.output
-    if strip is None or made is None:
+    strip, side = report.strip, spec.preset.output
+    if strip is None or side is None:
         return report
 
     def shown(image: Array, channels: str) -> Array:
@@ -42,7 +42,7 @@ def in_colours(report: Report, spec: ImageSpec) -> Report:
     colours: Strip = replace(
         strip,
         fed=shown(strip.fed, spec.preset.input.channels),
-        expected=shown(strip.expected, made.channels),
-        computed=shown(strip.computed, made.channels),
+        expected=shown(strip.expected, side.channels),
+        computed=shown(strip.computed, side.channels),
     )
     return replace(report, strip=colours)

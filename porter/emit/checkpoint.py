@@ -14,7 +14,8 @@ import numpy as np
 from porter.emit.formats import ExportJob, Format
 from porter.errors import ParityError
 from porter.parity.measure import Measure, equal
-from porter.system.tensorflow import quiet_stderr, tf
+from porter.system.quiet import quiet_stderr
+from porter.system.tensorflow import tf
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 

@@ -27,7 +27,8 @@ from porter.parity.measure import Measure
 from porter.passes.fold import fuse
 from porter.runtime.runner import Variables
 from porter.system.extras import require
-from porter.system.tensorflow import quiet_stderr, tf
+from porter.system.quiet import quiet_stderr
+from porter.system.tensorflow import tf
 
 OPSET = 17
 FILE = "model.onnx"

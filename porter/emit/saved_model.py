@@ -25,7 +25,8 @@ from porter.errors import EmitError, ParityError
 from porter.ir.fields import Array
 from porter.parity.measure import Measure
 from porter.passes.precision import FULL
-from porter.system.tensorflow import fingerprint_pb2, quiet_stderr, tf
+from porter.system.quiet import quiet_stderr
+from porter.system.tensorflow import fingerprint_pb2, tf
 
 ACTIVATIONS = "activations"
 PLAIN = "plain"

@@ -44,7 +44,8 @@ from porter.passes.fold import fuse
 from porter.passes.normalization import drop_cancelled_biases
 from porter.runtime.runner import Variables, scope_of
 from porter.system.extras import require
-from porter.system.tensorflow import quiet_stderr, tf
+from porter.system.quiet import quiet_stderr
+from porter.system.tensorflow import tf
 
 KINDS = ("float32", "float16", "dynamic", "int8", "uint8")
 INTEGER = ("int8", "uint8")

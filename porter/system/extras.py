@@ -18,6 +18,7 @@ LOWEST = {
     "jinja2": "3.0",
     "onnx": "1.17",
     "onnxruntime": "1.19",
+    "ray[data]": "2.44",
     "safetensors": "0.4.3",
     "scipy": "1.10",
     "shtab": "1.6",

@@ -13,7 +13,8 @@ from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.ir.layout import from_torch, image_layout
 from porter.parity.recording import read
-from porter.system.tensorflow import quiet_stderr, tf
+from porter.system.quiet import quiet_stderr
+from porter.system.tensorflow import tf
 from tests.build import FIXTURES
 
 Array = Any

@@ -36,7 +36,9 @@ def without(*modules: str) -> Callable[[str], ModuleSpec | None]:
 def test_the_lowest_versions_are_those_of_the_extras() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [each for group in project["optional-dependencies"].values() for each in group]
-    bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)$", "\n".join(extras), flags=re.MULTILINE))
+    bounds = dict(
+        re.findall(r"^([\w-]+(?:\[data\])?)>=([\d.]+)$", "\n".join(extras), flags=re.MULTILINE)
+    )
     assert {name: bounds.get(name) for name in LOWEST} == LOWEST
 
 

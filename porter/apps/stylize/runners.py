@@ -291,7 +291,7 @@ class TFLiteNet(Net):
         return interpreter
 
     def run(self, x: Array) -> Array:
-        from porter.system.tensorflow import quiet_stderr
+        from porter.system.quiet import quiet_stderr
 
         with quiet_stderr():
             ((name, output),) = self.serve(**{self.name: quantised(x, self.input_details)}).items()
@@ -308,7 +308,7 @@ def litert(file: Path, delegates: bool = True) -> Any:
 
 def loaded(path: Path, load: Any) -> Any:
     """What `load` returns. Raises UsageError where the runtime cannot read the file."""
-    from porter.system.tensorflow import quiet_stderr
+    from porter.system.quiet import quiet_stderr
 
     try:
         with quiet_stderr():

@@ -61,10 +61,10 @@ def shard_of(text: str | None) -> Shard | None:
 
 
 class Record:
-    """What a shard has done so far. Raises UsageError for a file that is no such record."""
+    """What a run has done so far, in a file. Raises UsageError for one that is no such record."""
 
-    def __init__(self, folder: Path, shard: Shard) -> None:
-        self.path = folder / shard.record
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.begun = self.path.exists()
         self.done = dict(map(self.read, self.lines())) if self.begun else {}
 

@@ -66,7 +66,8 @@ def size_json(size: tuple[int, int] | None) -> dict[str, int]:
 class Stylization:
     """What a run did; of a video with how many frames."""
 
-    image_spec: ImageSpec
+    image_spec: ImageSpec | None
+    """None where a run by Ray had nothing left to do, and opened no net."""
     results: tuple[StylizeResult, ...]
     seconds: float
     frames: int | None = None
@@ -101,19 +102,20 @@ class Stylization:
         lost = f", {len(self.failed)} failed" if self.failed else ""
         lost += f", {self.skipped} skipped: the result exists" if self.skipped else ""
         count, what = (self.written, "picture") if self.frames is None else (self.frames, "frame")
-        warning = f"\nwarning: {self.image_spec.warning}" if self.image_spec.warning else ""
+        spec = self.image_spec
+        warning = f"\nwarning: {spec.warning}" if spec and spec.warning else ""
+        preset = f"; preset {spec.preset.name} ({spec.why})" if spec else ""
         return (
             f"{count} {what}{'' if count == 1 else 's'} in {self.seconds:.1f} s "
-            f"({self.rate:.2f} a second){lost}; "
-            f"preset {self.image_spec.preset.name} ({self.image_spec.why}){warning}"
+            f"({self.rate:.2f} a second){lost}{preset}{warning}"
         )
 
     def json(self, spell: Callable[[str], str] = str) -> dict[str, object]:
         """`spell` turns keyword arguments in errors into options of the command line."""
         return {
-            "preset": self.image_spec.preset.name,
-            "why": self.image_spec.why,
-            "warning": self.image_spec.warning,
+            "preset": self.image_spec and self.image_spec.preset.name,
+            "why": self.image_spec and self.image_spec.why,
+            "warning": self.image_spec and self.image_spec.warning,
             "pictures": [result.json(spell) for result in self.results],
             "frames": self.frames,
             "seconds": self.seconds,

@@ -22,7 +22,8 @@ from porter.apps.train.run_folder import RECORD, require_startable
 from porter.emit.checkpoint import tree
 from porter.errors import EmitError, UsageError
 from porter.system.atomic import reported, write_text
-from porter.system.tensorflow import quiet_stderr, tf
+from porter.system.quiet import quiet_stderr
+from porter.system.tensorflow import tf
 
 FOLDER = "checkpoints"
 WEIGHTS = "weights.json"

@@ -19,7 +19,7 @@ from porter.emit.keras.network import build
 from porter.emit.keras.repeatable import without_times
 from porter.emit.subprocess_runner import run_in_subprocess
 from porter.ir.nested import named_leaves
-from porter.system.tensorflow import quiet_stderr
+from porter.system.quiet import quiet_stderr
 
 MODEL, LAYERS = "model.keras", "layers.py"
 

@@ -110,7 +110,8 @@ def open_keras(path: Path, opening: Opening) -> KerasModelSource:
             where=path.name,
             hint="give the .t7 that was converted, or a SavedModel",
         )
-    from porter.system.tensorflow import quiet_stderr, tf
+    from porter.system.quiet import quiet_stderr
+    from porter.system.tensorflow import tf
 
     try:
         with quiet_stderr():
