@@ -30,6 +30,7 @@ from porter.maps import (
     Param,
     Reach,
     Shape,
+    ShiftsIndices,
     Tensor,
     TensorType,
     TorchObject,
@@ -89,12 +90,15 @@ class Componentwise(LayerMap, HasReach, HintsInput):
     accepts = Accepts.ELEMENTWISE
 
     def input_hint(self) -> TensorType | None:
-        """Of an operand such as 1×C×1×1: sizes of one are free. Others leave open how many axes."""
-        first, *others = self.operand.shape or (0,)
-        known = first == 1 and any(size > 1 for size in others)
-        return (
-            TensorType((None, *(size if size > 1 else None for size in others))) if known else None
-        )
+        """Of an operand such as 1×C×1×1, of which sizes of one are free, or one of a whole sample.
+
+        C×H×W is combined with samples of any shape of as many numbers, and made for its own. A
+        vector leaves open how many axes there are.
+        """
+        own = self.operand.shape
+        if own[:1] == (1,) and max(own) > 1:
+            return TensorType((None, *(size if size > 1 else None for size in own[1:])))
+        return TensorType((None, *own)) if len(own) > 1 and min(own) > 1 else None
 
     @property
     @abc.abstractmethod
@@ -229,7 +233,7 @@ def number_or_vector(lua_name: str) -> Field[float | Param]:
 
 
 @register("nn.AddConstant")
-class AddConstant(LayerMap):
+class AddConstant(LayerMap, ShiftsIndices):
     """x + constant_scalar: a number, or a vector along the last of at most two dimensions."""
 
     constant = number_or_vector("constant_scalar")
@@ -241,6 +245,11 @@ class AddConstant(LayerMap):
             (width,) = self.constant.shape
             self.require(len(x) in (1, 2) and x[-1] == width, f"takes N×{width} or {width}", x)
         return x
+
+    def shift(self) -> int | None:
+        if isinstance(self.constant, Param) or self.constant % 1:
+            return None
+        return int(self.constant)
 
     def reference(self, x: Array) -> Array:
         added: Any = self.constant

@@ -28,7 +28,7 @@ NO_TIMES: Mapping[int, int] = {}
 def free_axes(graph: Graph, times: Mapping[int, int] = NO_TIMES) -> dict[str, list[str]]:
     """For every input of a graph the axes that may have any extent, by name in Torch's order.
 
-    `times` has the axis of time of matrices of indices, by their position (`time_axes`).
+    `times` has the axis of time of inputs that may have one, by their position (`time_axes`).
     """
     inputs = dict(named_leaves(graph.inputs, "input"))
     batched = any(value.type.rank > 1 and starts_free(value.type) for value in inputs.values())
@@ -45,12 +45,13 @@ def free_axes(graph: Graph, times: Mapping[int, int] = NO_TIMES) -> dict[str, li
 def axis_name(type: TensorType, axis: int, batched: bool, time: int | None) -> str:
     """What an axis is called, counted from 1 where it has no name; `time` is that of steps.
 
-    Indices may be time × batch as well as batch × time; a vector beside other inputs that have a
+    Sequences may be time × batch as well as batch × time; a vector beside other inputs that have a
     batch has a number for each of its samples.
     """
     if type.rank == 1 and batched:
         return "batch"
-    if time is not None:
+    image = type.rank == 3 and (type.shape[0] is not None or type.shape[2] is None)
+    if time is not None and axis < 2 and not image:
         return "time" if axis == time else "batch"
     names = AXES.get(type.rank, ("batch",)) if type.dtype == FLOAT or type.rank == 1 else ()
     if type.rank >= 4 and type.shape[1] is None and type.shape[-1] is not None:

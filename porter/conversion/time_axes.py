@@ -1,30 +1,32 @@
-"""Which axis of indices counts the steps of time, and which the samples: Torch has both orders."""
+"""Which axis counts the steps of time, and which the samples: Torch has both orders."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
 
-from porter.frontend.index_inputs import index_limits
+from porter.frontend.index_inputs import index_inputs
 from porter.frontend.inputs import walked
 from porter.frontend.loop import Loop
 from porter.frontend.walker import Model
-from porter.ir.graph import Graph, TensorType
+from porter.ir.graph import INT, Graph, TensorType
 from porter.ir.nested import Nested, leaves, map_leaves
 
 
 def time_axes(model: Model, types: Nested[TensorType]) -> dict[int, int]:
-    """The axis of time of matrices of indices, by the position of the input; unknown ones are left
-    out.
+    """The axis of time, by the position of the input; unknown ones are left out.
+
+    Matrices of indices have one, and inputs of three dimensions, the last of which is features.
 
     Steps are looped over, have modules called once for each, are summed up or cut short by a
     convolution: no axis of a result is as long. Samples have one result each.
     """
     graph = model.walk(types)
-    limits = index_limits(graph)
+    indices = index_inputs(graph)
     found: dict[int, int] = {}
     for position, value in enumerate(leaves(graph.inputs)):
-        if value.type.rank == 2 and value.id in limits:
+        of_indices = value.type.rank == 2 and value.type.dtype == INT and value.id in indices
+        if of_indices or value.type.rank == 3:
             axes = [axis for axis in (0, 1) if counts_steps(model, types, graph, position, axis)]
             if len(axes) == 1:
                 found[position] = axes[0]

@@ -161,7 +161,8 @@ def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[In
     """Groups of sizes that are changed together: first all batches, then the others.
 
     Several inputs may have to agree in a size (two images to be added), so equal sizes at equal
-    axes are tried together before each alone. A vector may be a batch of numbers, too.
+    axes are tried together before each alone. A vector may be a batch of numbers, too. Where time
+    comes before the batch in some inputs, the batch is the second axis of those.
     """
     flat = list(enumerate(leaves(types)))
     batched = [(i, t) for i, t in flat if t.rank >= 2]
@@ -185,6 +186,21 @@ def candidates(types: Nested[TensorType], batch_only: bool) -> Iterator[tuple[In
             if len(alike) > 1 and alike[0][0] == i:
                 yield alike
             yield ((i, axis),)
+    yield from batches_behind_time(flat)
+
+
+def batches_behind_time(flat: list[tuple[int, TensorType]]) -> Iterator[tuple[InputAxis, ...]]:
+    """Groups where some inputs are T×N×… and others N×…, then the steps of time of the former."""
+    for i, sequence in flat:
+        if len(flat) < 2 or sequence.rank < 2:
+            continue
+        batch = sequence.static[1]
+        sequences = [j for j, t in flat if t.rank == sequence.rank and t.static[1] == batch]
+        for timed in dict.fromkeys((tuple(sequences), (i,))):
+            rest = tuple((j, 0) for j, t in flat if j not in timed and t.static[:1] == (batch,))
+            if rest and timed[0] == i:
+                yield (*((j, 1) for j in timed), *rest)
+                yield tuple((j, 0) for j in timed)
 
 
 def resized(types: Nested[TensorType], grown: dict[InputAxis, int]) -> Nested[TensorType]:

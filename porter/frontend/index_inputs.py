@@ -6,16 +6,14 @@ Torch's recordings and tensors do not tell: indices travel as floats. What reads
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
 
 from porter.frontend.loop import Loop
-from porter.ir.capabilities import Skippable, TakesIndices
+from porter.ir.capabilities import ShiftsIndices, Skippable, TakesIndices
 from porter.ir.graph import Graph, Node, Value
 from porter.ir.nested import leaves
-
-T = TypeVar("T")
 
 LARGE = 10_007
 """Stands for a free size: larger than what a layer may pick of it."""
@@ -35,35 +33,43 @@ class IndexRange:
         strict = min(self, other, key=lambda each: each.largest)
         return IndexRange(max(least, default=None), strict.largest, strict.reader)
 
+    def before_adding(self, shift: int) -> IndexRange:
+        """The range of what becomes such an index when `shift` is added to it."""
+        least = None if self.least is None else self.least - shift
+        return replace(self, least=least, largest=self.largest - shift)
+
     def is_that_of(self, other: IndexRange) -> bool:
         """Whether both take the same indices."""
         return (self.least, self.largest) == (other.least, other.largest)
 
 
-def index_limits(graph: Graph) -> dict[int, int]:
-    """The largest index that every reader of an input takes, by the id of the input's value.
+Ranges = dict[int, IndexRange]
+
+
+def index_inputs(graph: Graph) -> Ranges:
+    """The indices that every reader of an input takes, by the id of the input's value.
 
     Inputs that nobody reads as indices are left out. Indices may pass through layers that only
-    move numbers: views, splits, joins, transposes.
+    move numbers (views, splits, joins, transposes) or add an integer to them.
     """
-    limits: dict[int, int] = {}
-    for node in reversed(graph.nodes):
-        for position, limit in read_as_indices(node, limits).items():
-            identity = node.inputs[position].id
-            limits[identity] = min(limit, limits.get(identity, limit))
-    inputs = {value.id for value in leaves(graph.inputs)}
-    return {identity: limit for identity, limit in limits.items() if identity in inputs}
+    return through_nodes(graph, read_as_indices)
 
 
-def index_ranges(graph: Graph) -> dict[int, IndexRange]:
+def index_ranges(graph: Graph) -> Ranges:
     """What all numbers of an input have to be, by the id of the input's value.
 
     Inputs of which some numbers go elsewhere are left out: fields that are split among several
     tables, columns that nobody reads.
     """
-    ranges: dict[int, IndexRange] = {}
+    return through_nodes(graph, read_whole)
+
+
+def through_nodes(graph: Graph, read: Callable[[Node, Ranges], Ranges]) -> Ranges:
+    """What is read of the graph's inputs, by id, from what `read` tells of each node's inputs, by
+    position, and of those of the nodes behind it, by id."""
+    ranges: Ranges = {}
     for node in reversed(graph.nodes):
-        for position, found in read_whole(node, ranges).items():
+        for position, found in read(node, ranges).items():
             identity = node.inputs[position].id
             ranges[identity] = found.and_also(ranges.get(identity, found))
     inputs = {value.id for value in leaves(graph.inputs)}
@@ -103,22 +109,22 @@ def hands_on(node: Node) -> bool:
     return op.is_view or op.moves or (isinstance(op, Skippable) and op.is_identity())
 
 
-def read_as_indices(node: Node, limits: dict[int, int]) -> dict[int, int]:
-    """The largest index of each input, by position, that a node reads or hands on as indices."""
+def read_as_indices(node: Node, ranges: Ranges) -> Ranges:
+    """The range of each input, by position, that a node reads or hands on as indices."""
     if isinstance(node.op, Loop):
-        return of_the_body(node.op, index_limits(node.op.body))
-    if hands_on(node):
-        behind = [limits[value.id] for value in node.outputs if value.id in limits]
-        return dict.fromkeys(moved(node), min(behind)) if behind else {}
-    return {i: found.largest for i, found in read_here(node).items()}
+        return of_the_body(node.op, index_inputs(node.op.body))
+    if not hands_on(node):
+        return shifted(node, ranges) or read_here(node)
+    behind = [ranges[value.id] for value in node.outputs if value.id in ranges]
+    return dict.fromkeys(moved(node), reduce(IndexRange.and_also, behind)) if behind else {}
 
 
-def read_whole(node: Node, ranges: dict[int, IndexRange]) -> dict[int, IndexRange]:
+def read_whole(node: Node, ranges: Ranges) -> Ranges:
     """The range of each input, by position, whose every number a node or those behind it read."""
     if isinstance(node.op, Loop):
         return of_the_body(node.op, index_ranges(node.op.body))
     if not hands_on(node):
-        return read_here(node)
+        return shifted(node, ranges) or read_here(node)
     behind = [ranges.get(value.id) for value in node.outputs]
     first, positions = behind[0], moved(node)
     if first is None or not all(each is not None and first.is_that_of(each) for each in behind):
@@ -128,7 +134,14 @@ def read_whole(node: Node, ranges: dict[int, IndexRange]) -> dict[int, IndexRang
     return dict.fromkeys(positions, first)
 
 
-def of_the_body(loop: Loop, inside: dict[int, T]) -> dict[int, T]:
+def shifted(node: Node, ranges: Ranges) -> Ranges:
+    """The range of the input of a node that adds an integer to what is read as indices behind."""
+    behind = ranges.get(node.outputs[0].id)
+    shift = node.op.shift() if isinstance(node.op, ShiftsIndices) else None
+    return {} if behind is None or shift is None else {0: behind.before_adding(shift)}
+
+
+def of_the_body(loop: Loop, inside: Ranges) -> Ranges:
     """What is known of the inputs of a loop's body, by position of the loop's own inputs."""
     # The body's first input is the number of the step.
     _, *inner = leaves(loop.body.inputs)
@@ -146,7 +159,7 @@ def numbers(values: Iterable[Value]) -> int:
     return sum(math.prod(LARGE if n is None else n for n in shape) for shape in shapes)
 
 
-def read_here(node: Node) -> dict[int, IndexRange]:
+def read_here(node: Node) -> Ranges:
     """The range of each input, by position, that the node itself reads as indices."""
     op = node.op
     if not isinstance(op, TakesIndices):

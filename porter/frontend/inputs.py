@@ -10,7 +10,7 @@ import numpy as np
 
 from porter.errors import MALFORMED, PorterError, UsageError, WalkError
 from porter.frontend.batch_of_one import first_difference
-from porter.frontend.index_inputs import index_limits, number_readers
+from porter.frontend.index_inputs import IndexRange, index_inputs, number_readers
 from porter.frontend.module_tree import submodules
 from porter.frontend.probe import (
     UNKNOWN,
@@ -274,7 +274,7 @@ def with_indices(
     the model raises on the types, and UsageError where integers are stated that are read as floats.
     """
     graph = model.walk(types)
-    limits, readers = index_limits(graph), number_readers(graph)
+    indices, readers = index_inputs(graph), number_readers(graph)
     stated = [isinstance(shape, TensorType) for shape in shapes] or [False] * len(
         list(leaves(types))
     )
@@ -290,7 +290,7 @@ def with_indices(
                 received=shown_shape(type),
                 hint="leave out `:int`: indices may be floats, as in Torch",
             )
-        if is_stated or value.id not in limits:
+        if is_stated or (value.id not in indices and reader is None):
             return type
         return replace(type, dtype=INT if reader is None else FLOAT)
 
@@ -320,8 +320,8 @@ def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
         memory.require(graph, shown)
         generator = np.random.default_rng(seed + number)
         arrays = draw_all(kind, graph, used, generator)
-        limits = index_limits(graph)
-        indices = frozenset(i for i, v in enumerate(leaves(graph.inputs)) if v.id in limits)
+        taken = index_inputs(graph)
+        indices = frozenset(i for i, v in enumerate(leaves(graph.inputs)) if v.id in taken)
         drawn.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays, scale, indices))
     return drawn
 
@@ -364,24 +364,30 @@ def draw_all(
     kind: str, graph: Graph, types: Nested[TensorType], generator: np.random.Generator
 ) -> Nested[Array]:
     """Seeded numbers for every input of a walked graph, of its types."""
-    limits = index_limits(graph)
+    indices = index_inputs(graph)
     in_order = iter(leaves(graph.inputs))
 
     def drawn(type: TensorType) -> Array:
-        limit = limits.get(next(in_order).id, 1 if type.dtype != FLOAT else None)
-        return draw(kind, type, generator, limit)
+        taken = indices.get(next(in_order).id)
+        return (
+            draw(kind, type, generator) if taken is None else draw_indices(type, generator, taken)
+        )
 
     return map_leaves(drawn, types)
 
 
-def draw(
-    kind: str, type: TensorType, generator: np.random.Generator, limit: int | None = None
-) -> Array:
-    """Seeded numbers of a type; with a limit indices, which count from 1 as Lua's do."""
-    if limit is not None:
-        indices = generator.integers(1, max(limit, 1), size=type.static, endpoint=True)
-        return indices if type.dtype != FLOAT else indices.astype(np.float32)
+def draw(kind: str, type: TensorType, generator: np.random.Generator) -> Array:
+    """Seeded numbers of a type; ones where nothing tells which integers it may hold."""
+    if type.dtype != FLOAT:
+        return np.ones(type.static, np.int64)
     if kind == "normal":
         return generator.standard_normal(type.static).astype(np.float32)
     scale = SCALES[0] if kind.endswith("255") else 1.0
     return (generator.random(type.static) * scale).astype(np.float32)
+
+
+def draw_indices(type: TensorType, generator: np.random.Generator, taken: IndexRange) -> Array:
+    """Seeded indices of a range: from 1, as Lua's do, where it takes smaller ones, too."""
+    least = 1 if taken.least is None else taken.least
+    indices = generator.integers(least, max(least, taken.largest), type.static, endpoint=True)
+    return indices if type.dtype != FLOAT else indices.astype(np.float32)

@@ -8,6 +8,7 @@ where several sizes fit that cannot be told apart, the user must say which.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, permutations, product
@@ -149,17 +150,27 @@ def solve(model: Model, count: int = 2) -> Shapes:
     reader = first_reader(model)
     hint = stated_hint(model) if reader is None or reader.op is None else reader.hint
     search = Search(model)
-    traced = solve_traced(search, traced_hints(model)) if is_renamed(reader) else None
-    if traced is not None:
-        return traced
-    if hint is None:
-        several = solve_several(search)
-        if several is None:
-            raise untold(model)
-        return several
-    if hint.rank == 4:
+    solved = solve_traced(search, traced_hints(model)) if is_renamed(reader) else None
+    if solved is None:
+        if hint is None:
+            several = solve_several(search)
+            if several is None:
+                raise untold(model)
+            return several
+        solved = solve_hinted(search, hint, reader)
+    types = (with_indices(model, batched(model, each)) for each in solved.types[:count])
+    return replace(solved, types=tuple(types))
+
+
+def solve_hinted(search: Search, hint: TensorType, reader: Reader | None) -> Shapes:
+    """The types of an input of which the first layer that reads it tells something.
+
+    Raises as `solve`.
+    """
+    model, solved = search.model, solve_whole(search, hint)
+    if solved is None and hint.rank == 4:
         solved = solve_image(search, hint, reader)
-    else:
+    elif solved is None:
         solved = solve_other(search, hint, reader)
     solved = solved or solve_several(search) or solve_rare(search, hint) or solve_mixed(search)
     solved = solved or solve_sliced(search, hint)
@@ -174,8 +185,16 @@ def solve(model: Model, count: int = 2) -> Shapes:
         solved = solved or solve_image(Search(model), TensorType((None,) * 4), None)
     if solved is None:
         raise search.overwritten or unsolved(model, hint)
-    types = (with_indices(model, batched(model, each)) for each in solved.types[:count])
-    return replace(solved, types=tuple(types))
+    return solved
+
+
+def solve_whole(search: Search, hint: TensorType) -> Shapes | None:
+    """Samples whose every size is stated, or as many numbers in a row, which nn.CMul takes, too."""
+    sizes = [size for size in hint.shape[1:] if size is not None]
+    if len(sizes) < max(2, hint.rank - 1):
+        return None
+    rows = (TensorType((2, *shape), hint.dtype) for shape in (tuple(sizes), (math.prod(sizes),)))
+    return next((fixed(search.alone(type)) for type in rows if search.fit(type)), None)
 
 
 def batched(model: Model, type: Nested[TensorType]) -> Nested[TensorType]:

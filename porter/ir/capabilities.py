@@ -15,6 +15,7 @@ for it. Every method may still return None (or False) for an instance that it do
     HintsInput         frontend: the type of the layer's input (HintsInputs: of each input)
     TellsInput         frontend: what its input is follows from its output
     TakesIndices       frontend: the largest index that it accepts
+    ShiftsIndices      frontend: adds an integer to indices
     MakesBatch         frontend: turns the caller's own tensor into a batch of one
     KeepsFirstInput    frontend: computes by what the module met at its first call
     MakesTable         frontend: gives the slices of its input as a table
@@ -169,6 +170,14 @@ class TakesIndices(abc.ABC):
     def least_index(self) -> int | None:
         """The smallest index; Lua counts from 1. None where Torch takes smaller ones, too."""
         return 1
+
+
+class ShiftsIndices(abc.ABC):
+    """The layer adds a number to its input, which may make indices that count from 1 of others."""
+
+    @abc.abstractmethod
+    def shift(self) -> int | None:
+        """The integer that is added to each number; None if it adds something else."""
 
 
 class MakesBatch(abc.ABC):

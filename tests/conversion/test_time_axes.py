@@ -63,3 +63,16 @@ def test_indices_beside_other_inputs_have_their_own_axes() -> None:
     (types, *_) = solve(net).types
     said = free_text(free_axes(generalise(net, types), time_axes(net, types)))
     assert said == "free: input_1 batch; input_2 batch, time"
+
+
+@pytest.mark.parametrize(
+    ("batch_first", "free"), [(True, "free: batch, time"), (False, "free: time, batch")]
+)
+def test_sequences_of_features_have_a_batch_and_time(batch_first: bool, free: str) -> None:
+    recurrent = torch_module(
+        "nn.SeqLSTM", weight=randn(11, 20), bias=randn(20), batchfirst=batch_first
+    )
+    last = torch_module("nn.Select", dimension=2 if batch_first else 1, index=-1)
+    net = model(sequential(recurrent, last))
+    (types, *_) = solve(net).types
+    assert free_text(free_axes(generalise(net, types), time_axes(net, types))) == free

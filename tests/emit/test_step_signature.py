@@ -145,6 +145,23 @@ def test_other_models_have_no_such_signature(converted: Conversion, tmp_path: Pa
     assert "step" not in loaded.signatures
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_a_text_that_is_read_backwards_or_summed_up_has_no_step(tmp_path: Path, last: bool) -> None:
+    """In two parts it would be another text: nothing to go on with, and no reason to refuse."""
+    weights = {"weight": 0.4 * randn(10, 24, seed=1), "bias": randn(24)}
+    recurrent = torch_module("nn.SeqLSTM", **weights, batchfirst=True)
+    backwards = sequential(
+        torch_module("nn.SeqReverseSequence", dim=2),
+        recurrent,
+        torch_module("nn.SeqReverseSequence", dim=2),
+    )
+    tail = torch_module("nn.Select", dimension=2, index=-1)
+    lookup = torch_module("nn.LookupTable", weight=randn(5, 4))
+    net = sequential(lookup, *([recurrent, tail, linear(6, 3)] if last else [backwards]))
+    done = convert(Request(write_t7(tmp_path / "model.t7", net), tmp_path / "port"))
+    assert "step" not in tf.saved_model.load(str(done.output / "saved_model")).signatures
+
+
 def test_a_net_of_a_fixed_number_of_tokens_has_no_step() -> None:
     """torch-rnn's net as it was saved inside its LanguageModel, which sets the views."""
     lookup = torch_module("nn.LookupTable", weight=randn(5, 4))

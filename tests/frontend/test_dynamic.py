@@ -18,6 +18,7 @@ from tests.build import (
     linear,
     model,
     parallel_table,
+    randn,
     relu,
     sequential,
     small_net,
@@ -85,6 +86,16 @@ def test_two_inputs_that_have_nothing_in_common_are_free_each_by_itself() -> Non
     inputs, outputs = free(net, [image(2, 3, 8, 9), image(2, 7)])
     assert inputs == [(None, 3, None, None), (None, 7)]
     assert outputs == [(None, 2, None, None), (None, 4)]
+
+
+@pytest.mark.parametrize("steps", [2, 7])
+def test_the_batch_behind_time_is_that_of_other_inputs(steps: int) -> None:
+    last = torch_module("nn.Select", dimension=1, index=-1)
+    recurrent = torch_module("nn.SeqLSTM", weight=randn(11, 20), bias=randn(20))
+    join = torch_module("nn.JoinTable", dimension=2, nInputDims=0)
+    net = sequential(parallel_table(sequential(recurrent, last), linear(4, 5)), join)
+    graph = generalise(model(net), [TensorType((steps, 2, 6)), TensorType((2, 4))])
+    assert [value.type.shape for value in leaves(graph.inputs)] == [(None, None, 6), (None, 4)]
 
 
 def test_batches_are_tried_together_first() -> None:

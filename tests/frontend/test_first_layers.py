@@ -46,6 +46,7 @@ def join(dimension: int, sample_rank: int = 0) -> TorchObject:
 
 SPLIT = torch_module("nn.SplitTable", dimension=2, nInputDims=0)
 SIZE = storage(np.array([1, 3, 1, 1]))
+WHOLE = storage(np.array([3, 8, 6]))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,16 @@ SIZE = storage(np.array([1, 3, 1, 1]))
             [torch_module("nn.CMul", weight=randn(1, 3, 1, 1), size=SIZE), relu()],
             "1×3×37×53",
             "batch, height, width",
+        ),
+        (
+            [torch_module("nn.CMul", weight=randn(3, 8, 6), size=WHOLE), conv(3, 4)],
+            "1×3×8×6",
+            "batch",
+        ),
+        (
+            [torch_module("nn.CMul", weight=randn(3, 8, 6), size=WHOLE), linear(144, 4)],
+            "1×144",
+            "batch",
         ),
         (
             [torch_module("nn.CAdd", bias=randn(1, 3, 1, 1), size=SIZE), relu()],

@@ -10,7 +10,7 @@ import pytest
 from porter.conversion.pipeline import convert
 from porter.conversion.request import Request
 from porter.errors import UsageError
-from porter.frontend.index_inputs import index_limits, number_readers
+from porter.frontend.index_inputs import index_inputs, number_readers
 from porter.frontend.inputs import requested, samples
 from porter.frontend.search import solve
 from porter.ir.graph import FLOAT, INT, TensorType
@@ -18,12 +18,14 @@ from porter.ir.nested import leaves
 from porter.torch7 import TorchObject
 from tests.build import (
     concat_table,
+    container,
     identity,
     image,
     linear,
     model,
     parallel_table,
     randn,
+    run,
     sequential,
     torch_module,
 )
@@ -53,7 +55,7 @@ def test_an_input_that_is_read_as_numbers_too_stays_a_tensor_of_floats(
     assert {type.dtype for each in shapes.types for type in leaves(each)} == {FLOAT}
     graph = model(net).walk(shapes.types[0])
     (x,) = leaves(graph.inputs)
-    assert index_limits(graph) == {x.id: 9}
+    assert index_inputs(graph)[x.id].largest == 9
     assert number_readers(graph)[x.id].path == reader
     assert requested(model(net), [(2, 5)]).types == (image(2, 5),)
 
@@ -86,9 +88,53 @@ def test_indices_stay_indices_where_large_numbers_overflow() -> None:
     assert np.abs(scaled).max() < np.abs(numbers).max()
 
 
+def columns(*modules: TorchObject) -> TorchObject:
+    return container("nn.Concat", *modules, dimension=2)
+
+
+CATEGORY_BESIDE_NUMBERS = columns(
+    sequential(torch_module("nn.Select", dimension=2, index=1), lookup()),
+    sequential(torch_module("nn.Narrow", dimension=2, index=2, length=3), linear(3, 5)),
+)
+
+
+def test_a_category_and_numbers_in_columns_of_one_tensor_are_floats() -> None:
+    net = model(CATEGORY_BESIDE_NUMBERS)
+    (types, *_) = solve(net).types
+    assert [type.dtype for type in leaves(types)] == [FLOAT]
+    assert run(CATEGORY_BESIDE_NUMBERS, np.array([[9.0, 0.5, 1.5, 2.5]])).shape == (1, 9)
+
+
+@pytest.mark.parametrize(("added", "least", "largest"), [(1, 0, 8), (-1, 2, 10)])
+def test_indices_to_which_a_constant_is_added_are_drawn_from_what_fits(
+    added: int, least: int, largest: int
+) -> None:
+    add = torch_module("nn.AddConstant", constant_scalar=float(added))
+    net = model(sequential(add, lookup()))
+    shapes = requested(net, [(50, 5)])
+    taken = index_inputs(net.walk(shapes.types[0]))
+    assert [(each.least, each.largest) for each in taken.values()] == [(least, largest)]
+    numbers = np.concatenate([leaf for s in samples(net, shapes, 0) for leaf in leaves(s.arrays)])
+    assert (numbers.min(), numbers.max(), numbers.dtype) == (least, largest, np.float32)
+
+
+def test_nothing_is_known_of_indices_to_which_a_fraction_is_added() -> None:
+    add = torch_module("nn.AddConstant", constant_scalar=0.5)
+    assert not index_inputs(model(sequential(add, lookup())).walk(image(2, 5)))
+
+
 @pytest.mark.usefixtures("no_reload")
-def test_a_net_that_reads_its_input_both_ways_converts(tmp_path: Path) -> None:
-    path = write_t7(tmp_path / "model.t7", concat_table(lookup(), linear(5, 3)))
+@pytest.mark.parametrize(
+    "net",
+    [
+        concat_table(lookup(), linear(5, 3)),
+        CATEGORY_BESIDE_NUMBERS,
+        sequential(torch_module("nn.AddConstant", constant_scalar=1.0), lookup()),
+        sequential(torch_module("nn.Clamp", min_val=1, max_val=9), lookup()),
+    ],
+)
+def test_a_net_that_reads_its_input_both_ways_converts(tmp_path: Path, net: TorchObject) -> None:
+    path = write_t7(tmp_path / "model.t7", net)
     done = convert(Request(path, tmp_path / "port", formats=("saved_model",)))
     assert all(report.passed for report in done.reports)
     assert done.manifest["signature"]["input"]["dtype"] == "float32"

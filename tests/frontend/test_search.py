@@ -24,7 +24,7 @@ from porter.emit.settings import ExportOptions
 from porter.errors import ShapeMismatch, ShapeNeeded, UsageError, WalkError
 from porter.frontend.batch_rows import keeps_borders, mixes_axes
 from porter.frontend.dynamic import generalise
-from porter.frontend.index_inputs import index_limits
+from porter.frontend.index_inputs import index_inputs
 from porter.frontend.inputs import (
     parse_shape,
     requested,
@@ -565,14 +565,14 @@ def test_indices_follow_from_what_reads_them() -> None:
     assert requested(net, [(5,), (5, 3)]).types == ([TensorType((5,), INT), TensorType((5, 3))],)
     graph = net.walk([TensorType((5,), INT), TensorType((5, 3))])
     indices, features = leaves(graph.inputs)
-    assert index_limits(graph) == {indices.id: 9}
+    assert index_inputs(graph)[indices.id].largest == 9
     for sample in samples(net, requested(net, [(5,), (5, 3)]), seed=1):
         drawn, numbers = leaves(sample.arrays)
         assert drawn.dtype == np.int64
         assert drawn.min() >= 1
         assert drawn.max() <= 9
         assert len(drawn) == len(numbers)
-    assert features.id not in index_limits(graph)
+    assert features.id not in index_inputs(graph)
 
 
 def test_vectors_have_a_batch_where_they_are_as_long_as_it() -> None:
