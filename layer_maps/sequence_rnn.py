@@ -48,6 +48,9 @@ class OverSequence(HasStates, HintsInput):
     gates: int
     """The number of gates, side by side in the columns of `weight`."""
 
+    def time_axis(self) -> int:
+        return 1 if self.batch_first else 0
+
     def adapt(self, module: TorchObject, options: Options) -> LayerMap:
         remembers = module.get("_remember") in ("eval", "both")
         if not remembers and not module.boolean("remember_states", False):

@@ -8,6 +8,7 @@ from itertools import count
 from porter.frontend.index_inputs import index_inputs
 from porter.frontend.inputs import walked
 from porter.frontend.loop import Loop
+from porter.frontend.stepping import HasStates
 from porter.frontend.walker import Model
 from porter.ir.graph import INT, Graph, TensorType
 from porter.ir.nested import Nested, leaves, map_leaves
@@ -59,8 +60,14 @@ def counts_steps(
 
 
 def steps(graph: Graph) -> list[int | None]:
-    """How often each loop of a graph runs."""
-    return [node.inputs[0].type.shape[0] for node in graph.nodes if isinstance(node.op, Loop)]
+    """How often each loop of a graph runs, how many steps each layer over time takes."""
+    found: list[int | None] = []
+    for node in graph.nodes:
+        if isinstance(node.op, Loop):
+            found.append(node.inputs[0].type.shape[0])
+        elif isinstance(node.op, HasStates) and node.inputs[0].type.rank == 3:
+            found.append(node.inputs[0].type.shape[node.op.time_axis()])
+    return found
 
 
 def output_extents(graph: Graph) -> list[int | None]:

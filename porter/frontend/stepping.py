@@ -22,11 +22,15 @@ from porter.ir.nested import Nested, leaves, map_leaves
 
 
 class HasStates(LayerMap):
-    """A layer over N×T×… whose states after the last step another call can start from.
+    """A layer over N×T×… or T×N×… whose states after the last step another call can start from.
 
     It takes the states before the first step in front of its input. The output is the first of
     what `reference_states` and `apply_states` give, the states follow.
     """
+
+    @abc.abstractmethod
+    def time_axis(self) -> int:
+        """Which axis of an input holds the steps of time."""
 
     @abc.abstractmethod
     def states(self, x: TensorType) -> tuple[Shape, ...]:

@@ -46,6 +46,8 @@ WINDOWS = torch_module(
         ([mean(2)], "free: batch, time"),
         ([mean(1)], "free: time, batch"),
         ([WINDOWS], "free: batch, time"),
+        ([torch_module("nn.SeqLSTM", weight=randn(11, 20), bias=randn(20))], "free: time, batch"),
+        ([torch_module("nn.LSTM", weight=randn(11, 20), bias=randn(20))], "free: batch, time"),
         ([torch_module("nn.Tanh")], "free: dimension 1, dimension 2"),
     ],
 )
