@@ -105,6 +105,25 @@ def of_its_shape(function: Any, sizes: bool = True) -> Any:
     return tf.function(serve, input_signature=specs, autograph=False).get_concrete_function()
 
 
+def as_saved(port: Port) -> Any:
+    """The module with its traced function alone, if there is nothing to train.
+
+    TensorFlow traces every tf.function of a module once more to save it.
+    """
+    if port.options.trainable:
+        return port.module
+    saved: Any = tf.Module(name=port.module.name)
+    saved.weights = port.module.weights
+
+    def call(*tensors: Any) -> Nested[Any]:
+        named = iter(port.serve(*tensors).values())
+        return map_leaves(lambda _: next(named), port.graph.outputs)
+
+    specs = port.serve.structured_input_signature[0]
+    saved.__call__ = tf.function(call, input_signature=specs, autograph=False)
+    return saved
+
+
 def build(
     graph: Graph,
     variables: Variables,
@@ -185,10 +204,6 @@ def build(
     if options.trainable:
         module = Trainable(graph, variables, data_format)
 
-    def call(*tensors: Any) -> Nested[Any]:
-        named = iter(module.serve(*tensors).values())
-        return map_leaves(lambda _: next(named), graph.outputs)
-
     watched = plan(watching(graph), data_format)
     names = activation_names(graph)
 
@@ -200,8 +215,6 @@ def build(
         return tf.function(function, input_signature=specs, autograph=False)
 
     module.serve, module.activations = traced(serve), traced(activations)
-    if not options.trainable:
-        module.__call__ = traced(call)
     if options.level != "none" or precision != FULL:
         # Only the layers as they are read every variable, each by its own path.
         module.activations.get_concrete_function()

@@ -17,7 +17,7 @@ from typing import Any
 
 from porter.emit import step_signature
 from porter.emit.formats import ExportJob, ExportResult, Format, size_of
-from porter.emit.port import build, of_its_shape
+from porter.emit.port import as_saved, build, of_its_shape
 from porter.emit.quality import Quality, judge
 from porter.emit.subprocess_runner import run_saved_model, train_saved_model
 from porter.emit.training import Trainable
@@ -60,7 +60,7 @@ class SavedModel(Format):
             for name, function in signatures.items()
         }
         with quiet_stderr():
-            tf.saved_model.save(port.module, str(target), signatures=checked)
+            tf.saved_model.save(as_saved(port), str(target), signatures=checked)
         name_by_content(target / "fingerprint.pb")
         return [target]
 
