@@ -58,7 +58,7 @@ from porter.parity.recording import Recording
 from porter.parity.rounding import MAX_ROUNDING
 from porter.passes import LEVELS
 from porter.passes.precision import FULL, PRECISIONS
-from porter.report.as_json import report_json
+from porter.report.as_json import report_json, worst_rows
 from porter.report.pages import SUFFIXES, render, require_kinds
 from porter.report.pages.document import Document, facts_of, facts_of_failure
 from porter.runtime import memory
@@ -253,9 +253,15 @@ def verify_all(
     if failed:
         pages = write_failed(reports, request)
         raise parity_failure(
-            reports, failed[0], request.registry, pages, mode_advice(model, request)
+            reports, telling(reports), request.registry, pages, mode_advice(model, request)
         )
     return used, reports
+
+
+def telling(reports: Sequence[Report]) -> Report:
+    """The report whose row is the one that tables show of the first failing layer."""
+    first = next(row for row in worst_rows(reports) if not row.passed)
+    return next(report for report in reports if any(row is first for row in report.rows))
 
 
 def verify_one(
@@ -324,8 +330,7 @@ def parity_failure(
     mode: str = "",
 ) -> ParityError:
     """The error of a port that does not compute what the oracle says."""
-    row = failed.first_diverging
-    assert row is not None
+    row = next(row for row in worst_rows(reports) if not row.passed)
     error = ParityError(
         f"the port differs from {row.oracle}: nothing was written",
         where=f"{row.path or 'the root'} ({row.type}), on input {failed.input}",

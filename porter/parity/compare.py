@@ -29,7 +29,7 @@ from porter.ir.layout import Plan, Step, plan
 from porter.ir.liveness import dead_values
 from porter.ir.nested import Nested, leaves, map_leaves
 from porter.parity.diagnosis import Hint, explain
-from porter.parity.measure import Measure, compare, failed, relative_error
+from porter.parity.measure import Measure, compare, error_shown, failed, relative_error
 from porter.parity.oracle import (
     LEFT_IN_FILE,
     RECORDED,
@@ -122,7 +122,7 @@ class Row:
         if self.problem:
             return self.problem
         parts = [
-            f"{name} error {error:.2e} of the scale (at most {limit:.0e})"
+            f"{name} error {error_shown(error)} of the scale (at most {limit:.0e})"
             for name, error, limit in self.errors
             if error > limit
         ]

@@ -23,7 +23,10 @@ from porter.frontend.search import solve
 from porter.ir.layer_map import LayerMap
 from porter.ir.registry import Registry, register, registering_into
 from porter.layer_maps import default_registry
+from porter.parity.measure import error_shown
 from porter.parity.recording import read as read_recording
+from porter.report.as_json import worst_rows
+from porter.report.console import failing_table
 from porter.system.tensorflow import tf
 from tests.build import (
     FIXTURES,
@@ -335,11 +338,25 @@ def test_a_port_that_differs_is_not_written(model_path: Path, tmp_path: Path) ->
     request = Request(model_path, tmp_path / "port", registry=with_broken_relu())
     with pytest.raises(ParityError, match="differs from numpy float64: nothing was written") as c:
         convert(request)
-    assert str(c.value.where).startswith("2 (nn.ReLU), on input normal")
+    assert str(c.value.where).startswith("2 (nn.ReLU), on input ")
     assert "isolated error" in str(c.value.received)
     assert len(c.value.reports) == 3
     assert c.value.reports[0].first_diverging.path == "2"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_error_table_and_page_have_one_number_for_a_layer(model_path: Path, tmp_path: Path) -> None:
+    """A layer fails on several inputs; the worst of them is the one that everything shows."""
+    request = Request(model_path, tmp_path / "p", registry=with_broken_relu(), pages=("markdown",))
+    with pytest.raises(ParityError) as caught:
+        convert(request)
+    (row, *_) = [each for each in worst_rows(caught.value.reports) if not each.passed]
+    assert row.isolated is not None
+    shown = f"isolated error {error_shown(row.isolated.max_rel)} of the scale"
+    assert str(caught.value.received).startswith(shown)
+    assert f"{row.path} \\(nn.ReLU\\): {shown}" in (tmp_path / "p.failed.md").read_text()
+    table = failing_table(worst_rows(caught.value.reports))
+    assert error_shown(row.isolated.max_rel) in list(table.columns[3].cells)
 
 
 def test_a_port_that_differs_does_not_replace_an_earlier_one(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 RECORD = "ray.jsonl"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 BLOCK = 16
 """Photos of a block: what is run again where an actor dies."""
 QUIET = {
@@ -165,9 +167,15 @@ def stylized(
     except ray.exceptions.RayError as error:
         raise EmitError(
             f"Ray gave up with {len(asked)} of {len(pairs)} photos to be done",
-            received=cause(error),
+            received=last_line(error),
             hint="repeat the command: it goes on with them",
         ) from error
+
+
+def last_line(error: Exception) -> str:
+    """What went wrong, behind the traceback of another process, which Ray prints in colours."""
+    lines = COLOUR.sub("", str(error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def absolute(pair: Pair) -> Pair:
