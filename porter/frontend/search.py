@@ -9,34 +9,29 @@ where several sizes fit that cannot be told apart, the user must say which.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice, permutations, product
 
-from porter.errors import (
-    MALFORMED,
-    BadTable,
-    Overwritten,
-    PorterError,
-    ShapeMismatch,
-    ShapeNeeded,
-    TooLarge,
-    UsageError,
-    WalkError,
+from porter.errors import BadTable, PorterError, ShapeMismatch, TooLarge, UsageError
+from porter.frontend.backtracking import traced_hints
+from porter.frontend.batch_rows import Fit, fit_of
+from porter.frontend.image_search import (
+    MAX_NAMED,
+    batch_of_images,
+    fits_two,
+    is_free,
+    pair_of_images,
+    smallest_alike,
+    solve_image,
+    solve_oblong,
+    solve_volume,
 )
-from porter.frontend import stated_sizes
-from porter.frontend.backtracking import Backtracking, traced_hints
-from porter.frontend.batch_rows import Fit, cuts_samples, fit_of
-from porter.frontend.dynamic import generalise
 from porter.frontend.inputs import (
-    EXAMPLES,
-    GIVE_SHAPE,
-    NO_SHAPE,
     RequestedShape,
     Shapes,
     plane_counts,
     requested,
-    shape_template,
     shown_shape,
     stated_hint,
     stated_hints,
@@ -44,76 +39,28 @@ from porter.frontend.inputs import (
     with_batches,
     with_indices,
 )
-from porter.frontend.module_tree import submodules
-from porter.frontend.named_batch import named_batches
-from porter.frontend.oblong_sizes import Refused, SizeWalk, likeliest, oblong_sizes
-from porter.frontend.probe import (
-    UNKNOWN,
-    InputProbe,
-    Reader,
-    TypeNeeded,
-    arranged,
-    concrete,
-    first_reader,
-    with_index_rank,
+from porter.frontend.probe import Reader, concrete, first_reader
+from porter.frontend.several_inputs import solve_several
+from porter.frontend.shape_needed import MAX_HINTS, ambiguous, is_renamed, unsolved, untold
+from porter.frontend.trial_sizes import (
+    FIXED_SIZES,
+    SMALL_SIZES,
+    TINY_SIZES,
+    image,
+    near_widths,
+    others,
+    rare_sizes,
+    squares,
 )
-from porter.frontend.stated_sizes import roundness
+from porter.frontend.trials import Search, fixed, stated
 from porter.frontend.walker import Model
-from porter.ir.capabilities import TellsInput
-from porter.ir.graph import INT, Graph, Shape, TensorType
+from porter.ir.graph import INT, Graph, TensorType
 from porter.ir.nested import Nested, leaves
-from porter.runtime import memory
-from porter.torch7 import Tensor
 
-SMALL_SIZES = (
-    *((37, 53), (44, 34), (40, 56), (36, 52), (32, 48)),
-    *((48, 64), (64, 96), (96, 64), (128, 160)),
-)
-"""Heights and widths tried first: different from each other, odd and even where the net allows.
-
-On odd images alone a stride of 2 hides whether windows are rounded up or down and on which side
-they are padded.
-"""
-TINY_SIZES = ((5, 7), (6, 4), (3, 2))
-"""For nets that make a large image of a small one: as odd and even, as different."""
-MAX_WIDEST = 4_000_000
-"""Elements of tensors at one layer from which on tiny images are tried first."""
-FIXED_SIZES = (
-    *(224, 227, 256, 128, 96, 64, 32, 28, 84, 299, 231, 221, 416, 448, 512),
-    *(16, 20, 48, 80, 112, 160, 192, 320),
-)
-"""Square sizes that published nets were made for."""
-FIXED_VOLUMES = (
-    (16, 112, 112),
-    *((frames, 58, 58) for frames in (20, 40, 60, 80, 100)),
-    (32, 64, 64),
-    *((frames, 71, 71) for frames in (20, 40, 60, 80, 100)),
-    *((edge, edge, edge) for edge in (64, 32, 30, 24, 16)),
-)
-"""Depths, heights and widths that published nets were made for: C3D, LTC, VideoGAN, voxels."""
-WIDEST_ROUNDED = 128
-"""More neighbouring sizes than strides round to one number of features."""
-FREE_TRIES = 4
-"""How many of the small sizes that fit are looked at for free ones."""
-MAX_SIZE = 640
-SEARCH_CALLS = 60_000
-"""Calls of modules that a search spends on sizes that do not fit before it gives up."""
-MAX_WIDTHS = 64
-"""How many widths of layers are tried as the length of a tensor that is joined to others."""
-PROBE_CALLS = 20_000
-"""As many for models with several inputs, each of which takes several walks to find out."""
 FEW_OTHERS = 20
 """How many short inputs that are no images are tried before those that the file states."""
-MAX_HINTS = 2
-"""How many layers that take images are asked where the first layer that takes something fails."""
-MAX_PADDED = 300
-"""How many features more or fewer than the first known layer takes are tried."""
-MAX_READINGS = 32
-"""How many sizes that all fit are looked at for the one that the model states."""
 MAX_SLICES = 32
 """How many slices of a tensor, each of which is the input of a layer, are tried."""
-MAX_NAMED = 3
-"""How many of the sizes that all fit an error names."""
 
 
 def shapes_for(model: Model, shapes: Sequence[RequestedShape], count: int = 2) -> Shapes:
@@ -202,158 +149,6 @@ def batched(model: Model, type: Nested[TensorType]) -> Nested[TensorType]:
     return type if walked(model, type) is not None else with_batches(model, type, 2)
 
 
-@dataclass
-class Search:
-    """Tries of input types: each is walked once, and those that fail take bounded time together."""
-
-    model: Model
-    tried: dict[TensorType, Fit] = field(default_factory=dict)
-    refused: dict[TensorType, Refused] = field(default_factory=dict)
-    spent: int = 0
-    cut: bool = False
-    """Whether some size was one with which samples are cut up: then rows fit by accident only."""
-    mixed: list[TensorType] = field(default_factory=list)
-    """Sizes with which a reshape mixes the axes of an image."""
-    overwritten: Overwritten | None = None
-    """The error of a size that fits as far as a module where Torch itself goes wrong."""
-
-    def fit(self, type: TensorType) -> Fit:
-        """How well the type suits the model."""
-        if type not in self.tried:
-            before = self.model.calls
-            self.tried[type] = self.tried_out(type)
-            if self.tried[type] is not Fit.SAMPLES:
-                self.spent += self.model.calls - before
-        return self.tried[type]
-
-    def tried_out(self, type: TensorType) -> Fit:
-        """The same by walking. What fits two samples must fit three, or two were merged."""
-        if self.over:
-            return Fit.REFUSED
-        try:
-            graph = self.model.walk_with(SizeWalk, type)
-        except MALFORMED:
-            raise
-        except Refused as refused:
-            self.refused[type] = refused
-            self.cut |= refused.cut
-            if refused.mixed:
-                self.mixed.append(type)
-            return Fit.REFUSED
-        except Overwritten as error:
-            self.overwritten = error
-            return Fit.REFUSED
-        except WalkError:
-            return Fit.REFUSED
-        found = fit_of(graph, type.shape[0])
-        if found is not Fit.REFUSED and type.shape[0] == 2:
-            return min(found, self.fit(replace(type, shape=(3, *type.shape[1:]))))
-        return found
-
-    def alone(self, type: TensorType) -> TensorType:
-        """The type with a batch of one, unless the model takes no such thing."""
-        one = replace(type, shape=(1, *type.shape[1:]))
-        return one if walked(self.model, one) is not None else type
-
-    def cuts(self, types: Iterable[TensorType]) -> bool:
-        """Whether the model runs with some of the types, but cuts samples up."""
-        graphs = (walked(self.model, type) for type in types)
-        return any(graph is not None and cuts_samples(graph) for graph in graphs)
-
-    @property
-    def over(self) -> bool:
-        """Whether the search has spent what it may."""
-        return self.spent > SEARCH_CALLS
-
-
-def solve_image(search: Search, hint: TensorType, reader: Reader | None) -> Shapes | None:
-    """Images of N×C×H×W: sizes that are free, or the one that the file states or that fits."""
-    for planes in plane_counts(hint.shape[1]):
-        found = free_sizes(search, planes)
-        if found:
-            return Shapes(tuple(image(planes, size, batch=1) for size in found))
-        if planes == hint.shape[1]:
-            from_file = stated(search, reader)
-            if from_file is not None:
-                return from_file
-        for size in (*squares(FIXED_SIZES), *rare_sizes(planes == hint.shape[1])):
-            if search.fit(image(planes, size)) is Fit.SAMPLES:
-                square = image(planes, likeliest_square(search, planes, size))
-                return fixed(search.alone(square))
-    return None
-
-
-def likeliest_square(search: Search, planes: int, first: tuple[int, int]) -> tuple[int, int]:
-    """Of the published sizes that fit the one that is the smallest of all, else the first.
-
-    Strides round, so that a whole range fits: OverFeat was made for 231, and takes 231 to 262.
-    Where 224 is in the range, it is what the net was made for; where no published size is, the
-    smallest, of which no stride leaves a rest.
-    """
-    if first[0] in FIXED_SIZES[:2]:
-        return first
-
-    def fits(size: int) -> bool:
-        return search.fit(image(planes, (size, size))) is Fit.SAMPLES
-
-    smallest = (size for size in FIXED_SIZES if size > 1 and fits(size) and not fits(size - 1))
-    published = next(smallest, None)
-    # At the top of its range a size leaves no rest where poolings round up.
-    if published is None and first[0] not in FIXED_SIZES and fits(first[0] + 1):
-        published = smallest_alike(fits, first[0])
-    return first if published is None else (published, published)
-
-
-def smallest_alike(fits: Callable[[int], bool], size: int) -> int:
-    """The smallest of the neighbouring sizes that fit; `size` where so many fit that none is meant.
-
-    A layer behind that takes one number of features bounds a range that strides round to it.
-    """
-    if fits(size + WIDEST_ROUNDED):
-        return size
-    while size > 1 and fits(size - 1):
-        size -= 1
-    return size
-
-
-def free_sizes(search: Search, planes: int) -> list[tuple[int, int]]:
-    """Up to two small sizes, if height and width may be anything."""
-    for least in (Fit.SAMPLES, Fit.ROWS):
-        fitting = (s for s in sizes_for(search, planes) if search.fit(image(planes, s)) >= least)
-        few = islice(fitting, FREE_TRIES)
-        free = (size for size in few if is_free(search.model, image(planes, size)))
-        found = list(islice(free, 2))
-        if found:
-            return found
-    return []
-
-
-def sizes_for(search: Search, planes: int) -> Iterator[tuple[int, int]]:
-    """Small sizes; tiny ones first where the net makes large tensors of small images."""
-    type = image(planes, SMALL_SIZES[0])
-    if search.fit(type) and memory.widest(search.model.walk(type)) > MAX_WIDEST:
-        yield from TINY_SIZES
-    yield from SMALL_SIZES
-
-
-def stated(search: Search, reader: Reader | None) -> Shapes | None:
-    """A type that explains what Torch left in the file, where it left anything."""
-    for type in stated_sizes.stated_types(reader) if reader is not None else ():
-        for trial in (replace(type, shape=(2, *type.shape[1:])), type):
-            if search.fit(trial) and stated_sizes.agrees(search.model.walk(trial)):
-                shape = trial.shape if trial is type else (1, *type.shape[1:])
-                return fixed(replace(type, shape=shape), "stated by what Torch left in the file")
-    return None
-
-
-def fixed(
-    type: TensorType, found: str = "solved from the model's layers", alike: str = ""
-) -> Shapes:
-    """One type, told without its batch; `alike` says which others come to the same."""
-    shown = str(replace(type, shape=type.shape[1:])) if type.rank > 1 else str(type)
-    return Shapes((type,), f"{found}: {shown}{alike}")
-
-
 def solve_other(search: Search, hint: TensorType, reader: Reader | None) -> Shapes | None:
     """Inputs that are no images: short ones, the one that the file states, then longer ones."""
     types = list(others(hint))
@@ -417,19 +212,6 @@ def require_one_rank(search: Search, type: TensorType) -> None:
         )
 
 
-def solve_volume(search: Search, planes: int, short: Sequence[TensorType]) -> Shapes | None:
-    """A published size for volumes whose size is not free; short ones run by accident there."""
-    fitting = (type for type in short if search.fit(type) is Fit.SAMPLES)
-    if any(is_free(search.model, type) for type in islice(fitting, FREE_TRIES)):
-        return None
-    for size in FIXED_VOLUMES:
-        if search.fit(TensorType((2, planes, *size))) is Fit.SAMPLES:
-            # Volumes on other sides have as many elements: the layers count no more than these.
-            found = "a published size that fits the model's layers, as others may"
-            return fixed(TensorType((1, planes, *size)), found)
-    return None
-
-
 def least_fit(hint: TensorType) -> Fit:
     """Rows may be steps in time; those of a volume fit by accident, as an image's do."""
     return Fit.SAMPLES if hint.rank > 4 else Fit.ROWS
@@ -486,11 +268,6 @@ def solve_traced(search: Search, hints: Sequence[TensorType]) -> Shapes | None:
     return None
 
 
-def is_renamed(reader: Reader | None) -> bool:
-    """Whether the axes of an input are renamed before a layer reads it that tells more."""
-    return reader is None or isinstance(reader.op, TellsInput)
-
-
 def solve_sliced(search: Search, hint: TensorType) -> Shapes | None:
     """One more axis than the first layer that tells anything takes: its inputs are slices.
 
@@ -531,380 +308,4 @@ def solve_mixed(search: Search) -> Shapes | None:
         graph = walked(search.model, type)
         if graph is not None and fit_of(graph, type.shape[0]) is Fit.SAMPLES:
             return fixed(search.alone(type))
-    return None
-
-
-def batch_of_images(search: Search, hint: TensorType) -> Shapes | None:
-    """Images in the number that the model names, which is the only one that it takes."""
-    if hint.shape[1] is None:
-        return None
-    for batch in named_batches(search.model):
-        for size in squares(FIXED_SIZES):
-            type = image(hint.shape[1], size, batch)
-            graph = walked(search.model, type)
-            if graph is not None and fit_of(graph, batch) is Fit.SAMPLES:
-                return Shapes((type,), f"solved from the model's layers: {type}")
-    return None
-
-
-def pair_of_images(search: Search, hint: TensorType) -> Shapes | None:
-    """Two images of one size for a net that compares them, and takes no other number."""
-    planes = hint.shape[1]
-    if planes is None:
-        return None
-    for type in (image(planes, size) for size in SMALL_SIZES):
-        graph = walked(search.model, type)
-        if graph is not None and fit_of(graph, 2) is not Fit.REFUSED:
-            return Shapes((type,), "two images")
-    return None
-
-
-def fits_two(search: Search, type: TensorType) -> bool:
-    """Whether two samples fit, and no other number, with rows of results for each."""
-    graph = walked(search.model, type) if type.shape[0] == 2 else None
-    outputs = [] if graph is None else [value.type for value in leaves(graph.outputs)]
-    fit = Fit.REFUSED if graph is None else fit_of(graph, 2)
-    return fit is Fit.SAMPLES and all(output.rank > 1 for output in outputs)
-
-
-def solve_oblong(search: Search, hint: TensorType, batch: int) -> Shapes | None:
-    """Images of which height and width differ. Raises ShapeNeeded where several sizes fit."""
-    refused = {
-        type.static[2]: each
-        for type, each in search.refused.items()
-        if type.shape[:2] == (batch, hint.shape[1]) and type.shape[2] == type.shape[3]
-    }
-    readings: dict[Shape, TensorType] = {}
-    ranges: dict[TensorType, str] = {}
-    for heights, widths in oblong_sizes(refused, batch):
-        type = TensorType((batch, hint.shape[1], likeliest(heights), likeliest(widths)))
-        graph = walked(search.model, type)
-        if graph is not None and fit_of(graph, batch) is Fit.SAMPLES:
-            one = search.alone(type)
-            ranges[one] = rounded_alike(heights, widths)
-            if states_image(graph):
-                return fixed(one, alike=ranges[one])
-            shape = regrouped_image(graph)
-            readings[shape] = min(readings.get(shape, one), one, key=unevenness)
-        if len(readings) >= MAX_READINGS:
-            break
-    if len(readings) > 1:
-        several = list(islice(readings.values(), MAX_NAMED))
-        error = ambiguous("the model runs on images of several sizes", [[type] for type in several])
-        error.received = " or ".join(f"{type}{ranges[type]}" for type in several)
-        raise error
-    return next((fixed(type, alike=ranges[type]) for type in readings.values()), None)
-
-
-def rounded_alike(heights: Sequence[int], widths: Sequence[int]) -> str:
-    """The heights and widths that strides round alike, of which one is named; or nothing."""
-    if len(heights) == len(widths) == 1:
-        return ""
-    sizes = (
-        f"{name} {min(each)} to {max(each)}" if len(each) > 1 else f"{name} {each[0]}"
-        for name, each in (("height", heights), ("width", widths))
-    )
-    return f" ({', '.join(sizes)} come to the same)"
-
-
-def unevenness(type: TensorType) -> tuple[int, int]:
-    """Sorts images that come to the same: those first that a net was probably made for."""
-    sizes = type.static[2:]
-    return sum(size % 8 != 0 for size in sizes), sum(roundness(size)[0] for size in sizes)
-
-
-def regrouped_image(graph: Graph) -> Shape:
-    """The shape of the last image before something else is made of it."""
-    images = (
-        node.inputs[0].shape
-        for node in graph.nodes
-        if node.op.regroups or node.outputs[0].type.rank < 4
-    )
-    return next((shape for shape in images if len(shape) == 4), ())
-
-
-def states_image(graph: Graph) -> bool:
-    """Whether an nn.View or its like names the very image that it is given: nn.View(4, 8, 6)."""
-    return any(
-        node.op.regroups and len(shape) == 4 and shape == node.outputs[0].shape
-        for node in graph.nodes
-        for shape in (node.inputs[0].shape,)
-    )
-
-
-def solve_several(search: Search) -> Shapes | None:
-    """Models with several inputs, each told by the layer that reads it, or by the file.
-
-    Raises ShapeNeeded where indices may be vectors as well as rows of a batch.
-    """
-    found: list[Nested[TensorType]] = []
-    for index_rank in (1, 2):
-        types, free_rank = probe_sizes(search, index_rank)
-        if types is not None and types not in found:
-            found.append(types)
-        if not free_rank:
-            break
-    if not found:
-        probe = InputProbe(search.model)
-        probe.types(lambda needed: concrete(needed.reader.hint, 2, SMALL_SIZES[0]))
-        if not isinstance(probe.structure, list):
-            return None
-        types = (
-            Backtracking(search.model, probe.structure, Fit.SAMPLES).types()
-            or Backtracking(search.model, probe.structure, Fit.ROWS).types()
-        )
-        if types is None:
-            return None
-        found = [with_indices(search.model, types)]
-    if len(found) > 1:
-        flat = [list(leaves(types)) for types in found]
-        raise ambiguous("the model takes indices of one and of two dimensions", flat)
-    return Shapes((found[0],), f"{count_of(found[0])} inputs, told by the layers that read them")
-
-
-def probe_sizes(search: Search, index_rank: int) -> tuple[Nested[TensorType] | None, bool]:
-    """Types of all inputs for the first size that fits; whether indices are of a free rank.
-
-    Indices of a free rank are fed with `index_rank` dimensions. Tensors that are joined are first
-    taken to be alike, then as long as some layer is wide.
-    """
-    model, probe = search.model, InputProbe(search.model)
-    before, free_rank, joins = model.calls, False, False
-    uneven = (*TINY_SIZES[:1], *SMALL_SIZES)
-    alike = (None, *uneven, *squares(FIXED_SIZES), *squares(range(1, 65)))
-    tries = [(size, False) for size in alike]
-    tries += [(size, True) for size in squares(widths_of_layers(model))]
-    for size, loosely in tries:
-        if model.calls - before > PROBE_CALLS or (loosely and not joins):
-            break
-
-        def fill(needed: TypeNeeded) -> TensorType:
-            nonlocal free_rank, joins
-            reader = needed.reader
-            joins |= reader.loose is not None
-            chosen = reader.loose if loosely and reader.loose else reader.hint  # noqa: B023
-            hint = with_index_rank(chosen, index_rank)
-            free_rank |= hint is not with_index_rank(chosen, 3 - index_rank)
-            stated = next(stated_sizes.stated_types(reader), None) if size is None else None  # noqa: B023
-            return stated or concrete(hint, 2, size or SMALL_SIZES[0])  # noqa: B023
-
-        types = probe.types(fill)
-        if not isinstance(types, list):
-            continue
-        if fit_of(model.walk(types), 2) is not Fit.REFUSED:
-            return shortest(model, with_indices(model, types)), free_rank
-    return None, free_rank
-
-
-def shortest(model: Model, types: Nested[TensorType]) -> Nested[TensorType]:
-    """The types with the shortest rows of indices that fit, where their length is not free.
-
-    Strides round, so that longer ones run: a pooling over all characters of a word (lstm-char-cnn)
-    leaves out what is behind its only window.
-    """
-    free = [value.type.shape for value in leaves(generalise(model, types).inputs)]
-    flat = list(leaves(types))
-    for position, type in enumerate(flat):
-        if type.dtype != INT or type.rank != 2 or free[position][1] is None:
-            continue
-        for length in range(1, type.static[1]):
-            flat[position] = replace(type, shape=(type.shape[0], length))
-            graph = walked(model, arranged(types, flat))
-            if graph is not None and fit_of(graph, 2) is not Fit.REFUSED:
-                break
-        else:
-            flat[position] = type
-    return arranged(types, flat)
-
-
-def widths_of_layers(model: Model) -> list[int]:
-    """How many features linear layers take or make, then what one takes more than another."""
-    weights = (module.get("weight") for _, module in submodules(model.root))
-    shapes = (each.shape for each in weights if isinstance(each, Tensor) and len(each.shape) == 2)
-    widths = list(dict.fromkeys(size for shape in shapes for size in shape))
-    more = (one - other for one in widths for other in widths if one > other)
-    return list(dict.fromkeys((*widths, *more)))[:MAX_WIDTHS]
-
-
-def squares(sizes: Iterable[int]) -> list[tuple[int, int]]:
-    """Heights equal to widths."""
-    return [(size, size) for size in sizes]
-
-
-def rare_sizes(thorough: bool) -> list[tuple[int, int]]:
-    """What to try when no ordinary size fits; `thorough` where the planes are surely right."""
-    return squares([*range(8, MAX_SIZE + 1, 8), *(range(1, MAX_SIZE + 1) if thorough else ())])
-
-
-def image(planes: int, size: tuple[int, int], batch: int = 2) -> TensorType:
-    """The type of some images."""
-    return TensorType((batch, planes, *size))
-
-
-def is_free(model: Model, type: TensorType) -> bool:
-    """Whether height and width may be anything."""
-    (value,) = leaves(generalise(model, type).inputs)
-    return value.type.shape[-2:] == (None, None)
-
-
-def others(hint: TensorType) -> Iterator[TensorType]:
-    """Types to try for inputs that are no images, from short to long."""
-    free = [axis for axis, size in enumerate(hint.shape) if size is None and axis > 0]
-    for size in (7, 9, 12, 16, 20, 24, 32, 33, 48, 64, *range(1, 300)):
-        shape = [
-            2 if axis == 0 and extent is None else extent for axis, extent in enumerate(hint.shape)
-        ]
-        for step, axis in enumerate(free):
-            shape[axis] = size + 2 * step
-        yield replace(hint, shape=tuple(shape))
-        if len(free) > 1:
-            for axis in free:
-                shape[axis] = size
-            yield replace(hint, shape=tuple(shape))
-        if not free:
-            return
-
-
-def near_widths(hint: TensorType) -> Iterator[TensorType]:
-    """Types with more or fewer features than a layer takes that may not be the first: nn.Padding
-    in front of it adds some, nn.Narrow leaves some out.
-    """
-    features = hint.shape[-1]
-    if hint.rank != 2 or hint.dtype == INT or features is None:
-        return
-    for more in range(1, MAX_PADDED + 1):
-        for width in (features - more, features + more):
-            if width > 0:
-                yield replace(hint, shape=(2, width))
-
-
-def count_of(types: Nested[TensorType]) -> int:
-    """How many tensors a model takes."""
-    return sum(1 for _ in leaves(types))
-
-
-def shapes_argument(types: Iterable[TensorType]) -> str:
-    """Types as whoever calls porter writes them."""
-    return " ".join(f"`input_shapes={shown_shape(type)}`" for type in types)
-
-
-def ambiguous(problem: str, found: Sequence[Sequence[TensorType]]) -> ShapeNeeded:
-    """The error of a model that accepts inputs that are not the same."""
-    error = ShapeNeeded(
-        f"{problem} and does not tell which is right",
-        received=" or ".join(", ".join(map(str, types)) for types in found),
-        hint=f"say which: {' or '.join(shapes_argument(types) for types in found)}",
-    )
-    error.shapes = tuple(shown_shape(type) for type in found[0])
-    return error
-
-
-def untold(model: Model) -> PorterError:
-    """No layer tells what it takes: the model may be malformed, or take anything."""
-    fitting: list[TensorType] = []
-    for shape in ((1, *EXAMPLES[4]), *(EXAMPLES[rank] for rank in (2, 3, 1))):
-        try:
-            model.walk(TensorType(shape))
-        except (*MALFORMED, TooLarge) as error:
-            return error
-        except WalkError:
-            continue
-        fitting.append(TensorType(shape))
-    several = inputs_found(model)
-    if several:
-        return unsolved_several(model, several)
-    needed = ShapeNeeded("the model does not tell what it must be fed", hint=GIVE_SHAPE)
-    needed.shapes = tuple(shown_shape(type) for type in fitting[:1]) or (NO_SHAPE,)
-    needed.is_template = not fitting
-    return needed
-
-
-def unsolved(model: Model, hint: TensorType) -> PorterError:
-    """No size works; the error of one ordinary try says most."""
-    several = inputs_found(model)
-    if several:
-        return unsolved_several(model, several)
-    shape = tuple(size or (1 if axis == 0 else 64) for axis, size in enumerate(hint.shape))
-    type = TensorType(shape, hint.dtype)
-    reader, traced = first_reader(model), traced_hints(model)
-    known = reader.hint if reader is not None and reader.op is not None else None
-    known = next(iter(traced), known) if is_renamed(reader) else known
-    which = "first layer" if known == hint else "first layer that tells anything"
-    advice = f"no input size was found that the model accepts (its {which} takes {hint})"
-    found: PorterError = ShapeNeeded(advice, hint=GIVE_SHAPE)
-    try:
-        model.walk(type)
-    except WalkError as error:
-        fed = f"the model was fed {type}"
-        error.received = f"{error.received}; {fed}" if error.received else fed
-        error.hint = f"{advice}: {GIVE_SHAPE}"
-        found = error
-    found.shapes, found.is_template = (NO_SHAPE if known is None else shape_template(known),), True
-    return found
-
-
-def inputs_found(model: Model) -> list[TensorType]:
-    """What is known of the inputs of a model with several of them; nothing of others."""
-    probe = InputProbe(model)
-    hints: dict[int, TensorType] = {}
-    chosen: dict[TensorType, TensorType] = {}
-
-    def fill(needed: TypeNeeded) -> TensorType:
-        hint = chosen.get(needed.reader.hint, needed.reader.hint)
-        hints[needed.position] = hint
-        type = concrete(needed.reader.hint, 2, SMALL_SIZES[0])
-        chosen[type] = hint
-        return type
-
-    probe.types(fill)
-    if not isinstance(probe.structure, list):
-        return []
-    hints.clear()
-    probe.attempt(probe.structure, fill)
-    return [hints.get(position, UNKNOWN) for position in range(count_of(probe.structure))]
-
-
-def unsolved_several(model: Model, known: Sequence[TensorType]) -> ShapeNeeded:
-    """The error of a model with several inputs of which no sizes were found that fit together."""
-    count = len(known)
-    joined = joined_example(model, count) if {*known} == {UNKNOWN} else None
-    if joined is not None:
-        error = ShapeNeeded(
-            "the model joins a table of tensors and does not tell how many and of which sizes",
-            hint=f"{GIVE_SHAPE}, once for each",
-        )
-        error.shapes = tuple(map(shown_shape, joined))
-        return error
-    shapes = tuple(
-        f"{NO_SHAPE}_{number}" if type == UNKNOWN else shape_template(type)
-        for number, type in enumerate(known, 1)
-    )
-    error = ShapeNeeded(
-        f"the model takes {count} tensors, and no sizes were found that fit together",
-        received=f"{', '.join(shapes)} (as far as the layers tell that read them)",
-        hint="give `input_shapes=` for each in this order and in Torch's order of axes, "
-        "with :int for indices",
-    )
-    error.shapes, error.is_template = shapes, True
-    return error
-
-
-def joined_example(model: Model, count: int) -> list[TensorType] | None:
-    """So many tensors that together make what a later layer takes, if those fit the model."""
-    before = model.calls
-    for hint in islice(stated_hints(model), MAX_HINTS):
-        for size in (*squares((256, *FIXED_SIZES)), *rare_sizes(thorough=True)):
-            whole = concrete(hint, 1, size)
-            shares = [whole.static[axis] // count for axis in range(1, whole.rank)]
-            parts = [
-                replace(whole, shape=(*whole.shape[:axis], share, *whole.shape[axis + 1 :]))
-                for axis, share in enumerate(shares, 1)
-                if share and hint.shape[axis] == share * count
-            ]
-            for part in (*parts[:1], whole):
-                graph = walked(model, [part] * count)
-                if graph is not None and fit_of(graph, 1) is not Fit.REFUSED:
-                    return [part] * count
-            if whole.rank != 4 or model.calls - before > PROBE_CALLS:
-                break
     return None

@@ -35,7 +35,8 @@ from porter.frontend.inputs import (
 )
 from porter.frontend.least_sizes import least_sizes
 from porter.frontend.model_file import open_model
-from porter.frontend.search import SMALL_SIZES, solve
+from porter.frontend.search import solve
+from porter.frontend.trial_sizes import SMALL_SIZES
 from porter.frontend.walker import Model
 from porter.ir.capabilities import HintsInputs, TellsInput
 from porter.ir.graph import INT, Shape, TensorType
