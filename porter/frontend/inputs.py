@@ -320,8 +320,8 @@ def samples(model: Model, shapes: Shapes, seed: int) -> list[Sample]:
         memory.require(graph, shown)
         generator = np.random.default_rng(seed + number)
         arrays = draw_all(kind, graph, used, generator)
-        taken = index_inputs(graph)
-        indices = frozenset(i for i, v in enumerate(leaves(graph.inputs)) if v.id in taken)
+        allowed = index_inputs(graph)
+        indices = frozenset(i for i, v in enumerate(leaves(graph.inputs)) if v.id in allowed)
         drawn.append(Sample(f"{kind} {shown}, seed {seed + number}", arrays, scale, indices))
     return drawn
 
@@ -368,9 +368,11 @@ def draw_all(
     in_order = iter(leaves(graph.inputs))
 
     def drawn(type: TensorType) -> Array:
-        taken = indices.get(next(in_order).id)
+        allowed = indices.get(next(in_order).id)
         return (
-            draw(kind, type, generator) if taken is None else draw_indices(type, generator, taken)
+            draw(kind, type, generator)
+            if allowed is None
+            else draw_indices(type, generator, allowed)
         )
 
     return map_leaves(drawn, types)
@@ -386,8 +388,8 @@ def draw(kind: str, type: TensorType, generator: np.random.Generator) -> Array:
     return (generator.random(type.static) * scale).astype(np.float32)
 
 
-def draw_indices(type: TensorType, generator: np.random.Generator, taken: IndexRange) -> Array:
+def draw_indices(type: TensorType, generator: np.random.Generator, allowed: IndexRange) -> Array:
     """Seeded indices of a range: from 1, as Lua's do, where it takes smaller ones, too."""
-    least = 1 if taken.least is None else taken.least
-    indices = generator.integers(least, max(least, taken.largest), type.static, endpoint=True)
+    least = 1 if allowed.least is None else allowed.least
+    indices = generator.integers(least, max(least, allowed.largest), type.static, endpoint=True)
     return indices if type.dtype != FLOAT else indices.astype(np.float32)
