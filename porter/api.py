@@ -152,11 +152,12 @@ def convert(
     `reference` has the activations that Torch recorded, `.t7` or `.npz` (`porter record`); without
     it the oracle is a second implementation of every layer, in NumPy and float64.
 
-    `formats` are saved_model, checkpoint, keras, tflite, onnx, web, frozen, source and weights
-    (docs/formats.md). `data_format` is the order of image inputs and outputs: "channels_last",
-    N×H×W×C, or "channels_first". `optimize` says how far the exported graph is rewritten for
-    speed: "none", "exact" (the arithmetic stays) or "fast" (Winograd's algorithm, Lavin and Gray,
-    2015). `precision` is that of products in the SavedModel: "float32", "bfloat16" or "float16".
+    `formats` are saved_model, checkpoint, keras, tflite, onnx, web, coreml, frozen, source and
+    weights (docs/formats.md). `data_format` is the order of image inputs and outputs:
+    "channels_last", N×H×W×C, or "channels_first". `optimize` says how far the exported graph is
+    rewritten for speed: "none", "exact" (the arithmetic stays) or "fast" (Winograd's algorithm,
+    Lavin and Gray, 2015). `precision` is that of products in the SavedModel: "float32", "bfloat16"
+    or "float16".
     `trainable` also writes the net in training mode. `preset` says how images become the net's
     numbers: a name, a `.toml` file, "none", or None for what the file tells.
 

@@ -43,7 +43,7 @@ def summary(done: Conversion, every_warning: bool = False, files: bool = True) -
         [
             verdict(done),
             worst_layer(worst_rows(done.reports)),
-            f"after reload in a fresh process: {reloaded_error(done)} of the output's scale",
+            f"after reload in a fresh process: {reloaded_error(done)}",
             *first(done.manifest["warnings"], "warning", None if every_warning else MAX_WARNINGS),
             *first([note for each in done.reports for note in each.notes], "note", MAX_NOTES),
             *(file_lines(done) if files else []),
@@ -86,9 +86,11 @@ def oracles(done: Conversion) -> str:
 def reloaded_error(done: Conversion) -> str:
     """The worst error of the written files, of the exact ones where there are any."""
     computed = [each for each in done.emitted if each.measure]
+    if not computed:
+        return "nothing that is run"
     exact = [each for each in computed if each.exact]
     worst = Measure.worst([each.measure for each in exact or computed if each.measure])
-    return f"{worst.max_rel:.1e}"
+    return f"{worst.max_rel:.1e} of the output's scale"
 
 
 def first(lines: list[str], kind: str, limit: int | None) -> list[str]:
@@ -136,7 +138,7 @@ def next_step(output: Path, manifest: Manifest) -> list[str]:
     example = example_of(output, names, formats)
     if not example and "web" in formats:
         folder = shlex.quote(str(output / "web"))
-        return [f"next: python -m http.server --directory {folder}, and open http://localhost:8000"]
+        return [f"next: python -m http.server -d {folder}, and open http://localhost:8000"]
     if not example:
         return []
     signature = manifest["signature"]

@@ -8,6 +8,7 @@
     source        model.py and weights.npz, to be read              porter/emit/source/
     keras         Keras 3, for TensorFlow, JAX and PyTorch          porter/emit/keras/
     onnx          ONNX, by tf2onnx                                  porter/emit/onnx.py
+    coreml        an ML program, by coremltools                     porter/emit/coreml.py
     web           a page that runs the port in a browser            porter/emit/web/
 
 A format passes only if its files, reloaded by the runtime that its users have, compute what the
@@ -46,6 +47,7 @@ HOMES = {
     "source": "porter.emit.source",
     "keras": "porter.emit.keras",
     "onnx": "porter.emit.onnx",
+    "coreml": "porter.emit.coreml",
     "web": "porter.emit.web",
 }
 """Which module holds the `FORMAT` of a name; imported only when asked for."""

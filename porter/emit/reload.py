@@ -162,6 +162,26 @@ def dequantised(array: Any, tensor: Any) -> Any:
     return (array.astype(np.float32) - zero) * np.float32(scale) if scale else array
 
 
+def coreml(folder: str, samples: list[Sample]) -> list[Sample]:
+    """What an ML program holds: `weight NAME`, and `shape NAME` of what goes in and out (-1: free).
+
+    It cannot be run but on Apple's systems.
+    """
+    library: Any = importlib.import_module("coremltools")
+    model = library.models.MLModel(folder, skip_model_load=True)
+    weights = library.optimize.coreml.get_weights_metadata(model, weight_threshold=1)
+    results = {f"weight {name}": each.val for name, each in weights.items() if each.val.size}
+    (function,) = model.get_spec().mlProgram.functions.values()
+    (block,) = function.block_specializations.values()
+    values = {value.name: value for value in function.inputs}
+    values |= {value.name: value for each in block.operations for value in each.outputs}
+    for name in [value.name for value in function.inputs] + list(block.outputs):
+        dimensions = values[name].type.tensorType.dimensions
+        sizes = [each.constant.size if each.HasField("constant") else -1 for each in dimensions]
+        results[f"shape {name}"] = np.array(sizes, int)
+    return [results]
+
+
 def source(folder: str, samples: list[Sample]) -> list[Sample]:
     """An emitted `model.py`; outputs are numbered in the order of nested tables."""
     import tensorflow as tf
@@ -208,7 +228,10 @@ def imported(path: str) -> Any:
 
 KINDS = {
     each.__name__: each
-    for each in (saved_model, training, frozen_graph, constants, onnx, tflite, source, keras)
+    for each in (
+        *(saved_model, training, frozen_graph, constants),
+        *(onnx, tflite, coreml, source, keras),
+    )
 }
 
 

@@ -15,6 +15,7 @@ from porter.errors import UsageError
 LOWEST = {
     "ai-edge-litert": "2.1",
     "av": "15",
+    "coremltools": "9.0",
     "jinja2": "3.0",
     "onnx": "1.17",
     "onnxruntime": "1.19",

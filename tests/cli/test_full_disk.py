@@ -7,6 +7,7 @@ another way to it, and random: `python -m tests.kills disk`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ DESCRIPTOR = ("--descriptor", FIXTURES / "descriptors" / "slim_vgg16.npz")
 FORMATS = (
     *("saved_model", "checkpoint", "keras", "tflite"),
     *("source", "frozen", "onnx", "web", "weights"),
+    *(["coreml"] if find_spec("coremltools") else []),
 )
 KINDS = ("npz", "safetensors", "h5")
 PAGE = 4096

@@ -82,15 +82,7 @@ def by_tensorflowjs(folder: Path, loaded: Any) -> Callable[[Array], Array] | Non
     return None
 
 
-def by_coremltools(folder: Path, loaded: Any) -> Callable[[Array], Array] | None:
-    coremltools = pytest.importorskip("coremltools")
-    coremltools.convert([loaded.signatures["plain"]], source="tensorflow")
-    return None
-
-
-@pytest.mark.parametrize(
-    "convert_by", [by_tf2onnx, by_tflite_converter, by_tensorflowjs, by_coremltools]
-)
+@pytest.mark.parametrize("convert_by", [by_tf2onnx, by_tflite_converter, by_tensorflowjs])
 def test_a_port_is_taken_further(port: Any, convert_by: Callable[[Path, Any], Any]) -> None:
     folder, loaded, x, expected = port
     run = convert_by(folder, loaded)

@@ -65,7 +65,7 @@ def test_the_folder_has_all_that_the_page_reads(tmp_path: Path) -> None:
     assert row.measure is not None
     assert row.measure.max_rel < 1e-5
     assert row.note == "image: all levels equal"
-    assert f"http.server --directory {folder}" in done.summary()
+    assert f"http.server -d {folder}" in done.summary()
 
 
 def test_a_size_that_is_written_into_the_file_is_the_net_s(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_where_there_is_no_pip_uv_installs(monkeypatch: pytest.MonkeyPatch) -> N
         ("scipy", "scipy", scipy_optimize),
         ("tensorboard", "tensorboard", require_tensorboard),
         ("ai_edge_litert", "ai-edge-litert", lambda: formats.find("tflite").check({})),
+        ("ai_edge_litert", "ai-edge-litert", lambda: formats.find("web").check({})),
+        ("coremltools", "coremltools", lambda: formats.find("coreml").check({})),
         ("ai_edge_litert", "ai-edge-litert", lambda: litert(Path("model.tflite"))),
     ],
 )
