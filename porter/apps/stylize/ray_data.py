@@ -37,6 +37,8 @@ RECORD = "ray.jsonl"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 BLOCK = 16
 """Photos of a block: what is run again where an actor dies."""
+FIRST = 2
+"""Actors that begin; a second one of them opens its net while the first does."""
 QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -145,13 +147,13 @@ def stylized(
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     blocks = -(-len(pairs) // min(BLOCK, max(1, settings.batch * 2)))
-    most = min(gpus or int(resources.get("CPU", 1)), blocks)
+    most = max(1, min(gpus or int(resources.get("CPU", 1)), blocks))
     items = [{"pair": pickle.dumps(absolute(pair))} for pair in pairs]
     rows = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
         Stylist,
         fn_constructor_args=(opening, settings),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(most, 1)),
+        compute=ray.data.ActorPoolStrategy(min_size=min(FIRST, most), max_size=most),
         **({"num_gpus": 1} if gpus else {"num_cpus": 1}),
     )
     asked = {absolute(pair).target: pair for pair in pairs}

@@ -73,9 +73,7 @@ def test_a_killed_worker_loses_no_picture_and_makes_none_twice(
     command = [sys.executable, *map(str, words)]
     with (
         open(tmp_path / "log", "w", encoding="utf-8") as log,
-        subprocess.Popen(
-            [sys.executable, *map(str, command)], cwd=ROOT, stdout=log, stderr=log
-        ) as run,
+        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log) as run,
     ):
         deadline, killed = time.monotonic() + PATIENCE, 0
         two = min(2, len(os.sched_getaffinity(0)))
