@@ -55,10 +55,10 @@ class CoreML(Format):
     def write(self, job: ExportJob, folder: Path) -> list[Path]:
         port = traced(job)
         model = converted(port, job)
-        path, made = folder / FILE, Path(model.package_path)
+        path, package = folder / FILE, Path(model.package_path)
         # `save` hides what the disk says, and gives its files to their owner alone.
-        for file in sorted(each for each in made.rglob("*") if each.is_file()):
-            target = path / file.relative_to(made)
+        for file in sorted(each for each in package.rglob("*") if each.is_file()):
+            target = path / file.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
         return [path]
