@@ -209,8 +209,10 @@ def replace(new: Path, target: Path, old: Path, force: bool) -> None:
 def staging_dir(target: Path) -> Iterator[Path]:
     """A hidden sibling folder of `target` for this process alone; gone when the block ends.
 
-    First removes those that killed runs left behind.
+    First removes those that killed runs left behind. Parents that are missing are made, and removed
+    again if nothing was put into them.
     """
+    missing = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_stale(target)
     folder, lock = lock_staging(target)
@@ -219,6 +221,9 @@ def staging_dir(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+        with contextlib.suppress(OSError):  # What is not empty stays.
+            for parent in missing:
+                parent.rmdir()
 
 
 def lock_staging(target: Path) -> tuple[Path, Lock]:

@@ -333,6 +333,16 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     folder.chmod(0o700)
 
 
+def test_parents_stay_only_if_something_was_written(tmp_path: Path) -> None:
+    failed, written = tmp_path / "a" / "b" / "port", tmp_path / "c" / "d" / "port"
+    with pytest.raises(RuntimeError), atomic_directory(failed):
+        raise RuntimeError
+    with atomic_directory(written) as folder:
+        (folder / "model").write_text("new")
+    assert names(tmp_path) == ["c"]
+    assert names(written) == ["model"]
+
+
 def test_a_read_only_parent_is_reported(read_only: Path) -> None:
     with pytest.raises(EmitError, match="Permission denied"), atomic_directory(read_only / "port"):
         pytest.fail("the block must not run")
