@@ -1,7 +1,6 @@
 """Addition of and multiplication with learned or constant tensors.
 
-Source: torch/nn Add.lua, Mul.lua, CAdd.lua, CMul.lua, AddConstant.lua; dpnn Constant.lua; waifu2x
-ScaleTable.lua.
+Source: torch/nn Add.lua, Mul.lua, CAdd.lua, CMul.lua, AddConstant.lua; dpnn Constant.lua.
 """
 
 from __future__ import annotations
@@ -263,24 +262,6 @@ class AddConstant(LayerMap, ShiftsIndices):
             shape = (1,) * (at.inputs[0].rank - 1) + self.constant.shape
             return tf.add(x, spread(at, self.constant, shape))
         return tf.add(x, self.constant)
-
-
-@register("w2nn.ScaleTable")
-class ScaleTable(LayerMap):
-    """x · scale, where `scale` (N×C×1×1) is repeated over the axes in which it has size 1."""
-
-    accepts = Accepts.ANY_ORDER
-
-    def output_shape(self, x: Shape, scale: Shape) -> Shape:
-        fits = len(x) == len(scale) and all(b in (1, a) for a, b in zip(x, scale, strict=True))
-        self.require(fits, "takes a tensor and one that can be repeated over it", x, scale)
-        return x
-
-    def reference(self, x: Array, scale: Array) -> Array:
-        return x * scale
-
-    def apply(self, tf: Any, x: Any, scale: Any, at: OpContext) -> Any:
-        return tf.multiply(x, scale)
 
 
 @register("nn.Constant")

@@ -39,6 +39,8 @@ from porter.maps import (
 class Renaming(LayerMap):
     """Axes are added, removed or swapped; the elements stay where they are stored."""
 
+    moves = True
+
     @abc.abstractmethod
     def sources(self, shape: tuple[int | None, ...]) -> list[int | None]:
         """For every output axis the input axis that it was, None for a new one."""

@@ -28,6 +28,8 @@ from porter.maps import (
 class SeqReverseSequence(LayerMap):
     """The elements of dimension `dim` (1-based, batch counted) in opposite order."""
 
+    moves = True
+
     dimension = integer("dim")
 
     def output_shape(self, x: Shape) -> Shape:

@@ -1,7 +1,8 @@
 """Arithmetic over the tensors of a table.
 
 Source: torch/nn CAddTable.lua, CSubTable.lua, CMulTable.lua, CDivTable.lua, CMaxTable.lua,
-CMinTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua; fairseq BeamableMM.lua.
+CMinTable.lua, MM.lua, MV.lua; dpnn CAddTensorTable.lua; fairseq BeamableMM.lua;
+waifu2x ScaleTable.lua.
 """
 
 from __future__ import annotations
@@ -288,3 +289,21 @@ class MV(LayerMap, HintsInputs):
 
     def apply(self, tf: Any, matrix: Any, vector: Any, at: OpContext) -> Any:
         return tf.linalg.matvec(matrix, vector, transpose_a=self.transpose)
+
+
+@register("w2nn.ScaleTable")
+class ScaleTable(LayerMap):
+    """x · scale, where `scale` (N×C×1×1) is repeated over the axes in which it has size 1."""
+
+    accepts = Accepts.ANY_ORDER
+
+    def output_shape(self, x: Shape, scale: Shape) -> Shape:
+        fits = len(x) == len(scale) and all(b in (1, a) for a, b in zip(x, scale, strict=True))
+        self.require(fits, "takes a tensor and one that can be repeated over it", x, scale)
+        return x
+
+    def reference(self, x: Array, scale: Array) -> Array:
+        return x * scale
+
+    def apply(self, tf: Any, x: Any, scale: Any, at: OpContext) -> Any:
+        return tf.multiply(x, scale)

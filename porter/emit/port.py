@@ -113,14 +113,7 @@ def as_saved(port: Port) -> Any:
     if port.options.trainable:
         return port.module
     saved: Any = tf.Module(name=port.module.name)
-    saved.weights = port.module.weights
-
-    def call(*tensors: Any) -> Nested[Any]:
-        named = iter(port.serve(*tensors).values())
-        return map_leaves(lambda _: next(named), port.graph.outputs)
-
-    specs = port.serve.structured_input_signature[0]
-    saved.__call__ = tf.function(call, input_signature=specs, autograph=False)
+    saved.weights, saved.__call__ = port.module.weights, port.module.__call__
     return saved
 
 
@@ -204,6 +197,10 @@ def build(
     if options.trainable:
         module = Trainable(graph, variables, data_format)
 
+    def call(*tensors: Any) -> Nested[Any]:
+        named = iter(concrete(*tensors).values())
+        return map_leaves(lambda _: next(named), graph.outputs)
+
     watched = plan(watching(graph), data_format)
     names = activation_names(graph)
 
@@ -215,6 +212,8 @@ def build(
         return tf.function(function, input_signature=specs, autograph=False)
 
     module.serve, module.activations = traced(serve), traced(activations)
+    if not options.trainable:
+        module.__call__ = traced(call)
     if options.level != "none" or precision != FULL:
         # Only the layers as they are read every variable, each by its own path.
         module.activations.get_concrete_function()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 
+from porter.frontend.dynamic import batches_behind_time
 from porter.frontend.inputs import accepts
 from porter.frontend.open_tables import Steps
 from porter.frontend.walker import Model
@@ -45,33 +46,34 @@ def least_sizes(model: Model, types: Nested[TensorType], graph: Graph) -> LeastS
 def least_extent(model: Model, types: Nested[TensorType], position: int, axis: int) -> int:
     """The smallest extent of one axis of one input with which the model can be walked.
 
-    Of inputs that must agree, as two images that are compared, the others change with it.
+    Of inputs that must agree, as two images that are compared, the others change with it; and where
+    it may be the batch behind time, that of the others.
     """
     flat = list(leaves(types))
     actual = flat[position].static[axis]
-    alike = {number for number, type in enumerate(flat) if type.rank == flat[position].rank}
+    groups = [{position: axis}]
+    groups.append({j: axis for j, type in enumerate(flat) if type.rank == flat[position].rank})
+    behind_time = batches_behind_time([*enumerate(flat)])
+    groups += [dict(places) for places in behind_time if (position, axis) in places]
     for extent in range(1, actual):
-        for changed in {position}, alike:
-            smaller = reduced(types, changed, axis, actual - extent)
+        for changed in groups:
+            smaller = reduced(types, changed, actual - extent)
             if smaller is not None and accepts(model, smaller):
                 return extent
     return actual
 
 
 def reduced(
-    types: Nested[TensorType], positions: set[int], axis: int, less: int
+    types: Nested[TensorType], axes: Mapping[int, int], less: int
 ) -> Nested[TensorType] | None:
-    """Types of which those at some positions are so much less long on an axis, if they can be."""
-    if any(
-        type.static[axis] <= less
-        for number, type in enumerate(leaves(types))
-        if number in positions
-    ):
+    """Types so much less long on an axis each, by position, if they can be."""
+    if any(type.static[axes[j]] <= less for j, type in enumerate(leaves(types)) if j in axes):
         return None
     numbered = count()
 
     def one(type: TensorType) -> TensorType:
-        if next(numbered) not in positions:
+        axis = axes.get(next(numbered))
+        if axis is None:
             return type
         extent = type.static[axis] - less
         return replace(type, shape=(*type.shape[:axis], extent, *type.shape[axis + 1 :]))

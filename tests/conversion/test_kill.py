@@ -159,7 +159,7 @@ def test_two_conversions_of_one_file_are_equal_to_the_byte(
 # Disks --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", ["20k", "48k", "80k"])
+@pytest.mark.parametrize("size", ["20k", "36k", "56k"])
 def test_a_full_disk_is_told_and_nothing_stays(
     model_path: Path, mount: Callable[[str], Path], size: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

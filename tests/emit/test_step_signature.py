@@ -23,7 +23,17 @@ from porter.runtime import reference
 from porter.runtime.runner import Variables
 from porter.system.tensorflow import tf
 from porter.torch7 import TorchObject
-from tests.build import linear, model, randn, run, sequential, torch_module, view
+from tests.build import (
+    concat_table,
+    linear,
+    model,
+    randn,
+    run,
+    sequential,
+    table,
+    torch_module,
+    view,
+)
 from tests.write_t7 import write_t7
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "serving.md"
@@ -145,19 +155,31 @@ def test_other_models_have_no_such_signature(converted: Conversion, tmp_path: Pa
     assert "step" not in loaded.signatures
 
 
-@pytest.mark.parametrize("last", [False, True])
-def test_a_text_that_is_read_backwards_or_summed_up_has_no_step(tmp_path: Path, last: bool) -> None:
+def recurrent() -> TorchObject:
+    weights = 0.4 * randn(10, 24, seed=1)
+    return torch_module("nn.SeqLSTM", weight=weights, bias=randn(24), batchfirst=True)
+
+
+BACKWARDS = torch_module("nn.SeqReverseSequence", dim=2)
+LAST = torch_module("nn.Select", dimension=2, index=-1)
+SWAP = torch_module("nn.Transpose", permutations=table(table(1, 2)))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        pytest.param([BACKWARDS, recurrent(), BACKWARDS], id="backwards"),
+        pytest.param([recurrent(), LAST, linear(6, 3)], id="last step"),
+        pytest.param([recurrent(), view(-1, 6), linear(6, 3)], id="rows"),
+        pytest.param([recurrent(), SWAP], id="time first"),
+        pytest.param([recurrent(), concat_table(LAST, torch_module("nn.Tanh"))], id="two outputs"),
+    ],
+)
+def test_what_is_not_made_step_by_step_has_no_step(
+    tmp_path: Path, layers: list[TorchObject]
+) -> None:
     """In two parts it would be another text: nothing to go on with, and no reason to refuse."""
-    weights = {"weight": 0.4 * randn(10, 24, seed=1), "bias": randn(24)}
-    recurrent = torch_module("nn.SeqLSTM", **weights, batchfirst=True)
-    backwards = sequential(
-        torch_module("nn.SeqReverseSequence", dim=2),
-        recurrent,
-        torch_module("nn.SeqReverseSequence", dim=2),
-    )
-    tail = torch_module("nn.Select", dimension=2, index=-1)
-    lookup = torch_module("nn.LookupTable", weight=randn(5, 4))
-    net = sequential(lookup, *([recurrent, tail, linear(6, 3)] if last else [backwards]))
+    net = sequential(torch_module("nn.LookupTable", weight=randn(5, 4)), *layers)
     done = convert(Request(write_t7(tmp_path / "model.t7", net), tmp_path / "port"))
     assert "step" not in tf.saved_model.load(str(done.output / "saved_model")).signatures
 

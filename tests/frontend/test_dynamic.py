@@ -6,6 +6,7 @@ import pytest
 
 from porter.emit.port import build_widest
 from porter.frontend.dynamic import candidates, generalise
+from porter.frontend.least_sizes import least_sizes
 from porter.ir.graph import TensorType, verify
 from porter.ir.nested import Nested, leaves
 from porter.runtime.runner import Variables
@@ -94,8 +95,10 @@ def test_the_batch_behind_time_is_that_of_other_inputs(steps: int) -> None:
     recurrent = torch_module("nn.SeqLSTM", weight=randn(11, 20), bias=randn(20))
     join = torch_module("nn.JoinTable", dimension=2, nInputDims=0)
     net = sequential(parallel_table(sequential(recurrent, last), linear(4, 5)), join)
-    graph = generalise(model(net), [TensorType((steps, 2, 6)), TensorType((2, 4))])
+    types = [TensorType((steps, 2, 6)), TensorType((2, 4))]
+    graph = generalise(model(net), types)
     assert [value.type.shape for value in leaves(graph.inputs)] == [(None, None, 6), (None, 4)]
+    assert least_sizes(model(net), types, graph) == {}
 
 
 def test_batches_are_tried_together_first() -> None:

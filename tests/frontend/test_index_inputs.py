@@ -27,6 +27,7 @@ from tests.build import (
     randn,
     run,
     sequential,
+    table,
     torch_module,
 )
 from tests.write_t7 import write_t7
@@ -86,6 +87,23 @@ def test_indices_stay_indices_where_large_numbers_overflow() -> None:
     kept, scaled = leaves(milder.arrays)
     assert np.array_equal(kept, indices)
     assert np.abs(scaled).max() < np.abs(numbers).max()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        torch_module("nn.Transpose", permutations=table(table(1, 2))),
+        torch_module("nn.Convert", inputShape="bt", outputShape="tb"),
+        torch_module("nn.SeqReverseSequence", dim=2),
+    ],
+)
+def test_indices_stay_indices_behind_layers_that_rearrange_them(first: TorchObject) -> None:
+    net = model(sequential(first, lookup()))
+    for types in (solve(net).types[0], requested(net, [TensorType((2, 5), INT)]).types[0]):
+        assert [type.dtype for type in leaves(types)] == [INT]
+        graph = net.walk(types)
+        assert [each.largest for each in index_inputs(graph).values()] == [9]
+        assert not number_readers(graph)
 
 
 def columns(*modules: TorchObject) -> TorchObject:
