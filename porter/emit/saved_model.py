@@ -91,8 +91,8 @@ class SavedModel(Format):
             job = replace(job, checks=job.checks * 2)
         outputs, proof = self.run(job, folder, signatures)
         measures = [job.compare(outputs)]
-        if step_signature.state_types(job):
-            measures.append(step_signature.verify_steps(job, folder / self.name))
+        if states := step_signature.state_types(job):
+            measures.append(step_signature.verify_steps(job, folder / self.name, states))
             note = "; ".join(filter(None, (note, "also part by part, with its states")))
         return Measure.worst(measures), "; ".join(filter(None, (proof, note)))
 

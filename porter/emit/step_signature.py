@@ -79,7 +79,7 @@ def halves(text: Array) -> list[Array]:
 
 
 def step_signature(job: ExportJob) -> Any:
-    """The traced signature."""
+    """The traced signature of a model that has states (`state_types`)."""
     assert isinstance(job.types, TensorType)
     # Two samples of three tokens: sizes that are unlike each other are told apart.
     tokens = TensorType((2, 3), INT)
@@ -101,12 +101,15 @@ def step_signature(job: ExportJob) -> Any:
     return tf.function(step, input_signature=specs, autograph=False).get_concrete_function()
 
 
-def verify_steps(job: ExportJob, folder: Path) -> Measure:
-    """What was written goes on in the middle of a text, and makes of it what the oracle did."""
+def verify_steps(job: ExportJob, folder: Path, types: list[TensorType]) -> Measure:
+    """What was written goes on in the middle of a text, and makes of it what the oracle did.
+
+    `types` are those of its states.
+    """
     text, expected = long_text(job)
     states = {
         f"state_{number}": np.zeros((len(text), *type.static[1:]), np.float32)
-        for number, type in enumerate(state_types(job), start=1)
+        for number, type in enumerate(types, start=1)
     }
     outputs = []
     for part in halves(text):
