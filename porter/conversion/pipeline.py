@@ -249,19 +249,10 @@ def verify_all(
     left = saved_outputs.verify(model, variables["float32"], request.tolerance)
     if left is not None:
         reports.append(left)
-    failed = [report for report in reports if not report.passed]
-    if failed:
+    if not all(report.passed for report in reports):
         pages = write_failed(reports, request)
-        raise parity_failure(
-            reports, telling(reports), request.registry, pages, mode_advice(model, request)
-        )
+        raise parity_failure(reports, request.registry, pages, mode_advice(model, request))
     return used, reports
-
-
-def telling(reports: Sequence[Report]) -> Report:
-    """The report whose row is the one that tables show of the first failing layer."""
-    first = next(row for row in worst_rows(reports) if not row.passed)
-    return next(report for report in reports if any(row is first for row in report.rows))
 
 
 def verify_one(
@@ -324,13 +315,13 @@ def write_failed(reports: list[Report], request: Request) -> list[Path]:
 
 def parity_failure(
     reports: list[Report],
-    failed: Report,
     registry: Registry | None,
     pages: Sequence[Path] = (),
     mode: str = "",
 ) -> ParityError:
-    """The error of a port that does not compute what the oracle says."""
+    """The error of a port that does not compute what the oracle says: the row that tables show."""
     row = next(row for row in worst_rows(reports) if not row.passed)
+    failed = next(report for report in reports if any(each is row for each in report.rows))
     error = ParityError(
         f"the port differs from {row.oracle}: nothing was written",
         where=f"{row.path or 'the root'} ({row.type}), on input {failed.input}",
