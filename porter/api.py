@@ -309,6 +309,12 @@ def stylize(
     seed: int = 1,
     force: bool = False,
     trust_code: bool = False,
+    encoder: StrPath | None = None,
+    style: StrPath | None = None,
+    transform: str = "adain",
+    alpha: float = 1.0,
+    style_size: int | None = None,
+    then: StrPath | Iterable[StrPath] = (),
     on_result: Callable[[StylizeResult], None] = lambda result: None,
 ) -> Stylization:
     """Run images through an image-to-image model and write what it makes of them.
@@ -320,12 +326,18 @@ def stylize(
     largest number of images run at once. `skip_existing` leaves out images whose results are there.
     `trust_code` executes the `layers.py` beside a `.keras` even where no manifest lists it.
 
+    With an `encoder` (a VGG's `.t7`) and a `style` (a painting) `model` is a decoder's `.t7`, and
+    images get the style of the painting: `transform` is "adain" (Huang and Belongie, 2017) or "wct"
+    (Li et al., 2017), `alpha` its strength from 0 to 1, `style_size` scales the painting's longer
+    side. `then` names more decoders, each for the result of the one before.
+
     An image that cannot be read or run is a result with its `error`, and the others go on. A video
     that was stopped goes on where it was. Raises UsageError for a model that does not take or make
     images, UnreadablePicture for a video that cannot be read, UnsafeFile for a `.keras` of unknown
     layers, EmitError where nothing can be written.
     """
     from porter.apps.registry import registry_with
+    from porter.apps.stylize.arbitrary_style import arbitrary_style
     from porter.apps.stylize.loading import LoadOptions, open_net
     from porter.apps.stylize.stylize import StylizeSettings, stylize
     from porter.apps.stylize.video import stylize_video, video_job
@@ -337,6 +349,15 @@ def stylize(
         raise UsageError("`force=True` does not go with `skip_existing=True`")
     settings = StylizeSettings(crop, batch, skip_existing)
     settings.require_sensible(sizes)
+    decoders = [then] if isinstance(then, str | os.PathLike) else list(then)
+    painting = arbitrary_style(
+        path_of(encoder),
+        path_of(style),
+        transform,
+        alpha,
+        [Path(decoder) for decoder in decoders],
+        style_size,
+    )
     chosen = [images] if isinstance(images, str | os.PathLike) else list(images)
     sources, replaces = [os.fspath(image) for image in chosen], force or skip_existing
     video = video_job(sources, Path(output), sizes, replaces)
@@ -345,10 +366,11 @@ def stylize(
     photos = [] if video else pairs(sources, Path(output), compare, replaces, sizes)
     registry = registry_with(layer_maps, identity, map)
     shapes = shapes_of(input_shapes)
-    options = LoadOptions(preset, select, shapes, registry, Options(bn, seed), trust_code)
+    options = LoadOptions(preset, select, shapes, registry, Options(bn, seed), trust_code, painting)
     net, spec = open_net(Path(model), options)
     if video:
-        return stylize_video(net, spec, Path(model), video, settings)
+        files = (Path(model), *(painting.files if painting else ()))
+        return stylize_video(net, spec, files, video, settings)
     return stylize(net, spec, photos, settings, on_result)
 
 

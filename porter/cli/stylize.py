@@ -21,6 +21,7 @@ from porter.cli.arguments import (
 from porter.errors import UsageError, printable
 
 if TYPE_CHECKING:
+    from porter.apps.stylize.arbitrary_style import ArbitraryStyle
     from porter.apps.stylize.runners import Net
     from porter.apps.stylize.stylize import Stylization, StylizeResult, StylizeSettings
     from porter.apps.stylize.video import VideoJob
@@ -43,6 +44,7 @@ def add_to(commands: Commands) -> None:
         help="a file for one image or a video, else a folder",
     )
     preset_option(one)
+    style_options(one)
     one.add_argument(
         "--image-size",
         type=int,
@@ -95,6 +97,69 @@ def add_to(commands: Commands) -> None:
     one.set_defaults(run=run)
 
 
+def style_options(command: argparse.ArgumentParser) -> None:
+    """What makes a whole net of a decoder: AdaIN and WCT."""
+    group = command.add_argument_group(
+        "any painting's style (AdaIN, WCT)", "MODEL is then the decoder, a .t7."
+    )
+    group.add_argument(
+        "--encoder",
+        type=Path,
+        metavar="FILE",
+        help="the encoder, a .t7 such as vgg_normalised.t7; it is cut where the decoder begins "
+        "(default: none; MODEL is a whole net)",
+    )
+    group.add_argument(
+        "--style",
+        type=Path,
+        metavar="IMAGE",
+        help="the painting whose style the images get (default: none)",
+    )
+    group.add_argument(
+        "--transform",
+        choices=["adain", "wct"],
+        default="adain",
+        help="how features get the painting's statistics: mean and deviation of each plane, or "
+        "whitening and colouring (default: adain)",
+    )
+    group.add_argument(
+        "--alpha",
+        type=float,
+        default=1.0,
+        metavar="A",
+        help="strength of the style, from 0, none, to 1 (default: 1)",
+    )
+    group.add_argument(
+        "--style-size",
+        type=int,
+        metavar="N",
+        help="scale the painting's longer side to N pixels first (default: keep it)",
+    )
+    group.add_argument(
+        "--then",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DECODER",
+        help="another decoder, which goes on from the result of the one before; repeat it for "
+        "several levels, coarsest first (default: none)",
+    )
+
+
+def style_of(options: argparse.Namespace) -> ArbitraryStyle | None:
+    """The style that the options ask for, if any. Raises UsageError."""
+    from porter.apps.stylize.arbitrary_style import arbitrary_style
+
+    return arbitrary_style(
+        options.encoder,
+        options.style,
+        options.transform,
+        options.alpha,
+        options.then,
+        options.style_size,
+    )
+
+
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
     from porter.apps.stylize import ray_data
@@ -108,6 +173,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = StylizeSettings(options.crop, options.batch, options.skip_existing)
     settings.require_sensible(options.image_size)
+    options.style = style_of(options)
     if options.shard and options.ray:
         raise UsageError("--shard and --ray share images out, each by itself")
     shard, replaces = shard_of(options.shard), options.force or options.skip_existing
@@ -173,6 +239,7 @@ def run_ray(
         options.bn,
         options.seed,
         options.trust_code,
+        options.style and options.style.absolute(),
     )
     results: list[StylizeResult] = []
     spec: ImageSpec | None = None
@@ -201,6 +268,7 @@ def run_video(options: argparse.Namespace, settings: StylizeSettings, job: Video
     with progress(options.json) as display:
         task = display.add_task(f"open {options.model}")
         net, spec = opened(options)
+        files = (options.model, *(options.style.files if options.style else ()))
         started = time.monotonic()
         resumed_at: int | None = None
 
@@ -211,7 +279,7 @@ def run_video(options: argparse.Namespace, settings: StylizeSettings, job: Video
             name = printable(job.source.name)
             display.update(task, total=count, completed=done, description=f"{name}{left}")
 
-        done = stylize_video(net, spec, options.model, job, settings, on_frames)
+        done = stylize_video(net, spec, files, job, settings, on_frames)
     if not (options.json or done.skipped):
         out().print(stylized_line(done.results[0]))
     show(options, done)
@@ -229,6 +297,7 @@ def opened(options: argparse.Namespace) -> tuple[Net, ImageSpec]:
         registry_of(options),
         options_of(options),
         options.trust_code,
+        options.style,
     )
     return open_net(options.model, choices)
 

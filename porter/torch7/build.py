@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,40 @@ def torch_module(typename: str, **fields: Any) -> TorchObject:
     """An instance of a Torch class; fields that are None are nil."""
     entries = {name: lua(value) for name, value in fields.items() if value is not None}
     return TorchObject(typename, next(_indices), 1, 0, entries)
+
+
+def renumbered(root: TorchObject) -> TorchObject:
+    """A copy of what a file holds, with indices of its own: those of two files are the same ones.
+
+    What is shared inside stays shared; numbers are not copied.
+    """
+    copies: dict[int, Any] = {}
+    pending: list[tuple[Any, Any]] = []
+
+    def copied(value: Any) -> Any:
+        if not isinstance(value, Table | TorchObject | Tensor | Storage):
+            return value
+        if id(value) not in copies:
+            if isinstance(value, Tensor):
+                changes = {"storage": copied(value.storage), "index": next(_indices)}
+            elif isinstance(value, Storage):
+                changes = {"index": next(_indices)}
+            else:
+                name = "items" if isinstance(value, Table) else "fields"
+                changes = {"index": next(_indices), name: {}}
+            copies[id(value)] = replace(value, **changes)
+            if not isinstance(value, Tensor | Storage):
+                pending.append((value, copies[id(value)]))
+        return copies[id(value)]
+
+    copy: TorchObject = copied(root)
+    while pending:
+        old, new = pending.pop()
+        if isinstance(old, Table):
+            new.items |= {copied(key): copied(item) for key, item in old.items.items()}
+        else:
+            new.fields |= {copied(key): copied(item) for key, item in old.fields.items()}
+    return copy
 
 
 # Containers -------------------------------------------------------------------------------------

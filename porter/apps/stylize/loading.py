@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.apps.stylize.arbitrary_style import ArbitraryStyle, assembled
 from porter.apps.zoo.systems import likeness, looks_like
 from porter.conversion.verification_inputs import emitted_types
 from porter.errors import UsageError
@@ -47,6 +48,8 @@ PARTS = (
 )
 """What is taken of a converted folder, best first."""
 MANIFEST = "manifest.json"
+COLOURISATION = "colourisation-iizuka"
+"""The system of the zoo that is fed two pictures, and makes colours."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,15 @@ class LoadOptions:
     options: Options = field(default_factory=Options)
     trust_code: bool = False
     """Whether a `layers.py` is executed that no manifest lists; for `.keras` only."""
+    style: ArbitraryStyle | None = None
+    """What makes a whole net of a decoder."""
 
 
 def open_net(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A net and what its pictures mean. Raises UsageError where it has nothing to do with them."""
-    if path.is_dir() or path.suffix in (".keras", ".tflite"):
+    if choices.style is not None:
+        net, spec = open_decoder(path, choices, choices.style)
+    elif path.is_dir() or path.suffix in (".keras", ".tflite"):
         net, spec = open_converted(path, choices)
     else:
         net, spec = open_torch(path, choices)
@@ -80,16 +87,37 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
     """A `.t7`, traced in this process; `porter convert` is what proves it."""
     opened = open_model(path, choices.registry or default_registry(), choices.select)
     mode = decide(opened.root, choices.options, preset=choices.preset)
+    if choices.preset is None and COLOURISATION in {system.name for system in looks_like(opened)}:
+        from porter.apps.stylize.colourisation import PRESET, ColourNet
+
+        why = "the net and the file's mean are those of colorize.lua"
+        return ColourNet(opened, mode.options), ImageSpec(PRESET, Geometry(), why)
     model = opened.model(mode.options)
     shapes = shapes_for(model, choices.input_shapes)
-    spec = torch_spec(path, opened, model, shapes, choices.preset)
+    return traced(model, shapes), torch_spec(path, opened, model, shapes, choices.preset)
+
+
+def open_decoder(path: Path, choices: LoadOptions, style: ArbitraryStyle) -> tuple[Net, ImageSpec]:
+    """A decoder's `.t7` as part of the net that gives photos the style of a painting."""
+    opened = open_model(path, choices.registry or default_registry(), choices.select)
+    whole, preset, why = assembled(opened, style, choices.options, choices.preset)
+    model = whole.model(decide(whole.root, choices.options, preset=preset).options)
+    shapes = shapes_for(model, choices.input_shapes)
+    spec = image_spec_of(whole, model, shapes, preset)
+    if spec is None:
+        raise not_of_images(path, model, shapes) or unknown_encoding(path)
+    return traced(model, shapes), replace(spec, why=why, warning="")
+
+
+def traced(model: Model, shapes: Shapes) -> Net:
+    """A port of a model, in this process."""
     from porter.apps.stylize.runners import TracedNet
     from porter.emit.port import build_widest
     from porter.emit.settings import ExportOptions
     from porter.runtime.runner import Variables
 
     port = build_widest(model, emitted_types(model, shapes), Variables(), ExportOptions())
-    return TracedNet(port, model), spec
+    return TracedNet(port, model)
 
 
 def torch_spec(

@@ -29,6 +29,7 @@ from porter.system.runtime_errors import cause
 from porter.system.threads import TENSORFLOW_THREADS
 
 if TYPE_CHECKING:
+    from porter.apps.stylize.arbitrary_style import ArbitraryStyle
     from porter.apps.stylize.stylize import StylizeResult, StylizeSettings
     from porter.imaging.image_spec import ImageSpec
 
@@ -60,6 +61,7 @@ class NetOpening:
     bn: Any = "auto"
     seed: int = 1
     trust_code: bool = False
+    style: ArbitraryStyle | None = None
 
     def open(self) -> Any:
         """The net and what its pictures mean. Raises PorterError."""
@@ -75,6 +77,7 @@ class NetOpening:
             registry_with(self.layer_maps, self.identity, self.map),
             Options(self.bn, self.seed),
             self.trust_code,
+            self.style,
         )
         return open_net(self.model, choices)
 

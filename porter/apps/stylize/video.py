@@ -10,7 +10,7 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,12 +82,12 @@ def video_job(
 def stylize_video(
     net: Net,
     spec: ImageSpec,
-    model: Path,
+    files: Sequence[Path],
     job: VideoJob,
     settings: StylizeSettings,
     progress: Progress = lambda done, count: None,
 ) -> Stylization:
-    """Run every frame, and write the video with its sound.
+    """Run every frame, and write the video with its sound. `files` are those of the net.
 
     Raises UnreadablePicture for a file that is no video, OutOfMemory for frames that do not fit,
     EmitError where it cannot be written, UsageError where another run is at work on it.
@@ -98,7 +98,7 @@ def stylize_video(
     source = video.probe(job.source)
     identity = {
         "source": [str(job.source.resolve()), *fingerprint(job.source)],
-        "model": [str(model.resolve()), *fingerprint(model)],
+        "net": [[str(file.resolve()), *fingerprint(file)] for file in files],
         "preset": spec.json(),
         "longest": job.longest,
         "crop": settings.crop,
