@@ -18,9 +18,11 @@ from porter.maps import (
     Accepts,
     Array,
     HasKerasLayer,
+    HasSlopes,
     LayerMap,
     OpContext,
     Options,
+    Param,
     Shape,
     TorchObject,
     flag,
@@ -200,7 +202,7 @@ class RReLU(Leaky):
 
 
 @register("nn.PReLU")
-class PReLU(LayerMap, HasKerasLayer):
+class PReLU(LayerMap, HasKerasLayer, HasSlopes):
     """x if x > 0, else w · x with one learned slope (`nOutputPlane` 0) or one for each channel.
 
     Channels are dimension 2 of any input with two or more dimensions: Torch takes no unbatched
@@ -232,6 +234,9 @@ class PReLU(LayerMap, HasKerasLayer):
         shape[self.channel(len(shape))] = self.planes or 1
         slope = spread(at, self.weight, tuple(shape))
         return tf.where(tf.greater(x, 0), x, tf.multiply(x, slope))
+
+    def slopes(self) -> Param | None:
+        return self.weight if self.weight.shape[0] == (self.planes or 1) else None
 
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         rank = at.inputs[0].rank

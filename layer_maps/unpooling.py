@@ -65,16 +65,35 @@ def max_unpooling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
 
 
 def spread(tf: Any, x: Any, source: Any, kernel: Sequence[int]) -> Any:
-    """Zeros like the images `source`, with each element of `x` where its window had its maximum."""
-    _, places = tf.nn.max_pool_with_argmax(
-        source, kernel, kernel, "VALID", output_dtype=tf.int64, include_batch_in_index=True
+    """Zeros like the images `source`, with each element of `x` where its window had its maximum.
+
+    The places of a window are compared with its maximum one after the other. TensorFlow's search
+    for the maximum and its scatter take four times as long, and LiteRT has no such search.
+    """
+    down, right = kernel
+    largest = tf.nn.max_pool2d(source, kernel, kernel, "VALID")
+    samples, high, wide, planes = (size(tf, largest, axis) for axis in range(4))
+    extents = tf.stack([samples, high * down, wide * right, planes])
+    whole = tf.slice(source, [0, 0, 0, 0], extents)
+    windows = tf.reshape(whole, tf.stack([samples, high, down, wide, right, planes]))
+    places = tf.reshape(
+        tf.transpose(windows, [2, 4, 0, 1, 3, 5]),
+        tf.stack([down * right, samples, high, wide, planes]),
     )
-    flat = tf.scatter_nd(
-        tf.reshape(places, [-1, 1]),
-        tf.reshape(x, [-1]),
-        tf.reshape(tf.size(source, out_type=tf.int64), [1]),
+    largest, x = tf.expand_dims(largest, 0), tf.expand_dims(x, 0)
+    nothing, outputs = tf.zeros_like(x), []
+    sought = tf.equal(largest, largest)
+    for place in range(down * right):
+        values = tf.slice(places, [place, 0, 0, 0, 0], [1, -1, -1, -1, -1])
+        found = tf.logical_and(sought, tf.equal(values, largest))
+        sought = tf.logical_and(sought, tf.not_equal(values, largest))
+        outputs.append(tf.where(found, x, nothing))
+    spread_out = tf.reshape(
+        tf.concat(outputs, 0), tf.stack([down, right, samples, high, wide, planes])
     )
-    return tf.reshape(flat, tf.shape(source))
+    out = tf.reshape(tf.transpose(spread_out, [2, 3, 0, 4, 1, 5]), extents)
+    beyond = [tf.subtract(size(tf, source, axis), size(tf, out, axis)) for axis in (1, 2)]
+    return tf.pad(out, [[0, 0], [0, beyond[0]], [0, beyond[1]], [0, 0]])
 
 
 class MaxUnpooling(LayerMap):

@@ -3,8 +3,8 @@
 Batch normalisations are folded into the layers before them and identities dropped (fold.py), so the
 numbers differ from the SavedModel's by rounding. `frozen.pb` is a GraphDef for TensorFlow 1.x
 (`tf.compat.v1.import_graph_def`) and for tools that read nothing else; the manifest names its
-tensors, `input:0` and `output:0`. `frozen/` is the same graph as a SavedModel without variables,
-with the signature `serving_default`.
+tensors, `input:0` and `output:0`. `frozen/` is a SavedModel without variables, with the signature
+`serving_default`: the same graph, optimised as far as that takes no branches and no loops.
 
 A session copies each constant about five times. Where the weights are large, the graph that was
 loaded again is therefore fed with the constants that were read from it.
@@ -23,6 +23,7 @@ from porter.emit.subprocess_runner import run_constants, run_frozen_graph, run_s
 from porter.errors import EmitError
 from porter.ir.fields import Param
 from porter.ir.nested import named_leaves
+from porter.passes import optimize_constants
 from porter.passes.fold import fuse
 from porter.runtime.runner import Variables, scope_of
 from porter.system.tensorflow import tf
@@ -39,11 +40,14 @@ class Frozen(Emitter):
     name = "frozen"
 
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
-        weights = Constants(job.port.variables)
-        port = build(fuse(job.port.graph), weights, job.options.plain(), least=job.port.least)
+        weights, least = Constants(job.port.variables), job.port.least
+        plain, level = job.options.plain(), job.options.level
+        port = build(fuse(job.port.graph), weights, plain, least=least)
+        fastest = build(optimize_constants(job.port.graph, level), weights, plain, least=least)
         saved, file = folder / "frozen", folder / "frozen.pb"
         size = weights_size(port)
-        write_port(port, weights, saved, file)
+        write_file(port, weights, file)
+        write_folder(fastest, weights, saved)
         samples = [check.inputs for check in job.checks]
         tensors = tensor_names(port)
         if size > LARGE:
@@ -105,14 +109,29 @@ def weights_size(port: Port) -> int:
     return size
 
 
-def write_port(port: Port, weights: Constants, saved: Path, file: Path) -> None:
-    """The SavedModel and the GraphDef of a port that was traced on `weights`."""
+def write_file(port: Port, weights: Constants, path: Path) -> None:
+    """The GraphDef of a port that was traced on `weights`."""
+    write_graph_def(path, *with_constants(port, weights))
+
+
+def write_folder(port: Port, weights: Constants, folder: Path) -> None:
+    """The SavedModel of a port that was traced on `weights`."""
     graph = port.serve.graph
-    definition = graph.as_graph_def()
+    named = ((port.graph.inputs, "input"), (port.graph.outputs, "output"))
+    inputs, outputs = (
+        {name: graph.get_tensor_by_name(f"{name}:0") for name, _ in named_leaves(*each)}
+        for each in named
+    )
+    write_saved_model(folder, *with_constants(port, weights), inputs, outputs)
+
+
+def with_constants(port: Port, weights: Constants) -> tuple[Any, dict[str, Any]]:
+    """The graph's definition, and its constants by the names of the nodes that they replace."""
+    definition = port.serve.graph.as_graph_def()
     used = {node.name for node in definition.node}
     renamed: dict[str, str] = {}
     constants: dict[str, Any] = {}
-    for tensor, placeholder in graph.captures:
+    for tensor, placeholder in port.serve.graph.captures:
         name = f"weights/{scope_of(weights.names[id(tensor)])}"
         while name in used:
             name += "_"
@@ -121,13 +140,7 @@ def write_port(port: Port, weights: Constants, saved: Path, file: Path) -> None:
     for node in definition.node:
         node.name = renamed.get(node.name, node.name)
         node.input[:] = [renamed.get(source, source) for source in node.input]
-    write_graph_def(file, definition, constants)
-    named = ((port.graph.inputs, "input"), (port.graph.outputs, "output"))
-    inputs, outputs = (
-        {name: graph.get_tensor_by_name(f"{name}:0") for name, _ in named_leaves(*each)}
-        for each in named
-    )
-    write_saved_model(saved, definition, constants, inputs, outputs)
+    return definition, constants
 
 
 def tensor_names(port: Port) -> dict[str, dict[str, str]]:

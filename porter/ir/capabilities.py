@@ -10,6 +10,7 @@ for it. Every method may still return None (or False) for an instance that it do
     LinearInPlanes     passes: each output plane is linear in its slice of the weight
     AffinePerPlane     passes: scales and shifts each plane
     NormalizesPlanes   passes: normalises each plane
+    HasSlopes          passes: multiplies negative numbers by a slope of their plane
     BySample           passes: whether samples of a batch are computed one by one
     HasReach           apps: which rows of an image a row of the output is computed from
     HintsInput         frontend: the type of the layer's input (HintsInputs: of each input)
@@ -93,6 +94,14 @@ class NormalizesPlanes(abc.ABC):
     @abc.abstractmethod
     def plane_normalization(self) -> PlaneNormalization | None:
         """The statistics and parameters that it normalises batches by."""
+
+
+class HasSlopes(abc.ABC):
+    """x where it is positive, else slope · x."""
+
+    @abc.abstractmethod
+    def slopes(self) -> Param | None:
+        """One slope, or one for each plane on axis 1."""
 
 
 class BySample(abc.ABC):

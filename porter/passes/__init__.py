@@ -15,8 +15,10 @@ from __future__ import annotations
 from porter.ir.graph import Graph, verify
 from porter.passes.affine import fuse_fixed_normalizations
 from porter.passes.borders import gather_borders
-from porter.passes.fold import drop_identities
+from porter.passes.fold import drop_identities, fuse
+from porter.passes.matrix_deconvolution import multiply_deconvolutions
 from porter.passes.normalization import fuse_normalizations
+from porter.passes.prelu import simplify_slopes
 from porter.passes.subpixel_conv import widen_few_planes
 from porter.passes.winograd import convolve_by_winograd
 from porter.passes.winograd_regions import stay_in_tiles
@@ -28,8 +30,12 @@ EXACT = (
     fuse_fixed_normalizations,
     gather_borders,
     widen_few_planes,
+    multiply_deconvolutions,
+    simplify_slopes,
 )
 FAST = (convolve_by_winograd, stay_in_tiles)
+STRAIGHT = (gather_borders, widen_few_planes, multiply_deconvolutions, simplify_slopes)
+"""Those of EXACT that choose nothing when the graph runs, for graphs of constants."""
 
 
 def optimize(graph: Graph, level: str = "exact") -> Graph:
@@ -37,6 +43,15 @@ def optimize(graph: Graph, level: str = "exact") -> Graph:
     if level == "none":
         return graph
     for rewrite in EXACT + FAST if level == "fast" else EXACT:
+        graph = rewrite(graph)
+    verify(graph)
+    return graph
+
+
+def optimize_constants(graph: Graph, level: str = "exact") -> Graph:
+    """`graph` optimised for weights that are constants: folded, and without branches or loops."""
+    graph = fuse(graph)
+    for rewrite in () if level == "none" else STRAIGHT:
         graph = rewrite(graph)
     verify(graph)
     return graph
