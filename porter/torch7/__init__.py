@@ -25,7 +25,7 @@ from porter.system.input_files import torch_file_in
 from porter.torch7.cursor import AsciiCursor, BinaryCursor
 from porter.torch7.objects import TorchObject, as_integer, describe
 from porter.torch7.parse import Parser
-from porter.torch7.sniff import diagnose, is_ascii, is_big_endian, is_binary
+from porter.torch7.sniff import diagnose, is_ascii, is_big_endian, is_binary, is_waifu2x_json
 from porter.torch7.types import LuaBoolean, LuaFunction, Storage, Table, Tensor
 
 __all__ = [
@@ -56,7 +56,7 @@ class T7File:
 
     path: str
     root: Any
-    format: Literal["binary", "ascii"]
+    format: Literal["binary", "ascii", "json"]
     long_size: Literal[8, 4] | None
     size: int
     trailing: int
@@ -105,6 +105,10 @@ def read_bytes(data: bytes | memoryview | mmap.mmap, name: str = "<bytes>") -> T
 
 def _read(view: memoryview, name: str) -> T7File:
     head = bytes(view[:_HEAD])
+    if is_waifu2x_json(head):
+        from porter.torch7 import waifu2x_json  # which builds upon this package
+
+        return T7File(name, waifu2x_json.read_weights(view), "json", None, len(view), 0, view)
     if found := diagnose(head, len(view)):
         kind, hint = found
         raise WrongFile(f"This is {kind}, not a Torch7 file.", hint=hint)

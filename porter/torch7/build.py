@@ -160,6 +160,23 @@ def convolution(
     )
 
 
+def full_convolution(
+    weight: Array, bias: Array | None = None, stride: Pair = (1, 1), pad: Pair = (0, 0)
+) -> TorchObject:
+    """nn.SpatialFullConvolution of a weight I×O×kH×kW."""
+    planes, outputs, *kernel = weight.shape
+    return torch_module(
+        "nn.SpatialFullConvolution",
+        nInputPlane=planes,
+        nOutputPlane=outputs,
+        **_geometry((kernel[0], kernel[1]), stride, pad),
+        adjW=0,
+        adjH=0,
+        weight=weight,
+        bias=bias,
+    )
+
+
 def _geometry(kernel: Pair, stride: Pair, pad: Pair) -> dict[str, int]:
     """The fields in which convolutions and poolings keep their windows."""
     fields = {"kW": kernel[1], "kH": kernel[0], "dW": stride[1], "dH": stride[0]}

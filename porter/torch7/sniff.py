@@ -12,6 +12,10 @@ import re
 USE_TORCH_LOAD = "Load it with torch.load in PyTorch; porter reads models saved by Lua Torch7."
 GET_THE_MODEL = "Get the model file itself; this may be what a failed download left behind."
 
+JSON_HINT = (
+    "Get the .t7 itself; the only JSON that porter reads is waifu2x's, a list of convolutions."
+)
+
 Diagnosis = tuple[str, str]
 
 # First bytes -> (what it is, what to do next). Longer signatures come before their prefixes.
@@ -47,6 +51,10 @@ _BIG_ENDIAN = re.compile(rb"\x00\x00\x00[\x01-\x08]")
 _SAFETENSORS = re.compile(rb'[\x00-\xff]{8}\{\s*"')
 _HTML = re.compile(rb"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _JSON = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[\]{"0-9-])')
+_WAIFU2X = re.compile(
+    rb'\s*\[\s*\{\s*"(?:n(?:In|Out)putPlane|[kd][WH]|pad[WH]|dilation[WH]|weight|bias|class_name|'
+    rb'model_config)"\s*:'
+)
 _LUA = re.compile(rb"\s*(?:--|#!.*\b(?:th|lua)|(?:local|require|return|function)\b)")
 _PROTOTXT = re.compile(rb'(?:^|\n)\s*(?:name\s*:\s*"|layers?\s*\{|input(?:_dim)?\s*:)')
 # Protobuf: field number and wire type in the low bits, then the field itself.
@@ -82,6 +90,11 @@ def is_binary(head: bytes) -> bool:
 def is_ascii(head: bytes) -> bool:
     """Whether this starts like an ASCII `.t7`: an object type on a line of its own."""
     return re.match(rb"[0-8](?:\s|\Z)", head) is not None
+
+
+def is_waifu2x_json(head: bytes) -> bool:
+    """Whether this starts like the weights that waifu2x exports, whose keys stand in any order."""
+    return _WAIFU2X.match(head) is not None
 
 
 def is_big_endian(head: bytes) -> bool:
@@ -139,7 +152,7 @@ def _text(head: bytes) -> Diagnosis | None:
     if _HTML.match(head):
         return "a web page", "The download got a page instead of the model: use the direct link."
     if _JSON.match(head):
-        return "a JSON file", GET_THE_MODEL
+        return "a JSON file", JSON_HINT
     if _PROTOTXT.search(head):
         return "a Caffe prototxt", "It describes a Caffe network, without Torch7 weights."
     if _LUA.match(head):
