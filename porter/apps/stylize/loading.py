@@ -31,7 +31,7 @@ from porter.imaging.image_spec import (
     others_hint,
     walked,
 )
-from porter.imaging.presets import BUILT_IN, find
+from porter.imaging.presets import BUILT_IN, PLANES, find
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
@@ -94,7 +94,8 @@ def open_torch(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:
         return ColourNet(opened, mode.options), ImageSpec(PRESET, Geometry(), why)
     model = opened.model(mode.options)
     shapes = shapes_for(model, choices.input_shapes)
-    return traced(model, shapes), torch_spec(path, opened, model, shapes, choices.preset)
+    spec = torch_spec(path, opened, model, shapes, choices.preset)
+    return traced(model, shapes), spec
 
 
 def open_decoder(path: Path, choices: LoadOptions, style: ArbitraryStyle) -> tuple[Net, ImageSpec]:
@@ -148,16 +149,21 @@ def not_of_images(path: Path, model: Model, shapes: Shapes) -> UsageError | None
         shown = ", ".join(str(each) for each in leaves(shapes.types[0]))
         return UsageError(f"{path.name} takes {shown}, and no pictures")
     graph = walked(model, type)
-    if output_image(graph) is not None:
+    picture = output_image(graph)
+    planes = (type.shape[1], picture.shape[1]) if picture else ()
+    if picture is not None and {*planes} <= {*PLANES.values()}:
         return None
     values = list(leaves(graph.outputs))
     shown = ", ".join(str(value.type) for value in values)
-    what = "no pictures" if len(values) == 1 else "not one picture"
-    return UsageError(
-        f"{path.name} makes {shown} of pictures {type}, and {what}",
-        hint=f"run it from Python: `porter convert {shlex.quote(str(path))}` ends with the lines "
-        "that call it",
+    what = "not one picture" if len(values) > 1 else "no pictures"
+    hint = (
+        f"run it from Python: `porter convert {shlex.quote(str(path))}` ends with the lines that "
+        "call it"
     )
+    if picture is not None:
+        hint += "; or, where it is half of AdaIN or WCT, with the other half: name the decoder, "
+        hint += "and add `encoder=FILE` and `style=PAINTING`"
+    return UsageError(f"{path.name} makes {shown} of pictures {type}, and {what}", hint=hint)
 
 
 def open_converted(path: Path, choices: LoadOptions) -> tuple[Net, ImageSpec]:

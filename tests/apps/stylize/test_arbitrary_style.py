@@ -161,6 +161,13 @@ def test_nets_that_do_not_go_together_are_refused(decoder: str, encoder: str, me
         numbers(part(decoder), part(encoder))
 
 
+@pytest.mark.parametrize("system", ["adain-decoder", "adain-encoder"])
+def test_half_a_net_asks_for_the_other_half(system: str) -> None:
+    with pytest.raises(UsageError, match="and no pictures") as error:
+        open_net(part(system), LoadOptions())
+    assert 'name the decoder, and add `encoder="FILE"`' in str(error.value)
+
+
 def test_an_encoder_that_is_fed_other_numbers_needs_a_preset(tmp_path: Path) -> None:
     encoder = write_t7(tmp_path / "vgg.t7", sequential(conv(3, 8, 3, pad=1), relu()))
     decoder = write_t7(tmp_path / "decoder.t7", sequential(conv(8, 3, 3, pad=1)))

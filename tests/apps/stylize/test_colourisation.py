@@ -11,7 +11,7 @@ from PIL import Image
 from porter.apps.stylize.colourisation import coloured
 from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.cli import main as cli
-from porter.errors import BadField
+from porter.errors import BadField, UsageError
 from porter.imaging.photos import read_image
 from porter.imaging.pixels import to_net
 from porter.ir.fields import Array
@@ -53,6 +53,11 @@ def test_the_command_writes_colours(tmp_path: Path) -> None:
     assert apart.max() <= 1
     with Image.open(tmp_path / "out" / "grey.png") as opened:
         assert np.ptp(np.asarray(opened), axis=-1).max() > 100
+
+
+def test_no_preset_takes_the_place_of_the_script() -> None:
+    with pytest.raises(UsageError, match="the preset plain is for nets that take images"):
+        open_net(MODEL, LoadOptions("plain"))
 
 
 def test_a_mean_that_is_no_number_is_refused(tmp_path: Path) -> None:
