@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
 import shlex
 import shutil
@@ -14,6 +16,7 @@ from PIL import Image
 import porter
 from porter.apps.stylize.arbitrary_style import TRANSFORMS, arbitrary_style, features
 from porter.apps.stylize.loading import LoadOptions, open_net
+from porter.apps.stylize.ray_data import NetOpening
 from porter.apps.stylize.whitening import whitening_colouring, with_whitening
 from porter.cli import main as cli
 from porter.errors import UsageError
@@ -143,6 +146,27 @@ def test_from_python(tmp_path: Path) -> None:
         then=part("wct-decoder"),
     )
     assert done.written == 1
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_large_pictures_go_through_in_bands(transform: str) -> None:
+    decoder, encoder = part(f"{transform}-decoder"), part(f"{transform}-encoder")
+    style = arbitrary_style(encoder, PAINTING, transform)
+    net, spec = open_net(decoder, LoadOptions(style=style))
+    x = to_net(read_image(PHOTO).pixels[None], spec)
+    bands = net.bands(*x.shape[1:3])
+    assert bands is not None
+    require_equal(bands.run(x, 10), net(x))
+
+
+def test_a_worker_opens_the_same_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    style = arbitrary_style(part("adain-encoder"), Path(os.path.relpath(PAINTING)), alpha=0.6)
+    assert style is not None
+    opening = NetOpening(part("adain-decoder"), style=style.absolute())
+    monkeypatch.chdir(tmp_path)
+    net, spec = pickle.loads(pickle.dumps(opening)).open()
+    output = net(to_net(read_image(PHOTO).pixels[None], spec))[0].transpose(2, 0, 1)
+    require_equal(output, read(PIPELINES / "adain.t7").root["part"].array)
 
 
 # Errors -------------------------------------------------------------------------------------------
