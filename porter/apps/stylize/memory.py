@@ -70,7 +70,11 @@ def require_room(net: Net, height: int, width: int, count: int = 1) -> Call:
         f"a picture of {height}×{width} takes about {memory.gigabytes(needed)} of memory",
         received=f"{memory.gigabytes(free)} are free",
         hint=f"its longer side may have about {longest} pixels: `image_size={longest}`"
-        + ("" if bands else "; run from its .t7 a net takes less, since it can run in bands"),
+        + (
+            ""
+            if net.from_torch
+            else "; run from its .t7 a net takes less, since it can run in bands"
+        ),
     )
 
 

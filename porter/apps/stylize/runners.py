@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class Net(abc.ABC):
     """`shape` is that of its input as stored, None where it may be anything."""
 
     shape: Sizes
+    from_torch: ClassVar[bool] = False
+    """Whether it comes from a `.t7`, whose layers are known."""
 
     @abc.abstractmethod
     def run(self, x: Array) -> Array:
@@ -136,6 +138,8 @@ def graph_of(tf: Any, function: Any, shape: tuple[int, ...]) -> Any:
 
 class TracedNet(Net):
     """A port that was traced in this process, of a model that can be walked for any size."""
+
+    from_torch = True
 
     def __init__(self, port: Any, model: Model) -> None:
         self.tf = full_precision()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from porter.apps.stylize import memory
 from porter.apps.stylize.colourisation import coloured
 from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.cli import main as cli
-from porter.errors import BadField, UsageError
+from porter.errors import BadField, OutOfMemory, UsageError
 from porter.imaging.photos import read_image
 from porter.imaging.pixels import to_net
 from porter.ir.fields import Array
@@ -53,6 +54,18 @@ def test_the_command_writes_colours(tmp_path: Path) -> None:
     assert apart.max() <= 1
     with Image.open(tmp_path / "out" / "grey.png") as opened:
         assert np.ptp(np.asarray(opened), axis=-1).max() > 100
+
+
+def test_a_picture_that_does_not_fit_is_refused_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net, _ = open_net(MODEL, LoadOptions())
+    # The widest layer of the slim net: two planes of a quarter of the pixels, and what it reads.
+    assert net.activations(1200, 1600, 1) >= 3 * 600 * 800 * 4
+    monkeypatch.setattr("porter.runtime.memory.available", lambda: 2**25)
+    with pytest.raises(OutOfMemory, match="1200×1600 takes about") as error:
+        memory.require_room(net, 1200, 1600)
+    assert "run from its .t7" not in str(error.value.hint)
 
 
 def test_no_preset_takes_the_place_of_the_script() -> None:
