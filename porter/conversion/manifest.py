@@ -6,9 +6,7 @@ import platform
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict, cast
 
-from porter.conversion.free_axes import free_axes
 from porter.conversion.request import Request
-from porter.conversion.time_axes import time_axes
 from porter.emit.formats import ExportJob, ExportResult
 from porter.frontend.model_file import ModelFile
 from porter.frontend.module_tree import functions_in, histogram
@@ -151,7 +149,7 @@ def manifest(
         "looks_like": request.likenesses(opened),
         "transposes": job.port.plan.transposes,
         "input_size": solved,
-        "free": free_axes(job.port.graph, time_axes(job.model, job.types)),
+        "free": job.free,
         "oracle": reports[0].oracle,
         "inputs": [report.input for report in reports],
         "options": {"bn": options.bn, "seed": options.seed},

@@ -21,6 +21,7 @@ import numpy as np
 from porter.conversion import summary
 from porter.conversion.free_axes import (
     chosen_axes,
+    free_axes,
     frozen_warning,
     regrouped_warning,
     size_text,
@@ -32,6 +33,7 @@ from porter.conversion.manifest import Manifest, manifest
 from porter.conversion.model_warnings import alone_warning, model_warnings
 from porter.conversion.photograph import in_colours, photograph
 from porter.conversion.request import Request
+from porter.conversion.time_axes import time_axes
 from porter.conversion.verification_inputs import (
     admits,
     checks,
@@ -401,6 +403,7 @@ def prepare(
         dict(request.settings),
         fixed,
         larger,
+        free=free_axes(port.graph, time_axes(model, types)),
     )
 
 

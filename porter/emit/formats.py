@@ -88,6 +88,8 @@ class ExportJob:
     """The layers' own outputs for a large image, for a format that serves something faster."""
     image_spec: ImageSpec | None = None
     """How the numbers encode images, where input and output are images."""
+    free: dict[str, list[str]] = field(default_factory=dict)
+    """What the free axes of each input are called, in Torch's order."""
 
     @property
     def options(self) -> ExportOptions:

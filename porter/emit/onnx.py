@@ -9,9 +9,10 @@ Sizes that are free stay so. Weights beyond what a protocol buffer holds lie in 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Onnx(Format):
         port = build(fuse(job.port.graph), weights, options, least=job.port.least)
         model = converted(port)
         fill(model.graph, weights.arrays)
-        name_sizes(model.graph, port)
+        name_sizes(model.graph, port, job.free)
         path = folder / FILE
         total = sum(array.nbytes for array in weights.arrays.values())
         if total > LARGEST:
@@ -119,10 +120,15 @@ def converted(port: Port) -> Any:
     outputs = [f"{name}:0" for name, _ in named_leaves(port.graph.outputs, "output")]
     weights = [tensor.name for tensor in port.variables.by_key.values()]
     names = [*inputs, *outputs, *weights]
+    definition = port.serve.graph.as_graph_def()
+    functions = (function.node_def for function in definition.library.function)
+    for node in itertools.chain(definition.node, *functions):
+        # tf2onnx knows loops as functions, and not what TensorFlow makes of them to run them.
+        node.attr.pop("_lower_using_switch_merge", None)
     with quiet():
         try:
             model, _ = tf2onnx.convert.from_graph_def(
-                port.serve.graph.as_graph_def(),
+                definition,
                 input_names=[*inputs, *weights],
                 output_names=outputs,
                 opset=OPSET,
@@ -195,21 +201,31 @@ def inner_names(graph: Any) -> set[str]:
     return names
 
 
-def name_sizes(graph: Any, port: Port) -> None:
-    """Call free sizes by what they are, and the graph by what it comes from."""
+def name_sizes(graph: Any, port: Port, free: Mapping[str, Sequence[str]]) -> None:
+    """Call free sizes by what they are, and the graph by what it comes from.
+
+    `free` has the names of the free axes of every input in Torch's order. Outputs begin with the
+    axis that the inputs begin with.
+    """
     graph.name = "port"
     shapes = stored_shapes(port.graph, port.options.data_format)
+    images = IMAGE_AXES[port.options.data_format]
+    first = next((axes[0] for axes in free.values() if axes), "batch")
     for value in (*graph.input, *graph.output):
+        is_input, described = value in graph.input, shapes[value.name]
         dimensions = value.type.tensor_type.shape.dim
-        images = IMAGE_AXES[port.options.data_format] if len(dimensions) == 4 else ("batch",)
-        prefix = "" if value in graph.input else f"{value.name}_"
+        names = list(images) if len(dimensions) == 4 else [first] * (not is_input)
+        if is_input and len(dimensions) != 4:
+            known = iter(free.get(value.name, ()))
+            names = [next(known, "") if n is None else "" for n in described["torch_shape"]]
         for axis, dimension in enumerate(dimensions):
-            fixed = shapes[value.name]["shape"][axis] if value.name in shapes else None
-            name = images[axis] if axis < len(images) else f"{value.name}_{axis}"
-            if fixed is not None:
-                dimension.dim_value = fixed
+            name = names[axis] if axis < len(names) else ""
+            if described["shape"][axis] is not None:
+                dimension.dim_value = described["shape"][axis]
+            elif not name.isidentifier():
+                dimension.dim_param = f"{value.name}_{axis}"
             else:
-                dimension.dim_param = name if name == "batch" else prefix + name
+                dimension.dim_param = name if is_input or axis == 0 else f"{value.name}_{name}"
 
 
 FORMAT = Onnx()

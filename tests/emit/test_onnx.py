@@ -15,6 +15,7 @@ from porter.conversion.request import Request
 from porter.emit import onnx as onnx_format
 from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, UsageError
+from porter.system.tensorflow import tf
 from tests.build import FIXTURES, batch_norm, conv, relu, run, sequential, torch_module
 from tests.write_t7 import write_t7
 
@@ -80,10 +81,30 @@ def test_loops_and_several_inputs(tmp_path: Path) -> None:
         assert len(opened(port).graph.input) > 1
 
 
-def test_what_tf2onnx_leaves_is_refused(tmp_path: Path) -> None:
+def test_a_text_of_any_length_loops(tmp_path: Path) -> None:
     model = FIXTURES / "field/inputs/rnnlm_T.t7"
-    with pytest.raises(EmitError, match="tf2onnx"):
-        convert(Request(model, tmp_path / "port", ((5, 3),), formats=("onnx",)))
+    port = convert(Request(model, tmp_path / "port", ((5, 3),), formats=("onnx", "saved_model")))
+    (text,) = opened(port).graph.input
+    assert sizes(text) == ["time", "batch"]
+    session = onnxruntime.InferenceSession(port.output / "model.onnx")
+    serve = tf.saved_model.load(str(port.output / "saved_model")).signatures["serving_default"]
+    for shape in ((5, 3), (1, 1), (2, 9)):
+        x = np.random.default_rng(0).integers(1, 9, shape)
+        (y,) = session.run(None, {"input": x})
+        (expected,) = serve(input=tf.constant(x)).values()
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_tf2onnx_cannot_express_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("Tensorflow op [NoSuch] is not supported\nand more")
+
+    monkeypatch.setattr("tf2onnx.convert.from_graph_def", refuse)
+    with pytest.raises(EmitError, match="tf2onnx cannot express the net") as caught:
+        converted(tmp_path)
+    assert caught.value.received == "Tensorflow op [NoSuch] is not supported"
     assert not (tmp_path / "port").exists()
 
 
