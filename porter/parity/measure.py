@@ -16,6 +16,9 @@ PIECE = 2**24
 BLOCK = 2**16
 """Elements that stay in a processor's cache while they are compared."""
 
+MAX_SQUARES = 1e200
+"""Sums of squares beyond this, or below its inverse, are added in units of the scale."""
+
 MIN_SCALE = 1e-30
 """Smaller scales count as this one. Float32's normal numbers end at 1.2e-38, and what lies below
 may be flushed to zero: of tensors near there it holds no digits that could agree."""
@@ -64,43 +67,80 @@ def compare(reference: Array, computed: Array) -> Measure:
     # Arrays from TensorFlow are views in Torch's order: in one row, and block by block, they are
     # read once from memory.
     expected, actual = np.ravel(reference), np.ravel(computed)
-    finite = np.isfinite(expected)
-    if not finite.all() or not np.isfinite(actual).all():
+    nonfinite = 0
+    totals = Totals.of(expected, actual)
+    if not math.isfinite(totals.largest):
         place = _first_difference(expected, actual)
         if place is not None:
             where = _index(place, reference.shape)
             return failed(f"NaN or infinity at other places, first at {where}")
+        finite = np.isfinite(expected)
+        nonfinite = finite.size - int(np.count_nonzero(finite))
         expected, actual = np.where(finite, expected, 0), np.where(finite, actual, 0)
-    scale = scale_of(expected)
-    products = np.zeros(3)
-    largest, worst = -1.0, 0
-    for start in range(0, expected.size, BLOCK):
-        a, b = (row[start : start + BLOCK].astype(np.float64) for row in (expected, actual))
-        difference = np.abs(a - b)
-        place = int(difference.argmax())
-        if difference[place] > largest:
-            largest, worst = float(difference[place]), start + place
-        a /= scale
-        b /= scale
-        products += np.dot(a, a), np.dot(b, b), np.dot(a, b)
+        totals = Totals.of(expected, actual)
+    scale = _at_least_normal(totals.magnitude)
+    products = totals.products
+    if not all(1 / MAX_SQUARES < square < MAX_SQUARES for square in products[:2]):
+        products = Totals.of(expected / scale, actual / scale).products
     few = slice(None, None, max(1, expected.size // SAMPLE))
     sampled = np.abs(expected[few].astype(np.float64) - actual[few])
     middle, high = np.quantile(sampled, [0.5, 0.99]) / scale
     return Measure(
-        largest,
-        largest / scale,
+        totals.largest,
+        totals.largest / scale,
         float(middle),
         float(high),
-        _cosine(*products.tolist()),
-        _index(worst, reference.shape),
-        nonfinite=finite.size - int(np.count_nonzero(finite)),
+        _cosine(*products),
+        _index(totals.worst, reference.shape),
+        nonfinite=nonfinite,
     )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What one pass over two rows of numbers tells.
+
+    `largest` is the largest difference, at place `worst`; it is NaN or infinite where a number of
+    either row is. `magnitude` is the largest of the expected row, `products` are the sums of
+    squares of both rows and of their products.
+    """
+
+    largest: float
+    worst: int
+    magnitude: float
+    products: tuple[float, float, float]
+
+    @staticmethod
+    def of(expected: Array, actual: Array) -> Totals:
+        largest, worst, magnitude = -1.0, 0, 0.0
+        squares, others, mixed = 0.0, 0.0, 0.0
+        with np.errstate(all="ignore"):
+            for start in range(0, expected.size, BLOCK):
+                a, b = (
+                    row[start : start + BLOCK].astype(np.float64, copy=False)
+                    for row in (expected, actual)
+                )
+                difference = a - b
+                np.abs(difference, out=difference)
+                place = int(difference.argmax())
+                if not difference[place] <= largest:
+                    largest, worst = float(difference[place]), start + place
+                    if math.isnan(largest):
+                        break
+                magnitude = max(magnitude, float(a.max()), -float(a.min()))
+                squares += float(np.dot(a, a))
+                others += float(np.dot(b, b))
+                mixed += float(np.dot(a, b))
+        return Totals(largest, worst, magnitude, (squares, others, mixed))
 
 
 def scale_of(reference: Array) -> float:
     """The largest magnitude, at least `MIN_SCALE`; 1 where everything is zero."""
-    largest = max(float(np.max(reference)), -float(np.min(reference)))
-    return max(largest, MIN_SCALE) if largest else 1.0
+    return _at_least_normal(max(float(np.max(reference)), -float(np.min(reference))))
+
+
+def _at_least_normal(magnitude: float) -> float:
+    return max(magnitude, MIN_SCALE) if magnitude else 1.0
 
 
 def relative_error(reference: Array, computed: Array) -> float:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from porter.parity.measure import Measure, compare, relative_error
+from porter.parity.measure import BLOCK, Measure, compare, relative_error
 from tests.build import randn
 
 
@@ -99,3 +99,20 @@ def test_the_worst_measure_is_the_one_with_a_problem() -> None:
     assert Measure.worst([small, large]) is large
     assert Measure.worst([small, broken, large]) is broken
     assert Measure.worst([]) == Measure()
+
+
+@pytest.mark.parametrize("unit", [1e-180, 1.0, 1e180])
+def test_the_cosine_does_not_depend_on_the_unit(unit: float) -> None:
+    expected, computed = np.array([3.0, 4.0]), np.array([4.0, 3.0])
+    assert compare(unit * expected, unit * computed).cosine == pytest.approx(24 / 25)
+
+
+def test_the_largest_difference_is_found_in_any_block() -> None:
+    expected = np.zeros(3 * BLOCK + 5)
+    for place in (0, BLOCK, 3 * BLOCK + 4):
+        computed = expected.copy()
+        computed[place] = -2.0
+        measure = compare(expected, computed)
+        assert (measure.max_abs, measure.worst_index) == (2.0, (place,))
+        computed[place] = np.nan
+        assert compare(expected, computed).problem is not None
