@@ -206,6 +206,7 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
 
 def parser(requested: str = "") -> CommandParser:
     """The commands and their options: only the requested one if it exists, else all of them.
+    `--version` requests none.
 
     Importing all of them takes a good part of the time that the shortest of them runs.
     """
@@ -218,7 +219,8 @@ def parser(requested: str = "") -> CommandParser:
     )
     top.add_argument("--version", action=ShowVersion)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name in [requested] if requested in COMMANDS else COMMANDS:
+    names = [requested] if requested in COMMANDS else [] if requested == "--version" else COMMANDS
+    for name in names:
         importlib.import_module(f"porter.cli.{name}").add_to(commands)
         command: CommandParser = commands.choices[name]
         add_examples(command, name)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from porter.errors import WalkError
 from porter.frontend.batch_rows import cuts_samples, mixes_any
 from porter.frontend.open_tables import NO_TABLES, OpenTables, open_tables, stacked
-from porter.frontend.walker import Model
+from porter.frontend.walker import Model, hashable, kept
 from porter.ir.graph import Graph, TensorType
 from porter.ir.layout import NotDynamic
 from porter.ir.merge import merge
@@ -38,11 +38,16 @@ def generalise(model: Model, types: Nested[TensorType], keep: int = 0) -> Graph:
     `keep` gives up freedom where a caller found that it cannot be emitted: 0 leaves all free sizes
     open, 1 the batch only, 2 none.
     """
-    exact = model.walk(types)
     if keep >= 2:
-        return exact
-    found = Freedom(model, types, exact)
-    for places in candidates(types, batch_only=keep == 1):
+        return model.walk(types)
+    key = (hashable(types), keep)
+    return kept(model.generalised, key, lambda: opened_graph(model, types, keep == 1))
+
+
+def opened_graph(model: Model, types: Nested[TensorType], batch_only: bool) -> Graph:
+    """The graph with every free size open, or the batch alone."""
+    found = Freedom(model, types, model.walk(types))
+    for places in candidates(types, batch_only):
         if not all(place in found.grown for place in places):
             found = found.opened(places) or found.with_tables_opened(places) or found
     return found.merged

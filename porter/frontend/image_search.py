@@ -91,14 +91,13 @@ def smallest_alike(fits: Callable[[int], bool], size: int) -> int:
 
 
 def free_sizes(search: Search, planes: int) -> list[tuple[int, int]]:
-    """Up to two small sizes, if height and width may be anything."""
+    """A small size whose height and width may be anything, and the next one that fits."""
     for least in (Fit.SAMPLES, Fit.ROWS):
         fitting = (s for s in sizes_for(search, planes) if search.fit(image(planes, s)) >= least)
         few = islice(fitting, FREE_TRIES)
-        free = (size for size in few if is_free(search.model, image(planes, size)))
-        found = list(islice(free, 2))
-        if found:
-            return found
+        free = next((size for size in few if is_free(search.model, image(planes, size))), None)
+        if free is not None:
+            return [free, *islice(few, 1)]
     return []
 
 

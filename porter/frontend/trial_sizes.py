@@ -9,7 +9,7 @@ from porter.ir.graph import INT, TensorType
 
 SMALL_SIZES = (
     *((37, 53), (44, 34), (40, 56), (36, 52), (32, 48)),
-    *((48, 64), (64, 96), (96, 64), (128, 160)),
+    *((48, 64), (64, 96), (96, 64), (128, 160), (64, 128), (128, 64)),
 )
 """Heights and widths tried first: different from each other, odd and even where the net allows.
 

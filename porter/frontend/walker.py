@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,6 +74,8 @@ class Model:
     """Calls of modules in all walks so far, also in those that ended early."""
     graphs: dict[Hashable, Graph] = field(default_factory=dict, repr=False)
     """What `walk` returned last, by the types of the inputs; the latest is the last."""
+    generalised: dict[Hashable, Graph] = field(default_factory=dict, repr=False)
+    """The last graphs with free sizes, likewise: `frontend/dynamic.py` fills them in."""
 
     @cached_property
     def frozen(self) -> frozenset[Hashable]:
@@ -101,14 +103,7 @@ class Model:
 
     def walk(self, inputs: Nested[TensorType]) -> Graph:
         """The graph for inputs of these types; the last few are kept."""
-        key = hashable(inputs)
-        graph = self.graphs.pop(key, None)
-        if graph is None:
-            graph = self.walk_with(Walk, inputs)
-        self.graphs[key] = graph
-        if len(self.graphs) > MAX_GRAPHS:
-            del self.graphs[next(iter(self.graphs))]
-        return graph
+        return kept(self.graphs, hashable(inputs), lambda: self.walk_with(Walk, inputs))
 
     def walk_with(self, kind: type[Walk], inputs: Nested[TensorType]) -> Graph:
         """The same with a walk of another kind."""
@@ -120,6 +115,17 @@ class Model:
             raise Endless("tables or modules are nested too deep, or inside themselves") from None
         finally:
             sys.setrecursionlimit(limit)
+
+
+def kept(graphs: dict[Hashable, Graph], key: Hashable, make: Callable[[], Graph]) -> Graph:
+    """The graph of a key, made where it is not among the last few."""
+    graph = graphs.pop(key, None)
+    if graph is None:
+        graph = make()
+    graphs[key] = graph
+    if len(graphs) > MAX_GRAPHS:
+        del graphs[next(iter(graphs))]
+    return graph
 
 
 def hashable(inputs: Nested[TensorType]) -> Hashable:

@@ -348,6 +348,23 @@ def test_of_published_sizes_that_fit_the_smallest_that_runs_is_taken() -> None:
     assert type.static == (1, 3, 224, 224)
 
 
+def test_an_hourglass_is_verified_on_its_smallest_images() -> None:
+    """Halved six times and doubled again, beside what was halved: heights are multiples of 64."""
+    inner = conv(3, 3, pad=1)
+    for _ in range(6):
+        pool = torch_module("nn.SpatialMaxPooling", kW=2, kH=2, dW=2, dH=2, padW=0, padH=0)
+        double = torch_module("nn.SpatialUpSamplingNearest", scale_factor=2)
+        inner = sequential(
+            concat_table(identity(), sequential(pool, inner, double)),
+            torch_module("nn.CAddTable"),
+        )
+    net = model(inner)
+    assert [type.static for type in solve(net).types] == [(1, 3, 64, 128), (1, 3, 128, 64)]
+    walks = len(net.generalised)
+    assert free_axes(generalise(net, image(2, 3, 64, 128)))["input"] == ["batch", "height", "width"]
+    assert len(net.generalised) == walks, "what the search has generalised is kept"
+
+
 def test_images_that_no_layer_makes_smaller_are_found() -> None:
     net = sequential(conv(3, 2, pad=1), relu(), view(2 * 54), linear(2 * 54, 4))
     with pytest.raises(ShapeNeeded) as caught:
