@@ -16,15 +16,17 @@ each behind its own part of the encoder: WCT's go from relu5_1 to relu1_1.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from porter.apps.stylize.memory import SMALL
 from porter.apps.stylize.whitening import whitening_colouring, with_whitening
 from porter.apps.transfer.sources.torch_file import input_of_preprocessing
-from porter.errors import UsageError
+from porter.errors import OutOfMemory, UsageError
 from porter.frontend.model_file import ModelFile, open_model
 from porter.frontend.module_tree import parts, require_mapped, submodules
 from porter.frontend.run_mode import decide
@@ -38,6 +40,7 @@ from porter.ir.layout import plan
 from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
+from porter.runtime import memory
 from porter.torch7 import TorchObject, build
 
 EPS = 1e-5
@@ -151,13 +154,29 @@ def assembled(
 
 
 def features(root: TorchObject, x: Array, registry: Registry, options: Options) -> Array:
-    """What an encoder makes of one picture 1×3×H×W: C×h×w. Raises WalkError."""
+    """What an encoder makes of one picture 1×3×H×W: C×h×w, in bands where that is large.
+
+    Raises WalkError, and OutOfMemory for a picture that does not fit in bands either.
+    """
+    from porter.apps.stylize.bands import Bands
     from porter.runtime.runner import Variables, load, run, store
 
     require_mapped(root, registry)
-    planned = plan(Model(root, registry, decide(root, options).options).walk(TensorType(x.shape)))
-    (picture,), (output,) = leaves(planned.graph.inputs), leaves(planned.graph.outputs)
+    graph = Model(root, registry, decide(root, options).options).walk(TensorType(x.shape))
     variables = Variables()
+    if x[0, 0].size > SMALL:
+        bands, free = Bands(graph, variables), memory.available()
+        rows = bands.rows_within(math.inf if free is None else free)
+        if rows is None:
+            height, width = x.shape[2:]
+            raise OutOfMemory(
+                f"a painting of {height}×{width} does not fit into memory",
+                hint="make it smaller: `style_size=1024`",
+            )
+        in_bands: Array = bands.run(x.transpose(0, 2, 3, 1), rows)[0].transpose(2, 0, 1)
+        return in_bands
+    planned = plan(graph)
+    (picture,), (output,) = leaves(planned.graph.inputs), leaves(planned.graph.outputs)
     stored = store(x, picture, planned.inputs[picture.id], variables.precision)
     output_tensor = run(planned, {picture.id: stored}, variables)[output.id]
     computed: Array = load(output_tensor, planned.outputs[output.id])[0]

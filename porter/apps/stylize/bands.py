@@ -165,7 +165,7 @@ class Bands:
 
     # Memory --------------------------------------------------------------------------------------
 
-    def rows_within(self, free: int) -> int | None:
+    def rows_within(self, free: float) -> int | None:
         """How many rows of each band fit into so many bytes; None if none do."""
         rows = max(map(self.extent, self.stored), default=1)
         while rows > 1 and self.memory(rows) > free:

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 import porter
+from porter.apps.stylize import arbitrary_style as arbitrary
 from porter.apps.stylize.arbitrary_style import TRANSFORMS, arbitrary_style, features
 from porter.apps.stylize.loading import LoadOptions, open_net
 from porter.apps.stylize.ray_data import NetOpening
 from porter.apps.stylize.whitening import whitening_colouring, with_whitening
 from porter.cli import main as cli
-from porter.errors import UsageError
+from porter.errors import OutOfMemory, UsageError
 from porter.frontend.walker import Model
 from porter.imaging.photos import read_image
 from porter.imaging.pixels import to_net
@@ -157,6 +158,18 @@ def test_large_pictures_go_through_in_bands(transform: str) -> None:
     bands = net.bands(*x.shape[1:3])
     assert bands is not None
     require_equal(bands.run(x, 10), net(x))
+
+
+def test_large_paintings_go_through_in_bands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arbitrary, "SMALL", 0)
+    monkeypatch.setattr("porter.runtime.memory.available", lambda: 600_000)
+    computed = numbers(part("adain-decoder"), part("adain-encoder"))
+    require_equal(computed, read(PIPELINES / "adain.t7").root["whole"].array)
+    monkeypatch.setattr("porter.runtime.memory.available", lambda: 10_000)
+    with pytest.raises(OutOfMemory, match="a painting of 72×60"):
+        numbers(part("adain-decoder"), part("adain-encoder"))
 
 
 def test_a_worker_opens_the_same_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
