@@ -138,7 +138,7 @@ def run_net(net: BenchmarkNet, place: Path, options: Any) -> Iterator[tuple[str,
         net = replace(net, folder=place)
         place.mkdir()
         write_net(net.model)
-    ports(net, place / "converted")
+    ports(net, place / "converted", {name.removeprefix("porter ") for name in chosen(options)})
     for shape in net.shapes:
         random = np.random.default_rng(1)
         x = random.standard_normal(shape).astype(np.float32)
@@ -173,16 +173,19 @@ def in_float64(net: BenchmarkNet, x: Any) -> Any:
     return torch_order(output[min(output)])
 
 
+def chosen(options: Any) -> list[str]:
+    """The runtimes that are asked for, with the one that they are compared with."""
+    base = ZOO_BASE if options.set else BASE
+    parts = [base, *options.runtime] if options.runtime else [""]
+    every = (name for name in OPEN if not (options.set and name in NO_ZOO))
+    return [name for name in every if any(part in name for part in parts)]
+
+
 def time_all(folder: Path, truth: Any, problems: dict[str, str], options: Any) -> list[Timed]:
     """Start every runtime, check it, then let them run in turn."""
     workers: list[Worker] = []
     rows: list[Timed] = []
-    base = ZOO_BASE if options.set else BASE
-    for runtime in OPEN:
-        if options.runtime and not any(part in runtime for part in [base, *options.runtime]):
-            continue
-        if options.set and runtime in NO_ZOO:
-            continue
+    for runtime in chosen(options):
         python = options.other_python if runtime in OTHERS else sys.executable
         if python is None:
             rows.append(Timed(runtime, problem="skipped: no --other-python"))

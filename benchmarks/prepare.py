@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import subprocess
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,10 +43,12 @@ def recorded(net: BenchmarkNet) -> tuple[Any, Any]:
     return fed, None if found is None else found.output
 
 
-def ports(net: BenchmarkNet, folder: Path) -> None:
-    """porter's SavedModels of every level, each verified by its conversion."""
+def ports(net: BenchmarkNet, folder: Path, levels: Collection[str]) -> None:
+    """porter's SavedModels of these levels, each verified by its conversion."""
     shapes = () if net.shapes else (recorded(net)[0].shape,)
     for level, export in LEVELS.items():
+        if level not in levels:
+            continue
         request = Request(
             net.model, folder / level, shapes, formats=("saved_model",), export=export
         )
@@ -66,8 +69,9 @@ def prepare(
     Returns why what could not be made could not.
     """
     folder.mkdir(parents=True)
-    for level in LEVELS:
-        (folder / level).symlink_to(converted / level / "saved_model")
+    for level in converted.iterdir():
+        if level.name in LEVELS:
+            (folder / level.name).symlink_to(level / "saved_model")
     np.save(folder / "input.npy", x)
     problems: dict[str, str] = {}
     graph = open_model(net.model, default_registry()).model().walk(TensorType(x.shape))
