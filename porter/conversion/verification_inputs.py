@@ -20,6 +20,7 @@ from porter.frontend.inputs import (
     with_batches,
     with_indices,
 )
+from porter.frontend.misread_indices import misread
 from porter.frontend.open_tables import as_emitted
 from porter.frontend.search import shapes_for, solve
 from porter.frontend.walker import Model
@@ -54,11 +55,26 @@ def shown(types: Nested[TensorType]) -> str:
 def verification_inputs(
     model: Model, shapes: Shapes, request: Request
 ) -> list[tuple[Sample, Recording | None]]:
-    """Seeded inputs, and first what Torch recorded, if there is a recording."""
-    seeded: list[tuple[Sample, Recording | None]] = [
-        (sample, None) for sample in samples(model, shapes, request.options.seed)
-    ]
+    """Seeded inputs, and first what Torch recorded, if there is a recording.
+
+    Raises UsageError where seeded inputs do not become indices that there are, and no recording has
+    some that do.
+    """
     recording = request.reference
+    seeded: list[tuple[Sample, Recording | None]] = []
+    for sample in samples(model, shapes, request.options.seed):
+        found = misread(model.walk(types_of(sample.arrays)), sample.arrays)
+        if found is None:
+            seeded.append((sample, None))
+        elif recording is None:
+            raise UsageError(
+                "porter cannot make up inputs that fit: the layers in front of this one compute "
+                "other numbers than its indices",
+                where=f"{found.reader.path or 'the root'} ({found.reader.typename})",
+                received=f"index {found.received:g} of {found.least} to {found.largest}",
+                hint="`porter record -o record.lua` writes a script that records an input of yours "
+                "in Torch; convert with `reference=recording.t7`",
+            )
     if recording is None:
         return seeded
     if recording.input is None:

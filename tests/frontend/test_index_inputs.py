@@ -15,6 +15,7 @@ from porter.frontend.inputs import requested, samples
 from porter.frontend.search import solve
 from porter.ir.graph import FLOAT, INT, TensorType
 from porter.ir.nested import leaves
+from porter.parity import recording
 from porter.torch7 import TorchObject
 from tests.build import (
     concat_table,
@@ -163,3 +164,32 @@ def test_words_are_indices_where_other_layers_read_how_many_there_are(tmp_path: 
     folder = Path(__file__).parents[2] / "fixtures/zoo/torch-rnn"
     done = convert(Request(folder / "model.t7", tmp_path / "port", formats=("saved_model",)))
     assert done.manifest["signature"]["input"]["dtype"] == "int64"
+
+
+def offsets(*numbers: float) -> TorchObject:
+    return torch_module("nn.Add", bias=np.array(numbers, np.float32))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [offsets(0, 3, 6), torch_module("nn.MulConstant", constant_scalar=3)],
+    ids=["offsets of fields", "factor"],
+)
+def test_indices_that_are_computed_need_a_recording(layer: TorchObject, tmp_path: Path) -> None:
+    file = write_t7(tmp_path / "model.t7", sequential(layer, lookup()))
+    shape = ((3,),) if layer.typename == "nn.Add" else ((2, 3),)
+    with pytest.raises(UsageError, match="cannot make up inputs") as error:
+        convert(Request(file, tmp_path / "port", shape))
+    assert "of 1 to 9" in str(error.value.received)
+    assert "2 (nn.LookupTable)" in str(error.value)
+
+
+def test_a_recording_whose_computed_indices_fit_converts(tmp_path: Path) -> None:
+    net = sequential(torch_module("nn.MulConstant", constant_scalar=3), lookup())
+    file = write_t7(tmp_path / "model.t7", net)
+    x = np.array([[1, 2, 3], [3, 1, 1]], np.float32)
+    np.savez(tmp_path / "recording.npz", input=x, output=run(net, x))
+    report = convert(
+        Request(file, tmp_path / "port", reference=recording.read(tmp_path / "recording.npz"))
+    )
+    assert report.emitted
