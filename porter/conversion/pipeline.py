@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 DEEP_ELEMENTS = 400_000
 """Inputs whose largest activation has more elements skip the float64 and noise-floor runs.
 
-So do weights for which there is no memory in float64."""
+So do weights for which there is no memory in float64. Reports say on which inputs they ran."""
 
 Progress = Callable[[str, str], None]
 

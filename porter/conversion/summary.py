@@ -43,6 +43,7 @@ def summary(done: Conversion, every_warning: bool = False, files: bool = True) -
         [
             verdict(done),
             worst_layer(worst_rows(done.reports)),
+            *in_float64(done),
             f"after reload in a fresh process: {reloaded_error(done)}",
             *first(done.manifest["warnings"], "warning", None if every_warning else MAX_WARNINGS),
             *first([note for each in done.reports for note in each.notes], "note", MAX_NOTES),
@@ -71,6 +72,20 @@ def verdict(done: Conversion) -> str:
         f"parity: pass on {counted(inputs, 'input')} and {counted(layers, 'layer')}; "
         f"oracle: {oracles(done)}"
     )
+
+
+def in_float64(done: Conversion) -> list[str]:
+    """A line where layers were not compared in float64 on every input."""
+    computed = [
+        each
+        for each in done.reports
+        if each.oracle != parity.LEFT_IN_FILE and any(row.isolated for row in each.rows)
+    ]
+    count = sum(each.in_float64 for each in computed)
+    if count == len(computed):
+        return []
+    shown = f"{count} of {counted(len(computed), 'input')}" if count else "no input"
+    return [f"compared in float64, too: on {shown}, for activations or weights are large"]
 
 
 def counted(count: int, noun: str) -> str:

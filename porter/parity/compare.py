@@ -194,6 +194,11 @@ class Report:
         return all(row.passed for row in self.rows)
 
     @property
+    def in_float64(self) -> bool:
+        """Whether the layers were compared in float64, too."""
+        return any(row.float64 is not None for row in self.rows)
+
+    @property
     def first_diverging(self) -> Row | None:
         return next((row for row in self.rows if not row.passed), None)
 

@@ -45,6 +45,7 @@ def report_json(reports: Sequence[Report], emitted: Sequence[ExportResult] = ())
         "oracle": reports[0].oracle if reports else None,
         "first_diverging": None if diverging is None else diverging.path,
         "inputs": [report.input for report in reports],
+        "float64_inputs": [report.input for report in reports if report.in_float64],
         "layers": [row_json(row) for row in rows],
         "emitted": [emitted_json(each) for each in emitted],
     }

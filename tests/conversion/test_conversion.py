@@ -87,6 +87,32 @@ def test_signatures_refuse_other_ranks_and_sizes(lenet: Conversion, shape: tuple
             signatures["activations"](input=tf.ones(shape))
 
 
+def test_a_summary_says_where_activations_were_too_large_for_float64(
+    model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    converted: Conversion,
+    no_reload: None,
+) -> None:
+    assert "compared in float64" not in converted.summary()
+    assert len(converted.json()["float64_inputs"]) == 3  # type: ignore[arg-type]
+    largest = sorted(
+        max(int(np.prod(value.shape)) for value in report.graph.values())
+        for report in converted.reports
+        if report.graph is not None
+    )
+    monkeypatch.setattr(pipeline, "DEEP_ELEMENTS", largest[0])
+    done = convert(Request(model_path, tmp_path / "port", formats=("saved_model",)))
+    smallest = [each.input for each in done.reports if each.in_float64]
+    assert done.json()["float64_inputs"] == smallest
+    assert 0 < len(smallest) < 3
+    shown = f"compared in float64, too: on {len(smallest)} of 3 inputs, for activations"
+    assert shown in done.summary()
+    monkeypatch.setattr(pipeline, "DEEP_ELEMENTS", 1)
+    done = convert(Request(model_path, tmp_path / "other", formats=("saved_model",)))
+    assert "compared in float64, too: on no input" in done.summary()
+
+
 def test_the_manifest_tells_source_signature_and_proof(
     converted: Conversion, model_path: Path
 ) -> None:
