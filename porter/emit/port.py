@@ -44,6 +44,8 @@ class Port:
     """The smallest images that `serve` runs; smaller ones are an error, as in Torch."""
     rewritten: bool = False
     """Whether `serve` computes otherwise than by the layers as they are."""
+    plain: Any = None
+    """The same outputs of the layers as they are, traced when it is first asked for."""
 
     @property
     def graph(self) -> Graph:
@@ -208,6 +210,10 @@ def build(
         results = run(watched, feed(guarded(tensors)), variables, dialect=dialect)
         return {name: tf.identity(results[value.id]) for name, value in names.items()}
 
+    def plain(*tensors: Any) -> dict[str, Any]:
+        by_layer = as_layers(*tensors)
+        return {name: tf.identity(tensor, name=name) for name, tensor in by_layer.items()}
+
     def traced(function: Any) -> Any:
         return tf.function(function, input_signature=specs, autograph=False)
 
@@ -219,7 +225,17 @@ def build(
         module.activations.get_concrete_function()
     concrete = module.serve.get_concrete_function()
     module.weights = list(variables.by_key.values())
-    return Port(module, layout, variables, concrete, module.activations, options, least, rewritten)
+    return Port(
+        module,
+        layout,
+        variables,
+        concrete,
+        module.activations,
+        options,
+        least,
+        rewritten,
+        traced(plain) if rewritten else module.serve,
+    )
 
 
 def build_widest(

@@ -13,11 +13,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from porter.emit import step_signature
 from porter.emit.formats import ExportJob, ExportResult, Format, size_of
-from porter.emit.port import as_saved, build, of_its_shape
+from porter.emit.port import as_saved, of_its_shape
 from porter.emit.quality import Quality, judge
 from porter.emit.subprocess_runner import run_saved_model, train_saved_model
 from porter.emit.training import Trainable
@@ -44,7 +43,7 @@ class SavedModel(Format):
         port, target = job.port, folder / self.name
         signatures = {
             "serving_default": port.serve,
-            PLAIN: plain(job),
+            PLAIN: port.plain.get_concrete_function(),
             ACTIVATIONS: port.activations.get_concrete_function(),
         }
         if job.image_spec is not None:
@@ -129,14 +128,6 @@ class SavedModel(Format):
                 "with porter.emit.training.Trainable, or convert without `trainable=`",
             ) from error
         return f"{int(learned.sum())} of {learned.size} trainable variables have gradients"
-
-
-def plain(job: ExportJob) -> Any:
-    """The function of the layers as they are, on the port's own variables."""
-    port = job.port
-    if not port.rewritten:
-        return port.serve
-    return build(port.graph, port.variables, job.options.plain(), least=port.least).serve
 
 
 def require_digits(quality: Quality, precision: str) -> None:
