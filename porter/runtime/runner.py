@@ -50,9 +50,10 @@ class Variables:
             return self.computed(path, param, param.derived, rows)
         key = (param.key, param.axes, param.to, rows)
         if key not in self.by_key:
-            first = next((k for k in self.by_key if k[0] == param.key), None)
-            if self.learning and first is not None:
-                return self.reordered(self.by_key[first], param, first, key)
+            if self.learning:
+                first = next((k for k in self.by_key if k[0] == param.key), None)
+                if first is not None:
+                    return self.reordered(self.by_key[first], param, first, key)
             name = self.free_name(f"{path}.{param.name}" if path else param.name)
             # The layer's name scope must not become part of the variable's name.
             with tf.init_scope(), tf.name_scope(""):
