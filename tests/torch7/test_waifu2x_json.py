@@ -14,7 +14,7 @@ from porter.errors import Corrupt, T7Error, Unsupported, WrongFile
 from porter.torch7 import TorchObject, read, read_bytes
 from tests.build import FIXTURES, run
 
-FOLDER = FIXTURES / "formats" / "waifu2x"
+FOLDER = FIXTURES / "waifu2x"
 NAMES = ("vgg_7", "vgg_7_old", "upconv_7")
 
 

@@ -17,7 +17,12 @@ from porter.ir.layer_map import LayerMap
 from porter.ir.layout import Plan, plan
 from porter.ir.merge import merge
 from porter.ir.nested import Nested, map_leaves
-from porter.layer_maps.convolution import SpatialConvolution
+from porter.layer_maps.convolution import (
+    SpatialConvolution,
+    SpatialCorrelation,
+    WeightedCorrelation,
+)
+from porter.layer_maps.windows import SlidesOverImages
 from porter.torch7 import TorchObject
 
 SIZES = ((448, 416), (480, 544))
@@ -25,7 +30,7 @@ SIZES = ((448, 416), (480, 544))
 MAX, AVERAGE = "SpatialMaxPooling", "SpatialAveragePooling"
 
 
-class DescriptorConvolution(SpatialConvolution):
+class DescriptorConvolution(SpatialCorrelation, WeightedCorrelation, SlidesOverImages):
     """A convolution that will be differentiated.
 
     TensorFlow on CPU has no gradient of groups in float64, and a slow one of explicit padding.
