@@ -236,13 +236,17 @@ def lock_staging(target: Path) -> tuple[Path, Lock]:
         attempt += 1
         folder = target.with_name(f"{MARK}{target.name}-{secrets.token_hex(5)}")
         lock = Lock(folder.with_name(folder.name + LOCK))
-        if not lock.acquire():
-            if attempt < ATTEMPTS:
+        try:
+            if not lock.acquire():
+                if attempt < ATTEMPTS:
+                    continue
+            elif not lock.path.exists():  # Another run removed it before it was locked.
+                lock.release()
                 continue
-        elif not lock.path.exists():  # Another run removed it before it was locked.
+            folder.mkdir(mode=0o700)
+        except BaseException:  # Ctrl-C, too: nobody else knows of this file.
             lock.release()
-            continue
-        folder.mkdir(mode=0o700)
+            raise
         return folder, lock
 
 

@@ -103,6 +103,18 @@ def earlier(tmp_path: Path) -> Path:
     return target
 
 
+def test_an_interrupt_before_the_work_begins_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        atomic.lock_staging(tmp_path / "port")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_target_is_refused(earlier: Path) -> None:
     with pytest.raises(UsageError, match="already exists") as caught, atomic_directory(earlier):
         pytest.fail("the block must not run")
