@@ -6,6 +6,7 @@ kind "semantic" are sound for the reader; refusing them is the walker's work.
 
 from __future__ import annotations
 
+import gc
 import json
 import struct
 import sys
@@ -295,11 +296,13 @@ def calls_of(work: Callable[[], object]) -> int:
         calls += event in ("call", "c_call") and frame.f_code.co_filename.startswith(reader)
 
     before = sys.getprofile()
+    gc.disable()  # or what other tests left would be counted when it is collected here
     sys.setprofile(count)
     try:
         work()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return calls
 
 
