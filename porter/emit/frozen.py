@@ -42,8 +42,11 @@ class Frozen(Emitter):
     def emit(self, job: ExportJob, folder: Path) -> list[ExportResult]:
         weights, least = Constants(job.port.variables), job.port.least
         plain, level = job.options.plain(), job.options.level
-        port = build(fuse(job.port.graph), weights, plain, least=least)
-        fastest = build(optimize_constants(job.port.graph, level), weights, plain, least=least)
+        fused = fuse(job.port.graph)
+        rewritten = optimize_constants(fused, level)
+        port = build(fused, weights, plain, least=least)
+        unchanged = rewritten.nodes == fused.nodes
+        fastest = port if unchanged else build(rewritten, weights, plain, least=least)
         saved, file = folder / "frozen", folder / "frozen.pb"
         size = weights_size(port)
         write_file(port, weights, file)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from porter.ir.graph import Graph, verify
 from porter.passes.affine import fuse_fixed_normalizations
 from porter.passes.borders import gather_borders
-from porter.passes.fold import drop_identities, fuse
+from porter.passes.fold import drop_identities
 from porter.passes.matrix_deconvolution import multiply_deconvolutions
 from porter.passes.normalization import fuse_normalizations
 from porter.passes.prelu import simplify_slopes
@@ -49,8 +49,7 @@ def optimize(graph: Graph, level: str = "exact") -> Graph:
 
 
 def optimize_constants(graph: Graph, level: str = "exact") -> Graph:
-    """`graph` optimised for weights that are constants: folded, and without branches or loops."""
-    graph = fuse(graph)
+    """A fused graph (fold.py) optimised for weights that are constants: no branches, no loops."""
     for rewrite in () if level == "none" else STRAIGHT:
         graph = rewrite(graph)
     verify(graph)
