@@ -120,17 +120,18 @@ class FullConvolution(LayerMap, HintsInput):
         batched = x if x.ndim == self.spatial_rank + 2 else x[None]
         extents, filters = shape[-self.spatial_rank :], self.filters().astype(x.dtype)
         whole = [size + 2 * pad for size, pad in zip(extents, self.pad, strict=True)]
-        out = np.zeros((filters.shape[1], batched.shape[0], *whole), x.dtype)
+        planes, samples, space = filters.shape[1], batched.shape[0], batched.shape[2:]
+        out = np.zeros((planes, samples, *whole), x.dtype)
+        by_tap = np.ascontiguousarray(np.moveaxis(filters, (1, 0), (-2, -1)))
+        columns = np.ascontiguousarray(np.moveaxis(batched, 1, 0).reshape(self.planes, -1))
         for taps in np.ndindex(*self.kernel):
             # What one tap of the kernel adds lies `stride` apart.
             places = tuple(
                 slice(tap, tap + (size - 1) * stride + 1, stride)
-                for tap, size, stride in zip(taps, batched.shape[2:], self.stride, strict=True)
+                for tap, size, stride in zip(taps, space, self.stride, strict=True)
             )
-            tap_filter = filters[(slice(None), slice(None), *taps)]
-            out[(slice(None), slice(None), *places)] += np.tensordot(
-                tap_filter, batched, axes=(0, 1)
-            )
+            added = by_tap[taps] @ columns
+            out[(slice(None), slice(None), *places)] += added.reshape(planes, samples, *space)
         inside = tuple(slice(pad, pad + size) for pad, size in zip(self.pad, extents, strict=True))
         out = np.moveaxis(out[(slice(None), slice(None), *inside)], 0, 1)
         if self.bias is not None:

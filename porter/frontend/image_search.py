@@ -18,6 +18,7 @@ from porter.frontend.trial_sizes import (
     FIXED_VOLUMES,
     SMALL_SIZES,
     TINY_SIZES,
+    TINY_VOLUMES,
     image,
     rare_sizes,
     squares,
@@ -110,10 +111,16 @@ def sizes_for(search: Search, planes: int) -> Iterator[tuple[int, int]]:
 
 
 def solve_volume(search: Search, planes: int, short: Sequence[TensorType]) -> Shapes | None:
-    """A published size for volumes whose size is not free; short ones run by accident there."""
+    """Tiny volumes for nets that make large ones of them; else a published size for volumes whose
+    size is not free: short ones run by accident there.
+    """
     fitting = (type for type in short if search.fit(type) is Fit.SAMPLES)
-    if any(is_free(search.model, type) for type in islice(fitting, FREE_TRIES)):
-        return None
+    free = next((t for t in islice(fitting, FREE_TRIES) if is_free(search.model, t)), None)
+    if free is not None:
+        if memory.widest(search.model.walk(free)) <= MAX_WIDEST:
+            return None
+        tiny = [TensorType((2, planes, *size)) for size in TINY_VOLUMES]
+        return Shapes(tuple(tiny)) if all(map(search.fit, tiny)) else None
     for size in FIXED_VOLUMES:
         if search.fit(TensorType((2, planes, *size))) is Fit.SAMPLES:
             # Volumes on other sides have as many elements: the layers count no more than these.

@@ -18,6 +18,8 @@ they are padded.
 """
 TINY_SIZES = ((5, 7), (6, 4), (3, 2))
 """For nets that make a large image of a small one: as odd and even, as different."""
+TINY_VOLUMES = ((1, 2, 3), (2, 1, 2))
+"""Depths, heights and widths for nets that make a large volume of a small one."""
 FIXED_SIZES = (
     *(224, 227, 256, 128, 96, 64, 32, 28, 84, 299, 231, 221, 416, 448, 512),
     *(16, 20, 48, 80, 112, 160, 192, 320),
