@@ -48,7 +48,7 @@ class Frozen(Emitter):
         unchanged = rewritten.nodes == fused.nodes
         fastest = port if unchanged else build(rewritten, weights, plain, least=least)
         saved, file = folder / "frozen", folder / "frozen.pb"
-        size = weights_size(port)
+        size = max(map(weights_size, (port, fastest)))
         write_file(port, weights, file)
         write_folder(fastest, weights, saved)
         samples = [check.inputs for check in job.checks]
@@ -107,7 +107,8 @@ def weights_size(port: Port) -> int:
         raise EmitError(
             "a GraphDef cannot hold the model's weights",
             received=f"{size:,} bytes of at most {LARGEST:,}",
-            hint="leave `frozen` out of `formats=`",
+            hint="leave `frozen` out of `formats=`, or `fast`, which transforms filters, out of "
+            "`optimize=`",
         )
     return size
 

@@ -21,6 +21,7 @@ from porter.passes.normalization import fuse_normalizations
 from porter.passes.prelu import simplify_slopes
 from porter.passes.subpixel_conv import widen_few_planes
 from porter.passes.winograd import convolve_by_winograd
+from porter.passes.winograd_products import multiply_convolutions
 from porter.passes.winograd_regions import stay_in_tiles
 
 LEVELS = ("none", "exact", "fast")
@@ -36,6 +37,8 @@ EXACT = (
 FAST = (convolve_by_winograd, stay_in_tiles)
 STRAIGHT = (gather_borders, widen_few_planes, multiply_deconvolutions, simplify_slopes)
 """Those of EXACT that choose nothing when the graph runs, for graphs of constants."""
+STRAIGHT_FAST = (multiply_convolutions,)
+"""What FAST is for those: filters are transformed beforehand, where images have one size."""
 
 
 def optimize(graph: Graph, level: str = "exact") -> Graph:
@@ -50,7 +53,9 @@ def optimize(graph: Graph, level: str = "exact") -> Graph:
 
 def optimize_constants(graph: Graph, level: str = "exact") -> Graph:
     """A fused graph (fold.py) optimised for weights that are constants: no branches, no loops."""
-    for rewrite in () if level == "none" else STRAIGHT:
+    if level == "none":
+        return graph
+    for rewrite in STRAIGHT + STRAIGHT_FAST if level == "fast" else STRAIGHT:
         graph = rewrite(graph)
     verify(graph)
     return graph
