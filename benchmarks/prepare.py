@@ -54,11 +54,13 @@ def ports(net: BenchmarkNet, folder: Path, levels: Collection[str]) -> None:
         )
         convert(replace(request, force=True))
     if not net.by_hand:
-        plain = Request(net.model, folder / "frozen", formats=("frozen",), force=True)
-        convert(plain)
+        frozen = Request(
+            net.model, folder / "frozen", formats=("frozen",), force=True, export=LEVELS["fast"]
+        )
+        convert(frozen)
         export = ExportOptions(data_format="channels_first")
         with suppress(PorterError):  # a row of the table then says so
-            convert(replace(plain, output=folder / "onnx", formats=("onnx",), export=export))
+            convert(replace(frozen, output=folder / "onnx", formats=("onnx",), export=export))
 
 
 def prepare(

@@ -51,13 +51,13 @@ def least_extent(model: Model, types: Nested[TensorType], position: int, axis: i
     """
     flat = list(leaves(types))
     actual = flat[position].static[axis]
-    groups = [{position: axis}]
-    groups.append({j: axis for j, type in enumerate(flat) if type.rank == flat[position].rank})
+    alike = {j: axis for j, type in enumerate(flat) if type.rank == flat[position].rank}
     behind_time = batches_behind_time([*enumerate(flat)])
-    groups += [dict(places) for places in behind_time if (position, axis) in places]
+    together = [dict(places) for places in behind_time if (position, axis) in places]
+    groups = dict.fromkeys(tuple(each.items()) for each in ({position: axis}, alike, *together))
     for extent in range(1, actual):
         for changed in groups:
-            smaller = reduced(types, changed, actual - extent)
+            smaller = reduced(types, dict(changed), actual - extent)
             if smaller is not None and accepts(model, smaller):
                 return extent
     return actual
