@@ -242,8 +242,9 @@ def walked(
         found: Shapes = shapes_for(model, input_shapes, 1)
         graph = model.walk(found.types[0])
         types = with_batches(model, found.types[0], 2)
-        geometry = geometry_of(model, found)
         free = free_axes(generalise(model, types), time_axes(model, types))
+        has_height = any("height" in axes for axes in free.values())
+        geometry = geometry_of(model, found) if has_height else None
     except PorterError as error:
         asked = " ".join(f"`input_shapes={shape}`" for shape in error.shapes)
         kind = "to fill in" if error.is_template else "for example"

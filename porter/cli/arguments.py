@@ -207,8 +207,10 @@ def require_report(path: Path) -> None:
 
 def require_places(**files: Path | None) -> None:
     """Refuse files, by option, that cannot be written before anything is run; others replace."""
+    places = {option: path for option, path in files.items() if path is not None}
+    if not places:
+        return
     from porter.system.atomic import require_file_target
 
-    for option, path in files.items():
-        if path is not None:
-            require_file_target(path, True, option)
+    for option, path in places.items():
+        require_file_target(path, True, option)

@@ -15,6 +15,7 @@ from porter.cli.arguments import (
     require_places,
     show_json,
 )
+from porter.system.light import light
 
 if TYPE_CHECKING:
     from porter.apps.inspect import Inspection, PlainInspection
@@ -36,24 +37,32 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    with light():
+        from porter.apps.inspect import PlainInspection
+
+        require_places(html=options.html, svg=options.svg)
+        inspection = inspected(options)
+        if options.html or options.svg:
+            if isinstance(inspection, PlainInspection):
+                raise inspection.not_drawn()
+            write_drawings(options, inspection)
+        if options.json:
+            show_json(inspection.json())
+        else:
+            show(inspection)
+    return 0
+
+
+def show(inspection: Inspection | PlainInspection) -> None:
+    """Print it; JSON does without what this imports."""
     from porter.apps.inspect import PlainInspection
     from porter.apps.inspect_terminal import show_inspection, show_plain_inspection
     from porter.report.console import out
 
-    require_places(html=options.html, svg=options.svg)
-    inspection = inspected(options)
     if isinstance(inspection, PlainInspection):
-        if options.html or options.svg:
-            raise inspection.not_drawn()
-        if not options.json:
-            show_plain_inspection(out(), inspection)
-    elif options.html or options.svg:
-        write_drawings(options, inspection)
-    if options.json:
-        show_json(inspection.json())
-    elif not isinstance(inspection, PlainInspection):
+        show_plain_inspection(out(), inspection)
+    else:
         show_inspection(out(), inspection)
-    return 0
 
 
 def inspected(options: argparse.Namespace) -> Inspection | PlainInspection:

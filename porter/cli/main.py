@@ -15,12 +15,10 @@ import shlex
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from porter.cli.arguments import show_json
 from porter.cli.examples import add_examples
 from porter.cli.spelling import in_options
 from porter.cli.suggestions import CommandParser
@@ -34,7 +32,7 @@ from porter.errors import (
     UsageError,
     printable,
 )
-from porter.version import ShowVersion, version
+from porter.version import VERSION
 
 COMMANDS = (
     "inspect",
@@ -69,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser().print_help()
         return 0
+    if words[0] == "--version":
+        print(f"porter {VERSION}")
+        return 0
     top = parser(words[0])
     options, extras = top.parse_known_args(words)
     if extras:
@@ -98,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if os.environ.get("PORTER_DEBUG"):
+            import traceback
+
             traceback.print_exception(error)
         return report_error(as_porter_error(error), options)
     return code
@@ -148,6 +151,8 @@ def interrupts_as_raised() -> Iterator[None]:
 
 def as_porter_error(error: Exception) -> PorterError:
     """The error for what no part of porter foresaw."""
+    import traceback
+
     from porter.system.atomic import FULL, advice, code_of
 
     code = code_of(error)
@@ -161,7 +166,7 @@ def as_porter_error(error: Exception) -> PorterError:
     *_, last = traceback.extract_tb(error.__traceback__)
     text = printable(" ".join(str(error).split()), limit=300)
     return Unexpected(
-        f"porter {version()} met what it did not foresee: {type(error).__name__}: {text} "
+        f"porter {VERSION} met what it did not foresee: {type(error).__name__}: {text} "
         f"({os.path.basename(last.filename)}, line {last.lineno})",
         hint="this is a bug: please report this line with the command and, if you can, the file; "
         "PORTER_DEBUG=1 shows the traceback",
@@ -180,6 +185,7 @@ def with_shapes(words: Sequence[str], shapes: Sequence[str]) -> str:
 
 def report_error(error: PorterError, options: argparse.Namespace) -> int:
     """Show an error, as JSON where that was requested; returns its exit code."""
+    from porter.cli.arguments import show_json
     from porter.report.as_json import report_json, worst_rows
     from porter.report.console import failing_table, out, parity_table, show_error, show_hints
 
@@ -206,7 +212,6 @@ def report_error(error: PorterError, options: argparse.Namespace) -> int:
 
 def parser(requested: str = "") -> CommandParser:
     """The commands and their options: only the requested one if it exists, else all of them.
-    `--version` requests none.
 
     Importing all of them takes a good part of the time that the shortest of them runs.
     """
@@ -217,9 +222,11 @@ def parser(requested: str = "") -> CommandParser:
         "4 unmapped or malformed modules, 70 a bug of porter, 130 Ctrl-C, 143 SIGTERM. "
         "`porter help WORD` explains a word of the reports.",
     )
-    top.add_argument("--version", action=ShowVersion)
+    version = f"porter {VERSION}"
+    help = "show porter's version and exit"
+    top.add_argument("--version", action="version", version=version, help=help)
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    names = [requested] if requested in COMMANDS else [] if requested == "--version" else COMMANDS
+    names = [requested] if requested in COMMANDS else COMMANDS
     for name in names:
         importlib.import_module(f"porter.cli.{name}").add_to(commands)
         command: CommandParser = commands.choices[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +29,8 @@ class CommandParser(argparse.ArgumentParser):
 
 def did_you_mean(words: Iterable[str], known: Iterable[str]) -> str:
     """A question with what is spelled nearly as a word; nothing where nothing is."""
+    import difflib  # Only a mistake needs it.
+
     names = list(known)
     near = [each for word in words for each in difflib.get_close_matches(word, names, n=1)]
     return f": did you mean {' '.join(near)}?" if near else ""

@@ -13,7 +13,7 @@ from porter.frontend.module_tree import functions_in, histogram
 from porter.imaging.geometry import Geometry
 from porter.parity.compare import Report
 from porter.report.as_json import emitted_json, warnings
-from porter.version import version
+from porter.version import VERSION
 
 if TYPE_CHECKING:
     from porter.emit.port import TensorSignature
@@ -163,7 +163,7 @@ def manifest(
         "notes": notes,
         "warnings": [*model_warnings, *warnings(reports)],
         "versions": {
-            "porter": version(),
+            "porter": VERSION,
             "tensorflow": tf.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

@@ -92,13 +92,13 @@ def smallest_alike(fits: Callable[[int], bool], size: int) -> int:
 
 
 def free_sizes(search: Search, planes: int) -> list[tuple[int, int]]:
-    """A small size whose height and width may be anything, and the next one that fits."""
+    """A small size whose height and width may be anything, and the next ones that fit."""
     for least in (Fit.SAMPLES, Fit.ROWS):
         fitting = (s for s in sizes_for(search, planes) if search.fit(image(planes, s)) >= least)
         few = islice(fitting, FREE_TRIES)
         free = next((size for size in few if is_free(search.model, image(planes, size))), None)
         if free is not None:
-            return [free, *islice(few, 1)]
+            return [free, *islice(few, search.count - 1)]
     return []
 
 

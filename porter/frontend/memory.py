@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class WindowGroup:
 
         Told at once where they lie at equal distances, as slices do: else False.
         """
+        if len(self.values) == 1:
+            return True
         offsets = self.offsets
         if self.apart is None:
             even = len(set(np.diff(offsets).tolist())) <= 1
@@ -281,6 +284,7 @@ CLONE = (
 )
 
 
+@lru_cache(maxsize=4096)  # most tensors of a net have one of a few shapes
 def contiguous(type: TensorType, offset: int = 0) -> Window:
     """The window of a new tensor; sizes that depend on the data count as 1."""
     shape = tuple(1 if extent is None else extent for extent in type.shape)

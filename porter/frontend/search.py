@@ -96,7 +96,7 @@ def solve(model: Model, count: int = 2) -> Shapes:
     """
     reader = first_reader(model)
     hint = stated_hint(model) if reader is None or reader.op is None else reader.hint
-    search = Search(model)
+    search = Search(model, count)
     solved = solve_traced(search, traced_hints(model)) if is_renamed(reader) else None
     if solved is None:
         if hint is None:
@@ -125,11 +125,11 @@ def solve_hinted(search: Search, hint: TensorType, reader: Reader | None) -> Sha
         # The first layer that tells anything may read something that was computed from an image.
         hints = [each for each in stated_hints(model) if each.rank == 4]
         for each in [*dict.fromkeys(hints)][:MAX_HINTS]:
-            hint, search = each, Search(model)
+            hint, search = each, Search(model, search.count)
             solved = solve_image(search, each, None) or solve_rare(search, each)
             if solved is not None:
                 break
-        solved = solved or solve_image(Search(model), TensorType((None,) * 4), None)
+        solved = solved or solve_image(Search(model, search.count), TensorType((None,) * 4), None)
     if solved is None:
         raise search.overwritten or unsolved(model, hint)
     return solved

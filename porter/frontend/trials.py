@@ -25,6 +25,8 @@ class Search:
     """Tries of input types: each is walked once, and those that fail take bounded time together."""
 
     model: Model
+    count: int = 2
+    """How many sizes are asked for."""
     tried: dict[TensorType, Fit] = field(default_factory=dict)
     refused: dict[TensorType, Refused] = field(default_factory=dict)
     spent: int = 0
@@ -50,6 +52,7 @@ class Search:
             return Fit.REFUSED
         try:
             graph = self.model.walk_with(SizeWalk, type)
+            self.model.keep(type, graph)  # Where it is not refused, it is any walk's.
         except MALFORMED:
             raise
         except Refused as refused:

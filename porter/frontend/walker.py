@@ -39,7 +39,7 @@ from porter.frontend.memory import CLONE, TensorMemory, TensorStorage, TorchTens
 from porter.ir.capabilities import KeepsFirstInput, MakesBatch
 from porter.ir.graph import Call, Graph, Node, TensorType, Value, verify
 from porter.ir.layer_map import LayerMap
-from porter.ir.map_errors import attribute_errors
+from porter.ir.map_errors import attribute
 from porter.ir.nested import Nested, map_leaves
 from porter.ir.options import Options
 from porter.ir.registry import Handler, Registry, StructureRule, is_layer_map
@@ -104,6 +104,10 @@ class Model:
     def walk(self, inputs: Nested[TensorType]) -> Graph:
         """The graph for inputs of these types; the last few are kept."""
         return kept(self.graphs, hashable(inputs), lambda: self.walk_with(Walk, inputs))
+
+    def keep(self, inputs: Nested[TensorType], graph: Graph) -> None:
+        """Let `walk` return a graph that another kind of walk found."""
+        kept(self.graphs, hashable(inputs), lambda: graph)
 
     def walk_with(self, kind: type[Walk], inputs: Nested[TensorType]) -> Graph:
         """The same with a walk of another kind."""
@@ -178,32 +182,49 @@ class Walk:
 
     def __call__(self, module: TorchObject, x: Nested[Value], at: str = "") -> Nested[Value]:
         """Call a module on `x`; `at` is its number below the module that calls it."""
-        with self.entered(module, at):
-            handler = self.model.handler(module)
-            treated = self.model.registry.treated(module)
-            if treated is not module:
-                self.note(f"treated as {treated.typename}, as asked for")
-            calls_before = len(self.calls)
-            x = self.current(x)
-            output: Nested[Value]
-            with attribute_errors(handler, self.path, module.typename):
-                if is_layer_map(handler):
-                    output = self.call_layer(module, x)
-                else:
-                    output = cast(StructureRule, handler)(self, treated, x)
-            self.counts[self.path] += 1
-            is_leaf = len(self.calls) == calls_before
-            self.calls.append(
-                Call(
-                    self.path,
-                    module.typename,
-                    self.resolve_all(output),
-                    self.counts[self.path],
-                    is_leaf,
-                    module,
-                )
+        caller = self.path
+        self.enter(module, at)
+        # No context managers: this is called for every module of every walk.
+        try:
+            return self.call(module, x)
+        except PorterError as error:
+            error.where = error.where or f"{self.path or 'the root'} ({module.typename})"
+            raise
+        finally:
+            self.active.pop()
+            self.emitted.pop()
+            self.path = caller
+
+    def call(self, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
+        """Call the active module on `x`, and write the call down."""
+        handler = self.model.handler(module)
+        treated = self.model.registry.treated(module)
+        if treated is not module:
+            self.note(f"treated as {treated.typename}, as asked for")
+        calls_before = len(self.calls)
+        x = self.current(x)
+        output: Nested[Value]
+        try:
+            if is_layer_map(handler):
+                output = self.call_layer(module, x)
+            else:
+                output = cast(StructureRule, handler)(self, treated, x)
+        except Exception as error:
+            attribute(error, handler, self.path, module.typename)
+            raise
+        self.counts[self.path] += 1
+        is_leaf = len(self.calls) == calls_before
+        self.calls.append(
+            Call(
+                self.path,
+                module.typename,
+                self.resolve_all(output),
+                self.counts[self.path],
+                is_leaf,
+                module,
             )
-            return output
+        )
+        return output
 
     def call_layer(self, module: TorchObject, x: Nested[Value]) -> Nested[Value]:
         """Call a module that is a layer: one node, on one tensor or a flat table of tensors."""
@@ -227,11 +248,10 @@ class Walk:
             )
         return self.emit(op, *tensors)
 
-    @contextmanager
-    def entered(self, module: TorchObject, at: str) -> Iterator[None]:
-        """Keep the path while a module is called, and name it in errors that pass through."""
+    def enter(self, module: TorchObject, at: str) -> None:
+        """Let a module be the active one. Raises Endless where it may not be called."""
         before = self.path
-        if any(module is other for other in self.active):
+        if module in self.active:  # TorchObjects compare by identity
             raise Endless(f"{module.typename} contains itself", where=self.path or "the root")
         if len(self.active) >= MAX_DEPTH:
             raise Endless(
@@ -244,15 +264,6 @@ class Walk:
         self.path = f"{before}.{at}" if before and at else before or at
         self.active.append(module)
         self.emitted.append(0)
-        try:
-            yield
-        except PorterError as error:
-            error.where = error.where or f"{self.path or 'the root'} ({module.typename})"
-            raise
-        finally:
-            self.active.pop()
-            self.emitted.pop()
-            self.path = before
 
     def children(self, module: TorchObject) -> list[TorchObject]:
         """The modules that a container holds, in order."""
@@ -293,7 +304,9 @@ class Walk:
         number = self.values
         if number > MAX_VALUES:
             raise TooLarge(f"the model makes more than {MAX_VALUES:,} tensors")
-        if math.prod(size for size in type.shape if size is not None) > MAX_ELEMENTS:
+        shape = type.shape
+        sizes = (size for size in shape if size is not None) if None in shape else shape
+        if math.prod(sizes) > MAX_ELEMENTS:  # type: ignore[arg-type]
             raise TooLarge(f"a tensor of more than {MAX_ELEMENTS:,} elements", received=str(type))
         return Value(number, type, number if storage is None else storage)
 

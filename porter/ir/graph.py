@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from porter.errors import InvariantError, ShapeMismatch
 from porter.ir.nested import Nested, leaves, map_leaves
@@ -48,7 +48,7 @@ class TensorType:
             raise ShapeMismatch(
                 "a layer needs a size that depends on what the tensors hold", received=str(self)
             )
-        return tuple(size for size in self.shape if size is not None)
+        return cast(Shape, self.shape)
 
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Whether a tensor of this shape is of this type."""

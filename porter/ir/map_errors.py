@@ -28,27 +28,33 @@ def attribute_errors(handler: Any, path: str, typename: str) -> Iterator[None]:
     """Turn errors inside the block into UsageError where `handler` is a user's, else Unforeseen."""
     try:
         yield
-    except (PorterError, MemoryError, RecursionError):
-        raise
     except Exception as error:
-        if type(error).__name__ == OUT_OF_MEMORY:
-            raise
-        if not str(handler.__module__).startswith(USER_MODULE):
-            if os.environ.get("PORTER_DEBUG"):
-                raise
-            raise Unforeseen(
-                f"{typename} is not as its layer map expects: {type(error).__name__}: {error}",
-                where=f"{path or 'the root'} ({typename})",
-                hint="if Torch7 runs this model, porter has a bug here: please report it with what "
-                "PORTER_DEBUG=1 shows",
-            ) from error
-        file, line = place(handler, error)
-        raise UsageError(
-            f"the layer map of {typename} failed: {type(error).__name__}: {error}",
-            where=f"{file}:{line}",
-            received=f"called for {path or 'the root'} ({typename})",
-            hint="correct the map and run again",
+        attribute(error, handler, path, typename)
+        raise
+
+
+def attribute(error: Exception, handler: Any, path: str, typename: str) -> None:
+    """Raise what an error becomes; returns where it stays as it is."""
+    if isinstance(error, PorterError | MemoryError | RecursionError):
+        return
+    if type(error).__name__ == OUT_OF_MEMORY:
+        return
+    if not str(handler.__module__).startswith(USER_MODULE):
+        if os.environ.get("PORTER_DEBUG"):
+            return
+        raise Unforeseen(
+            f"{typename} is not as its layer map expects: {type(error).__name__}: {error}",
+            where=f"{path or 'the root'} ({typename})",
+            hint="if Torch7 runs this model, porter has a bug here: please report it with what "
+            "PORTER_DEBUG=1 shows",
         ) from error
+    file, line = place(handler, error)
+    raise UsageError(
+        f"the layer map of {typename} failed: {type(error).__name__}: {error}",
+        where=f"{file}:{line}",
+        received=f"called for {path or 'the root'} ({typename})",
+        hint="correct the map and run again",
+    ) from error
 
 
 def place(handler: Any, error: BaseException) -> tuple[str, int]:

@@ -26,7 +26,7 @@ def merge(first: Graph, second: Graph) -> Graph | None:
         shape = tuple(
             i if i == j else None for i, j in zip(a.type.shape, b.type.shape, strict=True)
         )
-        merged[a.id] = replace(a, type=TensorType(shape, a.dtype))
+        merged[a.id] = Value(a.id, TensorType(shape, a.dtype), a.storage)
         return merged[a.id]
 
     for a, b in zip(leaves(first.inputs), leaves(second.inputs), strict=True):
@@ -37,7 +37,7 @@ def merge(first: Graph, second: Graph) -> Graph | None:
         op = merge_ops(one.op, other.op)
         if op is None or [v.id for v in one.inputs] != [v.id for v in other.inputs]:
             return None
-        nodes.append(replace(one, op=op))
+        nodes.append(one if op is one.op else replace(one, op=op))
         if len(one.outputs) != len(other.outputs):
             return None
         for a, b in zip(one.outputs, other.outputs, strict=True):

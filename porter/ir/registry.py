@@ -13,7 +13,6 @@ The decorators fill `DEFAULT_REGISTRY`; a user's own file adds to a copy of it t
 from __future__ import annotations
 
 import contextvars
-import difflib
 import importlib.util
 import inspect
 import sys
@@ -201,6 +200,8 @@ def with_aliases(registry: Registry, pairs: Iterable[str]) -> Registry:
                 hint="for example `map=nn.MyNet=nn.Sequential`",
             )
         if target not in extended:
+            import difflib  # Only a mistake needs it.
+
             near = difflib.get_close_matches(target, extended.handlers, n=3)
             raise UsageError(
                 f"{typename} cannot be treated as {target}, which has no layer map itself",

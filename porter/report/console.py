@@ -41,9 +41,9 @@ class Plain(Console):
 
 def out(width: int | None = None) -> Console:
     """Standard output; if not a terminal, wide enough that no cell is cut."""
-    console = Console(highlight=False, markup=False, soft_wrap=False)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
     if not console.is_terminal:
-        console = Plain(highlight=False, markup=False, width=width or 160)
+        console = Plain(highlight=False, markup=False, emoji=False, width=width or 160)
     return console
 
 
@@ -52,7 +52,7 @@ def show_error(error: PorterError, spell: Callable[[str], str] = str) -> None:
 
     `spell` turns the keyword arguments that it names into options of the command line.
     """
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     first, _, rest = spell(str(error)).partition("\n")
     console.print(Text("error: ", style="bold red") + Text(first))
     if rest:

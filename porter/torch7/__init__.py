@@ -12,7 +12,6 @@ before use.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import stat
@@ -64,6 +63,8 @@ class T7File:
 
     def sha256(self) -> str:
         """Hexadecimal digest of the whole file, which is not kept in memory for it."""
+        import hashlib  # OpenSSL, which nothing else needs here
+
         hashed, mapped = hashlib.sha256(), self.data.obj
         for start in range(0, self.size, _BLOCK):
             hashed.update(self.data[start : start + _BLOCK])

@@ -21,11 +21,15 @@ from porter.apps.zoo.listing import system_named
 from porter.apps.zoo.sketch import Sketch, sketch
 from porter.apps.zoo.systems import (
     System,
+    fingerprint_of,
     looks_like,
+    one_system,
     parse_fingerprint,
     parse_system,
     shapes,
     systems,
+    tables,
+    tomllib,
 )
 from porter.apps.zoo.widths import bindings, require_pattern
 from porter.cli.main import main
@@ -43,7 +47,14 @@ SYSTEMS = pytest.mark.parametrize("system", systems(), ids=lambda system: system
 
 def test_every_system_has_its_folder_and_every_folder_its_system() -> None:
     folders = {path.parent.name for path in ZOO.glob("*/net.lua")}
-    assert {system.name for system in systems()} == folders
+    assert {system.name for system in systems()} == folders == tables().keys()
+
+
+@SYSTEMS
+def test_a_system_is_the_same_when_it_is_read_alone(system: System) -> None:
+    assert one_system(system.name) == system
+    _, recognised_by = tables()[system.name]
+    assert fingerprint_of(tomllib.loads(recognised_by)) == system.fingerprint
 
 
 @SYSTEMS

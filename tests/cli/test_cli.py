@@ -27,6 +27,7 @@ from porter.errors import UsageError
 from porter.frontend.module_tree import as_extended, containers_like, require_mapped
 from porter.ir.registry import load_layer_maps, with_identity
 from porter.layer_maps import default_registry
+from porter.version import VERSION
 from tests.build import (
     FIXTURES,
     conv,
@@ -115,7 +116,7 @@ def test_every_command_has_help(porter: Porter, command: str) -> None:
 def test_version(porter: Porter) -> None:
     ran = porter("--version")
     assert ran.code == 0
-    assert ran.out.startswith("porter ")
+    assert ran.out == f"porter {VERSION}\n"
 
 
 @pytest.mark.parametrize(
@@ -1056,6 +1057,30 @@ def test_what_only_reads_or_finds_its_output_there_does_not_import_tensorflow(
         ["help", "oracle"],
     ]
     ran = python("-c", NO_TENSORFLOW.format(commands=commands))
+    assert ran.returncode == 0, ran.stderr
+
+
+NOT_IMPORTED = """
+import sys
+from porter.cli.main import main
+assert main({arguments}) == 0
+imported = [name for name in {modules} if name in sys.modules]
+assert not imported, imported
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "modules"),
+    [
+        (["--version"], ["numpy", "rich", "importlib.metadata", "inspect", "porter.cli.arguments"]),
+        (["inspect", "MODEL", "--json"], ["rich", "filelock", "hashlib", "importlib.resources"]),
+    ],
+)
+def test_what_answers_at_once_does_not_import_what_it_does_not_need(
+    arguments: list[str], modules: list[str], model_path: Path
+) -> None:
+    words = [str(model_path) if word == "MODEL" else word for word in arguments]
+    ran = python("-c", NOT_IMPORTED.format(arguments=words, modules=modules))
     assert ran.returncode == 0, ran.stderr
 
 

@@ -37,9 +37,9 @@ from porter.frontend.least_sizes import least_sizes
 from porter.frontend.model_file import open_model
 from porter.frontend.search import solve
 from porter.frontend.trial_sizes import SMALL_SIZES
-from porter.frontend.walker import Model
+from porter.frontend.walker import Model, Walk
 from porter.ir.capabilities import HintsInputs, TellsInput
-from porter.ir.graph import INT, Shape, TensorType
+from porter.ir.graph import INT, Graph, Shape, TensorType
 from porter.ir.nested import Nested, leaves
 from porter.layer_maps import default_registry
 from porter.parity.recording import as_arrays, read
@@ -322,6 +322,25 @@ def test_a_net_that_starts_with_a_table_is_said_to_take_several_tensors(layer: T
     with pytest.raises(ShapeNeeded, match="takes 2 tensors") as caught:
         solve(model(sequential(layer, linear(5, 3))))
     assert caught.value.shapes == ("SHAPE_1", "SHAPE_2")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_size_is_walked_twice_nor_more_sizes_than_are_asked_for(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[Nested[TensorType]] = []
+    walk_with = Model.walk_with
+
+    def counted(self: Model, kind: type[Walk], inputs: Nested[TensorType]) -> Graph:
+        walks.append(inputs)
+        return walk_with(self, kind, inputs)
+
+    monkeypatch.setattr(Model, "walk_with", counted)
+    net = model(sequential(conv(3, 8, 3), relu(), conv(8, 3, 3)))
+    assert len(solve(net, count).types) == count
+    images = [each for each in walks if isinstance(each, TensorType) and each.rank == 4]
+    assert len(images) == len(set(images))
+    assert (TensorType((2, 3, *SMALL_SIZES[1])) in images) is (count == 2)
 
 
 def test_a_batch_that_a_view_names_is_the_batch() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
 from itertools import groupby
+from pkgutil import get_data
 from typing import Any
 
 from porter.apps.zoo import pattern
@@ -21,6 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+TABLE = re.compile(r"^\[([\w-]+)(\.recognise)?\]$", re.MULTILINE)
+"""The header of a system's table, or of what it is recognised by."""
 BRACES = str.maketrans("", "", "{}")
 PAPER = {"authors": str, "year": int, "title": str}
 ENTRIES = {
@@ -60,10 +63,12 @@ class Fingerprint:
 
     def bindings(self, drawn: Sketch, around: Set[str]) -> Bindings | None:
         """The widths' letters, if a net is of the system by its sketch and the keys around it."""
-        if not set(self.around) <= around or not pattern.fullmatch(self.sketch, drawn.text):
+        if not set(self.around) <= around:
             return None
         bound = bindings(self.widths, drawn.widths)
-        return None if bound is None else bindings(self.views, drawn.views, bound)
+        bound = None if bound is None else bindings(self.views, drawn.views, bound)
+        # Widths first: they tell most nets apart, and sketches are patterns to be parsed.
+        return None if bound is None or not pattern.fullmatch(self.sketch, drawn.text) else bound
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,32 @@ def shapes(each: tuple[str, ...]) -> str:
 @cache
 def systems() -> tuple[System, ...]:
     """All systems, in the order of the file."""
-    text = resources.files(__package__).joinpath("systems.toml").read_text(encoding="utf-8")
-    return tuple(parse_system(name, body) for name, body in tomllib.loads(text).items())
+    return tuple(parse_system(name, body) for name, body in tomllib.loads(listed()).items())
+
+
+def listed() -> str:
+    """The text of `systems.toml`, also inside a zip file."""
+    content = get_data(__package__, "systems.toml")
+    assert content is not None
+    return content.decode("utf-8")
+
+
+@cache
+def tables() -> dict[str, tuple[str, str]]:
+    """The text of each system, and of what it is recognised by: most are never parsed."""
+    _, *parts = TABLE.split(listed())
+    names, texts = parts[0::3], parts[2::3]
+    return {
+        name: (own, fingerprint)
+        for name, own, fingerprint in zip(names[0::2], texts[0::2], texts[1::2], strict=True)
+    }
+
+
+def one_system(name: str) -> System:
+    """The system of a name, without a look at the others."""
+    own, fingerprint = tables()[name]
+    body = tomllib.loads(own)
+    return parse_system(name, {**body, "recognise": tomllib.loads(fingerprint)})
 
 
 def parse_system(name: str, body: Mapping[str, Any]) -> System:
@@ -163,9 +192,15 @@ def parse_fingerprint(where: str, body: Mapping[str, Any]) -> Fingerprint:
     """What a system is recognised by, from its table. Raises ValueError."""
     require_entries(body, {"sketch": str}, {"widths": str, "views": str, "around": list}, where)
     pattern.parse(body["sketch"])
-    widths, views = (body.get(name, "") for name in ("widths", "views"))
-    for each in (widths, views):
+    fingerprint = fingerprint_of(body)
+    for each in (fingerprint.widths, fingerprint.views):
         require_pattern(each)
+    return fingerprint
+
+
+def fingerprint_of(body: Mapping[str, Any]) -> Fingerprint:
+    """The same from a table that is right."""
+    widths, views = (body.get(name, "") for name in ("widths", "views"))
     return Fingerprint(body["sketch"], widths, views, tuple(body.get("around", ())))
 
 
@@ -191,9 +226,11 @@ def looks_like(opened: ModelFile) -> tuple[System, ...]:
     if drawn is None:
         return ()
     named: list[System] = []
-    for system in systems():
-        bound = system.fingerprint.bindings(drawn, opened.wrapper.keys())
+    for name, (_, recognised_by) in tables().items():
+        fingerprint = fingerprint_of(tomllib.loads(recognised_by))
+        bound = fingerprint.bindings(drawn, opened.wrapper.keys())
         if bound is not None:
+            system = one_system(name)
             options = tuple(option.format_map(bound) for option in system.options)
             named.append(replace(system, options=options))
     return tuple(named)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 from porter.torch7.types import Table
@@ -12,6 +11,8 @@ FORMAT = "torch7-activations"
 
 def script() -> str:
     """The text of `record.lua`: `th record.lua model.t7 input.t7 acts.t7`."""
+    from importlib import resources  # Whoever asks what a file is does without.
+
     return resources.files(__package__).joinpath("record.lua").read_text(encoding="utf-8")
 
 
