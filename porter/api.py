@@ -343,6 +343,7 @@ def stylize(
     from porter.apps.stylize.video import stylize_video, video_job
     from porter.imaging.files import pairs
     from porter.ir.options import Options
+    from porter.system.atomic import no_empty_folders
 
     sizes = [image_size] if isinstance(image_size, int) else list(image_size)
     if force and skip_existing:
@@ -363,15 +364,18 @@ def stylize(
     video = video_job(sources, Path(output), sizes, replaces)
     if video and compare:
         raise UsageError("`compare=True` is for pictures", received=str(video.source))
-    photos = [] if video else pairs(sources, Path(output), compare, replaces, sizes)
-    registry = registry_with(layer_maps, identity, map)
-    shapes = shapes_of(input_shapes)
-    options = LoadOptions(preset, select, shapes, registry, Options(bn, seed), trust_code, painting)
-    net, spec = open_net(Path(model), options)
-    if video:
-        files = (Path(model), *(painting.files if painting else ()))
-        return stylize_video(net, spec, files, video, settings)
-    return stylize(net, spec, photos, settings, on_result)
+    with no_empty_folders(Path(output)):
+        photos = [] if video else pairs(sources, Path(output), compare, replaces, sizes)
+        registry = registry_with(layer_maps, identity, map)
+        shapes = shapes_of(input_shapes)
+        options = LoadOptions(
+            preset, select, shapes, registry, Options(bn, seed), trust_code, painting
+        )
+        net, spec = open_net(Path(model), options)
+        if video:
+            files = (Path(model), *(painting.files if painting else ()))
+            return stylize_video(net, spec, files, video, settings)
+        return stylize(net, spec, photos, settings, on_result)
 
 
 # Arguments ----------------------------------------------------------------------------------------

@@ -162,6 +162,14 @@ def style_of(options: argparse.Namespace) -> ArbitraryStyle | None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the command; returns the exit code."""
+    from porter.system.atomic import no_empty_folders
+
+    with no_empty_folders(options.output):
+        return stylize_all(options)
+
+
+def stylize_all(options: argparse.Namespace) -> int:
+    """Stylizes pictures or a video; returns the exit code."""
     from porter.apps.stylize import ray_data
     from porter.apps.stylize.shards import Record, shard_of
     from porter.apps.stylize.stylize import StylizeSettings, stylize

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from porter.system.suggestions import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -25,12 +27,3 @@ class CommandParser(argparse.ArgumentParser):
         options = [word.partition("=")[0] for word in extras if word.startswith("-")]
         unknown = " ".join(extras)
         self.error(f"unrecognized arguments: {unknown}{did_you_mean(options, known)}")
-
-
-def did_you_mean(words: Iterable[str], known: Iterable[str]) -> str:
-    """A question with what is spelled nearly as a word; nothing where nothing is."""
-    import difflib  # Only a mistake needs it.
-
-    names = list(known)
-    near = [each for word in words for each in difflib.get_close_matches(word, names, n=1)]
-    return f": did you mean {' '.join(near)}?" if near else ""

@@ -33,6 +33,7 @@ from porter.ir.layout import image_layout, to_torch
 from porter.ir.nested import Nested, named_leaves
 from porter.parity.compare import Tolerance
 from porter.parity.measure import Measure, compare
+from porter.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from porter.emit.port import Port
@@ -177,7 +178,8 @@ class Format(Emitter):
 def find(name: str) -> Emitter:
     """The format of a name. Raises UsageError with the known names."""
     if name not in HOMES:
-        raise UsageError(f"there is no format '{name}'", hint="formats: " + ", ".join(HOMES))
+        near = did_you_mean([name], HOMES)
+        raise UsageError(f"there is no format '{name}'{near}", hint="formats: " + ", ".join(HOMES))
     emitter: Emitter = importlib.import_module(HOMES[name]).FORMAT
     return emitter
 

@@ -27,6 +27,7 @@ from typing import Any
 
 from porter.errors import UsageError
 from porter.system.input_files import require_file
+from porter.system.suggestions import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -122,7 +123,7 @@ def find(choice: str) -> Preset:
     if choice.endswith(".toml"):
         return read_preset(choice)
     raise UsageError(
-        f"there is no preset '{choice}'",
+        f"there is no preset '{choice}'{did_you_mean([choice], BUILT_IN)}",
         hint=f"presets: {', '.join(BUILT_IN)}; or a FILE.toml of your own (docs/stylize.md)",
     )
 

@@ -202,6 +202,21 @@ def replace(new: Path, target: Path, old: Path, force: bool) -> None:
     sync(target.parent)
 
 
+@contextmanager
+def no_empty_folders(target: Path) -> Iterator[None]:
+    """If the block fails, removes the folders that it made at and above `target` and left empty."""
+    target = Path(os.path.abspath(target))
+    missing = [each for each in (target, *target.parents) if not each.exists()]
+    try:
+        yield
+    except BaseException:
+        inside = os.walk(target, topdown=False) if missing else ()
+        for folder in (*(Path(path) for path, _, _ in inside), *missing):
+            with contextlib.suppress(OSError):  # What is not empty stays.
+                folder.rmdir()
+        raise
+
+
 # Staging folders ---------------------------------------------------------------------------------
 
 

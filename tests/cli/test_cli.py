@@ -43,6 +43,8 @@ from tests.write_t7 import unknown_object, write_t7
 
 ROOT = Path(__file__).parents[2]
 FORMATS = FIXTURES / "formats"
+OILPAINT = FIXTURES / "trained" / "oilpaint" / "model.t7"
+PHOTO = FIXTURES / "trained" / "oilpaint" / "chelsea.png"
 COMMANDS = (
     *("inspect", "convert", "weights", "stylize", "diff", "check", "record", "layers", "scaffold"),
     *("transfer", "train", "synthesize", "help", "completion"),
@@ -149,6 +151,9 @@ def test_the_bare_command_shows_the_commands(porter: Porter) -> None:
         (("convert", "x.t7", "--formt=keras"), "--format"),
         (("inspect", "x.t7", "--bn", "evalate"), "evaluate"),
         (("stylize", "x.t7", "a.png", "-o", "b.png", "--skip-exsting"), "--skip-existing"),
+        (("convert", str(OILPAINT), "--format", "saved_model,wep"), "web"),
+        (("convert", str(OILPAINT), "--report", "htm"), "html"),
+        (("stylize", str(OILPAINT), str(PHOTO), "-o", "x", "--preset", "plane"), "plain"),
     ],
 )
 def test_a_mistyped_word_gets_a_suggestion(

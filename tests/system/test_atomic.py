@@ -17,7 +17,7 @@ import pytest
 
 from porter.errors import EmitError, UsageError
 from porter.system import atomic, disk
-from porter.system.atomic import atomic_directory, require_file_target, write_text
+from porter.system.atomic import atomic_directory, no_empty_folders, require_file_target, write_text
 from tests.windows import behave_as_windows
 
 
@@ -429,3 +429,23 @@ def test_a_folder_never_replaces_a_link(name: str, force: bool, tmp_path: Path) 
     ):
         pytest.fail("work began")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "folder", "link"]
+
+
+def test_a_block_that_fails_leaves_no_empty_folders(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "pictures"
+    with pytest.raises(ValueError, match="late"), no_empty_folders(target):
+        (target / "inner").mkdir(parents=True)
+        raise ValueError("late")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_block_that_fails_leaves_what_it_wrote_and_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    for target in (tmp_path / "old", tmp_path / "new"):
+        with pytest.raises(ValueError, match="late"), no_empty_folders(target):
+            (target / "empty").mkdir(parents=True)
+            (target / "full").mkdir()
+            (target / "full" / "a.png").touch()
+            raise ValueError("late")
+    assert sorted(each.name for each in (tmp_path / "new").iterdir()) == ["full"]
+    assert (tmp_path / "old" / "empty").is_dir()

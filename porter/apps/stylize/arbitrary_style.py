@@ -41,6 +41,7 @@ from porter.ir.nested import leaves
 from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.runtime import memory
+from porter.system.suggestions import did_you_mean
 from porter.torch7 import TorchObject, build
 
 EPS = 1e-5
@@ -115,7 +116,8 @@ def arbitrary_style(
         return None
     if transform not in TRANSFORMS:
         raise UsageError(
-            f"there is no transform '{transform}'", hint="transforms: " + ", ".join(TRANSFORMS)
+            f"there is no transform '{transform}'{did_you_mean([transform], TRANSFORMS)}",
+            hint="transforms: " + ", ".join(TRANSFORMS),
         )
     if not 0 <= alpha <= 1:
         raise UsageError("`alpha=` is between 0, the photo, and 1", received=f"{alpha:g}")

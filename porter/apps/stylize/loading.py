@@ -208,7 +208,7 @@ def part_of(path: Path) -> Path:
     inside = torch_file_in(path)
     raise UsageError(
         f"{path} holds no converted model",
-        hint="it should hold " + ", ".join(PARTS[:3])
+        hint=f"it should hold {', '.join(PARTS[:3])}: convert with `formats=saved_model`"
         if inside is None
         else f"it holds a Torch7 model: name {inside} in its place",
     )

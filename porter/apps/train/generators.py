@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from porter.apps.train.options import Architecture
 from porter.errors import UsageError
+from porter.system.suggestions import did_you_mean
 from porter.torch7 import TorchObject
 from porter.torch7.build import Modules
 
@@ -21,7 +22,8 @@ def generator(architecture: Architecture, seed: int) -> TorchObject:
     """A new generator with Torch's initial weights. Raises UsageError for an unknown name."""
     if architecture.name not in GENERATORS:
         raise UsageError(
-            f"there is no generator '{architecture.name}'",
+            f"there is no generator '{architecture.name}'"
+            + did_you_mean([architecture.name], GENERATORS),
             hint=f"generators: {', '.join(GENERATORS)}; or a .t7 file",
         )
     return GENERATORS[architecture.name](GeneratorModules(architecture, seed))

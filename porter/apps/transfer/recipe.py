@@ -20,6 +20,7 @@ from typing import Any
 
 from porter.errors import UsageError
 from porter.system.input_files import require_file
+from porter.system.suggestions import did_you_mean
 
 Weights = dict[str, float]
 
@@ -113,7 +114,7 @@ def read_recipe(name: str, **changes: Any) -> Recipe:
             raise UsageError(f"the recipe {name} cannot be read: {error}") from error
     else:
         raise UsageError(
-            f"there is no recipe '{name}'",
+            f"there is no recipe '{name}'{did_you_mean([name], NAMES)}",
             hint=f"recipes: {', '.join(NAMES)}; or a FILE.toml of your own (docs/transfer.md)",
         )
     if sys.version_info >= (3, 11):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from porter.errors import UsageError
 from porter.system.atomic import write_text
+from porter.system.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from porter.report.pages.document import Document
@@ -29,7 +30,9 @@ def require_kinds(kinds: tuple[str, ...]) -> None:
     """Raise UsageError for an unknown kind or a missing library: now, not after a long run."""
     for kind in kinds:
         if kind not in SUFFIXES:
-            raise UsageError(f"there is no report '{kind}'", hint=f"reports: {', '.join(SUFFIXES)}")
+            near = did_you_mean([kind], SUFFIXES)
+            listed = f"reports: {', '.join(SUFFIXES)}"
+            raise UsageError(f"there is no report '{kind}'{near}", hint=listed)
     if "html" in kinds:
         from porter.report.pages.html import environment
 
