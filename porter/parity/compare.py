@@ -249,7 +249,7 @@ class Comparison:
         measures = [compare(a, b) for a, b in zip(expected, computed, strict=True)]
         self.isolated.setdefault(key, []).extend(measures)
         for measure, a, b in zip(measures, expected, computed, strict=True):
-            self.worst.offer(key, measure.max_rel, a, b)
+            self.worst.offer(key, measure, a, b)
         failing = not all(measure.within(limit) for measure in measures)
         if failing and key not in self.hints and len(self.hints) < EXPLAINED:
             inputs = self.inputs_of(node)

@@ -9,6 +9,7 @@ import numpy as np
 
 from porter.ir.fields import Array
 from porter.ir.nested import Nested, leaves
+from porter.parity.measure import Measure
 
 SIDE = 64
 """Largest height and width of a layer's thumbnail."""
@@ -54,8 +55,9 @@ class Worst:
     kept: int = KEPT
     found: dict[Hashable, tuple[float, Thumbnail]] = field(default_factory=dict)
 
-    def offer(self, key: Hashable, error: float, expected: Array, computed: Array) -> None:
+    def offer(self, key: Hashable, measure: Measure, expected: Array, computed: Array) -> None:
         """Keep a thumbnail of this layer if its error is among the largest."""
+        error = measure.max_rel
         if expected.shape != computed.shape or not expected.size or not error > 0:
             return
         if len(self.found) >= self.kept:
@@ -63,7 +65,7 @@ class Worst:
             if error <= self.found[least][0]:
                 return
             del self.found[least]
-        self.found[key] = (error, thumbnail(expected, computed))
+        self.found[key] = (error, thumbnail(expected, computed, measure.worst_index))
 
     def get(self, key: Hashable) -> Thumbnail | None:
         """The thumbnail of a layer, if it has one."""
@@ -71,17 +73,23 @@ class Worst:
         return None if entry is None else entry[1]
 
 
-def thumbnail(expected: Array, computed: Array) -> Thumbnail:
-    """Both activations have the same shape, in Torch's order; vectors are folded to a square."""
-    error = np.abs(np.asarray(expected, np.float64) - np.asarray(computed, np.float64))
-    worst = np.unravel_index(int(np.argmax(np.nan_to_num(error, nan=np.inf))), error.shape)
-    depth = max(error.ndim - 2, 0) if error.ndim > 2 else max(error.ndim - 1, 0)
-    leading = tuple(int(i) for i in worst[:depth])
+def thumbnail(expected: Array, computed: Array, worst: tuple[int, ...] = ()) -> Thumbnail:
+    """Both activations have the same shape, in Torch's order; vectors are folded to a square.
+
+    `worst` is the place of the largest error, looked for where it is not told.
+    """
+    rank = expected.ndim
+    if not worst:
+        error = np.nan_to_num(np.abs(expected.astype(np.float64) - computed), nan=np.inf)
+        worst = tuple(map(int, np.unravel_index(int(np.argmax(error)), error.shape)))
+    depth = max(rank - 2, 0) if rank > 2 else max(rank - 1, 0)
+    leading = worst[:depth]
+    plane = np.asarray(expected[leading], np.float64)
     names = ("sample", "plane") if depth == 2 else ("sample", "plane", "frame")
     place = ", ".join(f"{name} {index + 1}" for name, index in zip(names, leading, strict=False))
     return Thumbnail(
-        shrink(folded(np.asarray(expected, np.float64)[leading]), SIDE, np.add),
-        shrink(folded(error[leading]), SIDE, np.maximum),
+        shrink(folded(plane), SIDE, np.add),
+        shrink(folded(np.abs(plane - computed[leading])), SIDE, np.maximum),
         place,
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from porter.parity import compare as parity
 from porter.parity.compare import verify
+from porter.parity.measure import Measure, compare, failed
 from porter.parity.oracle import Oracle
 from porter.parity.thumbnails import IMAGE_SIDE, KEPT, SIDE, Worst, shrink, strip, thumbnail
 from porter.runtime.runner import Variables
@@ -20,7 +21,9 @@ def test_the_plane_with_the_largest_error_is_kept_and_its_worst_pixel_survives()
     computed = expected.copy()
     computed[1, 2, 117, 33] += 5
     small = thumbnail(expected, computed)
-    assert small.place == "sample 2, plane 3"
+    measured = thumbnail(expected, computed, compare(expected, computed).worst_index)
+    assert small.place == measured.place == "sample 2, plane 3"
+    assert np.array_equal(small.error, measured.error)
     assert small.expected.shape == small.error.shape == (SIDE, SIDE)
     assert small.error.max() == pytest.approx(5, rel=1e-5)
     assert small.expected.mean() == pytest.approx(expected[1, 2].mean(), abs=0.01)
@@ -44,10 +47,10 @@ def test_only_the_worst_are_stored() -> None:
     worst = Worst()
     for number in range(50):
         error = float((number * 7) % 50)
-        worst.offer(number, error, np.zeros(4), np.full(4, error))
+        worst.offer(number, Measure(error, error), np.zeros(4), np.full(4, error))
     assert sorted(error for error, _ in worst.found.values()) == [44, 45, 46, 47, 48, 49]
     assert len(worst.found) == KEPT
-    worst.offer("shape", np.inf, np.zeros(4), np.zeros(5))
+    worst.offer("shape", failed("shape"), np.zeros(4), np.zeros(5))
     assert worst.get("shape") is None
 
 
