@@ -19,7 +19,7 @@ from typing import Any
 from porter.emit.formats import Emitter, ExportJob, ExportResult, size_of
 from porter.emit.graph_def import write_graph_def, write_saved_model
 from porter.emit.port import Port, build
-from porter.emit.subprocess_runner import run_constants, run_frozen_graph, run_saved_model
+from porter.emit.subprocess_runner import run_frozen
 from porter.errors import EmitError
 from porter.ir.fields import Param
 from porter.ir.nested import named_leaves
@@ -53,15 +53,7 @@ class Frozen(Emitter):
         write_folder(fastest, weights, saved)
         samples = [check.inputs for check in job.checks]
         tensors = tensor_names(port)
-        if size > LARGE:
-            runs = {
-                path: run_constants(path, samples, tensors["outputs"]) for path in (saved, file)
-            }
-        else:
-            runs = {
-                saved: run_saved_model(saved, samples),
-                file: run_frozen_graph(file, samples, tensors["outputs"]),
-            }
+        of_folder, of_file = run_frozen(folder, samples, tensors["outputs"], size > LARGE)
         fewer = len(job.port.graph.nodes) - len(port.graph.nodes)
         note = f"{fewer} of {len(job.port.graph.nodes)} layers folded or dropped"
         return [
@@ -73,7 +65,7 @@ class Frozen(Emitter):
                 path.name,
                 details={"tensors": tensors} if path == file else {},
             )
-            for path, outputs in runs.items()
+            for path, outputs in ((saved, of_folder), (file, of_file))
         ]
 
 

@@ -88,6 +88,20 @@ def constants(path: str, samples: list[Sample], *pairs: str) -> list[Sample]:
     return run_graph(graph, renamed, pairs, weights)
 
 
+def frozen(folder: str, samples: list[Sample], *pairs: str) -> list[Sample]:
+    """`frozen/` on the first half of the samples, and `frozen.pb` on the other."""
+    half, file = len(samples) // 2, os.path.join(folder, "frozen.pb")
+    of_folder = saved_model(os.path.join(folder, "frozen"), samples[:half], "serving_default")
+    return of_folder + frozen_graph(file, samples[half:], *pairs)
+
+
+def large_frozen(folder: str, samples: list[Sample], *pairs: str) -> list[Sample]:
+    """The same, fed with their constants."""
+    half, file = len(samples) // 2, os.path.join(folder, "frozen.pb")
+    of_folder = constants(os.path.join(folder, "frozen"), samples[:half], *pairs)
+    return of_folder + constants(file, samples[half:], *pairs)
+
+
 def without_constants(definition: Any) -> tuple[Any, dict[str, Any]]:
     """A GraphDef with placeholders for its weights, and those."""
     import tensorflow as tf
@@ -229,7 +243,7 @@ def imported(path: str) -> Any:
 KINDS = {
     each.__name__: each
     for each in (
-        *(saved_model, training, frozen_graph, constants),
+        *(saved_model, training, frozen, large_frozen),
         *(onnx, tflite, coreml, source, keras),
     )
 }

@@ -31,16 +31,17 @@ def run_saved_model(folder: Path, samples: Sequence[Named], *signatures: str) ->
     return run_in_subprocess("saved_model", folder, samples, *(signatures or ("serving_default",)))
 
 
-def run_frozen_graph(file: Path, samples: Sequence[Named], outputs: dict[str, str]) -> list[Named]:
-    """Named outputs of a GraphDef; `outputs` names their tensors. Raises EmitError."""
-    pairs = [f"{name}={tensor}" for name, tensor in outputs.items()]
-    return run_in_subprocess("frozen_graph", file, samples, *pairs)
+def run_frozen(
+    folder: Path, samples: Sequence[Named], outputs: dict[str, str], large: bool
+) -> tuple[list[Named], list[Named]]:
+    """Named outputs of `frozen/` and of `frozen.pb` in a folder; `outputs` names their tensors.
 
-
-def run_constants(model: Path, samples: Sequence[Named], outputs: dict[str, str]) -> list[Named]:
-    """The same of a GraphDef, or a SavedModel around one, that is fed with its constants."""
+    `large`: both are fed with their constants, which takes less memory. Raises EmitError.
+    """
     pairs = [f"{name}={tensor}" for name, tensor in outputs.items()]
-    return run_in_subprocess("constants", model, samples, *pairs)
+    kind, count = "large_frozen" if large else "frozen", len(samples)
+    results = run_in_subprocess(kind, folder, [*samples, *samples], *pairs)
+    return results[:count], results[count:]
 
 
 def train_saved_model(folder: Path, sample: Named) -> Array:
