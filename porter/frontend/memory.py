@@ -94,7 +94,9 @@ class TensorStorage:
 
     def note(self, window: Window, value: Value) -> None:
         """Remember that a value is what is in a window now."""
-        group = self.groups.setdefault(window.runs, WindowGroup())
+        group = self.groups.get(window.runs)
+        if group is None:
+            group = self.groups[window.runs] = WindowGroup()
         if window.offset not in group.values:
             group.sorted = None
         group.values.setdefault(window.offset, {})[window.shape] = value

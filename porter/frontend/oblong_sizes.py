@@ -26,6 +26,9 @@ MAX_EXTENTS = 340
 MAX_PAIRS = MAX_EXTENTS**2
 """As many pairs: where there are more, later layers are looked at, which are given fewer."""
 
+MAX_OUTPUTS = 20_000
+"""Types of which it is remembered at once what the layers make of them: a few megabytes."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -118,6 +121,8 @@ class Fixed:
     behind: tuple[LayerMap, ...]
     refused: set[int] = field(default_factory=set)
     """Numbers of pixels that a layer refused."""
+    outputs: dict[tuple[int, TensorType], TensorType | None] = field(default_factory=dict)
+    """What each layer makes of a type: strides round thousands of images to a few."""
 
     def takes(self, batch: int, rows: int, columns: int) -> bool:
         """Whether the layers behind take a batch of images of so many rows and columns."""
@@ -139,13 +144,24 @@ class Fixed:
     def types(self, type: TensorType) -> list[TensorType] | None:
         """What the layers behind make of an image, one after the other; None if one refuses it."""
         types = [type]
-        for op in self.behind:
-            try:
-                (after,) = op.output_types(types[-1])
-            except (WalkError, ValueError):
+        for position in range(len(self.behind)):
+            after = self.output(position, types[-1])
+            if after is None:
                 return None
             types.append(after)
         return types
+
+    def output(self, position: int, type: TensorType) -> TensorType | None:
+        """What one of the layers makes of a type, or None if it refuses that."""
+        key = position, type
+        if key not in self.outputs:
+            if len(self.outputs) == MAX_OUTPUTS:
+                self.outputs.clear()
+            try:
+                (self.outputs[key],) = self.behind[position].output_types(type)
+            except (WalkError, ValueError):
+                self.outputs[key] = None
+        return self.outputs[key]
 
     @property
     def count_alone(self) -> bool:

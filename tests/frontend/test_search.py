@@ -22,6 +22,7 @@ from porter.conversion.verification_inputs import admits, batched_type, emitted_
 from porter.emit.port import build_widest
 from porter.emit.settings import ExportOptions
 from porter.errors import ShapeMismatch, ShapeNeeded, UsageError, WalkError
+from porter.frontend import oblong_sizes
 from porter.frontend.batch_rows import keeps_borders, mixes_axes
 from porter.frontend.dynamic import generalise
 from porter.frontend.index_inputs import index_inputs
@@ -40,6 +41,7 @@ from porter.frontend.trial_sizes import SMALL_SIZES
 from porter.frontend.walker import Model, Walk
 from porter.ir.capabilities import HintsInputs, TellsInput
 from porter.ir.graph import INT, Graph, Shape, TensorType
+from porter.ir.layer_map import LayerMap
 from porter.ir.nested import Nested, leaves
 from porter.layer_maps import default_registry
 from porter.parity.recording import as_arrays, read
@@ -382,6 +384,29 @@ def test_an_hourglass_is_verified_on_its_smallest_images() -> None:
     walks = len(net.generalised)
     assert free_axes(generalise(net, image(2, 3, 64, 128)))["input"] == ["batch", "height", "width"]
     assert len(net.generalised) == walks, "what the search has generalised is kept"
+
+
+@pytest.mark.parametrize("most", [2, 20_000])
+def test_a_layer_is_asked_once_for_images_that_strides_round_alike(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TensorType] = []
+    net = Model(sequential(conv(3, 4, 8, stride=8), relu()), default_registry())
+    ops = tuple(net.op(module) for module in net.root.list("modules"))
+    output_types = type(ops[1]).output_types
+
+    def counted(self: LayerMap, *inputs: TensorType) -> tuple[TensorType, ...]:
+        asked.extend(inputs)
+        return output_types(self, *inputs)
+
+    monkeypatch.setattr(type(ops[1]), "output_types", counted)
+    monkeypatch.setattr(oblong_sizes, "MAX_OUTPUTS", most)
+    layers = oblong_sizes.Fixed(3, {}, {}, ops)
+    images = [TensorType((2, 3, rows, columns)) for rows in (64, 66) for columns in (32, 39, 40)]
+    last = [(layers.types(image) or [image])[-1].static for image in images]
+    assert last == [(2, 4, 8, 4), (2, 4, 8, 4), (2, 4, 8, 5)] * 2
+    assert len(set(asked)) == 2
+    assert len(asked) == 2 or most == 2
 
 
 def test_images_that_no_layer_makes_smaller_are_found() -> None:

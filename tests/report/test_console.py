@@ -14,6 +14,12 @@ from porter.parity.measure import Measure
 from porter.report.as_json import worst_rows
 from porter.report.console import out, parity_table, show_hints
 
+
+def test_codes_of_emoji_in_a_file_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    out().print(":heart:")
+    assert capsys.readouterr().out == ":heart:\n"
+
+
 LONG = Row(
     "16.1.2.5.3.1",
     "nn.SpatialFractionalMaxPooling",
