@@ -136,12 +136,16 @@ def solve_hinted(search: Search, hint: TensorType, reader: Reader | None) -> Sha
 
 
 def solve_whole(search: Search, hint: TensorType) -> Shapes | None:
-    """Samples whose every size is stated, or as many numbers in a row, which nn.CMul takes, too."""
+    """Samples whose every size is stated, or as many numbers in a row or in planes.
+
+    nn.CMul takes these, too: its 1×H×W may be for images of one plane.
+    """
     sizes = [size for size in hint.shape[1:] if size is not None]
     if len(sizes) < max(2, hint.rank - 1):
         return None
-    rows = (TensorType((2, *shape), hint.dtype) for shape in (tuple(sizes), (math.prod(sizes),)))
-    return next((fixed(search.alone(type)) for type in rows if search.fit(type)), None)
+    shapes = (tuple(sizes), (math.prod(sizes),), (1, *sizes))
+    types = (TensorType((2, *shape), hint.dtype) for shape in shapes)
+    return next((fixed(search.alone(type)) for type in types if search.fit(type)), None)
 
 
 def batched(model: Model, type: Nested[TensorType]) -> Nested[TensorType]:

@@ -47,6 +47,7 @@ def join(dimension: int, sample_rank: int = 0) -> TorchObject:
 SPLIT = torch_module("nn.SplitTable", dimension=2, nInputDims=0)
 SIZE = storage(np.array([1, 3, 1, 1]))
 WHOLE = storage(np.array([3, 8, 6]))
+PLANE = storage(np.array([1, 8, 6]))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,11 @@ WHOLE = storage(np.array([3, 8, 6]))
         (
             [torch_module("nn.CMul", weight=randn(3, 8, 6), size=WHOLE), linear(144, 4)],
             "1×144",
+            "batch",
+        ),
+        (
+            [torch_module("nn.CMul", weight=randn(1, 8, 6), size=PLANE), conv(1, 4)],
+            "1×1×8×6",
             "batch",
         ),
         (
