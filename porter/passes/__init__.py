@@ -20,6 +20,7 @@ from porter.passes.matrix_deconvolution import multiply_deconvolutions
 from porter.passes.normalization import fuse_normalizations
 from porter.passes.prelu import simplify_slopes
 from porter.passes.subpixel_conv import widen_few_planes
+from porter.passes.subpixel_deconv import widen_few_deconvolved_planes
 from porter.passes.winograd import convolve_by_winograd
 from porter.passes.winograd_products import multiply_convolutions
 from porter.passes.winograd_regions import stay_in_tiles
@@ -31,11 +32,18 @@ EXACT = (
     fuse_fixed_normalizations,
     gather_borders,
     widen_few_planes,
+    widen_few_deconvolved_planes,
     multiply_deconvolutions,
     simplify_slopes,
 )
 FAST = (convolve_by_winograd, stay_in_tiles)
-STRAIGHT = (gather_borders, widen_few_planes, multiply_deconvolutions, simplify_slopes)
+STRAIGHT = (
+    gather_borders,
+    widen_few_planes,
+    widen_few_deconvolved_planes,
+    multiply_deconvolutions,
+    simplify_slopes,
+)
 """Those of EXACT that choose nothing when the graph runs, for graphs of constants."""
 STRAIGHT_FAST = (multiply_convolutions,)
 """What FAST is for those: filters are transformed beforehand, where images have one size."""

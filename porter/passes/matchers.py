@@ -22,6 +22,25 @@ class PlainConvolution:
     pad: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Deconvolution:
+    """A full convolution with filters I×O×kH×kW; the output is cropped by `pad` less `adj`."""
+
+    weight: Param
+    bias: Param | None
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    adj: tuple[int, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether kernels are whole strides long, and nothing is added behind the columns."""
+        lengths = zip(self.kernel, self.stride, strict=True)
+        ends = zip(self.adj, self.pad, strict=True)
+        return all(k % s == 0 for k, s in lengths) and all(adj <= pad for adj, pad in ends)
+
+
 def plane_axis(node: Node) -> int | None:
     """The axis of a node's output whose planes are linear in the weight, each in its own slice."""
     op = node.op
@@ -48,3 +67,16 @@ def plain_convolution(op: LayerMap) -> PlainConvolution | None:
     if fields.get("groups", 1) != 1 or tuple(fields.get("dilation", (1, 1))) != (1, 1):
         return None
     return PlainConvolution(weight, bias, *(tuple(fields[n]) for n in ("kernel", "stride", "pad")))
+
+
+def deconvolution(op: LayerMap) -> Deconvolution | None:
+    """`op` as a plain full convolution, None if it is not one."""
+    weight, bias = op.params().get("weight"), op.params().get("bias")
+    if weight is None or (weight.axes, weight.to) != ("IOHW", "HWOI"):
+        return None
+    if bias is not None and bias.axes != "O":
+        return None
+    sizes = [getattr(op, name, None) for name in ("kernel", "stride", "pad", "adj")]
+    if any(each is None for each in sizes):
+        return None
+    return Deconvolution(weight, bias, *(tuple(each) for each in sizes if each is not None))

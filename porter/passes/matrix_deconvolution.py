@@ -18,36 +18,17 @@ to 128×128: from there on it is never slower.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from porter.ir.fields import Param
 from porter.ir.graph import Graph, Node
 from porter.ir.layer_map import LayerMap
 from porter.ir.layout import OpContext, size
+from porter.passes.matchers import Deconvolution, deconvolution
 from porter.passes.replacement_ops import ReplacementOp, is_image_batch
 
 MIN_PLANES = 512
 """Input planes from which the product outweighs its columns."""
-
-
-@dataclass(frozen=True)
-class Deconvolution:
-    """A full convolution with filters I×O×kH×kW; the output is cropped by `pad` less `adj`."""
-
-    weight: Param
-    bias: Param | None
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    pad: tuple[int, ...]
-    adj: tuple[int, ...]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether kernels are whole strides long, and nothing is added behind the columns."""
-        lengths = zip(self.kernel, self.stride, strict=True)
-        ends = zip(self.adj, self.pad, strict=True)
-        return all(k % s == 0 for k, s in lengths) and all(adj <= pad for adj, pad in ends)
 
 
 class MatrixDeconvolution(ReplacementOp):
@@ -112,16 +93,3 @@ def multiplied(node: Node) -> Node:
     if found is None or not found.is_whole or found.weight.shape[0] < MIN_PLANES:
         return node
     return replace(node, op=MatrixDeconvolution(node.op, found))
-
-
-def deconvolution(op: LayerMap) -> Deconvolution | None:
-    """`op` as a plain full convolution, None if it is not one."""
-    weight, bias = op.params().get("weight"), op.params().get("bias")
-    if weight is None or (weight.axes, weight.to) != ("IOHW", "HWOI"):
-        return None
-    if bias is not None and bias.axes != "O":
-        return None
-    sizes = [getattr(op, name, None) for name in ("kernel", "stride", "pad", "adj")]
-    if any(each is None for each in sizes):
-        return None
-    return Deconvolution(weight, bias, *(tuple(each) for each in sizes if each is not None))

@@ -19,16 +19,16 @@ def full_conv(
     adj: tuple[int, int] = (0, 0),
     bias: bool = True,
 ) -> TorchObject:
-    """Six planes to four."""
+    """Six planes to five."""
     random = np.random.default_rng(3)
     sizes = {"k": kernel, "d": stride, "pad": pad, "adj": adj}
     fields = {f"{name}{axis}": v[i] for name, v in sizes.items() for i, axis in enumerate("HW")}
-    weight = random.standard_normal((6, 4, *kernel)).astype(np.float32)
-    learned = {"bias": random.standard_normal(4).astype(np.float32)} if bias else {}
+    weight = random.standard_normal((6, 5, *kernel)).astype(np.float32)
+    learned = {"bias": random.standard_normal(5).astype(np.float32)} if bias else {}
     return torch_module(
         "nn.SpatialFullConvolution",
         nInputPlane=6,
-        nOutputPlane=4,
+        nOutputPlane=5,
         **fields,
         weight=weight,
         **learned,
@@ -66,7 +66,7 @@ def test_the_product_is_the_convolution(layer: TorchObject, shape: tuple[int, ..
 
 def test_a_normalisation_behind_it_takes_its_bias() -> None:
     layer = full_conv((4, 4), (2, 2), (1, 1))
-    net, x = sequential(conv(3, 6, pad=1, seed=1), layer, batch_norm(4)), randn(2, 3, 5, 4)
+    net, x = sequential(conv(3, 6, pad=1, seed=1), layer, batch_norm(5)), randn(2, 3, 5, 4)
     assert rewritten(net)
     assert error(served(port_of(net, x, "exact"), x), net, x) < 1e-5
 
