@@ -15,6 +15,9 @@ from typing import Any
 
 THREADS = int(os.environ.get("BENCHMARK_THREADS", "0")) or len(os.sched_getaffinity(0))
 
+INTEGERS = {"tensor(int32)": "int32", "tensor(int64)": "int64"}
+"""Inputs of ONNX Runtime that are indices."""
+
 Call = Callable[[], Any]
 
 
@@ -99,7 +102,7 @@ def onnxruntime(folder: Path, x: Any) -> Call:
         str(folder / "net.onnx"), options, providers=["CPUExecutionProvider"]
     )
     input = session.get_inputs()[0]
-    fed = x.astype("int32" if "int" in input.type else "float32")
+    fed = x.astype(INTEGERS.get(input.type, "float32"))
     return lambda: session.run(None, {input.name: fed})[0]
 
 
