@@ -54,10 +54,13 @@ def least_extent(model: Model, types: Nested[TensorType], position: int, axis: i
     alike = {j: axis for j, type in enumerate(flat) if type.rank == flat[position].rank}
     behind_time = batches_behind_time([*enumerate(flat)])
     together = [dict(places) for places in behind_time if (position, axis) in places]
-    groups = dict.fromkeys(tuple(each.items()) for each in ({position: axis}, alike, *together))
+    groups: list[dict[int, int]] = []
+    for each in ({position: axis}, alike, *together):
+        if each not in groups:
+            groups.append(each)
     for extent in range(1, actual):
         for changed in groups:
-            smaller = reduced(types, dict(changed), actual - extent)
+            smaller = reduced(types, changed, actual - extent)
             if smaller is not None and accepts(model, smaller):
                 return extent
     return actual

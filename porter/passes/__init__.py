@@ -26,17 +26,6 @@ from porter.passes.winograd_products import multiply_convolutions
 from porter.passes.winograd_regions import stay_in_tiles
 
 LEVELS = ("none", "exact", "fast")
-EXACT = (
-    drop_identities,
-    fuse_normalizations,
-    fuse_fixed_normalizations,
-    gather_borders,
-    widen_few_planes,
-    widen_few_deconvolved_planes,
-    multiply_deconvolutions,
-    simplify_slopes,
-)
-FAST = (convolve_by_winograd, stay_in_tiles)
 STRAIGHT = (
     gather_borders,
     widen_few_planes,
@@ -45,6 +34,8 @@ STRAIGHT = (
     simplify_slopes,
 )
 """Those of EXACT that choose nothing when the graph runs, for graphs of constants."""
+EXACT = (drop_identities, fuse_normalizations, fuse_fixed_normalizations, *STRAIGHT)
+FAST = (convolve_by_winograd, stay_in_tiles)
 STRAIGHT_FAST = (multiply_convolutions,)
 """What FAST is for those: filters are transformed beforehand, where images have one size."""
 

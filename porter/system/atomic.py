@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -211,10 +211,15 @@ def no_empty_folders(target: Path) -> Iterator[None]:
         yield
     except BaseException:
         inside = os.walk(target, topdown=False) if missing else ()
-        for folder in (*(Path(path) for path, _, _ in inside), *missing):
-            with contextlib.suppress(OSError):  # What is not empty stays.
-                folder.rmdir()
+        remove_empty([*(Path(path) for path, _, _ in inside), *missing])
         raise
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders, inner ones first, that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # What is not empty stays.
+            folder.rmdir()
 
 
 # Staging folders ---------------------------------------------------------------------------------
@@ -236,9 +241,7 @@ def staging_dir(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
-        with contextlib.suppress(OSError):  # What is not empty stays.
-            for parent in missing:
-                parent.rmdir()
+        remove_empty(missing)
 
 
 def lock_staging(target: Path) -> tuple[Path, Lock]:
