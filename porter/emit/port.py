@@ -20,7 +20,7 @@ from porter.passes import optimize
 from porter.passes.per_sample import one_sample, sample_by_sample
 from porter.passes.precision import FULL, reduce_precision
 from porter.passes.small_inputs import unless_small
-from porter.runtime.runner import Variables, run, signature
+from porter.runtime.runner import ServedVariables, Variables, run, signature
 from porter.system.tensorflow import tf
 
 Guard = Callable[[Any, Layout, Mapping[int, int], str], Any]
@@ -224,11 +224,11 @@ def build(
         # Only the layers as they are read every variable, each by its own path.
         module.activations.get_concrete_function()
     concrete = module.serve.get_concrete_function()
-    module.weights = list(variables.by_key.values())
+    module.weights = variables.read()
     return Port(
         module,
         layout,
-        variables,
+        variables.base,
         concrete,
         module.activations,
         options,
@@ -244,11 +244,15 @@ def build_widest(
     variables: Variables,
     options: ExportOptions = UNOPTIMIZED,
 ) -> Port:
-    """Trace a model with as many free sizes as its layers allow."""
+    """Trace a model with as many free sizes as its layers allow.
+
+    Without `trainable` its small parameters are constants.
+    """
+    read = variables if options.trainable else ServedVariables(variables)
     return widest(
         model,
         types,
-        lambda graph: build(graph, variables, options, least=least_sizes(model, types, graph)),
+        lambda graph: build(graph, read, options, least=least_sizes(model, types, graph)),
     )
 
 

@@ -7,7 +7,7 @@ it was loaded again it is compared with the same oracle, in the same tolerances.
     exact   other operations for the same arithmetic: errors stay at float32 rounding
     fast    also other arithmetic where that pays off: Winograd convolutions
 
-Both graphs read the same variables, those of the checkpoint: nothing is folded into a weight.
+Both graphs read the same kernels, those of the checkpoint: nothing is folded into a weight.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from porter.conversion import pipeline
 from porter.conversion.pipeline import Conversion, convert
 from porter.conversion.request import Request
+from porter.emit.port import build_widest
 from porter.emit.saved_model import SavedModel
 from porter.emit.settings import ExportOptions
 from porter.errors import EmitError, ParityError, UnmappedModules, UsageError
@@ -438,9 +440,9 @@ def test_a_saved_model_that_computes_something_else_is_not_written(
         bias = job.port.variables.by_name["4.bias"]
         right = bias.numpy()
         bias.assign(right + 0.1)
-        written = write(self, job, folder)
+        port = build_widest(job.model, job.types, job.port.variables, job.options)
         bias.assign(right)
-        return written
+        return write(self, replace(job, port=port), folder)
 
     monkeypatch.setattr(SavedModel, "write", write_spoilt)
     with pytest.raises(ParityError, match="saved_model computes something else"):

@@ -54,7 +54,7 @@ def test_layers_and_variables_keep_theirs() -> None:
     port = port_of(net, x, "bfloat16")
     output = port.activations(tf.constant(np.moveaxis(x, 1, -1)))
     assert error(np.moveaxis(output["root"].numpy(), -1, 1), net, x) < 2e-5
-    assert {each.dtype for each in port.module.weights} == {tf.float32}
+    assert {each.dtype for each in port.variables.by_key.values()} == {tf.float32}
 
 
 def test_products_but_the_last_are_reduced() -> None:
