@@ -22,7 +22,8 @@ def ported(**options: Any) -> Port:
     assert weight.nbytes > SMALL
     linear = torch_module("nn.Linear", weight=weight, bias=randn(OUTPUTS))
     net = sequential(linear, batch_norm(OUTPUTS, kind=""))
-    return build_widest(model(net), types_of(randn(2, INPUTS)), Variables(), ExportOptions(**options))
+    types = types_of(randn(2, INPUTS))
+    return build_widest(model(net), types, Variables(), ExportOptions(**options))
 
 
 def names(variables: Any) -> set[str]:
