@@ -48,7 +48,7 @@ NETS = (
     BenchmarkNet("fast-neural-style slim", HERE / "models/fns_instance_norm", ((1, 3, 256, 256),)),
     BenchmarkNet("VGG slim", HERE / "models/vgg_slim"),
     BenchmarkNet("ResNet-18 slim", HERE / "models/resnet18_slim_typeB"),
-    BenchmarkNet("U-BenchmarkNet", FIXTURES / "nets/unet_nested_concat", ((1, 3, 256, 256),)),
+    BenchmarkNet("U-Net", FIXTURES / "nets/unet_nested_concat", ((1, 3, 256, 256),)),
     BenchmarkNet("hourglass", FIXTURES / "nets/hourglass_nngraph", ((1, 3, 256, 256),)),
     BenchmarkNet("super-resolution", Path(), ((1, 3, 128, 128),), random_nets.super_resolution),
     BenchmarkNet("LSTM", Path(), ((64, 8, 128),), random_nets.lstm),

@@ -235,6 +235,20 @@ class Checker:
         selected = expected.select and module_at(file.root, expected.select, self.registry)
         return [selected] if selected else modules, expected
 
+    def model_of(self, fixture: Fixture, module: TorchObject, expected: Recording) -> Model:
+        """One module in the mode in which it was recorded. Raises UnmappedModules, UsageError."""
+        require_mapped(module, self.registry)
+        options = self.options
+        if fixture.kind != "layer":
+            options = decide(module, options, expected.mode).options
+        if expected.input is None:
+            raise UsageError(
+                f"{expected.source} holds no input",
+                hint="record with the script that `porter record` prints, or put the input beside "
+                "it",
+            )
+        return Model(module, self.registry, with_nan(module, self.registry, options))
+
     def compare_module(
         self, fixture: Fixture, module: TorchObject, expected: Recording
     ) -> CheckResult:
@@ -242,19 +256,9 @@ class Checker:
         from porter.emit.port import build_widest
         from porter.runtime.runner import Variables
 
-        require_mapped(module, self.registry)
-        options = self.options
-        if fixture.kind != "layer":
-            options = decide(module, options, expected.mode).options
-        options = with_nan(module, self.registry, options)
-        model = Model(module, self.registry, options)
-        if expected.input is None:
-            raise UsageError(
-                f"{expected.source} holds no input",
-                hint="record with the script that `porter record` prints, or put the input beside "
-                "it",
-            )
+        model = self.model_of(fixture, module, expected)
         arrays = expected.input
+        assert arrays is not None
         double = all(array.dtype == np.float64 for array in leaves(arrays)) and bool(
             list(leaves(arrays))
         )
@@ -310,6 +314,12 @@ def with_input(expected: Recording, path: Path) -> Recording:
 
 def run_emitted(port: Port, arrays: Nested[Array], expected: tuple[Array, ...]) -> Measure:
     """The error of the traced graph that would be saved, its free sizes left open."""
+    computed = emitted_outputs(port, arrays)
+    return Measure.worst([compare(*pair) for pair in zip(expected, computed, strict=True)])
+
+
+def emitted_outputs(port: Port, arrays: Nested[Array]) -> list[Array]:
+    """What the traced graph that would be saved makes of inputs, both in Torch's order."""
     from porter.runtime.runner import load, store
 
     inputs = parity.bind(port.graph.inputs, arrays)
@@ -320,13 +330,10 @@ def run_emitted(port: Port, arrays: Nested[Array], expected: tuple[Array, ...]) 
             for i, layout in port.plan.inputs.items()
         )
     )
-    measures = [
-        compare(reference, load(tensor, port.plan.outputs[emitted.id]))
-        for reference, emitted, tensor in zip(
-            expected, leaves(port.graph.outputs), computed.values(), strict=True
-        )
+    return [
+        load(tensor, port.plan.outputs[emitted.id])
+        for emitted, tensor in zip(leaves(port.graph.outputs), computed.values(), strict=True)
     ]
-    return Measure.worst(measures)
 
 
 def summarise(
