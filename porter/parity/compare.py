@@ -43,6 +43,7 @@ from porter.parity.recording import Recording, Summary
 from porter.parity.rounding import Rounding, accumulated_rounding, in_precision, rounding_allowance
 from porter.parity.thumbnails import Strip, Thumbnail, Worst, strip
 from porter.runtime import memory, reference
+from porter.torch7.mapped import release
 
 __all__ = [
     "LEFT_IN_FILE",
@@ -237,6 +238,12 @@ class Comparison:
             return list(reference.run_node(node, self.inputs_of(node)))
         return self.outputs_of(node)
 
+    def exact_of(self, node: Node) -> list[Array]:
+        """The reference in float64 on the oracle's inputs."""
+        if all(self.oracle.sources.get(value.id) == REFERENCE for value in node.outputs):
+            return self.outputs_of(node)
+        return reference.run_node(node, self.inputs_of(node))
+
     def note_overflow(self, node: Node) -> None:
         """Remember the first layer whose oracle output exceeds the range of float32."""
         if self.overflow is None and any(overflows(array) for array in self.outputs_of(node)):
@@ -407,7 +414,7 @@ def verify(
         node_inputs = comparison.inputs_of(node)
         comparison.add_isolated(step, runner.run_isolated(step, list(node_inputs), weights))
         if isinstance(double, runner.Variables):
-            exact = reference.run_node(node, node_inputs, np.float64)
+            exact = comparison.exact_of(node)
             doubles = runner.run_isolated(
                 step, [in_precision(np.float64, a) for a in node_inputs], double
             )
@@ -425,6 +432,8 @@ def verify(
                 computed[i] = runner.store(expected, value, at, weights.precision)
         for identity in dead.get(positions[id(node)], ()):
             oracle.values.pop(identity, None)
+        for param in node.op.params().values():
+            release(param.array)
 
     computed = run_accumulated(layout, inputs, weights, judge)
     if comparison.only_accumulates and precision == "float32":
