@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from porter.apps.train.adam import FusedAdam
 from porter.apps.train.checkpoints import Checkpoints
 from porter.apps.train.cluster import Cluster
 from porter.apps.train.criterion import Criterion
@@ -71,7 +72,7 @@ def optimizer_of(options: TrainOptions) -> Any:
     schedule = tf.keras.optimizers.schedules.ExponentialDecay(
         options.learning_rate, DECAY_EVERY, DECAY, staircase=True
     )
-    adam = tf.keras.optimizers.Adam(schedule, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+    adam = FusedAdam(schedule, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
     if options.mixed_precision == "float16":
         return tf.keras.optimizers.LossScaleOptimizer(adam)
     return adam
