@@ -63,14 +63,35 @@ class JoinedBorder(ReplacementOp):
 
     def apply(self, tf: Any, x: Any, at: OpContext) -> Any:
         for torch_axis, before, behind in self.border.edges():
-            axis = torch_axis + 3  # -2 and -1 are H and W, which are stored at 1 and 2
-            n = size(tf, x, axis)
-            near, far = (lesser(tf, n, edge + 1) for edge in (before, behind))
-            first = self.rows(tf, part(tf, x, axis, 0, near), axis, near, range(-before, 0))
-            end = part(tf, x, axis, n - far, far)
-            last = self.rows(tf, end, axis, far, range(behind), far)
-            x = tf.concat([*first, x, *last], axis)
+            x = self.joined(tf, x, torch_axis + 3, before, behind)
         return x
+
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
+        """Images are cut in three: the gradient of that is a concatenation.
+
+        That of a slice is an image of zeros around it, to be added.
+        """
+        for torch_axis, before, behind in self.border.edges():
+            axis = torch_axis + 3
+            near, far = before + 1, behind + 1
+            n = x.shape[axis]
+            if n is None or n < near + far:
+                x = self.joined(tf, x, axis, before, behind)
+            else:
+                start, middle, end = tf.split(x, [near, n - near - far, far], axis)
+                first = self.rows(tf, start, axis, near, range(-before, 0))
+                last = self.rows(tf, end, axis, far, range(behind), far)
+                x = tf.concat([*first, start, middle, end, *last], axis)
+        return x
+
+    def joined(self, tf: Any, x: Any, axis: int, before: int, behind: int) -> Any:
+        """The border of one stored axis: -2 and -1 in Torch, H and W, are stored at 1 and 2."""
+        n = size(tf, x, axis)
+        near, far = (lesser(tf, n, edge + 1) for edge in (before, behind))
+        first = self.rows(tf, part(tf, x, axis, 0, near), axis, near, range(-before, 0))
+        end = part(tf, x, axis, n - far, far)
+        last = self.rows(tf, end, axis, far, range(behind), far)
+        return tf.concat([*first, x, *last], axis)
 
     def rows(self, tf: Any, x: Any, axis: int, n: Any, places: range, start: Any = 0) -> list[Any]:
         """The border's rows at `places`, counted from `start`, beside the n rows of `x`."""

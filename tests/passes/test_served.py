@@ -270,6 +270,26 @@ def test_joined_borders(kind: str, pad: int, free: bool) -> None:
     np.testing.assert_array_equal(output, run(net, x))
 
 
+@pytest.mark.parametrize("kind", ["Replication", "Reflection"])
+@pytest.mark.parametrize("edges", [(1, 1, 1, 1), (3, 3, 3, 3), (6, 6, 6, 6), (0, 2, 1, 0)])
+def test_the_gradient_of_joined_borders(kind: str, edges: tuple[int, ...]) -> None:
+    pads = dict(zip(("pad_l", "pad_r", "pad_t", "pad_b"), edges, strict=True))
+    net, x = sequential(torch_module(f"nn.Spatial{kind}Padding", **pads)), randn(2, 3, 9, 8)
+    walked = model(net).walk(types_of(x))
+    image, found = tf.constant(np.moveaxis(x, 1, -1)), []
+    for graph in (walked, join_borders(walked)):
+        (node,) = plan(graph).node_steps()
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            output = apply_step(node, [image], Variables(learning=True), training=True)[0]
+            weights = np.moveaxis(randn(*np.moveaxis(output, -1, 1).shape), 1, -1)
+            loss = tf.reduce_sum(weights * output)
+        found.append((output.numpy(), tape.gradient(loss, image).numpy()))
+    (outputs, gradient), (joined, of_joined) = found
+    np.testing.assert_array_equal(joined, outputs)
+    np.testing.assert_allclose(of_joined, gradient, rtol=1e-5, atol=1e-6)
+
+
 def wide(net: TorchObject, *shape: int) -> float:
     """The error of a net of 128 planes, optimised for images as large as wanted."""
     x = randn(*shape)
