@@ -4,10 +4,15 @@
 
 Verification is left out: its cost follows from the layers and the inputs they are verified on.
 Each size is measured in a process of its own.
+
+    python -m benchmarks.conversion --whole [--net NAME …] [--format FORMAT …]
+
+measures whole conversions of published nets instead (whole_conversion.py).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import subprocess
@@ -126,8 +131,22 @@ def main() -> None:
                 print(f"  beyond import{kind:13} {sum(found[key + kind] for key in beyond):6.2f} s")
 
 
+def whole() -> None:
+    from benchmarks import whole_conversion
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.conversion")
+    parser.add_argument("--whole", action="store_true", required=True, help="whole conversions")
+    parser.add_argument("--net", action="append", help="only nets whose name contains this")
+    parser.add_argument("--format", action="append", help="formats to write")
+    options = parser.parse_args()
+    formats = options.format or ("saved_model", "checkpoint")
+    whole_conversion.main(options.net or (), formats)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if any(argument.startswith("-") for argument in sys.argv[1:]):
+        whole()
+    elif len(sys.argv) > 1:
         print(json.dumps(convert_in_stages(*sys.argv[1:])))
     else:
         main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks import published, random_nets
 
@@ -58,7 +57,7 @@ NETS = (
 
 def of_paper(
     name: str,
-    definition: Callable[[published.Layers], list[Any]],
+    definition: published.Definition,
     *shape: int,
     tokens: int = 0,
 ) -> BenchmarkNet:
@@ -84,3 +83,12 @@ ZOO = (
     of_paper("waifu2x vgg_7", published.waifu2x_vgg_7, 1, 3, 512, 512),
 )
 """Nets that other runtimes are measured with by their users."""
+
+CONVERTED = (
+    NETS[-1],
+    *ZOO,
+    of_paper("EDSR", published.edsr, 1, 3, 128, 128),
+    of_paper("WCT decoder", published.wct_decoder, 1, 512, 16, 16),
+    of_paper("3-D GAN generator", published.gan_3d, 1, 200, 1, 1, 1),
+)
+"""Nets whose whole conversions are measured."""

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from porter.torch7 import TorchObject
 from porter.torch7.build import Modules, container, convolution, max_pooling, view
 from porter.torch7.writer import write_t7
@@ -341,7 +343,73 @@ def waifu2x_vgg_7(net: Layers) -> list[TorchObject]:
     return [*layers, *net.conv(planes, 3, 3)]
 
 
-def write(definition: Callable[[Layers], list[TorchObject]], path: Path) -> None:
+def edsr(net: Layers) -> list[TorchObject]:
+    """B. Lim et al., CVPR workshops 2017: 32 blocks of 256 planes, twice as large, for 0…255."""
+    mean = 255 * np.array([0.4488, 0.4371, 0.4040], np.float32)
+    unit = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+
+    def block() -> list[TorchObject]:
+        inside = [*net.relu_conv(256, 256, 3, 1), *net.conv(256, 256, 3, pad=1)]
+        scaled = net.module("nn.MulConstant", constant_scalar=0.1, inplace=True)
+        return net.sum_of([*inside, scaled], net.unchanged())
+
+    body = [layer for _ in range(32) for layer in block()]
+    layers = [net.complete(convolution(unit, -mean)), *net.conv(3, 256, 3, pad=1)]
+    layers += net.sum_of([*body, *net.conv(256, 256, 3, pad=1)], net.unchanged())
+    layers += [*net.conv(256, 1024, 3, pad=1), *net.pixel_shuffle(), *net.conv(256, 3, 3, pad=1)]
+    return [*layers, net.complete(convolution(unit, mean))]
+
+
+def wct_decoder(net: Layers) -> list[TorchObject]:
+    """Y. Li et al., NeurIPS 2017: from VGG-19's relu5_1 back to a picture."""
+    layers: list[TorchObject] = []
+    planes = 512
+    stages = ((512,), (512, 512, 512, 256), (256, 256, 256, 128), (128, 64), (64, 3))
+    for number, stage in enumerate(stages):
+        for outputs in stage:
+            layers += [net.padding("Reflection", 1), *net.relu_conv(planes, outputs, 3, 0)]
+            planes = outputs
+        if number < len(stages) - 1:
+            layers.append(net.upsampling())
+    return layers[:-1]
+
+
+def gan_3d(net: Layers) -> list[TorchObject]:
+    """J. Wu et al., NeurIPS 2016: the generator, from 200 numbers to a volume of 64³."""
+
+    def up(planes: int, outputs: int, stride: int, pad: int) -> list[TorchObject]:
+        sizes = {
+            f"{name}{axis}": size
+            for axis in "TWH"
+            for name, size in (("k", 4), ("d", stride), ("pad", pad), ("adj", 0))
+        }
+        bound = math.sqrt(6 * stride**3 / (planes * 4**3))
+        return [
+            net.module(
+                "nn.VolumetricFullConvolution",
+                nInputPlane=planes,
+                nOutputPlane=outputs,
+                **sizes,
+                weight=net.uniform(-bound, bound, planes, outputs, 4, 4, 4),
+                bias=net.uniform(-0.1, 0.1, outputs),
+            )
+        ]
+
+    def batch_relu(planes: int) -> list[TorchObject]:
+        (layer, activation) = net.batch_relu(planes)
+        layer.typename = "nn.VolumetricBatchNormalization"
+        return [layer, activation]
+
+    layers = [*up(200, 512, 1, 0), *batch_relu(512)]
+    for planes in (512, 256, 128):
+        layers += [*up(planes, planes // 2, 2, 1), *batch_relu(planes // 2)]
+    return [*layers, *up(64, 1, 2, 1), net.module("nn.Sigmoid")]
+
+
+Definition = Callable[[Layers], list[TorchObject]]
+
+
+def write(definition: Definition, path: Path) -> None:
     """The net of a definition in a file, the same at every call."""
     net = Layers(1)
     write_t7(path, net.sequential(*definition(net)))
