@@ -208,7 +208,7 @@ def build(
 
     def activations(*tensors: Any) -> dict[str, Any]:
         results = run(watched, feed(guarded(tensors)), variables, dialect=dialect)
-        return {name: tf.identity(results[value.id]) for name, value in names.items()}
+        return {name: results[value.id] for name, value in names.items()}
 
     def plain(*tensors: Any) -> dict[str, Any]:
         by_layer = as_layers(*tensors)
