@@ -110,6 +110,29 @@ class InstanceNormalization(LayerMap, HasKerasLayer, HasReach, HintsInput, Norma
             offset = tf.add(offset, along(tf, at.variable(self.bias), planes, rank))
         return tf.add(tf.multiply(deviation, scale), offset)
 
+    def train(self, tf: Any, x: Any, at: OpContext) -> Any:
+        """Image by image the kernel of batch normalisation, whose gradient is a kernel as well.
+
+        It knows float32, and planes last. Batches whose size is unknown are computed as ever.
+        """
+        rank = at.inputs[0].rank
+        if self.disabled or x.shape[0] is None or rank != 4 or at.axis(-3) != 3:
+            return self.apply(tf, x, at=at)
+        if at.dtype != tf.float32:
+            return self.apply(tf, x, at=at)
+        scale, offset = (
+            tf.fill([self.planes], default) if each is None else at.variable(each)
+            for each, default in ((self.weight, 1.0), (self.bias, 0.0))
+        )
+        none = tf.zeros([0])
+        images = [
+            tf.raw_ops.FusedBatchNormV3(
+                x=image, scale=scale, offset=offset, mean=none, variance=none, epsilon=self.eps
+            ).y
+            for image in tf.split(x, int(x.shape[0]))
+        ]
+        return tf.concat(images, 0)
+
     def keras(self, k: Any, x: Any, at: OpContext) -> Any:
         if self.disabled or at.inputs[0].rank != 4:
             return None
