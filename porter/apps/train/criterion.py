@@ -44,7 +44,9 @@ class Criterion:
 
         `outputs` and `photos` are RGB images N×H×W×3 in 0…255.
         """
-        losses: Losses = {"tv": self.options.tv_weight * total_variation(outputs)}
+        zero = tf.zeros([], outputs.dtype)
+        weight = self.options.tv_weight
+        losses: Losses = {"tv": weight * total_variation(outputs) if weight else zero}
         content, style = [], []
         for scale in self.scales:
             features = self.descriptor(averaged(outputs, scale.window))
@@ -58,7 +60,6 @@ class Criterion:
                     scale.weight * content_loss(features[name], targets[name], "mean")
                     for name in self.options.content_names
                 ]
-        zero = tf.zeros([], outputs.dtype)
         losses["content"] = self.options.content_weight * tf.add_n([zero, *content])
         losses["style"] = self.options.style_weight * tf.add_n([zero, *style])
         return losses

@@ -134,6 +134,9 @@ class Trainer:
             total = tf.add_n([shares[kind] for kind in KINDS])
             if hasattr(self.optimizer, "scale_loss"):
                 total = self.optimizer.scale_loss(total)
+        # Rectifiers hide from the losses what is not a number: 0 times it is none either.
+        doubt = 0 * tf.add_n([tf.reduce_sum(each) for each in (outputs, *self.weights)])
+        shares = {kind: loss + doubt for kind, loss in shares.items()}
         gradients = tape.gradient(total, self.weights)
         pairs = [(g, w) for g, w in zip(gradients, self.weights, strict=True) if g is not None]
         self.optimizer.apply_gradients(pairs)
