@@ -24,7 +24,17 @@ def gram_matrix(features: Any) -> Any:
     shape = tf.shape(features)
     flat = tf.reshape(features, [shape[0], shape[1] * shape[2], features.shape[-1]])
     positions = tf.cast(shape[1] * shape[2], features.dtype)
-    return tf.matmul(flat, flat, transpose_a=True) / positions
+    return squared(flat) / positions
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def squared(flat: Any) -> Any:
+    """FᵀF of N×M×C. Its gradient is one product, where a product of two tensors has two."""
+
+    def gradient(upstream: Any) -> Any:
+        return tf.matmul(flat, upstream + tf.linalg.matrix_transpose(upstream))
+
+    return tf.matmul(flat, flat, transpose_a=True), gradient
 
 
 def content_loss(features: Any, target: Any, normalisation: ContentLoss = "half-sum") -> Any:

@@ -39,6 +39,29 @@ def test_gram_matrices() -> None:
     np.testing.assert_allclose(gram_matrix(X), gram(X.astype(np.float64)), rtol=CLOSE, atol=1e-6)
 
 
+def test_gradients_of_gram_matrices() -> None:
+    """Also those of a sum that is not symmetric, and the second ones."""
+    weights = RANDOM.standard_normal((2, 5, 5)).astype(np.float32)
+
+    def product(x: Any) -> Any:
+        flat = tf.reshape(x, [2, 42, 5])
+        return tf.linalg.matrix_transpose(flat) @ flat / 42
+
+    def gradients(matrix: Any) -> tuple[Any, Any]:
+        x = tf.constant(X)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                total = tf.reduce_sum(weights * matrix(x) ** 2)
+            first = inner.gradient(total, x)
+            squares = tf.reduce_sum(first**2)
+        return first, outer.gradient(squares, x)
+
+    for own, derived in zip(gradients(gram_matrix), gradients(product), strict=True):
+        np.testing.assert_allclose(own, derived, rtol=CLOSE, atol=1e-6)
+
+
 @pytest.mark.parametrize("form", ["half-sum", "sum", "mean", "course"])
 def test_content_loss(form: Any) -> None:
     squares = ((X.astype(np.float64) - Y) ** 2).sum(axis=(1, 2, 3)).mean()
