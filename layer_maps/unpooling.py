@@ -43,7 +43,7 @@ def max_unpooling(walk: Walk, module: TorchObject, x: Nested[Value]) -> Nested[V
     """Undo the last call of the pooling module that the unpooling refers to."""
     unpooling = SpatialMaxUnpooling if "Spatial" in module.typename else VolumetricMaxUnpooling
     pooling = module.object("pooling")
-    handler = walk.model.registry.handlers.get(pooling.typename)
+    handler = walk.model.registry.get(pooling.typename)
     pools = handler is not None and is_layer_map(handler) and issubclass(handler, MaxPooling)
     op = walk.model.op(pooling) if pools else None
     if not isinstance(op, MaxPooling) or op.spatial_rank != unpooling.spatial_rank:

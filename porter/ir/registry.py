@@ -7,14 +7,15 @@
     def concat_table(walk, module, x): ...
 
 The decorators fill `DEFAULT_REGISTRY`; a user's own file adds to a copy of it through
-`layer_maps=`. Registering a class a second time needs `override=True`.
+`layer_maps=`. Registering a class a second time needs `override=True`. Of porter's own files only
+those are imported whose classes are asked for.
 """
 
 from __future__ import annotations
 
 import contextvars
+import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ H = TypeVar("H", bound=Any)
 class Registry:
     """Handlers by Torch class name, each with a note for the coverage table."""
 
-    handlers: dict[str, Handler] = field(default_factory=dict)
+    imported: dict[str, Handler] = field(default_factory=dict)
+    families: dict[str, str] = field(default_factory=dict)
+    """Python modules that are not imported yet, by the Torch classes that each registers."""
     notes: dict[str, str] = field(default_factory=dict)
     over_time: set[str] = field(default_factory=set)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -47,23 +50,42 @@ class Registry:
     identities: set[str] = field(default_factory=set)
     """Classes that pass their input on, at the user's request."""
 
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """Every handler; imports all families."""
+        for typename in list(self.families):
+            self.get(typename)
+        return self.imported
+
+    def get(self, typename: str) -> Handler | None:
+        """The handler of a class, None where there is none; imports its family."""
+        if typename in self.families:
+            with registering_into(self):
+                importlib.import_module(self.families[typename])
+        return self.imported.get(typename)
+
     def add(self, typename: str, handler: Handler, override: bool, note: str = "") -> None:
-        existing = self.handlers.get(typename)
+        if self.families.get(typename) == handler.__module__:
+            del self.families[typename]
+        existing = self.get(typename)
         if existing is not None and not override:
             raise UsageError(
                 f"{typename} is already mapped in {origin(existing)}",
                 received=f"a second map in {origin(handler)}",
                 hint="pass override=True to the decorator to replace it",
             )
-        self.handlers[typename] = handler
+        self.imported[typename] = handler
         if note:
             self.notes[typename] = note
 
     def __contains__(self, typename: str) -> bool:
-        return typename in self.handlers
+        return typename in self.imported or typename in self.families
 
     def __getitem__(self, typename: str) -> Handler:
-        return self.handlers[typename]
+        handler = self.get(typename)
+        if handler is None:
+            raise KeyError(typename)
+        return handler
 
     def treated(self, module: TorchObject) -> TorchObject:
         """A module as its handler receives it: with the class that it is treated as."""
@@ -72,12 +94,14 @@ class Registry:
         return replace(module, typename=self.aliases[module.typename])
 
     def layer_maps(self) -> dict[str, type[LayerMap]]:
-        """The layer maps, which create nodes, by Torch class name."""
+        """The layer maps, which create nodes, by Torch class name; imports all families."""
         return {n: h for n, h in sorted(self.handlers.items()) if is_layer_map(h)}
 
     def copy(self) -> Registry:
+        """One with the same handlers, of which all families are imported: they register once."""
         return Registry(
             dict(self.handlers),
+            {},
             dict(self.notes),
             set(self.over_time),
             dict(self.aliases),
@@ -92,6 +116,8 @@ def is_layer_map(handler: Handler) -> TypeGuard[type[LayerMap]]:
 
 def origin(handler: Handler) -> str:
     """File and line of a handler, for messages."""
+    import inspect  # Only a mistake needs it.
+
     try:
         return f"{inspect.getsourcefile(handler)}:{inspect.getsourcelines(handler)[1]}"
     except (OSError, TypeError):
@@ -177,7 +203,7 @@ def with_identity(registry: Registry, typenames: list[str]) -> Registry:
         walk.note("identity, as asked for")
         return x
 
-    extended = registry.copy()
+    extended = registry.copy() if typenames else registry
     for typename in typenames:
         extended.add(typename, identity, override=True)
         extended.identities.add(typename)
@@ -190,7 +216,7 @@ def with_aliases(registry: Registry, pairs: Iterable[str]) -> Registry:
     For classes that inherit all methods of the class that they extend. Raises UsageError for a
     malformed pair, or one whose second class has no handler.
     """
-    extended = registry.copy()
+    extended = registry
     for pair in pairs:
         typename, equals, target = pair.partition("=")
         if not (typename and equals and target):

@@ -53,7 +53,7 @@ def another_model(recording: Recording, root: TorchObject, registry: Registry) -
 
 def same_class(one: str, other: str, registry: Registry) -> bool:
     """Whether two Torch classes are one, or do the same: cudnn's and nn's, one treated as one."""
-    handlers = [registry.handlers.get(name) for name in (one, other)]
+    handlers = [registry.get(name) for name in (one, other)]
     return one.rpartition(".")[2] == other.rpartition(".")[2] or (
         handlers[0] is not None and handlers[0] is handlers[1]
     )

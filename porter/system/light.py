@@ -19,7 +19,8 @@ RARELY = 300_000
 def light() -> Iterator[None]:
     """While open, NumPy is imported with one thread, and garbage is collected rarely.
 
-    Threads are as before where NumPy is there already, or where the user sets their number. The
+    Threads are as before where NumPy is there already, or where the user sets their number. What
+    was created inside is collected with the oldest objects only, and not when the block ends; the
     process ends without the collection of all there is, which its end frees anyway.
     """
     atexit.unregister(gc.freeze)  # once, however often it is opened
@@ -32,6 +33,18 @@ def light() -> Iterator[None]:
     try:
         yield
     finally:
+        pass_as_old()
         gc.set_threshold(*thresholds)
         if sets_threads:
             del os.environ[BLAS_THREADS]
+
+
+def pass_as_old() -> None:
+    """Move all objects to the oldest generation, without a look at them.
+
+    Else the next allocation would start a collection of all that the block created. Where the
+    caller has frozen some, nothing moves, since what is frozen would thaw.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()

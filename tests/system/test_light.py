@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -52,3 +53,44 @@ def test_collections_are_rare_inside_and_as_before_outside(monkeypatch: pytest.M
         assert gc.get_threshold() == (RARELY, *before[1:])
         assert BLAS_THREADS not in os.environ  # NumPy is there already
     assert gc.get_threshold() == before
+
+
+class Ring:
+    """Refers to itself: only a collection frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_the_end_collects_nothing_and_keeps_garbage_collectable() -> None:
+    phases: list[str] = []
+    gc.collect()
+    frozen = gc.get_freeze_count()
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        phases.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        with light():
+            created = [Ring() for _ in range(10_000)]
+        Ring()  # what is created next may start a collection
+    finally:
+        gc.callbacks.remove(note)
+    assert phases == []
+    assert gc.get_freeze_count() == frozen
+    garbage = weakref.ref(created[0])
+    del created
+    gc.collect()
+    assert garbage() is None
+
+
+def test_what_the_caller_froze_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with light():
+            pass
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()
