@@ -65,13 +65,18 @@ class Layers(Modules):
         return [self.module("nn.Linear", weight=weight, bias=bias)]
 
     def batch(self, planes: int) -> list[TorchObject]:
-        layer = self.normalization("batch", planes)
         # As if trained: with means and shifts of 0 runtimes that fold constants skip additions.
-        layer.fields |= {
-            "bias": self.uniform(-0.1, 0.1, planes),
-            "running_mean": self.uniform(-0.1, 0.1, planes),
-            "running_var": self.uniform(0.8, 1.2, planes),
-        }
+        layer = self.module(
+            "nn.SpatialBatchNormalization",
+            eps=1e-5,
+            momentum=0.1,
+            affine=True,
+            weight=self.uniform(0, 1, planes),
+            bias=self.uniform(-0.1, 0.1, planes),
+            running_mean=self.uniform(-0.1, 0.1, planes),
+            running_var=self.uniform(0.8, 1.2, planes),
+        )
+        layer.version = 2
         return [layer]
 
     def batch_relu(self, planes: int) -> list[TorchObject]:
