@@ -118,7 +118,7 @@ def stated_hints(model: Model) -> Iterator[TensorType]:
     for path, module in submodules(model.root):
         parent = path.rpartition(".")[0]
         steps = above.get(parent, 0) if path else 0
-        above[path] = steps + (module.typename in model.registry.over_time)
+        above[path] = steps + model.registry.runs_over_time(module.typename)
         if module.typename in model.registry and is_layer_map(model.registry[module.typename]):
             hint = hint_at(model, path, module)
             if hint is not None and steps:

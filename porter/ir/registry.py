@@ -87,6 +87,10 @@ class Registry:
             raise KeyError(typename)
         return handler
 
+    def runs_over_time(self, typename: str) -> bool:
+        """Whether the child modules of a container receive one step of the input at a time."""
+        return self.get(typename) is not None and typename in self.over_time
+
     def treated(self, module: TorchObject) -> TorchObject:
         """A module as its handler receives it: with the class that it is treated as."""
         if module.typename not in self.aliases:
@@ -216,7 +220,8 @@ def with_aliases(registry: Registry, pairs: Iterable[str]) -> Registry:
     For classes that inherit all methods of the class that they extend. Raises UsageError for a
     malformed pair, or one whose second class has no handler.
     """
-    extended = registry
+    pairs = list(pairs)
+    extended = registry.copy() if pairs else registry
     for pair in pairs:
         typename, equals, target = pair.partition("=")
         if not (typename and equals and target):
@@ -237,6 +242,6 @@ def with_aliases(registry: Registry, pairs: Iterable[str]) -> Registry:
             )
         extended.add(typename, extended[target], override=True)
         extended.aliases[typename] = extended.aliases.get(target, target)
-        if target in extended.over_time:
+        if extended.runs_over_time(target):
             extended.over_time.add(typename)
     return extended
