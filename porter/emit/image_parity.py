@@ -59,7 +59,7 @@ def oracle(job: ExportJob, pictures: Array, spec: ImageSpec) -> Array:
     """The NumPy reference's output for the images, as the port stores it (channels last)."""
     fed = to_net(pictures, spec).transpose(0, 3, 1, 2)
     graph = job.model.walk(types_of(np.ascontiguousarray(fed)))
-    values = reference.run(graph, parity.bind(graph.inputs, fed))
+    values = reference.outputs(graph, parity.bind(graph.inputs, fed))
     (output,) = leaves(graph.outputs)
     result: Array = np.asarray(values[output.id], np.float32)
     (stored,) = leaves(job.port.graph.outputs)

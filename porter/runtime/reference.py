@@ -52,30 +52,48 @@ def dtype(value: Value, precision: type) -> type:
 
 @dataclass
 class NumPyBackend:
-    """Layers by their `reference`; keeps every value by id."""
+    """Layers by their `reference`."""
 
     precision: type
-    values: dict[int, Array]
 
     def apply(self, step: Step, inputs: list[Array]) -> list[Array]:
-        outputs = run_node(step.node, tuple(inputs), self.precision)
-        self.values |= zip((value.id for value in step.node.outputs), outputs, strict=True)
-        return outputs
+        return run_node(step.node, tuple(inputs), self.precision)
 
     def convert(self, step: LayoutConversion, tensor: Array) -> Array:
         return from_torch(to_torch(tensor, step.before), step.after)
+
+
+@dataclass
+class KeepingBackend(NumPyBackend):
+    """Keeps every value by id."""
+
+    values: dict[int, Array]
+
+    def apply(self, step: Step, inputs: list[Array]) -> list[Array]:
+        outputs = super().apply(step, inputs)
+        self.values |= zip((value.id for value in step.node.outputs), outputs, strict=True)
+        return outputs
 
 
 def run(
     graph: Graph, inputs: Mapping[int, Array], precision: type = np.float64
 ) -> dict[int, Array]:
     """Every value of the graph by id, computed from `inputs` by id."""
-    backend = NumPyBackend(
-        precision,
-        {
-            value.id: inputs[value.id].astype(dtype(value, precision))
-            for value in leaves(graph.inputs)
-        },
-    )
+    backend = KeepingBackend(precision, fed(graph, inputs, precision))
     interpret(plan_in_torch_order(graph), dict(backend.values), backend)
     return backend.values
+
+
+def outputs(
+    graph: Graph, inputs: Mapping[int, Array], precision: type = np.float64
+) -> dict[int, Array]:
+    """The graph's outputs by id; everything else is let go when no later layer reads it."""
+    plan = plan_in_torch_order(graph)
+    return interpret(plan, fed(graph, inputs, precision), NumPyBackend(precision))
+
+
+def fed(graph: Graph, inputs: Mapping[int, Array], precision: type) -> dict[int, Array]:
+    """The graph's inputs by id, as the layers read them."""
+    return {
+        value.id: inputs[value.id].astype(dtype(value, precision)) for value in leaves(graph.inputs)
+    }
