@@ -28,7 +28,6 @@ from porter.ir.options import Options
 from porter.ir.registry import Registry
 from porter.layer_maps import default_registry
 from porter.passes.borders import join_borders
-from porter.passes.learning_normalization import learn_normalizations
 from porter.runtime.runner import Variables, run
 from porter.system.tensorflow import tf
 from porter.torch7 import Table, Tensor, TorchObject
@@ -83,7 +82,7 @@ class TrainableNetwork:
         if shape not in self.plans:
             batch, height, width = shape
             type = TensorType((batch, self.input_encoding.planes, height, width))
-            self.plans[shape] = plan(learn_normalizations(join_borders(self.model.walk(type))))
+            self.plans[shape] = plan(join_borders(self.model.walk(type)))
         return self.plans[shape]
 
     def __call__(self, images: Any, training: bool = False, step: Any = 0) -> Any:
