@@ -8,7 +8,7 @@ its classes is asked for. A clone keeps the package beside porter/, and its name
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pkgutil import get_data, iter_modules
 
 from porter.maps import DEFAULT_REGISTRY, Registry
 
@@ -19,20 +19,24 @@ REGISTERS = re.compile(r'^@(?:register|structure)\(\s*((?:"[^"\n]+"(?:,\s*)?)+)'
 """A decorator at the start of a line, and the Torch classes that it names."""
 
 
-def registered(source: str) -> Iterator[str]:
+def registered(text: str) -> Iterator[str]:
     """The Torch classes that a file registers, read from its text: a hundredth of its import."""
-    for typenames in REGISTERS.findall(source):
+    for typenames in REGISTERS.findall(text):
         yield from typenames.split('"')[1::2]
 
 
 def families() -> dict[str, str]:
     """The Python module that registers each Torch class."""
-    files = sorted(file for folder in __path__ for file in Path(folder).glob("*.py"))
     return {
-        typename: f"{__name__}.{file.stem}"
-        for file in files
-        for typename in registered(file.read_text(encoding="utf-8"))
+        typename: f"{__name__}.{family.name}"
+        for family in iter_modules(__path__)
+        for typename in registered(source(family.name))
     }
+
+
+def source(family: str) -> str:
+    """The text of a file of this package, which may lie in a zip."""
+    return (get_data(__name__, f"{family}.py") or b"").decode()
 
 
 DEFAULT_REGISTRY.families.update(families())
