@@ -133,7 +133,7 @@ class RecordedNet:
         missing = [value for value in outputs if value.id not in oracle.values]
         if missing:
             raise UsageError(f"{recording.source} holds no output that fits the model's")
-        computed = reference.run(graph, bind(graph.inputs, recording.input))
+        computed = reference.outputs(graph, bind(graph.inputs, recording.input))
         return RecordedNet(
             model,
             graph,
